@@ -1,0 +1,1 @@
+//! Compiling guests to components from a build script.

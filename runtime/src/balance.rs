@@ -1,0 +1,1 @@
+//! Endpoints, their effective weights and live counts, and leases on them.

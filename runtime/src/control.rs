@@ -1,0 +1,1 @@
+//! Turning a configuration into a snapshot, off the workers: compile, link, configure, watch.

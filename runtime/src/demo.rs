@@ -1,0 +1,1 @@
+//! `tidegate demo`: two back ends and the proxy in one process, on an embedded configuration.

@@ -1,0 +1,1 @@
+//! Telling connections to end.

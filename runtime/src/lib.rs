@@ -1,0 +1,41 @@
+//! Tidegate: a WebSocket edge proxy whose policy is WebAssembly.
+//!
+//! The runtime has mechanism and no policy: it owns sockets, the opening handshake and the piping of frames. Which
+//! route a handshake takes, which endpoint gets the connection and what happens to each message is decided by
+//! sandboxed components behind the interfaces of `wit/`; the standard ones ship inside the binary.
+//!
+//! # One connection, top to bottom
+//!
+//! An accepted socket becomes a [`handshake`], which finds its [`route`]; the route's filters are opened, its
+//! balancer gives a lease on an endpoint ([`balance`]), [`upstream`] dials and upgrades it, the client gets its 101,
+//! and a [`pipe`] carries frames both ways until it ends in an outcome, which is counted and logged. [`session`] is the
+//! only place that sees all of these stages.
+//!
+//! # Threads
+//!
+//! Each worker is an OS thread with a single-threaded tokio runtime, its own listening sockets and its own component
+//! instances. A connection lives on one worker, both sides of it, so the data path takes no lock and wakes no other
+//! thread. One further runtime, the control runtime, compiles components, watches files and serves the admin API; it
+//! publishes an immutable [`session::Snapshot`] that a worker reads once for each handshake.
+//!
+//! # Module order
+//!
+//! A module may use what stands below it in this file, never what stands above; `tests/layers.rs` checks it.
+
+pub mod cli;
+pub mod demo;
+pub mod server;
+pub mod control;
+pub mod admin;
+pub mod config;
+pub mod listener;
+pub mod session;
+pub mod handshake;
+pub mod route;
+pub mod balance;
+pub mod upstream;
+pub mod pipe;
+pub mod component;
+pub mod ws;
+pub mod drain;
+pub mod metrics;

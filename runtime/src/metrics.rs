@@ -1,0 +1,16 @@
+//! What is counted, and where: one shard of counters for each thread that counts.
+//!
+//! A counter has one writer, its thread, so counting is a load and a store without a locked instruction and without a
+//! cache line that two cores fight over. A scrape reads all shards and sums them, so `/metrics` is exact, not sampled.
+//! Label values come from closed sets or from the configuration, never from a peer.
+
+mod cells;
+mod exposition;
+mod labels;
+mod registry;
+
+pub use cells::{Counter, Gauge, Histogram, Sharded, WorkerIndex};
+pub use labels::{CallVerdict, CloseLabel, ConnectOutcome, FailureReason, HandshakeOutcome, Initiator, MessageKind, ReloadOutcome, Side};
+pub use registry::{
+    ComponentMetrics, ComponentShard, EndpointMetrics, EndpointShard, Metrics, RouteMetrics, RouteShard, UseMetrics, UseShard,
+};

@@ -1,0 +1,189 @@
+//! Label values: closed sets, so that a peer cannot make series.
+
+/// Declares an enum whose variants are label values.
+macro_rules! labels {
+    ($(#[$meta:meta])* $name:ident { $($(#[$doc:meta])* $variant:ident = $label:literal,)* }) => {
+        $(#[$meta])*
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+        pub enum $name { $($(#[$doc])* $variant,)* }
+
+        impl $name {
+            /// Every value, in the order of its index.
+            pub const ALL: &'static [Self] = &[$(Self::$variant,)*];
+            /// How many values there are.
+            pub const COUNT: usize = Self::ALL.len();
+
+            /// The value as it stands in a label and in the access log.
+            pub fn label(self) -> &'static str {
+                match self { $(Self::$variant => $label,)* }
+            }
+        }
+    };
+}
+
+labels! {
+    /// One of the two peers (labels `from` and `origin`).
+    Side { Client = "client", Upstream = "upstream", }
+}
+
+impl Side {
+    /// The other peer.
+    pub fn other(self) -> Self {
+        match self {
+            Self::Client => Self::Upstream,
+            Self::Upstream => Self::Client,
+        }
+    }
+}
+
+labels! {
+    /// The kind of a data message (label `kind`).
+    MessageKind { Text = "text", Binary = "binary", }
+}
+
+labels! {
+    /// Who ended a connection (label `by`).
+    Initiator { Client = "client", Upstream = "upstream", Proxy = "proxy", }
+}
+
+impl From<Side> for Initiator {
+    fn from(side: Side) -> Self {
+        match side {
+            Side::Client => Self::Client,
+            Side::Upstream => Self::Upstream,
+        }
+    }
+}
+
+labels! {
+    /// How a handshake ended (label `outcome` of `handshakes_total`).
+    HandshakeOutcome {
+        /// The client got its 101.
+        Upgraded = "upgraded",
+        /// 404: no route matched.
+        NoRoute = "no_route",
+        /// 426: a plain request, or another WebSocket version.
+        UpgradeRequired = "upgrade_required",
+        /// 400, 405 or 431: a malformed handshake.
+        Malformed = "malformed",
+        /// 403: an origin that the route does not allow.
+        OriginRefused = "origin_refused",
+        /// A filter refused, with its own status.
+        FilterRefused = "filter_refused",
+        /// 503 or 429: a limit of the route was reached.
+        Limited = "limited",
+        /// 500 or 503: a component failed or is in quarantine.
+        ComponentFailed = "component_failed",
+        /// 503: no endpoint to dial.
+        NoEndpoint = "no_endpoint",
+        /// 502: refused, unreachable or an invalid answer.
+        UpstreamFailed = "upstream_failed",
+        /// 504: the upstream took too long.
+        UpstreamTimeout = "upstream_timeout",
+        /// The upstream answered something other than 101, which was relayed.
+        UpstreamAnswered = "upstream_answered",
+        /// 408: the client took too long.
+        ClientTimeout = "client_timeout",
+        /// The client left before its answer.
+        ClientGone = "client_gone",
+    }
+}
+
+labels! {
+    /// How an attempt to connect to an endpoint ended (label `outcome` of `upstream_connects_total`).
+    ConnectOutcome {
+        Connected = "connected",
+        Refused = "refused",
+        ConnectTimeout = "connect_timeout",
+        HandshakeTimeout = "handshake_timeout",
+        InvalidAnswer = "invalid_answer",
+        Answered = "answered",
+    }
+}
+
+labels! {
+    /// What a component said (label `verdict` of `component_calls_total`).
+    CallVerdict {
+        Forward = "forward",
+        Delay = "delay",
+        Replace = "replace",
+        Drop = "drop",
+        Send = "send",
+        Close = "close",
+        Admit = "admit",
+        Refuse = "refuse",
+        Match = "match",
+        Mismatch = "mismatch",
+        Pick = "pick",
+        NoPick = "no_pick",
+    }
+}
+
+labels! {
+    /// How a component failed (label `reason` of `component_failures_total`).
+    FailureReason {
+        /// It trapped: a panic, an out-of-bounds access, a stack overflow.
+        Trap = "trap",
+        /// It ran past its deadline.
+        Deadline = "deadline",
+        /// It asked for more memory than it may have.
+        Memory = "memory",
+        /// It answered what the contract forbids.
+        InvalidAnswer = "invalid_answer",
+        /// It could not be instantiated or configured on a worker.
+        Start = "start",
+    }
+}
+
+labels! {
+    /// How a reload ended (label `outcome` of `reloads_total`).
+    ReloadOutcome { Applied = "applied", Rejected = "rejected", Unchanged = "unchanged", }
+}
+
+labels! {
+    /// A close code as a label: the registered ones by number, the others by their range.
+    CloseLabel {
+        Normal = "1000",
+        GoingAway = "1001",
+        ProtocolError = "1002",
+        UnsupportedData = "1003",
+        /// A close frame without a code.
+        NoStatus = "1005",
+        /// The connection ended without a close frame.
+        Abnormal = "1006",
+        InvalidPayload = "1007",
+        PolicyViolation = "1008",
+        MessageTooBig = "1009",
+        MandatoryExtension = "1010",
+        InternalError = "1011",
+        ServiceRestart = "1012",
+        TryAgainLater = "1013",
+        BadGateway = "1014",
+        Registered = "3000-3999",
+        Private = "4000-4999",
+    }
+}
+
+impl CloseLabel {
+    /// The label of a code that stood in a close frame.
+    pub fn of(code: u16) -> Self {
+        match code {
+            1000 => Self::Normal,
+            1001 => Self::GoingAway,
+            1002 => Self::ProtocolError,
+            1003 => Self::UnsupportedData,
+            1005 => Self::NoStatus,
+            1007 => Self::InvalidPayload,
+            1008 => Self::PolicyViolation,
+            1009 => Self::MessageTooBig,
+            1010 => Self::MandatoryExtension,
+            1011 => Self::InternalError,
+            1012 => Self::ServiceRestart,
+            1013 => Self::TryAgainLater,
+            1014 => Self::BadGateway,
+            3000..=3999 => Self::Registered,
+            4000..=4999 => Self::Private,
+            _ => Self::Abnormal,
+        }
+    }
+}

@@ -1,0 +1,228 @@
+//! The metrics of the process, found by name: a route, an endpoint or a component that a reload keeps goes on
+//! counting where it was.
+
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use super::cells::{Counter, Gauge, Histogram, Sharded, WorkerIndex};
+use super::labels::{CallVerdict, CloseLabel, ConnectOutcome, FailureReason, HandshakeOutcome, Initiator, MessageKind, ReloadOutcome, Side};
+
+/// All metrics of the process.
+#[derive(Debug)]
+pub struct Metrics {
+    threads: usize,
+    pub(super) routes: Mutex<BTreeMap<String, Arc<RouteMetrics>>>,
+    pub(super) endpoints: Mutex<BTreeMap<(String, String), Arc<EndpointMetrics>>>,
+    pub(super) components: Mutex<BTreeMap<String, Arc<ComponentMetrics>>>,
+    pub(super) uses: Mutex<BTreeMap<(String, String), Arc<UseMetrics>>>,
+    pub(super) reloads: [AtomicU64; ReloadOutcome::COUNT],
+    pub(super) generation: AtomicU64,
+}
+
+impl Metrics {
+    /// Metrics for this many workers and the control thread.
+    pub fn new(workers: usize) -> Arc<Self> {
+        Arc::new(Self {
+            threads: workers + 1,
+            routes: Mutex::default(),
+            endpoints: Mutex::default(),
+            components: Mutex::default(),
+            uses: Mutex::default(),
+            reloads: Default::default(),
+            generation: AtomicU64::new(0),
+        })
+    }
+
+    /// The shard index of the control thread; workers have the indices below.
+    pub fn control(&self) -> WorkerIndex {
+        WorkerIndex(self.threads - 1)
+    }
+
+    /// The metrics of a route; the empty name stands for handshakes that found none.
+    pub fn route(&self, name: &str) -> Arc<RouteMetrics> {
+        entry(&self.routes, name.to_owned(), || Sharded::new(self.threads, RouteShard::new))
+    }
+
+    /// The metrics of an endpoint of an upstream; `endpoint` is its url.
+    pub fn endpoint(&self, upstream: &str, endpoint: &str) -> Arc<EndpointMetrics> {
+        entry(&self.endpoints, (upstream.to_owned(), endpoint.to_owned()), || {
+            Sharded::new(self.threads, EndpointShard::default)
+        })
+    }
+
+    /// The metrics of a component, over all its uses.
+    pub fn component(&self, name: &str) -> Arc<ComponentMetrics> {
+        entry(&self.components, name.to_owned(), || Sharded::new(self.threads, ComponentShard::new))
+    }
+
+    /// The metrics of a component on a route; a balancer's route is empty, because routes share an upstream.
+    pub fn component_use(&self, route: &str, component: &str) -> Arc<UseMetrics> {
+        entry(&self.uses, (route.to_owned(), component.to_owned()), || Sharded::new(self.threads, UseShard::default))
+    }
+
+    /// Counts a reload; an applied one is the new `generation`.
+    pub fn reloaded(&self, outcome: ReloadOutcome) {
+        if let Some(counter) = self.reloads.get(outcome as usize) {
+            counter.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    /// Says which generation of the configuration is in force.
+    pub fn set_generation(&self, generation: u64) {
+        self.generation.store(generation, Ordering::Relaxed);
+    }
+}
+
+fn entry<K: Ord, V>(map: &Mutex<BTreeMap<K, Arc<V>>>, key: K, make: impl FnOnce() -> V) -> Arc<V> {
+    let mut map = map.lock().unwrap_or_else(PoisonError::into_inner);
+    Arc::clone(map.entry(key).or_insert_with(|| Arc::new(make())))
+}
+
+/// The shards of a route.
+pub type RouteMetrics = Sharded<RouteShard>;
+/// The shards of an endpoint.
+pub type EndpointMetrics = Sharded<EndpointShard>;
+/// The shards of a component.
+pub type ComponentMetrics = Sharded<ComponentShard>;
+/// The shards of a component on a route.
+pub type UseMetrics = Sharded<UseShard>;
+
+/// What one thread counted for a route.
+#[derive(Debug)]
+pub struct RouteShard {
+    /// `handshakes_total`, by [`HandshakeOutcome`].
+    pub handshakes: [Counter; HandshakeOutcome::COUNT],
+    /// `connections_active`.
+    pub connections_active: Gauge,
+    /// `connection_duration_seconds`.
+    pub connection_duration: Histogram,
+    /// `messages_total`, by sender and kind.
+    pub messages: [[Counter; MessageKind::COUNT]; Side::COUNT],
+    /// `message_bytes_total`, by sender.
+    pub message_bytes: [Counter; Side::COUNT],
+    /// `closes_total`, by initiator and code.
+    pub closes: [[Counter; CloseLabel::COUNT]; Initiator::COUNT],
+}
+
+impl RouteShard {
+    fn new() -> Self {
+        Self {
+            handshakes: Default::default(),
+            connections_active: Gauge::default(),
+            connection_duration: Histogram::new(CONNECTION_BOUNDS),
+            messages: Default::default(),
+            message_bytes: Default::default(),
+            closes: Default::default(),
+        }
+    }
+
+    /// Counts a finished handshake.
+    #[expect(clippy::indexing_slicing, reason = "sized by the enum that indexes it")]
+    pub fn handshake(&self, outcome: HandshakeOutcome) {
+        self.handshakes[outcome as usize].add(1);
+    }
+
+    /// Counts the end of a connection.
+    #[expect(clippy::indexing_slicing, reason = "sized by the enums that index it")]
+    pub fn close(&self, by: Initiator, code: CloseLabel) {
+        self.closes[by as usize][code as usize].add(1);
+    }
+
+    /// Counts messages of one sender and kind.
+    #[inline]
+    #[expect(clippy::indexing_slicing, reason = "sized by the enums that index it")]
+    pub fn messages(&self, from: Side, kind: MessageKind, count: u64) {
+        self.messages[from as usize][kind as usize].add(count);
+    }
+
+    /// Counts payload bytes of one sender.
+    #[inline]
+    #[expect(clippy::indexing_slicing, reason = "sized by the enum that indexes it")]
+    pub fn message_bytes(&self, from: Side, bytes: u64) {
+        self.message_bytes[from as usize].add(bytes);
+    }
+}
+
+/// What one thread counted for an endpoint.
+#[derive(Debug, Default)]
+pub struct EndpointShard {
+    /// `upstream_connects_total`, by [`ConnectOutcome`].
+    pub connects: [Counter; ConnectOutcome::COUNT],
+    /// `upstream_connections_active`.
+    pub connections_active: Gauge,
+}
+
+/// What one thread counted for a component.
+#[derive(Debug)]
+pub struct ComponentShard {
+    /// `component_call_seconds`; a batch is one call.
+    pub call_seconds: Histogram,
+    /// `component_failures_total`, by [`FailureReason`].
+    pub failures: [Counter; FailureReason::COUNT],
+    /// `component_memory_bytes`: linear memory of this thread's instances.
+    pub memory_bytes: Gauge,
+    /// `component_log_lines_dropped_total`.
+    pub log_lines_dropped: Counter,
+}
+
+impl ComponentShard {
+    fn new() -> Self {
+        Self {
+            call_seconds: Histogram::new(CALL_BOUNDS),
+            failures: Default::default(),
+            memory_bytes: Gauge::default(),
+            log_lines_dropped: Counter::default(),
+        }
+    }
+
+    /// Counts a failure.
+    #[expect(clippy::indexing_slicing, reason = "sized by the enum that indexes it")]
+    pub fn failure(&self, reason: FailureReason) {
+        self.failures[reason as usize].add(1);
+    }
+}
+
+/// What one thread counted for a component on a route.
+#[derive(Debug, Default)]
+pub struct UseShard {
+    /// `component_calls_total`, by [`CallVerdict`]; a batch counts each of its verdicts.
+    pub verdicts: [Counter; CallVerdict::COUNT],
+}
+
+impl UseShard {
+    /// Counts verdicts.
+    #[inline]
+    #[expect(clippy::indexing_slicing, reason = "sized by the enum that indexes it")]
+    pub fn verdict(&self, verdict: CallVerdict, count: u64) {
+        self.verdicts[verdict as usize].add(count);
+    }
+}
+
+/// From a failed login to a day.
+const CONNECTION_BOUNDS: &[Duration] = &[
+    Duration::from_millis(100),
+    Duration::from_secs(1),
+    Duration::from_secs(10),
+    Duration::from_secs(60),
+    Duration::from_secs(600),
+    Duration::from_secs(3600),
+    Duration::from_secs(6 * 3600),
+    Duration::from_secs(24 * 3600),
+];
+
+/// From a call that only looks, to the default deadline and beyond.
+const CALL_BOUNDS: &[Duration] = &[
+    Duration::from_nanos(500),
+    Duration::from_micros(1),
+    Duration::from_micros(2),
+    Duration::from_micros(5),
+    Duration::from_micros(10),
+    Duration::from_micros(50),
+    Duration::from_micros(250),
+    Duration::from_millis(1),
+    Duration::from_millis(5),
+    Duration::from_millis(10),
+    Duration::from_millis(50),
+];

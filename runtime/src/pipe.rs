@@ -1,0 +1,5 @@
+//! The piping of frames between a client and an upstream.
+
+mod settings;
+
+pub use settings::{Limits, Timers};

@@ -1,0 +1,1 @@
+//! Finding the route of a handshake.

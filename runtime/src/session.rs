@@ -1,0 +1,1 @@
+//! One connection's story: the only place that sees all stages.
