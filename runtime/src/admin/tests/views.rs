@@ -156,7 +156,8 @@ async fn connections_are_limited_and_selected_by_the_query() {
 
 #[tokio::test]
 async fn a_reload_answers_how_it_ended() {
-    let cases: [(fn() -> ReloadReport, u16, Value); 4] = [
+    type Case = (fn() -> ReloadReport, u16, Value);
+    let cases: [Case; 4] = [
         (
             || ReloadReport::Applied { generation: 2 },
             200,
