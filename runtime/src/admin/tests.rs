@@ -4,6 +4,7 @@ mod client;
 mod http;
 mod views;
 
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -64,7 +65,8 @@ impl Operations for Fake {
                 on_failure: "close",
                 interest: interest.into(),
             }],
-            upstream: "chat".to_owned(),
+            upstream: Some("chat".to_owned()),
+            services: BTreeMap::new(),
             connections_active: 7,
         }]
     }

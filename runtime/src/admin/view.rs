@@ -3,6 +3,8 @@
 //! Field names are those of the configuration where it has one, and those of metrics and labels otherwise. No view shows
 //! a component's configuration, because keys and claims to check for stand there.
 
+use std::collections::BTreeMap;
+
 use serde::Serialize;
 
 use crate::component::{Interest, Payload, Selection};
@@ -24,8 +26,12 @@ pub struct RouteView {
     pub when: Vec<String>,
     /// The filters, in the order in which they see the client's messages.
     pub filters: Vec<FilterView>,
-    /// The upstream's name.
-    pub upstream: String,
+    /// The upstream's name, unless the request names a service.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub upstream: Option<String>,
+    /// The upstream of each service that a request may name.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub services: BTreeMap<String, String>,
     /// Open connections, over all workers.
     pub connections_active: u64,
 }
@@ -203,20 +209,18 @@ pub enum ReloadReport {
 /// Something wrong in the configuration.
 #[derive(Clone, Debug, Default, Serialize)]
 pub struct ProblemView {
-    /// The whole of it in words, with file, line and column, as `tidegate check` prints it.
-    pub message: String,
     /// The file's path as it was given.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub file: Option<String>,
-    /// From 1.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub line: Option<usize>,
-    /// From 1.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub column: Option<usize>,
-    /// The key, as `routes.0.upstream`.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub key: Option<String>,
+    pub file: String,
+    /// From 1; 0 where no single line is to blame.
+    pub line: usize,
+    /// In characters, from 1.
+    pub column: usize,
+    /// The key, as `routes[0].upstream`; empty for a syntax error.
+    pub key: String,
+    /// What is wrong.
+    pub what: String,
+    /// What to write instead; empty where there is no advice.
+    pub instead: String,
 }
 
 /// What a drain has begun with (`POST /api/v1/drain`).

@@ -182,7 +182,14 @@ async fn a_reload_answers_how_it_ended() {
             json!({
                 "outcome": "rejected",
                 "generation": 1,
-                "problems": [{ "message": "a.toml:3:1: routs: unknown key", "file": "a.toml", "line": 3, "column": 1, "key": "routs" }],
+                "problems": [{
+                    "file": "a.toml",
+                    "line": 3,
+                    "column": 1,
+                    "key": "routs",
+                    "what": "unknown key",
+                    "instead": "routes",
+                }],
             }),
         ),
     ];
@@ -201,11 +208,12 @@ async fn a_reload_answers_how_it_ended() {
 
 fn bad_key() -> ProblemView {
     ProblemView {
-        message: "a.toml:3:1: routs: unknown key".to_owned(),
-        file: Some("a.toml".to_owned()),
-        line: Some(3),
-        column: Some(1),
-        key: Some("routs".to_owned()),
+        file: "a.toml".to_owned(),
+        line: 3,
+        column: 1,
+        key: "routs".to_owned(),
+        what: "unknown key".to_owned(),
+        instead: "routes".to_owned(),
     }
 }
 
