@@ -19,6 +19,17 @@ pub struct Outcome {
     pub cause: Cow<'static, str>,
 }
 
+impl Outcome {
+    /// The close code; 1005 for a frame without one and 1006 for none (RFC 6455 section 7.1.5).
+    pub fn code(&self) -> u16 {
+        match (&self.close, self.label) {
+            (Some(close), _) => close.code,
+            (None, CloseLabel::NoStatus) => 1005,
+            (None, _) => 1006,
+        }
+    }
+}
+
 /// An [`Outcome`] with what is still to be told.
 #[derive(Debug)]
 pub(super) struct Ending {
