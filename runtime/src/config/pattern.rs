@@ -28,7 +28,7 @@ impl HostPattern {
             return Err(Fault::new("\"*\" is no host", "leave `hosts` out for any host"));
         }
         match text.strip_prefix("*.") {
-            Some(domain) => parse_host(domain).map(Self::Subdomains),
+            Some(domain) => host_within(domain, text).map(Self::Subdomains),
             None => parse_host(text).map(Self::Exact),
         }
     }
@@ -81,10 +81,12 @@ pub(super) fn parse_path(text: &str) -> Result<String, Fault> {
         ));
     }
     if text.contains('*') {
-        return Err(Fault::new(
-            format!("the path {text:?} holds a wildcard"),
-            "use `path_prefix`, or the predicate `conditions` for patterns",
-        ));
+        let advice = match text.trim_end_matches('*').trim_end_matches('/') {
+            "" => "leave `path` and `path_prefix` out for any path".to_owned(),
+            prefix if !prefix.contains('*') => format!("write `path_prefix = {prefix:?}` for all that begins with it"),
+            _ => "leave the pattern to the predicate `conditions`".to_owned(),
+        };
+        return Err(Fault::new(format!("the path {text:?} holds a wildcard"), advice));
     }
     if text.contains(['?', '#']) {
         return Err(Fault::new(
@@ -103,11 +105,16 @@ pub(super) fn parse_path(text: &str) -> Result<String, Fault> {
 
 /// A host name or address in lower case.
 pub(super) fn parse_host(text: &str) -> Result<String, Fault> {
+    host_within(text, text)
+}
+
+/// Reads a host that is all or a part of what the operator wrote.
+fn host_within(text: &str, written: &str) -> Result<String, Fault> {
     let address = text.strip_prefix('[').and_then(|rest| rest.strip_suffix(']'));
     if let Some(Ok(address)) = address.map(str::parse::<Ipv6Addr>) {
         return Ok(format!("[{address}]"));
     }
-    let fault = |what: &str, instead: &str| Err(Fault::new(format!("the host {text:?} {what}"), instead));
+    let fault = |what: &str, instead: &str| Err(Fault::new(format!("the host {written:?} {what}"), instead));
     if let Ok(address) = text.parse::<Ipv6Addr>() {
         return fault("needs brackets", &format!("write \"[{address}]\""));
     }

@@ -318,7 +318,8 @@ impl<'v> Table<'v> {
 
 /// The one name that a mistyped one most likely stands for.
 pub(super) fn closest<'n>(typed: &str, names: impl Iterator<Item = &'n str>) -> Option<&'n str> {
-    let tolerance = (typed.chars().count() / 3).max(1);
+    let length = typed.chars().count();
+    let tolerance = (length / 3).max(1).min(length / 2);
     names
         .map(|name| (strsim::damerau_levenshtein(&typed.to_lowercase(), name), name))
         .filter(|(distance, _)| *distance <= tolerance)

@@ -84,7 +84,7 @@ const COMPONENT_KEY: Key = Key {
     takes: "name",
     absent: Absent::Missing,
     example: "\"rate-limit\"",
-    meaning: "The name of a standard component or of a [components.NAME] table.",
+    meaning: "The name of a standard component or of a `[components.NAME]` table.",
 };
 
 const CONFIG_KEY: Key = Key {

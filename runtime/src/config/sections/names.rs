@@ -76,9 +76,13 @@ impl<'n> Names<'n> {
             .cloned()
             .chain(self.standard.iter().map(|&name| name.to_owned()))
             .collect();
-        let advice = suggest(name, &known).map_or_else(String::new, |advice| format!("{advice}, or "));
-        let declare = format!("{advice}declare it in [components.{name}]").replace("?, or ", "? Otherwise ");
-        Err(value.refuse(format!("there is no component {name:?}"), declare))
+        let advice = match suggest(name, &known) {
+            Some(question) if question.ends_with('?') => format!("{question} Otherwise "),
+            Some(names) => format!("{names}; otherwise "),
+            None => String::new(),
+        };
+        let what = format!("there is no component {name:?}");
+        Err(value.refuse(what, format!("{advice}declare it in [components.{name}]")))
     }
 
     pub(super) fn into_implied(self) -> BTreeMap<String, Place> {

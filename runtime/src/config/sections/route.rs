@@ -142,20 +142,16 @@ fn path(table: &Table<'_>) -> Read<PathPattern> {
 fn target(table: &Table<'_>, names: &Names<'_>) -> Read<Target> {
     let upstream = table.optional("upstream", |value| names.upstream(value));
     let services = table.optional("services", |value| services::services(value, names));
-    match (table.value("upstream"), table.value("services")) {
-        (Some(_), Some(services)) => {
-            Err(services.refuse("`upstream` and `services` exclude each other", "remove one of the two"))
+    if let (Some(_), Some(services)) = (table.value("upstream"), table.value("services")) {
+        return Err(services.refuse("`upstream` and `services` exclude each other", "remove one of the two"));
+    }
+    match (upstream?, services?) {
+        (Some(upstream), _) => Ok(Target::Upstream(upstream)),
+        (None, Some(services)) => Ok(Target::Services(services)),
+        (None, None) => {
+            let advice = "write `upstream = \"chat\"`, or a table `services`";
+            Err(table.refuse(&table.place(), "the route leads nowhere", advice))
         }
-        (None, None) => Err(table.refuse(
-            &table.place(),
-            "the route leads nowhere",
-            "write `upstream = \"chat\"`, or a table `services`",
-        )),
-        _ => match (upstream?, services?) {
-            (Some(upstream), _) => Ok(Target::Upstream(upstream)),
-            (None, Some(services)) => Ok(Target::Services(services)),
-            (None, None) => Err(table.refuse(&table.place(), "the route leads nowhere", "")),
-        },
     }
 }
 

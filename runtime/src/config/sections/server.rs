@@ -29,14 +29,14 @@ pub(super) const ROOT: Section = Section {
             takes: "duration",
             absent: Absent::Default("\"10s\""),
             example: "\"30s\"",
-            meaning: "The time over which draining closes connections, evenly; `0` closes all at once.",
+            meaning: "The time over which draining closes connections; `0` closes all at once.",
         },
         Key {
             name: "max_connections",
             takes: "whole number",
             absent: Absent::Means("what the limit of open files allows"),
             example: "100000",
-            meaning: "Connections that the process holds at most; further clients wait to be accepted.",
+            meaning: "Connections that the process holds at most.",
         },
         Key {
             name: "trusted_proxies",
@@ -104,7 +104,7 @@ pub(super) const ADMIN: Section = Section {
 
 pub(super) const LOG: Section = Section {
     title: "[log]",
-    about: "Logs go to the standard error stream.",
+    about: "",
     keys: &[
         Key {
             name: "level",
@@ -146,7 +146,7 @@ pub(super) const LISTENER: Section = Section {
             takes: "size",
             absent: Absent::Default("\"16KiB\""),
             example: "\"32KiB\"",
-            meaning: "The most that the head of a request may have, 1KiB to 1MiB; a larger one is answered with 431. \
+            meaning: "The most that the head of a request may have, 1KiB to 1MiB; a larger one is refused. \
                       The head is read before the route is known.",
         },
         Key {

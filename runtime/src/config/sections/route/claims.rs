@@ -52,7 +52,7 @@ pub(super) fn distinct(root: &Table<'_>, claims: &[Claim]) -> Read<()> {
         });
         if let (Some((other, host)), Some(path)) = (hidden, &claim.path) {
             let what = format!(
-                "the route is never reached for {host} and the path {path}: the route of line {} takes all of it",
+                "no handshake for {host} and the path {path} gets here: the route of line {} takes them all",
                 other.place.line
             );
             result = Err(root.refuse(

@@ -56,7 +56,7 @@ pub(in crate::config) const ROUTE: Section = Section {
             "name",
             Means("`services` says it"),
             "\"chat\"",
-            "Where connections go: an [upstreams.NAME] table. Either this or `services`.",
+            "Where connections go: an `[upstreams.NAME]` table. Either this or `services`.",
         ),
         key(
             "services",
@@ -147,14 +147,14 @@ pub(in crate::config) const ROUTE: Section = Section {
             "whole number or `off`",
             Default("\"off\""),
             "10000",
-            "Connections that the route holds at most; further handshakes are answered with 503.",
+            "Connections that the route holds at most; further handshakes are refused.",
         ),
         key(
             "handshakes_per_second",
             "whole number or `off`",
             Default("\"off\""),
             "500",
-            "Handshakes that are admitted in a second; further ones are answered with 503.",
+            "Handshakes that are admitted in a second; further ones are refused.",
         ),
         key(
             "forwarded_headers",
