@@ -1,5 +1,11 @@
 //! What the README shows is what works.
 
+#![expect(
+    clippy::unwrap_used,
+    clippy::panic,
+    reason = "a test says what it expects, also in its functions"
+)]
+
 use std::fs;
 use std::path::Path;
 
