@@ -205,6 +205,12 @@ fn quote(line: &mut String, value: &str) {
     line.push('"');
     let end = value.floor_char_boundary(MAX_VALUE);
     let (kept, cut) = value.split_at(end);
+    let plain = kept
+        .bytes()
+        .take_while(|byte| matches!(byte, b' '..=b'~' if !matches!(byte, b'"' | b'\\')))
+        .count();
+    let (plain, kept) = kept.split_at(plain);
+    line.push_str(plain);
     for character in kept.chars() {
         match character {
             '"' | '\\' => line.extend(['\\', character]),
