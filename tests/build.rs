@@ -1,0 +1,2 @@
+//! Compiles the guests of this suite.
+fn main() {}
