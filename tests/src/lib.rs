@@ -37,7 +37,7 @@ pub use frame::{Frame, Opcode};
 pub use http::{Head, Reply, Request, request};
 pub use lines::Lines;
 pub use peer::{Peer, Role};
-pub use proxy::{Finished, PREAMBLE_LINES, Proxy, Signal, tidegate};
+pub use proxy::{Finished, Proxy, Signal, tidegate};
 pub use samples::Samples;
 
 /// The most that anything a test waits for may take.

@@ -30,8 +30,8 @@ pub struct Proxy {
 }
 
 impl Proxy {
-    /// Starts a proxy with one worker. The listener, the admin API and the log are configured by the harness; `config`
-    /// holds the rest.
+    /// Starts a proxy with one worker. The admin API, the log and, unless `config` does, the listener are configured by
+    /// the harness; `config` holds the rest.
     pub async fn start(config: &str) -> Self {
         Self::with_workers(1, config).await
     }
@@ -42,7 +42,7 @@ impl Proxy {
     /// When it does not say that it is ready, with all that it said instead.
     pub async fn with_workers(workers: usize, config: &str) -> Self {
         let directory = tempfile::tempdir().expect("a directory");
-        std::fs::write(config_path(&directory), format!("{PREAMBLE}{config}")).expect("write the configuration");
+        std::fs::write(config_path(&directory), complete(config)).expect("write the configuration");
         let mut child = Command::new(tidegate())
             .args(["run", "--workers", &workers.to_string(), "--config"])
             .arg(config_path(&directory))
@@ -144,8 +144,13 @@ impl Proxy {
     /// Writes another configuration, as [`Proxy::start`] takes it, in one step.
     pub fn rewrite(&self, config: &str) {
         let draft = self.directory.path().join("draft");
-        std::fs::write(&draft, format!("{PREAMBLE}{config}")).expect("write the configuration");
+        std::fs::write(&draft, complete(config)).expect("write the configuration");
         std::fs::rename(&draft, config_path(&self.directory)).expect("replace the configuration");
+    }
+
+    /// Waits for the process to end, and gives its exit code.
+    pub async fn exit_code(&mut self) -> Option<i32> {
+        within("the proxy to end", self.child.wait()).await.expect("wait").code()
     }
 
     /// The folder the configuration lies in.
@@ -209,16 +214,25 @@ pub fn tidegate() -> PathBuf {
     binary
 }
 
-/// The number of lines that the harness puts before a test's configuration.
-pub const PREAMBLE_LINES: usize = 6;
-
-const PREAMBLE: &str = r#"[log]
+/// What the harness says about where to listen and how to log; it follows the test's own text, so that the line numbers
+/// of problems are those of that text.
+const EPILOGUE: &str = r#"
+[log]
 format = "json"
 [admin]
 listen = "127.0.0.1:0"
+"#;
+
+const LISTENER: &str = r#"
 [[listeners]]
 listen = "127.0.0.1:0"
 "#;
+
+/// The whole text of a configuration; one that declares its listener keeps it.
+pub(crate) fn complete(config: &str) -> String {
+    let listener = if config.contains("[[listeners]]") { "" } else { LISTENER };
+    format!("{config}\n{EPILOGUE}{listener}")
+}
 
 fn config_path(directory: &TempDir) -> PathBuf {
     directory.path().join("tidegate.toml")
