@@ -107,7 +107,14 @@ async fn a_loop_costs_its_neighbours_no_more_than_the_deadline() {
 async fn what_came_before_the_failure_is_delivered() {
     let (proxy, backend) = start("do = \"trap\"", "").await;
     let (mut client, mut upstream) = backend.open(proxy.address, "/").await;
-    client.send_all(&[Frame::text("one"), Frame::text("two"), Frame::text("boom"), Frame::text("three")]).await;
+    client
+        .send_all(&[
+            Frame::text("one"),
+            Frame::text("two"),
+            Frame::text("boom"),
+            Frame::text("three"),
+        ])
+        .await;
     upstream.expect(Frame::text("one")).await;
     upstream.expect(Frame::text("two")).await;
     upstream.expect_close(1011).await;
@@ -149,7 +156,9 @@ async fn a_filter_that_fails_to_open_refuses_its_handshake_and_no_other() {
         exchange(&mut neighbour, &mut upstream_of_neighbour, "still here").await;
         let labels = [("component", "hostile"), ("reason", reason)];
         proxy.until("tidegate_component_failures_total", &labels, 1).await;
-        proxy.until("tidegate_handshakes_total", &[("outcome", "component_failed")], 1).await;
+        proxy
+            .until("tidegate_handshakes_total", &[("outcome", "component_failed")], 1)
+            .await;
     }
 }
 
@@ -157,8 +166,7 @@ async fn a_filter_that_fails_to_open_refuses_its_handshake_and_no_other() {
 async fn a_filter_that_fails_to_open_may_be_bypassed() {
     let (proxy, backend) = start("do = \"trap\", at = \"open\"", ", on_failure = \"bypass\"").await;
     let request = Request::upgrade("/").with("X-Boom", "1");
-    let ((mut client, reply), mut upstream) =
-        tokio::join!(Peer::handshake(proxy.address, &request), backend.accept());
+    let ((mut client, reply), mut upstream) = tokio::join!(Peer::handshake(proxy.address, &request), backend.accept());
     assert_eq!(reply.status, 101);
     exchange(&mut client, &mut upstream, "unfiltered").await;
 }
@@ -184,7 +192,9 @@ async fn a_wrong_number_of_verdicts_is_an_invalid_answer() {
     let proxy = Proxy::start(&route(&[&backend.address()], &filters)).await;
     let (mut neighbour, mut upstream_of_neighbour) = backend.open(proxy.address, "/").await;
     let (mut client, _upstream) = backend.open(proxy.address, "/").await;
-    client.send_all(&[Frame::text("one"), Frame::text("two"), Frame::text("three")]).await;
+    client
+        .send_all(&[Frame::text("one"), Frame::text("two"), Frame::text("three")])
+        .await;
     client.expect_close(1011).await;
     let labels = [("component", "miscount"), ("reason", "invalid_answer")];
     proxy.until("tidegate_component_failures_total", &labels, 1).await;
@@ -194,12 +204,18 @@ async fn a_wrong_number_of_verdicts_is_an_invalid_answer() {
 #[tokio::test]
 async fn an_import_that_nobody_lends_is_refused_by_name_before_anything_starts() {
     let directory = tempfile::tempdir().unwrap();
-    let config = route(&["127.0.0.1:9"], &format!("filters = [\"foreign\"]\n{}", guest("foreign")));
+    let config = route(
+        &["127.0.0.1:9"],
+        &format!("filters = [\"foreign\"]\n{}", guest("foreign")),
+    );
     let text = format!("{config}[[listeners]]\nlisten = \"127.0.0.1:0\"\n");
     std::fs::write(directory.path().join("tidegate.toml"), text).unwrap();
     let finished = Finished::run(directory.path(), &["run", "--config", "tidegate.toml"]).await;
     assert_eq!(finished.code, Some(2), "{finished:?}");
-    assert!(finished.stderr.contains("wasi:sockets/instance-network"), "{finished:?}");
+    assert!(
+        finished.stderr.contains("wasi:sockets/instance-network"),
+        "{finished:?}"
+    );
 }
 
 #[tokio::test]

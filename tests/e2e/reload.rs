@@ -90,7 +90,9 @@ async fn broken_components_in_a_reload_leave_the_running_proxy_as_it_is() {
     let filtered = |path: &str| {
         route(
             &[&backend.address()],
-            &format!("filters = [{{ component = \"x\", config = {{ tag = \"!\" }} }}]\n[components.x]\npath = {path:?}\n"),
+            &format!(
+                "filters = [{{ component = \"x\", config = {{ tag = \"!\" }} }}]\n[components.x]\npath = {path:?}\n"
+            ),
         )
     };
     let good = tidegate_tests::guests::path("script").display().to_string();
@@ -115,7 +117,10 @@ async fn broken_components_in_a_reload_leave_the_running_proxy_as_it_is() {
 async fn open_connections_go_on_with_what_they_have() {
     let backend = Backend::bind().await;
     let tagged = |tag: &str| {
-        let filter = format!("filters = [{{ component = \"script\", config = {{ tag = \"{tag}\" }} }}]\n{}", guest("script"));
+        let filter = format!(
+            "filters = [{{ component = \"script\", config = {{ tag = \"{tag}\" }} }}]\n{}",
+            guest("script")
+        );
         route(&[&backend.address()], &filter)
     };
     let proxy = Proxy::start(&tagged("1")).await;
@@ -153,7 +158,11 @@ async fn reloads_under_load_lose_and_reorder_nothing() {
     const RELOADS_UNDER_LOAD: u64 = 20;
     let echo = Echo::start().await;
     let config = |generation: u64| {
-        let filter = format!("filters = [\"script\"]\nmax_connections = {}\n{}", 1000 + generation, guest("script"));
+        let filter = format!(
+            "filters = [\"script\"]\nmax_connections = {}\n{}",
+            1000 + generation,
+            guest("script")
+        );
         route(&[echo.address()], &filter)
     };
     let proxy = Proxy::with_workers(2, &config(0)).await;

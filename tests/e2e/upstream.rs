@@ -18,7 +18,9 @@ async fn switched(answer: impl FnOnce(&str) -> String) -> Reply {
     let request = Request::upgrade("/");
     let upstream = async {
         let (mut upstream, head) = backend.request().await;
-        upstream.write(answer(&accept_key(head.header("sec-websocket-key").unwrap()))).await;
+        upstream
+            .write(answer(&accept_key(head.header("sec-websocket-key").unwrap())))
+            .await;
         upstream
     };
     let (reply, _upstream) = tokio::join!(proxy.answer(&request), upstream);
@@ -55,10 +57,9 @@ async fn a_200_is_relayed_although_it_is_a_success() {
 
 #[tokio::test]
 async fn a_chunked_body_is_relayed_whole() {
-    let reply = relayed(
-        "HTTP/1.1 403 Forbidden\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n7\r\n, world\r\n0\r\n\r\n",
-    )
-    .await;
+    let reply =
+        relayed("HTTP/1.1 403 Forbidden\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n7\r\n, world\r\n0\r\n\r\n")
+            .await;
     assert_eq!((reply.status, reply.body.as_str()), (403, "hello, world"));
 }
 
@@ -75,7 +76,9 @@ async fn a_connection_whose_answer_was_relayed_is_not_used_again() {
     let mut client = Peer::connect(proxy.address).await;
     client.write(Request::upgrade("/").encode()).await;
     let (mut upstream, _) = backend.request().await;
-    upstream.write("HTTP/1.1 401 Unauthorized\r\nContent-Length: 0\r\n\r\n").await;
+    upstream
+        .write("HTTP/1.1 401 Unauthorized\r\nContent-Length: 0\r\n\r\n")
+        .await;
     assert_eq!(client.read_reply().await.status, 401);
     upstream.expect_end().await;
 }
@@ -101,7 +104,13 @@ async fn an_upstream_whose_endpoints_are_all_disabled_gets_the_client_503() {
     )
     .await;
     assert_eq!(proxy.answer(&Request::upgrade("/")).await.status, 503);
-    proxy.until("tidegate_handshakes_total", &[("route", "main"), ("outcome", "no_endpoint")], 1).await;
+    proxy
+        .until(
+            "tidegate_handshakes_total",
+            &[("route", "main"), ("outcome", "no_endpoint")],
+            1,
+        )
+        .await;
 }
 
 #[tokio::test]
@@ -112,7 +121,13 @@ async fn an_upstream_that_never_answers_gets_the_client_504() {
     let (reply, (mut upstream, _)) = tokio::join!(proxy.answer(&request), backend.request());
     assert_eq!(reply.status, 504);
     upstream.expect_end().await;
-    proxy.until("tidegate_handshakes_total", &[("route", "main"), ("outcome", "upstream_timeout")], 1).await;
+    proxy
+        .until(
+            "tidegate_handshakes_total",
+            &[("route", "main"), ("outcome", "upstream_timeout")],
+            1,
+        )
+        .await;
 }
 
 #[tokio::test]
@@ -129,7 +144,13 @@ async fn an_upstream_that_does_not_take_the_connection_gets_the_client_504() {
     );
     let proxy = Proxy::start(&config).await;
     assert_eq!(proxy.answer(&Request::upgrade("/")).await.status, 504);
-    proxy.until("tidegate_upstream_connects_total", &[("upstream", "back"), ("outcome", "connect_timeout")], 1).await;
+    proxy
+        .until(
+            "tidegate_upstream_connects_total",
+            &[("upstream", "back"), ("outcome", "connect_timeout")],
+            1,
+        )
+        .await;
 }
 
 #[tokio::test]
@@ -175,9 +196,7 @@ async fn a_101_to_another_protocol_gets_the_client_502() {
 #[tokio::test]
 async fn a_101_without_connection_upgrade_gets_the_client_502() {
     let reply = switched(|accept| {
-        format!(
-            "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nSec-WebSocket-Accept: {accept}\r\n\r\n"
-        )
+        format!("HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nSec-WebSocket-Accept: {accept}\r\n\r\n")
     })
     .await;
     assert_eq!(reply.status, 502);

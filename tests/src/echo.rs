@@ -35,7 +35,9 @@ impl Echo {
 }
 
 async fn echo(stream: TcpStream, name: &str) {
-    let Ok(mut socket) = tokio_tungstenite::accept_async(stream).await else { return };
+    let Ok(mut socket) = tokio_tungstenite::accept_async(stream).await else {
+        return;
+    };
     while let Some(Ok(message)) = socket.next().await {
         let answer = match message {
             Message::Text(text) => Message::text(format!("{name}{text}")),

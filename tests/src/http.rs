@@ -53,7 +53,11 @@ impl Request {
 
     /// The same with another method.
     pub fn method(mut self, method: &str) -> Self {
-        let rest = self.line.split_once(' ').map(|(_, rest)| rest.to_owned()).unwrap_or_default();
+        let rest = self
+            .line
+            .split_once(' ')
+            .map(|(_, rest)| rest.to_owned())
+            .unwrap_or_default();
         self.line = format!("{method} {rest}");
         self
     }
@@ -96,13 +100,20 @@ impl Head {
 
     /// The first field of that name.
     pub fn header(&self, name: &str) -> Option<&str> {
-        self.headers.iter().find(|(present, _)| present == name).map(|(_, value)| value.as_str())
+        self.headers
+            .iter()
+            .find(|(present, _)| present == name)
+            .map(|(_, value)| value.as_str())
     }
 
     /// All fields of that name, joined as RFC 9110 section 5.3 allows.
     pub fn joined(&self, name: &str) -> String {
-        let values: Vec<&str> =
-            self.headers.iter().filter(|(present, _)| present == name).map(|(_, value)| value.as_str()).collect();
+        let values: Vec<&str> = self
+            .headers
+            .iter()
+            .filter(|(present, _)| present == name)
+            .map(|(_, value)| value.as_str())
+            .collect();
         values.join(", ")
     }
 
@@ -150,13 +161,19 @@ impl Reply {
             return None;
         };
         *bytes = rest;
-        Some(Self { status, head, body: String::from_utf8_lossy(&body).into_owned() })
+        Some(Self {
+            status,
+            head,
+            body: String::from_utf8_lossy(&body).into_owned(),
+        })
     }
 }
 
 /// Sends one request on a connection of its own.
 pub async fn request(address: SocketAddr, request: &Request) -> Reply {
-    Peer::handshake(address, &request.clone().with("Connection", "close")).await.1
+    Peer::handshake(address, &request.clone().with("Connection", "close"))
+        .await
+        .1
 }
 
 fn decode_chunks(bytes: &mut Vec<u8>) -> Option<Vec<u8>> {

@@ -55,10 +55,18 @@ impl Proxy {
             .expect("start the proxy");
         let access = Lines::of(child.stdout.take().expect("stdout"));
         let log = Lines::of(child.stderr.take().expect("stderr"));
-        log.find("that the proxy is ready", |line| message(line) == "ready").await;
+        log.find("that the proxy is ready", |line| message(line) == "ready")
+            .await;
         let address = address(&log, "listening").await;
         let admin = self::address(&log, "admin listening").await;
-        Self { address, admin, log, access, child, directory }
+        Self {
+            address,
+            admin,
+            log,
+            access,
+            child,
+            directory,
+        }
     }
 
     /// The process id.
@@ -137,7 +145,10 @@ impl Proxy {
 
     /// Sends a signal.
     pub fn signal(&self, signal: Signal) {
-        let pid = i32::try_from(self.pid()).ok().and_then(rustix::process::Pid::from_raw).expect("a process id");
+        let pid = i32::try_from(self.pid())
+            .ok()
+            .and_then(rustix::process::Pid::from_raw)
+            .expect("a process id");
         rustix::process::kill_process(pid, signal).expect("kill");
     }
 
@@ -150,7 +161,10 @@ impl Proxy {
 
     /// Waits for the process to end, and gives its exit code.
     pub async fn exit_code(&mut self) -> Option<i32> {
-        within("the proxy to end", self.child.wait()).await.expect("wait").code()
+        within("the proxy to end", self.child.wait())
+            .await
+            .expect("wait")
+            .code()
     }
 
     /// The folder the configuration lies in.
@@ -166,7 +180,10 @@ impl Proxy {
     /// The resident memory in bytes.
     pub fn resident(&self) -> u64 {
         let status = std::fs::read_to_string(format!("/proc/{}/status", self.pid())).expect("a process status");
-        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).expect("VmRSS");
+        let line = status
+            .lines()
+            .find_map(|line| line.strip_prefix("VmRSS:"))
+            .expect("VmRSS");
         line.trim().trim_end_matches(" kB").parse::<u64>().expect("a size") * 1024
     }
 }
@@ -210,7 +227,11 @@ pub fn tidegate() -> PathBuf {
     let test = std::env::current_exe().expect("the path of this test");
     let folder = test.parent().and_then(Path::parent).expect("a target folder");
     let binary = folder.join("tidegate");
-    assert!(binary.exists(), "{} is not built: run `cargo test --workspace`", binary.display());
+    assert!(
+        binary.exists(),
+        "{} is not built: run `cargo test --workspace`",
+        binary.display()
+    );
     binary
 }
 
@@ -240,7 +261,10 @@ fn config_path(directory: &TempDir) -> PathBuf {
 
 async fn address(log: &Lines, what: &str) -> SocketAddr {
     let line = log.find(what, |line| message(line) == what).await;
-    let address = line.pointer("/fields/address").and_then(Value::as_str).unwrap_or_default();
+    let address = line
+        .pointer("/fields/address")
+        .and_then(Value::as_str)
+        .unwrap_or_default();
     address.parse().unwrap_or_else(|_| panic!("no address: {line}"))
 }
 
