@@ -5,8 +5,36 @@
 //! each use; connections are sessions inside it. A trap poisons the store, which is dropped and made anew; only the
 //! connection whose call trapped learns of it.
 
+mod pool;
+mod session;
+mod uses;
+mod instance;
+mod load;
+mod survey;
+mod engine;
+mod wasi;
+mod lent;
+mod exports;
+mod failure;
+mod answer;
+mod guest;
+mod log;
+mod limits;
+mod ticker;
+mod wire;
 mod types;
 
+#[cfg(test)]
+mod tests;
+
+pub use engine::{Host, HostError};
+pub use exports::Kind;
+pub use limits::{Isolation, Limits};
+pub use load::{Component, Import, LoadError};
+pub use pool::{PickEndpoint, Pool};
+pub use session::{Admission, MAX_BATCH, MAX_BATCH_BYTES, Opened, Session};
 pub use types::{
-    CloseFrame, Failure, Handshake, HeaderEdit, Interest, Kinds, Message, Outgoing, Payload, Refusal, Selection, Verdict,
+    CloseFrame, Failure, Handshake, HeaderEdit, Interest, Kinds, Message, Outgoing, Payload, Refusal, Selection,
+    Verdict,
 };
+pub use uses::{BalancerUse, ConfigureError, FilterUse, OnFailure, PredicateUse};

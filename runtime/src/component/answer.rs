@@ -1,0 +1,181 @@
+//! Checking what components answer: the WIT can say that a status is a number, not that it is between 400 and 599. An
+//! answer that breaks such a rule is a failure of the component, never something the rest of the proxy has to survive.
+
+use http::{HeaderName, HeaderValue};
+
+use super::types::{CloseFrame, HeaderEdit, Message, Outgoing, Payload, Refusal, Selection, Verdict};
+use super::wire;
+use crate::metrics::MessageKind;
+
+/// Why an answer is none.
+pub(super) type Why = String;
+
+/// Checks a verdict on a message that was selected in this way.
+#[inline]
+pub(super) fn verdict(verdict: wire::Verdict, message: &Message<'_>, selection: Selection) -> Result<Verdict, Why> {
+    let verdict = Verdict::from(verdict);
+    match &verdict {
+        Verdict::Forward | Verdict::Delay(_) | Verdict::Drop => {}
+        Verdict::Replace(payload) => {
+            check_whole(selection, "replaced")?;
+            check_text(message.kind, payload)?;
+        }
+        Verdict::Send(messages) => {
+            check_whole(selection, "sent others for")?;
+            messages
+                .iter()
+                .try_for_each(|Outgoing { kind, payload, .. }| check_text(*kind, payload))?;
+        }
+        Verdict::Close(close) => check_close(close)?,
+    }
+    Ok(verdict)
+}
+
+/// Checks a refusal of a handshake.
+pub(super) fn refusal(refusal: wire::Refusal) -> Result<Refusal, Why> {
+    let wire::Refusal { status, headers, body } = refusal;
+    if !(400..=599).contains(&status) {
+        return Err(format!(
+            "it refused with status {status}, which is not within 400 to 599"
+        ));
+    }
+    let headers = headers
+        .into_iter()
+        .map(|(name, value)| field(&name, value))
+        .collect::<Result<_, _>>()?;
+    Ok(Refusal { status, headers, body })
+}
+
+/// Checks edits of header fields.
+pub(super) fn edits(edits: Vec<wire::HeaderEdit>) -> Result<Vec<HeaderEdit>, Why> {
+    let check = |edit: wire::HeaderEdit| {
+        Ok(match edit.into() {
+            HeaderEdit::Set(name, value) => {
+                let (name, value) = field(&name, value)?;
+                HeaderEdit::Set(name, value)
+            }
+            HeaderEdit::Append(name, value) => {
+                let (name, value) = field(&name, value)?;
+                HeaderEdit::Append(name, value)
+            }
+            HeaderEdit::Remove(name) => HeaderEdit::Remove(field_name(&name)?),
+        })
+    };
+    edits.into_iter().map(check).collect()
+}
+
+fn check_whole(selection: Selection, did: &str) -> Result<(), Why> {
+    match selection.payload {
+        Payload::Whole => Ok(()),
+        Payload::None | Payload::Head(_) => Err(format!("it {did} a message that it had not asked to see whole")),
+    }
+}
+
+fn check_text(kind: MessageKind, payload: &[u8]) -> Result<(), Why> {
+    match kind {
+        MessageKind::Text if simdutf8::basic::from_utf8(payload).is_err() => {
+            Err("it made a text message that is not UTF-8".to_owned())
+        }
+        MessageKind::Text | MessageKind::Binary => Ok(()),
+    }
+}
+
+fn check_close(close: &CloseFrame) -> Result<(), Why> {
+    if !CloseFrame::is_sendable(close.code) {
+        return Err(format!(
+            "it closed with code {}, which must not stand in a frame",
+            close.code
+        ));
+    }
+    if close.reason.len() > CloseFrame::MAX_REASON {
+        return Err(format!(
+            "it closed with a reason of {} bytes, and 123 fit into a frame",
+            close.reason.len()
+        ));
+    }
+    Ok(())
+}
+
+fn field(name: &str, value: Vec<u8>) -> Result<(String, Vec<u8>), Why> {
+    let name = field_name(name)?;
+    if HeaderValue::from_bytes(&value).is_err() {
+        return Err(format!("it gave header `{name}` a value with control characters"));
+    }
+    Ok((name, value))
+}
+
+/// A name in lower case that may be edited.
+fn field_name(name: &str) -> Result<String, Why> {
+    let Ok(name) = HeaderName::from_bytes(name.as_bytes()) else {
+        return Err(format!("`{}` is no header name", name.escape_debug()));
+    };
+    let name = name.as_str();
+    if OWNED.contains(&name) || name.starts_with("sec-websocket-") {
+        return Err(format!("it touched header `{name}`, which belongs to the runtime"));
+    }
+    Ok(name.to_owned())
+}
+
+/// Fields that say how bytes are framed and where they go (RFC 9110 section 7.6.1, RFC 9112 section 6).
+const OWNED: &[&str] = &[
+    "connection",
+    "content-length",
+    "host",
+    "keep-alive",
+    "proxy-connection",
+    "te",
+    "trailer",
+    "transfer-encoding",
+    "upgrade",
+];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn headers_that_the_runtime_owns_cannot_be_edited() {
+        for name in [
+            "Connection",
+            "upgrade",
+            "HOST",
+            "Sec-WebSocket-Key",
+            "transfer-encoding",
+            "content-length",
+        ] {
+            let why = edits(vec![wire::HeaderEdit::Remove(name.to_owned())]).unwrap_err();
+            assert!(why.contains("belongs to the runtime"), "{name}: {why}");
+        }
+    }
+
+    #[test]
+    fn edits_come_out_in_lower_case_and_in_order() {
+        let set = wire::HeaderEdit::Set(("X-User".to_owned(), b"ann".to_vec()));
+        let remove = wire::HeaderEdit::Remove("Cookie".to_owned());
+        let expected = [
+            HeaderEdit::Set("x-user".to_owned(), b"ann".to_vec()),
+            HeaderEdit::Remove("cookie".to_owned()),
+        ];
+        assert_eq!(edits(vec![set, remove]).unwrap(), expected);
+    }
+
+    #[test]
+    fn a_header_value_cannot_smuggle_another_line() {
+        let append = wire::HeaderEdit::Append(("x-user".to_owned(), b"ann\r\nx-admin: yes".to_vec()));
+        assert!(edits(vec![append]).is_err());
+        assert!(edits(vec![wire::HeaderEdit::Remove("x user".to_owned())]).is_err());
+    }
+
+    #[test]
+    fn a_refusal_is_a_client_or_server_error() {
+        let with = |status| {
+            refusal(wire::Refusal {
+                status,
+                headers: Vec::new(),
+                body: Vec::new(),
+            })
+        };
+        assert!(with(400).is_ok() && with(599).is_ok());
+        assert!(with(399).is_err() && with(101).is_err() && with(600).is_err());
+    }
+}

@@ -1,0 +1,217 @@
+//! The engine that compiles and runs components, and everything about it that is one for the process.
+
+use std::io;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use thiserror::Error;
+use wasmtime::component::Linker;
+use wasmtime::{Config, Engine, InstanceAllocationStrategy, PoolingAllocationConfig, WasmBacktraceDetails};
+
+use super::guest::Guest;
+use super::limits::TABLE_ELEMENTS;
+use super::ticker::{Beat, TICK, Ticker};
+use super::{lent, wasi};
+
+/// The host of the components: engine, allocator, lent functions and the clock of deadlines. Cheap to clone; all clones
+/// are the same host.
+#[derive(Clone)]
+pub struct Host(Arc<Inner>);
+
+/// The host could not be made; nothing runs then.
+#[derive(Debug, Error)]
+pub enum HostError {
+    /// The engine: no address space, or a processor it does not know.
+    #[error("the component engine: {0}")]
+    Engine(String),
+    /// The thread that keeps deadlines.
+    #[error("the thread that keeps component deadlines: {0}")]
+    Thread(#[from] io::Error),
+}
+
+struct Inner {
+    engine: Engine,
+    linker: Linker<Guest>,
+    ticker: Ticker,
+    control: Mutex<()>,
+    seats: Arc<Seats>,
+}
+
+impl Host {
+    /// A host for a process with this many workers.
+    ///
+    /// Reserves address space, not memory: 4 GiB for each instance there may be, because a guest whose memory cannot
+    /// end within its address range needs no bounds checks (up to 45 % of its time). Where an address space limit
+    /// forbids that, fewer instances are allowed for.
+    pub fn new(workers: usize) -> Result<Self, HostError> {
+        let (engine, instances) = engine()?;
+        let linker = linker(&engine).map_err(|error| HostError::Engine(format!("{error:#}")))?;
+        let ticker = Ticker::start({
+            let engine = engine.clone();
+            move || engine.increment_epoch()
+        })?;
+        let shared = workers.saturating_mul(SHARED_INSTANCES_PER_WORKER);
+        let seats = Arc::new(Seats::new(instances.min(max_mapped_instances()).saturating_sub(shared)));
+        Ok(Self(Arc::new(Inner {
+            engine,
+            linker,
+            ticker,
+            control: Mutex::default(),
+            seats,
+        })))
+    }
+
+    pub(super) fn engine(&self) -> &Engine {
+        &self.0.engine
+    }
+
+    pub(super) fn linker(&self) -> &Linker<Guest> {
+        &self.0.linker
+    }
+
+    /// The calling thread's leave to run guests.
+    pub(super) fn beat(&self) -> Option<Beat> {
+        self.0.ticker.beat()
+    }
+
+    /// Held while a guest runs on behalf of the control thread, whose metrics have one writer.
+    pub(super) fn control(&self) -> MutexGuard<'_, ()> {
+        self.0.control.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// A place for an instance that serves one connection; `None` when all are taken.
+    pub(super) fn seat(&self) -> Option<Seat> {
+        Seats::take(&self.0.seats)
+    }
+}
+
+impl std::fmt::Debug for Host {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.debug_struct("Host").finish_non_exhaustive()
+    }
+}
+
+/// The ticks after which a call has certainly had its time: the first may come at once, hence one more.
+pub(super) fn ticks(deadline: Duration) -> u64 {
+    let ticks = deadline.as_nanos().div_ceil(TICK.as_nanos());
+    u64::try_from(ticks).unwrap_or(u64::MAX / 2).min(u64::MAX / 2).max(1) + 1
+}
+
+/// The places for instances that serve one connection each.
+#[derive(Debug)]
+struct Seats {
+    free: AtomicUsize,
+}
+
+/// Given back on drop.
+#[derive(Debug)]
+pub(super) struct Seat(Arc<Seats>);
+
+impl Seats {
+    fn new(free: usize) -> Self {
+        Self {
+            free: AtomicUsize::new(free),
+        }
+    }
+
+    fn take(seats: &Arc<Self>) -> Option<Seat> {
+        let taken = seats
+            .free
+            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |free| free.checked_sub(1));
+        taken.ok().map(|_| Seat(Arc::clone(seats)))
+    }
+}
+
+impl Drop for Seat {
+    fn drop(&mut self) {
+        self.0.free.fetch_add(1, Ordering::Relaxed);
+    }
+}
+
+/// An engine with the largest pool that the address space allows, and that pool's size.
+fn engine() -> Result<(Engine, usize), HostError> {
+    let mut refusal = String::new();
+    for instances in POOL_SIZES {
+        match Engine::new(&config(*instances)) {
+            Ok(engine) => return Ok((engine, usize::try_from(*instances).unwrap_or(usize::MAX))),
+            Err(error) => refusal = format!("{error:#}"),
+        }
+    }
+    Err(HostError::Engine(refusal))
+}
+
+fn config(instances: u32) -> Config {
+    let mut pool = PoolingAllocationConfig::new();
+    pool.total_component_instances(instances)
+        .total_memories(instances)
+        .total_tables(instances.saturating_mul(TABLES_PER_INSTANCE))
+        .total_core_instances(instances.saturating_mul(CORE_INSTANCES_PER_INSTANCE))
+        .table_elements(TABLE_ELEMENTS);
+    let mut config = Config::new();
+    config
+        // 330 ns on every call, for concurrency that no world here has.
+        .concurrency_support(false)
+        .epoch_interruption(true)
+        .allocation_strategy(InstanceAllocationStrategy::Pooling(pool))
+        // Always, rather than as an environment variable says: an operator's log must not depend on it.
+        .wasm_backtrace_details(WasmBacktraceDetails::Enable);
+    config
+}
+
+fn linker(engine: &Engine) -> wasmtime::Result<Linker<Guest>> {
+    let mut linker = Linker::new(engine);
+    lent::lend(&mut linker)?;
+    wasi::lend(&mut linker)?;
+    Ok(linker)
+}
+
+/// Instances for which address space is reserved: 32 TiB of the 128 that a process has, then less where that is denied.
+const POOL_SIZES: &[u32] = &[8192, 1024, 128, 16];
+
+/// A guest has a table of its own and shares one with the adapters around it; an interpreter has a few more.
+const TABLES_PER_INSTANCE: u32 = 4;
+
+/// A WASI guest is three core instances, a dynamically linked one (Python) several dozen. Their space is not reserved.
+const CORE_INSTANCES_PER_INSTANCE: u32 = 16;
+
+/// Left free of instances that serve one connection each, for those that serve a worker.
+const SHARED_INSTANCES_PER_WORKER: usize = 64;
+
+/// The memory maps of an instance that has run.
+const MAPS_PER_INSTANCE: usize = 6;
+
+/// How many instances the kernel's limit on memory maps allows for, with a fifth of it left to everything else.
+fn max_mapped_instances() -> usize {
+    let limit = std::fs::read_to_string("/proc/sys/vm/max_map_count");
+    let maps = limit
+        .ok()
+        .and_then(|limit| limit.trim().parse().ok())
+        .unwrap_or(DEFAULT_MAX_MAPS);
+    maps / 5 * 4 / MAPS_PER_INSTANCE
+}
+
+/// The kernel's default.
+const DEFAULT_MAX_MAPS: usize = 65_530;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_deadline_is_never_cut_short() {
+        assert_eq!(ticks(Duration::from_millis(10)), 11);
+        assert_eq!(ticks(Duration::from_micros(1500)), 3);
+        assert_eq!(ticks(Duration::ZERO), 2);
+    }
+
+    #[test]
+    fn a_seat_is_given_back() {
+        let seats = Arc::new(Seats::new(1));
+        let seat = Seats::take(&seats);
+        assert!(seat.is_some());
+        assert!(Seats::take(&seats).is_none());
+        drop(seat);
+        assert!(Seats::take(&seats).is_some());
+    }
+}

@@ -1,0 +1,146 @@
+//! What the host keeps for one instance: the data of its store.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use super::limits::Quota;
+use super::log::{Log, MAX_LINE};
+use super::wire::Level;
+
+/// The data of a store.
+#[derive(Debug)]
+pub(super) struct Guest {
+    pub(super) quota: Quota,
+    pub(super) log: Log,
+    pub(super) random: Random,
+    pub(super) stdio: Stdio,
+    /// What `endpoint-stats` may be asked for, in ascending order of ids.
+    pub(super) endpoints: Vec<(u32, Arc<AtomicU32>)>,
+}
+
+impl Guest {
+    pub(super) fn new(quota: Quota, log: Log) -> Self {
+        Self {
+            quota,
+            log,
+            random: Random::seeded(),
+            stdio: Stdio::default(),
+            endpoints: Vec::new(),
+        }
+    }
+
+    /// The live connections to an endpoint; 0 for one that was never told to this guest.
+    pub(super) fn active(&self, id: u32) -> u32 {
+        let place = self.endpoints.binary_search_by_key(&id, |(id, _)| *id).ok();
+        place
+            .and_then(|place| self.endpoints.get(place))
+            .map_or(0, |(_, active)| active.load(Ordering::Relaxed))
+    }
+
+    /// Takes bytes written to a standard stream; each whole line goes to the log.
+    pub(super) fn print(&mut self, stream: Stream, bytes: &[u8]) {
+        let (line, level) = match stream {
+            Stream::Stdout => (&mut self.stdio.stdout, Level::Info),
+            // A Rust guest's panic comes this way, hence the level.
+            Stream::Stderr => (&mut self.stdio.stderr, Level::Error),
+        };
+        for part in bytes.split_inclusive(|byte| *byte == b'\n') {
+            let (text, ended) = part.strip_suffix(b"\n").map_or((part, false), |text| (text, true));
+            line.extend(text.iter().take(MAX_LINE.saturating_sub(line.len())));
+            if ended {
+                if !line.is_empty() {
+                    self.log.write(level, &String::from_utf8_lossy(line), 0);
+                }
+                line.clear();
+            }
+        }
+    }
+}
+
+/// A standard stream that a guest may write to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Stream {
+    Stdout,
+    Stderr,
+}
+
+/// The lines begun on the standard streams; what exceeds [`MAX_LINE`] of a line is dropped.
+#[derive(Debug, Default)]
+pub(super) struct Stdio {
+    stdout: Vec<u8>,
+    stderr: Vec<u8>,
+}
+
+/// Numbers for sampling and for spreading load, not for secrets: a Weyl sequence through a mixing function.
+#[derive(Debug)]
+pub(super) struct Random(u64);
+
+impl Random {
+    fn seeded() -> Self {
+        // Without a source of entropy every instance has the same sequence, which harms no promise of `random`.
+        Self(getrandom::u64().unwrap_or_default())
+    }
+
+    pub(super) fn next(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut number = self.0;
+        number = (number ^ (number >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        number = (number ^ (number >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        number ^ (number >> 31)
+    }
+
+    /// This many bytes.
+    pub(super) fn bytes(&mut self, length: usize) -> Vec<u8> {
+        let mut bytes = Vec::with_capacity(length.saturating_add(8));
+        while bytes.len() < length {
+            bytes.extend_from_slice(&self.next().to_le_bytes());
+        }
+        bytes.truncate(length);
+        bytes
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::component::log::Rate;
+    use crate::metrics::{Metrics, WorkerIndex};
+
+    fn guest() -> Guest {
+        let metrics = Metrics::new(1).component("shout");
+        let quota = Quota::new(0, Arc::clone(&metrics), WorkerIndex(0));
+        Guest::new(
+            quota,
+            Log::new("shout".into(), Arc::new(Rate::new(0)), metrics, WorkerIndex(0)),
+        )
+    }
+
+    #[test]
+    fn what_a_guest_prints_becomes_whole_lines() {
+        let mut guest = guest();
+        guest.print(Stream::Stderr, b"thread panicked at a.rs:1\nno");
+        guest.print(Stream::Stderr, b"t good\n\nrest");
+        assert_eq!(guest.log.last_words(), Some("thread panicked at a.rs:1; not good"));
+    }
+
+    #[test]
+    fn an_endless_line_is_held_only_to_the_length_of_a_line() {
+        let mut guest = guest();
+        for _ in 0..10 {
+            guest.print(Stream::Stdout, &[b'x'; 1000]);
+        }
+        assert_eq!(guest.stdio.stdout.len(), MAX_LINE);
+    }
+
+    #[test]
+    fn an_endpoint_never_told_has_no_connections() {
+        let mut guest = guest();
+        guest.endpoints = vec![(3, Arc::new(AtomicU32::new(7))), (9, Arc::new(AtomicU32::new(8)))];
+        assert_eq!((guest.active(3), guest.active(9), guest.active(4)), (7, 8, 0));
+    }
+
+    #[test]
+    fn random_bytes_have_the_length_asked_for() {
+        assert_eq!(guest().random.bytes(13).len(), 13);
+    }
+}

@@ -1,0 +1,213 @@
+//! One use of a component on one worker: its store and instance, made when first needed and again after a failure.
+//!
+//! A trap leaves a guest in the middle of whatever it did, so its store is dropped with everything in it. The generation
+//! tells those who hold something of that store, a session, that it is gone.
+
+use std::cell::{Cell, RefCell};
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::time::Instant;
+use tracing::warn;
+use wasmtime::Store;
+
+use super::engine::{Seat, ticks};
+use super::exports::{Binder, Exports};
+use super::failure::classify;
+use super::guest::Guest;
+use super::limits::Quota;
+use super::log::Log;
+use super::ticker::Beat;
+use super::types::Failure;
+use super::uses::Recipe;
+use crate::metrics::{CallVerdict, ComponentShard, FailureReason, WorkerIndex};
+
+/// The place of one instance.
+pub(super) struct Slot<E> {
+    recipe: Arc<Recipe>,
+    worker: WorkerIndex,
+    beat: Rc<Beat>,
+    live: RefCell<Option<Live<E>>>,
+    generation: Cell<u64>,
+    _seat: Option<Seat>,
+}
+
+/// A configured instance in its store.
+struct Live<E> {
+    store: Store<Guest>,
+    exports: E,
+}
+
+/// An instance did not come to life.
+#[derive(Debug)]
+pub(super) enum StartError {
+    /// It refused its configuration, in these words.
+    Rejected(String),
+    /// It failed before it could say so.
+    Failed(Failure),
+}
+
+impl<E: Exports> Slot<E> {
+    /// An empty place; `seat` is held with it.
+    pub(super) fn new(recipe: Arc<Recipe>, worker: WorkerIndex, beat: Rc<Beat>, seat: Option<Seat>) -> Self {
+        Self {
+            recipe,
+            worker,
+            beat,
+            live: RefCell::new(None),
+            generation: Cell::new(0),
+            _seat: seat,
+        }
+    }
+
+    /// Counts the stores that were lost here. What was obtained from a call belongs to the generation of that moment.
+    #[inline]
+    pub(super) fn generation(&self) -> u64 {
+        self.generation.get()
+    }
+
+    /// Makes an instance and configures it, as the control thread does once for each use to learn what it answers.
+    pub(super) fn configure(&self) -> Result<E::Configured, StartError> {
+        let (live, configured) = self.start()?;
+        *self.live.borrow_mut() = Some(live);
+        Ok(configured)
+    }
+
+    /// Runs a call about a connection, within the deadline. After a failure the store is gone.
+    #[inline]
+    pub(super) fn call<R>(
+        &self,
+        connection: &str,
+        call: impl FnOnce(&mut Store<Guest>, &E) -> wasmtime::Result<R>,
+    ) -> Result<R, Failure> {
+        let mut place = self.live.borrow_mut();
+        let live = match &mut *place {
+            Some(live) => live,
+            empty => empty.insert(self.restart()?),
+        };
+        live.store.data_mut().log.set_connection(connection);
+        let started = Instant::now();
+        let result = self.run(&mut live.store, self.recipe.ticks(), |store| call(store, &live.exports));
+        self.shard().call_seconds.observe(started.elapsed());
+        match result {
+            Ok(answer) => Ok(answer),
+            Err(error) => {
+                let deadline = self.recipe.limits().deadline;
+                let failure = classify(self.recipe.name(), &error, live.store.data(), deadline);
+                *place = None;
+                self.generation.set(self.generation.get() + 1);
+                Err(self.failed(failure))
+            }
+        }
+    }
+
+    /// The failure of a component that answered what the contract forbids. Its store is sound.
+    pub(super) fn invalid(&self, message: impl Into<String>) -> Failure {
+        self.refused(FailureReason::InvalidAnswer, message)
+    }
+
+    /// A failure that was found without a call, or in its answer.
+    pub(super) fn refused(&self, reason: FailureReason, message: impl Into<String>) -> Failure {
+        self.failed(Failure {
+            component: self.recipe.name().to_owned(),
+            reason,
+            message: message.into(),
+        })
+    }
+
+    /// Counts verdicts.
+    #[inline]
+    pub(super) fn verdict(&self, verdict: CallVerdict) {
+        self.recipe.verdicts().of(self.worker).verdict(verdict, 1);
+    }
+
+    /// The instance to go on with: after a trap, or on this worker's first call.
+    #[cold]
+    fn restart(&self) -> Result<Live<E>, Failure> {
+        match self.start() {
+            Ok((live, _)) => Ok(live),
+            Err(StartError::Failed(failure)) => Err(failure),
+            Err(StartError::Rejected(words)) => {
+                let message = format!("it refused a configuration that it had accepted: {words}");
+                Err(self.refused(FailureReason::Start, message))
+            }
+        }
+    }
+
+    fn start(&self) -> Result<(Live<E>, E::Configured), StartError> {
+        let component = self.recipe.component();
+        let limits = self.recipe.limits();
+        let metrics = self.recipe.metrics();
+        let quota = Quota::new(limits.max_memory, Arc::clone(metrics), self.worker);
+        let log = Log::new(
+            component.shared_name(),
+            component.rate(),
+            Arc::clone(metrics),
+            self.worker,
+        );
+        let mut store = Store::new(component.host().engine(), Guest::new(quota, log));
+        store.limiter(|guest| &mut guest.quota);
+        store.set_hostcall_fuel(limits.max_memory);
+
+        let deadline = limits.start_deadline();
+        let started = self.run(&mut store, ticks(deadline), |store| {
+            let instance = component.instances().instantiate(&mut *store)?;
+            let exports = E::bind(&mut Binder::new(store, instance, component.exports()))?;
+            let configured = exports.configure(store, self.recipe.config())?;
+            Ok((exports, configured))
+        });
+        match started {
+            Ok((exports, Ok(configured))) => Ok((Live { store, exports }, configured)),
+            Ok((_, Err(words))) => Err(StartError::Rejected(words)),
+            Err(error) => Err(StartError::Failed(
+                self.failed(self.start_failure(&error, &store, deadline)),
+            )),
+        }
+    }
+
+    fn start_failure(&self, error: &wasmtime::Error, store: &Store<Guest>, deadline: Duration) -> Failure {
+        let failure = classify(self.recipe.name(), error, store.data(), deadline);
+        match failure.reason {
+            FailureReason::Memory | FailureReason::Deadline => failure,
+            _ => Failure {
+                reason: FailureReason::Start,
+                ..failure
+            },
+        }
+    }
+
+    /// Runs guest code while the epoch moves on, with this many ticks to go.
+    #[inline]
+    fn run<R>(&self, store: &mut Store<Guest>, ticks: u64, guest: impl FnOnce(&mut Store<Guest>) -> R) -> R {
+        let _running = self.beat.enter();
+        store.set_epoch_deadline(ticks);
+        guest(store)
+    }
+
+    #[cold]
+    fn failed(&self, failure: Failure) -> Failure {
+        self.shard().failure(failure.reason);
+        // A client that knows how to make a filter trap must not be able to fill the log.
+        if self.recipe.component().rate().admits(Instant::now()) {
+            let (component, reason) = (self.recipe.name(), failure.reason.label());
+            warn!(target: "tidegate::component", component, place = self.recipe.place(), reason, "{}", failure.message);
+        } else {
+            self.shard().log_lines_dropped.add(1);
+        }
+        failure
+    }
+
+    fn shard(&self) -> &ComponentShard {
+        self.recipe.metrics().of(self.worker)
+    }
+}
+
+impl<E> std::fmt::Debug for Slot<E> {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter
+            .debug_struct("Slot")
+            .field("use", &self.recipe.id())
+            .finish_non_exhaustive()
+    }
+}

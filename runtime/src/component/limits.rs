@@ -1,0 +1,177 @@
+//! What a component may use, and the keeping of its memory within that.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use thiserror::Error;
+use wasmtime::ResourceLimiter;
+
+use crate::metrics::{ComponentMetrics, WorkerIndex};
+
+/// The limits of a component; each of its instances has them for itself.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// The linear memory of one instance in bytes; 16 MiB by default. It also bounds what one call may answer: an
+    /// honest answer has to fit into the guest's memory, and what exceeds it repeats itself to exhaust ours.
+    pub max_memory: usize,
+    /// How long a call may run; 10 ms by default, which is what all other connections of the worker wait at worst. It
+    /// is kept to a millisecond or two. Instantiating and `configure` get a second at least, because they parse and
+    /// build what the calls use.
+    pub deadline: Duration,
+    /// How many lines all instances together may log, in bursts of as many; 100 by default.
+    pub log_lines_per_second: u32,
+    /// What shares an instance.
+    pub isolation: Isolation,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            max_memory: 16 << 20,
+            deadline: Duration::from_millis(10),
+            log_lines_per_second: 100,
+            isolation: Isolation::Shared,
+        }
+    }
+}
+
+impl Limits {
+    /// How long instantiating and `configure` may take.
+    pub(super) fn start_deadline(&self) -> Duration {
+        self.deadline.max(MIN_START_DEADLINE)
+    }
+}
+
+/// What shares an instance of a filter. Predicates and balancers know no connections, so theirs are always shared.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Isolation {
+    /// All connections of a worker (`isolation = "worker"`): 0.5 KiB for each connection.
+    #[default]
+    Shared,
+    /// None: each connection has one of its own (`isolation = "connection"`): 26 KiB and more for each connection, and
+    /// a ceiling on their number, because each takes several of the process's memory maps.
+    Connection,
+}
+
+const MIN_START_DEADLINE: Duration = Duration::from_secs(1);
+
+/// The most elements of a table, a guest's function pointers: enough for an embedded JavaScript or Python.
+pub(super) const TABLE_ELEMENTS: usize = 1 << 16;
+
+/// A guest asked for more than it may have. Raised as a trap, because a guest that sees its allocation fail seldom does
+/// better than to panic, and then the reason would be lost.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
+pub(super) enum Exceeded {
+    #[error("it asked for {asked} bytes of memory and may have {limit}")]
+    Memory { asked: usize, limit: usize },
+    #[error("it asked for a table of {asked} elements and may have {TABLE_ELEMENTS}")]
+    Table { asked: usize },
+    #[error("its memory could not grow")]
+    Growth,
+}
+
+/// Keeps one instance within its memory, and counts that memory into the gauge for as long as it lives.
+#[derive(Debug)]
+pub(super) struct Quota {
+    max_memory: usize,
+    memory: usize,
+    granted: usize,
+    metrics: Arc<ComponentMetrics>,
+    worker: WorkerIndex,
+}
+
+impl Quota {
+    pub(super) fn new(max_memory: usize, metrics: Arc<ComponentMetrics>, worker: WorkerIndex) -> Self {
+        Self {
+            max_memory,
+            memory: 0,
+            granted: 0,
+            metrics,
+            worker,
+        }
+    }
+
+    fn set_memory(&mut self, memory: usize) {
+        let signed = |bytes: usize| i64::try_from(bytes).unwrap_or(i64::MAX);
+        self.metrics
+            .of(self.worker)
+            .memory_bytes
+            .add(signed(memory) - signed(self.memory));
+        self.memory = memory;
+    }
+}
+
+impl ResourceLimiter for Quota {
+    fn memory_growing(&mut self, current: usize, desired: usize, _maximum: Option<usize>) -> wasmtime::Result<bool> {
+        let granted = desired.saturating_sub(current);
+        let asked = self.memory.saturating_add(granted);
+        if asked > self.max_memory {
+            return Err(Exceeded::Memory {
+                asked,
+                limit: self.max_memory,
+            }
+            .into());
+        }
+        self.granted = granted;
+        self.set_memory(asked);
+        Ok(true)
+    }
+
+    fn memory_grow_failed(&mut self, _error: wasmtime::Error) -> wasmtime::Result<()> {
+        self.set_memory(self.memory.saturating_sub(self.granted));
+        Err(Exceeded::Growth.into())
+    }
+
+    fn table_growing(&mut self, _current: usize, desired: usize, _maximum: Option<usize>) -> wasmtime::Result<bool> {
+        if desired > TABLE_ELEMENTS {
+            return Err(Exceeded::Table { asked: desired }.into());
+        }
+        Ok(true)
+    }
+}
+
+impl Drop for Quota {
+    fn drop(&mut self) {
+        self.set_memory(0);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::metrics::Metrics;
+
+    const PAGE: usize = 1 << 16;
+
+    #[test]
+    fn memories_of_one_instance_share_its_limit_and_the_gauge_follows_them() {
+        let metrics = Metrics::new(1);
+        let component = metrics.component("shout");
+        let mut quota = Quota::new(4 * PAGE, Arc::clone(&component), WorkerIndex(0));
+        let gauge = || component.of(WorkerIndex(0)).memory_bytes.value();
+        assert!(quota.memory_growing(0, 2 * PAGE, None).unwrap());
+        assert!(quota.memory_growing(0, 2 * PAGE, None).unwrap());
+        assert_eq!(gauge(), 4 << 16);
+        let error = quota.memory_growing(2 * PAGE, 3 * PAGE, None).unwrap_err();
+        assert_eq!(
+            error.downcast_ref(),
+            Some(&Exceeded::Memory {
+                asked: 5 * PAGE,
+                limit: 4 * PAGE
+            })
+        );
+        drop(quota);
+        assert_eq!(gauge(), 0);
+    }
+
+    #[test]
+    fn memory_that_was_granted_and_not_had_is_not_counted() {
+        let metrics = Metrics::new(1);
+        let component = metrics.component("shout");
+        let mut quota = Quota::new(4 * PAGE, Arc::clone(&component), WorkerIndex(0));
+        quota.memory_growing(0, PAGE, None).unwrap();
+        quota.memory_growing(PAGE, 2 * PAGE, None).unwrap();
+        quota.memory_grow_failed(wasmtime::Error::msg("no")).unwrap_err();
+        assert_eq!(component.of(WorkerIndex(0)).memory_bytes.value(), 1 << 16);
+    }
+}

@@ -1,0 +1,211 @@
+//! The instances of one worker thread, by use.
+
+use std::cell::{Cell, RefCell};
+use std::collections::HashMap;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use super::engine::Host;
+use super::exports::{BalancerExports, FilterExports, PredicateExports};
+use super::instance::Slot;
+use super::limits::Isolation;
+use super::session::{Opened, Session};
+use super::ticker::Beat;
+use super::types::{Failure, Handshake};
+use super::uses::{BalancerUse, FilterUse, PredicateUse, Recipe};
+use super::wire;
+use crate::metrics::{CallVerdict, FailureReason, WorkerIndex};
+
+/// The instances of one worker: one for each use, made when first needed and again after a trap.
+#[derive(Debug)]
+pub struct Pool {
+    host: Host,
+    worker: WorkerIndex,
+    beat: RefCell<Option<Rc<Beat>>>,
+    predicates: Slots<Slot<PredicateExports>>,
+    balancers: Slots<Balancer>,
+    filters: Slots<Slot<FilterExports>>,
+}
+
+/// An endpoint that a balancer may pick.
+#[derive(Clone, Debug)]
+pub struct PickEndpoint {
+    /// Names it to the balancer.
+    pub id: u32,
+    /// Its url as configured.
+    pub url: String,
+    /// Its weight in force.
+    pub weight: u32,
+    /// Its live connections over all workers, which `endpoint-stats` reads as they are at that moment.
+    pub active: Arc<AtomicU32>,
+}
+
+impl Host {
+    /// A pool for one worker's thread; nothing is instantiated yet.
+    pub fn pool(&self, worker: WorkerIndex) -> Pool {
+        Pool {
+            host: self.clone(),
+            worker,
+            beat: RefCell::default(),
+            predicates: Slots::default(),
+            balancers: Slots::default(),
+            filters: Slots::default(),
+        }
+    }
+}
+
+impl Pool {
+    /// Whether a predicate holds for a handshake.
+    pub fn matches(&self, predicate: &Arc<PredicateUse>, handshake: &Handshake) -> Result<bool, Failure> {
+        let slot = self.predicates.of(predicate.id(), || self.slot(predicate.recipe()))?;
+        let matches = slot.call(&handshake.connection_id, |store, exports| {
+            Ok(exports.matches.call(store, (handshake.into(),))?.0)
+        })?;
+        slot.verdict(if matches {
+            CallVerdict::Match
+        } else {
+            CallVerdict::Mismatch
+        });
+        Ok(matches)
+    }
+
+    /// The id of the endpoint that a balancer picks, one of `endpoints`; `None` when it has none to give. `tried` are
+    /// the ids that have failed for this handshake.
+    ///
+    /// The endpoints are pushed to the balancer first when `version` is another than at its last pick here.
+    pub fn pick(
+        &self,
+        balancer: &Arc<BalancerUse>,
+        version: u64,
+        endpoints: &[PickEndpoint],
+        handshake: &Handshake,
+        tried: &[u32],
+    ) -> Result<Option<u32>, Failure> {
+        let Balancer { slot, told } = &*self.balancers.of(balancer.id(), || {
+            Ok(Balancer {
+                slot: self.slot(balancer.recipe())?,
+                told: Cell::new(None),
+            })
+        })?;
+        if told.get() != Some((slot.generation(), version)) {
+            update(slot, endpoints, &handshake.connection_id)?;
+            told.set(Some((slot.generation(), version)));
+        }
+        let picked = slot.call(&handshake.connection_id, |store, exports| {
+            Ok(exports.pick.call(store, (handshake.into(), tried))?.0)
+        })?;
+        match picked {
+            Some(id) if endpoints.iter().all(|endpoint| endpoint.id != id) => {
+                return Err(slot.invalid(format!("it picked endpoint {id}, which does not exist")));
+            }
+            Some(_) => slot.verdict(CallVerdict::Pick),
+            None => slot.verdict(CallVerdict::NoPick),
+        }
+        Ok(picked)
+    }
+
+    /// Asks a filter to admit a handshake.
+    pub fn open(&self, filter: &Arc<FilterUse>, handshake: &Rc<Handshake>) -> Result<Opened, Failure> {
+        let slot = match filter.component().limits().isolation {
+            Isolation::Shared => self.filters.of(filter.id(), || self.slot(filter.recipe()))?,
+            Isolation::Connection => Rc::new(self.isolated(filter.recipe())?),
+        };
+        Session::open(slot, Arc::clone(filter), Rc::clone(handshake))
+    }
+
+    /// Drops the instances of uses that are no longer `live`; those that sessions still need go with the last of them.
+    pub fn retire(&self, live: &dyn Fn(u64) -> bool) {
+        self.predicates.retain(live);
+        self.balancers.retain(live);
+        self.filters.retain(live);
+    }
+
+    fn slot<E: super::exports::Exports>(&self, recipe: &Arc<Recipe>) -> Result<Slot<E>, Failure> {
+        Ok(Slot::new(Arc::clone(recipe), self.worker, self.beat(recipe)?, None))
+    }
+
+    /// A place that serves one connection.
+    fn isolated(&self, recipe: &Arc<Recipe>) -> Result<Slot<FilterExports>, Failure> {
+        let beat = self.beat(recipe)?;
+        match self.host.seat() {
+            Some(seat) => Ok(Slot::new(Arc::clone(recipe), self.worker, beat, Some(seat))),
+            None => Err(self.cannot_start(
+                recipe,
+                "no more instances that serve one connection fit into the process",
+            )),
+        }
+    }
+
+    /// This thread's beat. It is taken here and not with the pool, because it belongs to the thread.
+    fn beat(&self, recipe: &Recipe) -> Result<Rc<Beat>, Failure> {
+        let mut beat = self.beat.borrow_mut();
+        if beat.is_none() {
+            *beat = self.host.beat().map(Rc::new);
+        }
+        beat.clone()
+            .ok_or_else(|| self.cannot_start(recipe, "deadlines are no longer kept"))
+    }
+
+    fn cannot_start(&self, recipe: &Recipe, message: &str) -> Failure {
+        recipe.metrics().of(self.worker).failure(FailureReason::Start);
+        Failure {
+            component: recipe.name().to_owned(),
+            reason: FailureReason::Start,
+            message: message.to_owned(),
+        }
+    }
+}
+
+/// A balancer's instance, and what it was last told: in which generation, and which version of the endpoints.
+#[derive(Debug)]
+struct Balancer {
+    slot: Slot<BalancerExports>,
+    told: Cell<Option<(u64, u64)>>,
+}
+
+fn update(slot: &Slot<BalancerExports>, endpoints: &[PickEndpoint], connection: &str) -> Result<(), Failure> {
+    let lowered: Vec<wire::Endpoint<'_>> = endpoints
+        .iter()
+        .map(|endpoint| wire::Endpoint {
+            id: endpoint.id,
+            url: &endpoint.url,
+            weight: endpoint.weight,
+            active: endpoint.active.load(Ordering::Relaxed),
+        })
+        .collect();
+    let mut active: Vec<_> = endpoints
+        .iter()
+        .map(|endpoint| (endpoint.id, Arc::clone(&endpoint.active)))
+        .collect();
+    active.sort_unstable_by_key(|(id, _)| *id);
+    slot.call(connection, |store, exports| {
+        store.data_mut().endpoints = active;
+        exports.update.call(store, (lowered.as_slice(),))
+    })
+}
+
+/// Slots by use id.
+#[derive(Debug)]
+struct Slots<T>(RefCell<HashMap<u64, Rc<T>>>);
+
+impl<T> Default for Slots<T> {
+    fn default() -> Self {
+        Self(RefCell::default())
+    }
+}
+
+impl<T> Slots<T> {
+    fn of(&self, id: u64, make: impl FnOnce() -> Result<T, Failure>) -> Result<Rc<T>, Failure> {
+        if let Some(slot) = self.0.borrow().get(&id) {
+            return Ok(Rc::clone(slot));
+        }
+        let slot = Rc::new(make()?);
+        self.0.borrow_mut().insert(id, Rc::clone(&slot));
+        Ok(slot)
+    }
+
+    fn retain(&self, live: &dyn Fn(u64) -> bool) {
+        self.0.borrow_mut().retain(|id, _| live(*id));
+    }
+}

@@ -1,0 +1,242 @@
+//! A use of a component: the component with one configuration, at one place of ours.
+//!
+//! A use is immutable and shared by all threads. Making one runs `configure` on the control thread, so whatever a
+//! component has to say about its configuration is said before the configuration is in force.
+
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use thiserror::Error;
+
+use super::engine::ticks;
+use super::exports::{BalancerExports, Exports, FilterExports, Kind, PredicateExports};
+use super::instance::{Slot, StartError};
+use super::limits::Limits;
+use super::load::Component;
+use super::types::{Failure, Interest};
+use crate::metrics::{ComponentMetrics, FailureReason, Metrics, UseMetrics};
+
+/// A predicate of a route.
+#[derive(Debug)]
+pub struct PredicateUse {
+    recipe: Arc<Recipe>,
+}
+
+/// The balancer of an upstream.
+#[derive(Debug)]
+pub struct BalancerUse {
+    recipe: Arc<Recipe>,
+}
+
+/// A filter of a route.
+#[derive(Debug)]
+pub struct FilterUse {
+    recipe: Arc<Recipe>,
+    interest: Interest,
+    on_failure: OnFailure,
+}
+
+/// What becomes of a connection whose filter fails.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum OnFailure {
+    /// It is closed with 1011, or refused with 503 before it is open.
+    #[default]
+    Close,
+    /// It goes on without the filter.
+    Bypass,
+}
+
+/// A component does not serve with the configuration it was given.
+#[derive(Debug, Error)]
+pub enum ConfigureError {
+    /// The component refused the configuration, in these words.
+    #[error("{0}")]
+    Rejected(String),
+    /// The component decides something else.
+    #[error("component `{component}` is a {}, and a {} is needed here", .is.label(), .expected.label())]
+    WrongKind {
+        /// The component's name.
+        component: String,
+        /// The kind that the place needs.
+        expected: Kind,
+        /// The kind that the component is.
+        is: Kind,
+    },
+    /// The component failed in `configure`, or before.
+    #[error("{0}")]
+    Failed(#[from] Failure),
+}
+
+impl Component {
+    /// Puts this component before a route. `config` is JSON text.
+    pub fn predicate(&self, route: &str, config: &str, metrics: &Metrics) -> Result<Arc<PredicateUse>, ConfigureError> {
+        let (recipe, ()) = self.configured::<PredicateExports>(Kind::Predicate, route, config, metrics, route)?;
+        Ok(Arc::new(PredicateUse { recipe }))
+    }
+
+    /// Makes this component choose the endpoints of an upstream. `config` is JSON text.
+    pub fn balancer(
+        &self,
+        upstream: &str,
+        config: &str,
+        metrics: &Metrics,
+    ) -> Result<Arc<BalancerUse>, ConfigureError> {
+        let (recipe, ()) = self.configured::<BalancerExports>(Kind::Balancer, upstream, config, metrics, "")?;
+        Ok(Arc::new(BalancerUse { recipe }))
+    }
+
+    /// Puts this component into a route's chain of filters. `config` is JSON text.
+    pub fn filter(
+        &self,
+        route: &str,
+        config: &str,
+        on_failure: OnFailure,
+        metrics: &Metrics,
+    ) -> Result<Arc<FilterUse>, ConfigureError> {
+        let (recipe, interest) = self.configured::<FilterExports>(Kind::Filter, route, config, metrics, route)?;
+        Ok(Arc::new(FilterUse {
+            recipe,
+            interest: interest.into(),
+            on_failure,
+        }))
+    }
+
+    /// Runs `configure` in an instance that is dropped afterwards. `route` is the label of the verdicts.
+    fn configured<E: Exports>(
+        &self,
+        expected: Kind,
+        place: &str,
+        config: &str,
+        metrics: &Metrics,
+        route: &str,
+    ) -> Result<(Arc<Recipe>, E::Configured), ConfigureError> {
+        if self.kind() != expected {
+            return Err(ConfigureError::WrongKind {
+                component: self.name().to_owned(),
+                expected,
+                is: self.kind(),
+            });
+        }
+        let recipe = Arc::new(Recipe {
+            id: NEXT_ID.fetch_add(1, Ordering::Relaxed),
+            component: self.clone(),
+            place: place.to_owned(),
+            config: config.to_owned(),
+            ticks: ticks(self.limits().deadline),
+            metrics: metrics.component(self.name()),
+            verdicts: metrics.component_use(route, self.name()),
+        });
+        let _control = self.host().control();
+        let Some(beat) = self.host().beat() else {
+            let component = self.name().to_owned();
+            let message = "deadlines are no longer kept".to_owned();
+            return Err(Failure {
+                component,
+                reason: FailureReason::Start,
+                message,
+            }
+            .into());
+        };
+        let slot = Slot::<E>::new(Arc::clone(&recipe), metrics.control(), Rc::new(beat), None);
+        match slot.configure() {
+            Ok(configured) => Ok((recipe, configured)),
+            Err(StartError::Rejected(words)) => Err(ConfigureError::Rejected(words)),
+            Err(StartError::Failed(failure)) => Err(ConfigureError::Failed(failure)),
+        }
+    }
+}
+
+/// What the three uses have in common.
+macro_rules! common {
+    ($($name:ident),*) => { $(
+        impl $name {
+            /// Names this use as long as the process lives.
+            pub fn id(&self) -> u64 {
+                self.recipe.id
+            }
+
+            /// The component.
+            pub fn component(&self) -> &Component {
+                &self.recipe.component
+            }
+
+            /// Its configuration: JSON text.
+            pub fn config(&self) -> &str {
+                &self.recipe.config
+            }
+
+            pub(super) fn recipe(&self) -> &Arc<Recipe> {
+                &self.recipe
+            }
+        }
+    )* };
+}
+
+common!(PredicateUse, BalancerUse, FilterUse);
+
+impl FilterUse {
+    /// What it wants of a connection's messages, as it said when it was configured.
+    pub fn interest(&self) -> Interest {
+        self.interest
+    }
+
+    /// What becomes of a connection when it fails.
+    pub fn on_failure(&self) -> OnFailure {
+        self.on_failure
+    }
+}
+
+/// What an instance of a use is made from.
+#[derive(Debug)]
+pub(super) struct Recipe {
+    id: u64,
+    component: Component,
+    place: String,
+    config: String,
+    ticks: u64,
+    metrics: Arc<ComponentMetrics>,
+    verdicts: Arc<UseMetrics>,
+}
+
+impl Recipe {
+    pub(super) fn id(&self) -> u64 {
+        self.id
+    }
+
+    pub(super) fn component(&self) -> &Component {
+        &self.component
+    }
+
+    pub(super) fn name(&self) -> &str {
+        self.component.name()
+    }
+
+    /// The route or the upstream.
+    pub(super) fn place(&self) -> &str {
+        &self.place
+    }
+
+    pub(super) fn config(&self) -> &str {
+        &self.config
+    }
+
+    pub(super) fn limits(&self) -> &Limits {
+        self.component.limits()
+    }
+
+    /// The ticks that a call may take.
+    pub(super) fn ticks(&self) -> u64 {
+        self.ticks
+    }
+
+    pub(super) fn metrics(&self) -> &Arc<ComponentMetrics> {
+        &self.metrics
+    }
+
+    pub(super) fn verdicts(&self) -> &UseMetrics {
+        &self.verdicts
+    }
+}
+
+static NEXT_ID: AtomicU64 = AtomicU64::new(1);

@@ -1,0 +1,326 @@
+//! The types of `wit/` as they pass between host and guest. Wasmtime checks them against a component's own types when
+//! its exports are bound, and a test binds them to the files in `wit/`.
+//!
+//! What goes to a guest borrows from the host's types and is copied once, into the guest's memory. These types are
+//! written by hand because generated ones would own the payloads of a batch, or borrow by way of one allocation for each list.
+
+use wasmtime::component::{ComponentType, Lift, Lower, ResourceAny, flags};
+
+use super::types;
+use crate::metrics;
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ComponentType, Lift)]
+#[component(enum)]
+#[repr(u8)]
+pub(super) enum Level {
+    #[component(name = "error")]
+    Error,
+    #[component(name = "warn")]
+    Warn,
+    #[component(name = "info")]
+    Info,
+    #[component(name = "debug")]
+    Debug,
+}
+
+#[derive(Clone, Copy, Debug, ComponentType, Lift, Lower)]
+#[component(enum)]
+#[repr(u8)]
+pub(super) enum Side {
+    #[component(name = "client")]
+    Client,
+    #[component(name = "upstream")]
+    Upstream,
+}
+
+#[derive(Clone, Copy, Debug, ComponentType, Lift, Lower)]
+#[component(enum)]
+#[repr(u8)]
+pub(super) enum MessageKind {
+    #[component(name = "text")]
+    Text,
+    #[component(name = "binary")]
+    Binary,
+}
+
+#[derive(Clone, Copy, Debug, ComponentType, Lower)]
+#[component(record)]
+pub(super) struct Handshake<'a> {
+    method: &'a str,
+    scheme: &'a str,
+    authority: &'a str,
+    path: &'a str,
+    query: Option<&'a str>,
+    #[component(name = "http-version")]
+    http_version: &'a str,
+    headers: &'a [(String, Vec<u8>)],
+    protocols: &'a [String],
+    #[component(name = "client-address")]
+    client_address: &'a str,
+    #[component(name = "client-port")]
+    client_port: u16,
+    #[component(name = "connection-id")]
+    connection_id: &'a str,
+    route: &'a str,
+    attributes: &'a [(String, String)],
+}
+
+#[derive(Clone, Copy, Debug, ComponentType, Lower)]
+#[component(record)]
+pub(super) struct Message<'a> {
+    origin: Side,
+    kind: MessageKind,
+    size: u64,
+    payload: &'a [u8],
+}
+
+#[derive(Clone, Copy, Debug, ComponentType, Lower)]
+#[component(record)]
+pub(super) struct CloseFrame<'a> {
+    code: u16,
+    reason: &'a str,
+}
+
+#[derive(Clone, Copy, Debug, ComponentType, Lower)]
+#[component(record)]
+pub(super) struct Endpoint<'a> {
+    pub(super) id: u32,
+    pub(super) url: &'a str,
+    pub(super) weight: u32,
+    pub(super) active: u32,
+}
+
+flags! {
+    Kinds {
+        #[component(name = "text")]
+        const TEXT;
+        #[component(name = "binary")]
+        const BINARY;
+    }
+}
+
+#[derive(Clone, Copy, Debug, ComponentType, Lift)]
+#[component(variant)]
+pub(super) enum Payload {
+    #[component(name = "none")]
+    None,
+    #[component(name = "head")]
+    Head(u32),
+    #[component(name = "whole")]
+    Whole,
+}
+
+#[derive(Clone, Copy, Debug, ComponentType, Lift)]
+#[component(record)]
+pub(super) struct Selection {
+    kinds: Kinds,
+    payload: Payload,
+}
+
+#[derive(Clone, Copy, Debug, ComponentType, Lift)]
+#[component(record)]
+pub(super) struct Interest {
+    #[component(name = "from-client")]
+    from_client: Selection,
+    #[component(name = "from-upstream")]
+    from_upstream: Selection,
+}
+
+pub(super) type Header = (String, Vec<u8>);
+
+#[derive(Debug, ComponentType, Lift)]
+#[component(variant)]
+pub(super) enum HeaderEdit {
+    #[component(name = "set")]
+    Set(Header),
+    #[component(name = "append")]
+    Append(Header),
+    #[component(name = "remove")]
+    Remove(String),
+}
+
+#[derive(Debug, ComponentType, Lift)]
+#[component(record)]
+pub(super) struct Refusal {
+    pub(super) status: u16,
+    pub(super) headers: Vec<Header>,
+    pub(super) body: Vec<u8>,
+}
+
+#[derive(Debug, ComponentType, Lift)]
+#[component(record)]
+pub(super) struct Admission {
+    pub(super) session: ResourceAny,
+    #[component(name = "upstream-headers")]
+    pub(super) upstream_headers: Vec<HeaderEdit>,
+    #[component(name = "client-headers")]
+    pub(super) client_headers: Vec<HeaderEdit>,
+    pub(super) attributes: Vec<(String, String)>,
+    #[component(name = "lease-seconds")]
+    pub(super) lease_seconds: Option<u32>,
+}
+
+#[derive(Debug, ComponentType, Lift)]
+#[component(record)]
+pub(super) struct Outgoing {
+    to: Side,
+    kind: MessageKind,
+    payload: Vec<u8>,
+}
+
+#[derive(Debug, ComponentType, Lift)]
+#[component(record)]
+pub(super) struct Closing {
+    code: u16,
+    reason: String,
+}
+
+#[derive(Debug, ComponentType, Lift)]
+#[component(variant)]
+pub(super) enum Verdict {
+    #[component(name = "forward")]
+    Forward,
+    #[component(name = "delay")]
+    Delay(u32),
+    #[component(name = "replace")]
+    Replace(Vec<u8>),
+    #[component(name = "drop")]
+    Drop,
+    #[component(name = "send")]
+    Send(Vec<Outgoing>),
+    #[component(name = "close")]
+    Close(Closing),
+}
+
+impl From<metrics::Side> for Side {
+    fn from(side: metrics::Side) -> Self {
+        match side {
+            metrics::Side::Client => Self::Client,
+            metrics::Side::Upstream => Self::Upstream,
+        }
+    }
+}
+
+impl From<Side> for metrics::Side {
+    fn from(side: Side) -> Self {
+        match side {
+            Side::Client => Self::Client,
+            Side::Upstream => Self::Upstream,
+        }
+    }
+}
+
+impl From<metrics::MessageKind> for MessageKind {
+    fn from(kind: metrics::MessageKind) -> Self {
+        match kind {
+            metrics::MessageKind::Text => Self::Text,
+            metrics::MessageKind::Binary => Self::Binary,
+        }
+    }
+}
+
+impl From<MessageKind> for metrics::MessageKind {
+    fn from(kind: MessageKind) -> Self {
+        match kind {
+            MessageKind::Text => Self::Text,
+            MessageKind::Binary => Self::Binary,
+        }
+    }
+}
+
+impl<'a> From<&'a types::Handshake> for Handshake<'a> {
+    fn from(handshake: &'a types::Handshake) -> Self {
+        Self {
+            method: &handshake.method,
+            scheme: &handshake.scheme,
+            authority: &handshake.authority,
+            path: &handshake.path,
+            query: handshake.query.as_deref(),
+            http_version: &handshake.http_version,
+            headers: &handshake.headers,
+            protocols: &handshake.protocols,
+            client_address: &handshake.client_address,
+            client_port: handshake.client_port,
+            connection_id: &handshake.connection_id,
+            route: &handshake.route,
+            attributes: &handshake.attributes,
+        }
+    }
+}
+
+impl<'a> From<&types::Message<'a>> for Message<'a> {
+    fn from(message: &types::Message<'a>) -> Self {
+        Self {
+            origin: message.origin.into(),
+            kind: message.kind.into(),
+            size: message.size,
+            payload: message.payload,
+        }
+    }
+}
+
+impl<'a> From<&'a types::CloseFrame> for CloseFrame<'a> {
+    fn from(close: &'a types::CloseFrame) -> Self {
+        Self {
+            code: close.code,
+            reason: &close.reason,
+        }
+    }
+}
+
+impl From<Selection> for types::Selection {
+    fn from(selection: Selection) -> Self {
+        let kinds = types::Kinds {
+            text: selection.kinds.contains(Kinds::TEXT),
+            binary: selection.kinds.contains(Kinds::BINARY),
+        };
+        let payload = match selection.payload {
+            Payload::None | Payload::Head(0) => types::Payload::None,
+            Payload::Head(length) => types::Payload::Head(length),
+            Payload::Whole => types::Payload::Whole,
+        };
+        Self { kinds, payload }
+    }
+}
+
+impl From<Interest> for types::Interest {
+    fn from(interest: Interest) -> Self {
+        Self {
+            from_client: interest.from_client.into(),
+            from_upstream: interest.from_upstream.into(),
+        }
+    }
+}
+
+impl From<HeaderEdit> for types::HeaderEdit {
+    fn from(edit: HeaderEdit) -> Self {
+        match edit {
+            HeaderEdit::Set((name, value)) => Self::Set(name, value),
+            HeaderEdit::Append((name, value)) => Self::Append(name, value),
+            HeaderEdit::Remove(name) => Self::Remove(name),
+        }
+    }
+}
+
+impl From<Outgoing> for types::Outgoing {
+    fn from(outgoing: Outgoing) -> Self {
+        Self {
+            to: outgoing.to.into(),
+            kind: outgoing.kind.into(),
+            payload: outgoing.payload,
+        }
+    }
+}
+
+impl From<Verdict> for types::Verdict {
+    fn from(verdict: Verdict) -> Self {
+        match verdict {
+            Verdict::Forward => Self::Forward,
+            Verdict::Delay(milliseconds) => Self::Delay(milliseconds),
+            Verdict::Replace(payload) => Self::Replace(payload),
+            Verdict::Drop => Self::Drop,
+            Verdict::Send(messages) => Self::Send(messages.into_iter().map(Into::into).collect()),
+            Verdict::Close(Closing { code, reason }) => Self::Close(types::CloseFrame { code, reason }),
+        }
+    }
+}
