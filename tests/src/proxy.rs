@@ -12,7 +12,7 @@ use tempfile::TempDir;
 use tokio::process::{Child, Command};
 
 use crate::lines::message;
-use crate::{DEADLINE, Lines, Peer, Reply, Request, Samples, request, within};
+use crate::{DEADLINE, Lines, Peer, Reply, Request, Samples, within};
 
 pub use rustix::process::Signal;
 
@@ -86,7 +86,8 @@ impl Proxy {
 
     /// Asks the admin API.
     pub async fn admin(&self, method: &str, target: &str) -> Reply {
-        request(self.admin, &Request::new(method, target)).await
+        let request = Request::new(method, target).replacing("Host", &self.admin.to_string());
+        crate::request(self.admin, &request).await
     }
 
     /// What `/metrics` says now.
@@ -172,9 +173,20 @@ impl Proxy {
         self.directory.path()
     }
 
-    /// Reloads by the admin API.
+    /// Reloads by the admin API. While the answer is that another reload is under way, such as the one that the change
+    /// of the file has begun, it asks again.
     pub async fn reload(&self) -> Reply {
-        self.admin("POST", "/api/v1/reload").await
+        let mut ticks = tokio::time::interval(Duration::from_millis(5));
+        within("a reload that is not busy", async {
+            loop {
+                ticks.tick().await;
+                let reply = self.admin("POST", "/api/v1/reload").await;
+                if reply.status != 409 {
+                    return reply;
+                }
+            }
+        })
+        .await
     }
 
     /// The resident memory in bytes.
