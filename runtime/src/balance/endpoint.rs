@@ -56,6 +56,11 @@ impl Endpoint {
         self.spec.weight
     }
 
+    /// How long it takes from its appearance to its full weight.
+    pub fn warmup(&self) -> Option<Duration> {
+        self.spec.warmup
+    }
+
     /// Whether it may be picked.
     pub fn is_enabled(&self) -> bool {
         self.spec.enabled
