@@ -56,6 +56,11 @@ impl Endpoint {
         self.spec.weight
     }
 
+    /// How long it takes from its appearance to its full weight.
+    pub fn warmup(&self) -> Option<Duration> {
+        self.spec.warmup
+    }
+
     /// Whether it may be picked.
     pub fn is_enabled(&self) -> bool {
         self.spec.enabled
@@ -68,7 +73,12 @@ impl Endpoint {
 
     /// The weight in force at a moment.
     pub fn effective_weight(&self, now: Instant, just_started: JustStarted) -> u32 {
-        effective_weight(milliseconds(now.saturating_duration_since(self.since)), self.warmup_ms(), self.spec.weight, just_started)
+        effective_weight(
+            milliseconds(now.saturating_duration_since(self.since)),
+            self.warmup_ms(),
+            self.spec.weight,
+            just_started,
+        )
     }
 
     /// When its full weight is reached; `None` when it is from the start.
