@@ -17,10 +17,17 @@ mod load {
     fn a_core_module_is_made_a_component_and_a_component_is_taken_as_it_is() {
         let bed = Bed::new();
         let module = module(FILTER, "filter");
-        let component = wit_component::ComponentEncoder::default().module(&module).unwrap().encode().unwrap();
+        let component = wit_component::ComponentEncoder::default()
+            .module(&module)
+            .unwrap()
+            .encode()
+            .unwrap();
         for bytes in [module, component] {
             let loaded = bed.host.load("shout", &bytes, Limits::default()).unwrap();
-            assert_eq!((loaded.kind(), loaded.name(), loaded.size()), (Kind::Filter, "shout", bytes.len()));
+            assert_eq!(
+                (loaded.kind(), loaded.name(), loaded.size()),
+                (Kind::Filter, "shout", bytes.len())
+            );
             let import = Import {
                 name: "tidegate:edge/log@0.1.0".to_owned(),
                 permission: "write to the log".to_owned(),
@@ -36,8 +43,13 @@ mod load {
             (import "tidegate:edge/endpoint-stats@0.1.0" "active" (func $active (param i32) (result i32)))"#;
         let text = PREDICATE.replacen("(module", imports, 1);
         let error = Bed::new().load(&text, "forecasting").unwrap_err();
-        let LoadError::ForeignImports(names) = &error else { panic!("{error}") };
-        assert_eq!(names, &["tidegate:edge/endpoint-stats@0.1.0", "vendor:clouds/weather@1.0.0"]);
+        let LoadError::ForeignImports(names) = &error else {
+            panic!("{error}")
+        };
+        assert_eq!(
+            names,
+            &["tidegate:edge/endpoint-stats@0.1.0", "vendor:clouds/weather@1.0.0"]
+        );
         assert!(error.to_string().contains("vendor:clouds/weather@1.0.0"));
     }
 
@@ -49,10 +61,14 @@ mod load {
         assert_eq!(load(b""), LoadError::NotWasm);
         assert_eq!(load(b" (component)"), LoadError::Text);
         assert_eq!(load(&wat::parse_str("(module)").unwrap()), LoadError::NoComponentType);
-        let preview1 = r#"(module (import "wasi_snapshot_preview1" "fd_write" (func (param i32 i32 i32 i32) (result i32))))"#;
+        let preview1 =
+            r#"(module (import "wasi_snapshot_preview1" "fd_write" (func (param i32 i32 i32 i32) (result i32))))"#;
         assert_eq!(load(&wat::parse_str(preview1).unwrap()), LoadError::Preview1);
         let truncated = module(FILTER, "filter");
-        assert!(matches!(load(&truncated[..truncated.len() / 2]), LoadError::Malformed(_)));
+        assert!(matches!(
+            load(&truncated[..truncated.len() / 2]),
+            LoadError::Malformed(_)
+        ));
     }
 
     #[test]
@@ -68,17 +84,35 @@ mod load {
         assert!(matches!(error, LoadError::SeveralWorlds(names) if names.len() == 2));
         let newer = component(["tidegate:edge/filtering@0.2.0", "some:thing/else@1.0.0"]);
         let error = bed.host.load("x", &newer, Limits::default()).unwrap_err();
-        assert_eq!(error, LoadError::OtherVersion("tidegate:edge/filtering@0.2.0".to_owned()));
+        assert_eq!(
+            error,
+            LoadError::OtherVersion("tidegate:edge/filtering@0.2.0".to_owned())
+        );
         let empty = component(["tidegate:edge/filtering@0.1.3", "some:thing/else@1.0.0"]);
         let error = bed.host.load("x", &empty, Limits::default()).unwrap_err();
-        assert_eq!(error, LoadError::MissingExport("tidegate:edge/filtering@0.1.3.configure".to_owned()));
+        assert_eq!(
+            error,
+            LoadError::MissingExport("tidegate:edge/filtering@0.1.3.configure".to_owned())
+        );
     }
 
     #[test]
     fn a_component_that_cannot_fit_its_memory_is_refused_at_once() {
-        let limits = Limits { max_memory: 1 << 16, ..Limits::default() };
-        let error = Host::new(1).unwrap().load("x", &module(FILTER, "filter"), limits).unwrap_err();
-        assert_eq!(error, LoadError::Memory { initial: 2 << 16, limit: 1 << 16 });
+        let limits = Limits {
+            max_memory: 1 << 16,
+            ..Limits::default()
+        };
+        let error = Host::new(1)
+            .unwrap()
+            .load("x", &module(FILTER, "filter"), limits)
+            .unwrap_err();
+        assert_eq!(
+            error,
+            LoadError::Memory {
+                initial: 2 << 16,
+                limit: 1 << 16
+            }
+        );
     }
 }
 
@@ -87,13 +121,24 @@ mod configure {
 
     fn configure(config: &str) -> Result<Arc<FilterUse>, ConfigureError> {
         let bed = Bed::new();
-        bed.load(FILTER, "filter").unwrap().filter("chat", config, OnFailure::Close, &bed.metrics)
+        bed.load(FILTER, "filter")
+            .unwrap()
+            .filter("chat", config, OnFailure::Close, &bed.metrics)
     }
 
     #[test]
     fn the_interest_is_what_the_component_answers() {
-        let selection = Selection { kinds: Kinds { text: true, binary: true }, payload: Payload::Head(4) };
-        let interest = Interest { from_client: selection, from_upstream: selection };
+        let selection = Selection {
+            kinds: Kinds {
+                text: true,
+                binary: true,
+            },
+            payload: Payload::Head(4),
+        };
+        let interest = Interest {
+            from_client: selection,
+            from_upstream: selection,
+        };
         assert_eq!(configure("head").unwrap().interest(), interest);
     }
 
@@ -107,20 +152,45 @@ mod configure {
     #[test]
     fn a_trap_in_configure_is_a_failure_to_start() {
         let error = configure("trap").unwrap_err();
-        assert!(matches!(error, ConfigureError::Failed(Failure { reason: FailureReason::Start, .. })), "{error}");
+        assert!(
+            matches!(
+                error,
+                ConfigureError::Failed(Failure {
+                    reason: FailureReason::Start,
+                    ..
+                })
+            ),
+            "{error}"
+        );
     }
 
     #[test]
     fn a_configure_that_never_ends_meets_a_deadline() {
         let error = configure("loop").unwrap_err();
-        assert!(matches!(error, ConfigureError::Failed(Failure { reason: FailureReason::Deadline, .. })), "{error}");
+        assert!(
+            matches!(
+                error,
+                ConfigureError::Failed(Failure {
+                    reason: FailureReason::Deadline,
+                    ..
+                })
+            ),
+            "{error}"
+        );
     }
 
     #[test]
     fn a_component_of_another_kind_is_refused() {
         let bed = Bed::new();
-        let error = bed.load(PREDICATE, "predicate").unwrap().balancer("chat", "{}", &bed.metrics).unwrap_err();
-        assert_eq!(error.to_string(), "component `predicate` is a predicate, and a balancer is needed here");
+        let error = bed
+            .load(PREDICATE, "predicate")
+            .unwrap()
+            .balancer("chat", "{}", &bed.metrics)
+            .unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            "component `predicate` is a predicate, and a balancer is needed here"
+        );
     }
 }
 
@@ -132,8 +202,15 @@ mod filter {
         let bed = Bed::new();
         let filter = bed.filter("{}", Limits::default());
         let mut session = bed.session(&filter);
-        let itself = Outgoing { to: Side::Client, kind: MessageKind::Binary, payload: b"s!".to_vec() };
-        let close = CloseFrame { code: 4000, reason: "bye".to_owned() };
+        let itself = Outgoing {
+            to: Side::Client,
+            kind: MessageKind::Binary,
+            payload: b"s!".to_vec(),
+        };
+        let close = CloseFrame {
+            code: 4000,
+            reason: "bye".to_owned(),
+        };
         for (payload, verdict) in [
             (&b"x"[..], Verdict::Forward),
             (b"", Verdict::Forward),
@@ -147,8 +224,17 @@ mod filter {
         }
         let verdicts = bed.metrics.component_use("chat", "filter");
         let count = |verdict: CallVerdict| verdicts.of(WorkerIndex(0)).verdicts[verdict as usize].value();
-        assert_eq!((count(CallVerdict::Forward), count(CallVerdict::Close), count(CallVerdict::Admit)), (2, 1, 1));
-        bed.with_shard("filter", |shard| assert_eq!(shard.call_seconds.counts().sum::<u64>(), 8));
+        assert_eq!(
+            (
+                count(CallVerdict::Forward),
+                count(CallVerdict::Close),
+                count(CallVerdict::Admit)
+            ),
+            (2, 1, 1)
+        );
+        bed.with_shard("filter", |shard| {
+            assert_eq!(shard.call_seconds.counts().sum::<u64>(), 8)
+        });
     }
 
     #[test]
@@ -163,7 +249,7 @@ mod filter {
         let messages: Vec<_> = payloads.iter().map(|payload| message(payload)).collect();
         let mut verdicts = Vec::new();
         session.on_messages(&messages, &mut verdicts).unwrap();
-        let mut expected: Vec<_> = (3..=MAX_BATCH as u32 * 2 + 1).map(Verdict::Delay).collect();
+        let mut expected: Vec<_> = (3..).map(Verdict::Delay).take(MAX_BATCH * 2 - 1).collect();
         expected.splice(0..0, [Verdict::Delay(1), Verdict::Replace(large.clone())]);
         expected.extend([Verdict::Drop, Verdict::Forward]);
         assert_eq!(verdicts, expected);
@@ -174,8 +260,17 @@ mod filter {
         let bed = Bed::new();
         let filter = bed.filter("{}", Limits::default());
         let opened = bed.pool.open(&filter, &Rc::new(handshake("/refuse"))).unwrap();
-        let Opened::Refused(refusal) = opened else { panic!("admitted") };
-        assert_eq!(refusal, Refusal { status: 403, headers: Vec::new(), body: b"bye".to_vec() });
+        let Opened::Refused(refusal) = opened else {
+            panic!("admitted")
+        };
+        assert_eq!(
+            refusal,
+            Refusal {
+                status: 403,
+                headers: Vec::new(),
+                body: b"bye".to_vec()
+            }
+        );
     }
 
     #[test]
@@ -183,7 +278,10 @@ mod filter {
         let bed = Bed::new();
         let filter = bed.filter("{}", Limits::default());
         let admission = bed.admission(&filter, "/user");
-        assert_eq!(admission.upstream_headers, [HeaderEdit::Set("x-user".to_owned(), b"bye".to_vec())]);
+        assert_eq!(
+            admission.upstream_headers,
+            [HeaderEdit::Set("x-user".to_owned(), b"bye".to_vec())]
+        );
         assert_eq!(admission.lease, Some(Duration::from_secs(60)));
     }
 
@@ -196,7 +294,10 @@ mod filter {
             assert_eq!(failure.reason, FailureReason::InvalidAnswer, "{failure}");
         }
         // The session of the second was dropped in the guest.
-        assert_eq!(bed.session(&filter).on_message(message(b"q")).unwrap(), Verdict::Delay(1));
+        assert_eq!(
+            bed.session(&filter).on_message(message(b"q")).unwrap(),
+            Verdict::Delay(1)
+        );
     }
 
     #[test]
@@ -205,7 +306,8 @@ mod filter {
         let filter = bed.filter("{}", Limits::default());
         let mut session = bed.session(&filter);
         drop(bed.session(&filter));
-        bed.session(&filter).on_close(Some(Side::Client), Some(&CloseFrame::new(1000, "done")));
+        bed.session(&filter)
+            .on_close(Some(Side::Client), Some(&CloseFrame::new(1000, "done")));
         bed.session(&filter).on_close(None, None);
         assert_eq!(session.on_message(message(b"q")).unwrap(), Verdict::Delay(3));
     }
@@ -218,7 +320,9 @@ mod failures {
         let bed = Bed::new();
         let filter = bed.filter("{}", Limits::default());
         let failure = bed.session(&filter).on_message(message(payload)).unwrap_err();
-        bed.with_shard("filter", |shard| assert_eq!(shard.failures[failure.reason as usize].value(), 1));
+        bed.with_shard("filter", |shard| {
+            assert_eq!(shard.failures[failure.reason as usize].value(), 1)
+        });
         failure
     }
 
@@ -243,7 +347,10 @@ mod failures {
     #[test]
     fn a_trap_says_where_it_happened() {
         let failure = failure_of(b"trap");
-        assert!(failure.message.contains("; in filter.wasm!decide") || failure.message.contains("decide"), "{failure}");
+        assert!(
+            failure.message.contains("; in filter.wasm!decide") || failure.message.contains("decide"),
+            "{failure}"
+        );
     }
 
     #[test]
@@ -253,10 +360,16 @@ mod failures {
         let (mut session, mut neighbour) = (bed.session(&filter), bed.session(&filter));
         neighbour.on_message(message(b"x")).unwrap();
         let mut verdicts = Vec::new();
-        let failure = session.on_messages(&[message(b"x"), message(b"b")], &mut verdicts).unwrap_err();
+        let failure = session
+            .on_messages(&[message(b"x"), message(b"b")], &mut verdicts)
+            .unwrap_err();
         assert_eq!(failure.reason, FailureReason::InvalidAnswer, "{failure}");
         assert!(verdicts.is_empty());
-        assert_eq!(neighbour.on_message(message(b"n")).unwrap(), Verdict::Delay(2), "its state was lost");
+        assert_eq!(
+            neighbour.on_message(message(b"n")).unwrap(),
+            Verdict::Delay(2),
+            "its state was lost"
+        );
     }
 
     #[test]
@@ -269,8 +382,13 @@ mod failures {
         }
         session.on_message(message(b"trap")).unwrap_err();
         assert_eq!(neighbour.on_message(message(b"n")).unwrap(), Verdict::Delay(1));
-        assert_eq!(session.on_message(message(b"x")).unwrap_err().message, "its session has failed before");
-        bed.with_shard("filter", |shard| assert_eq!(shard.failures[FailureReason::Trap as usize].value(), 1));
+        assert_eq!(
+            session.on_message(message(b"x")).unwrap_err().message,
+            "its session has failed before"
+        );
+        bed.with_shard("filter", |shard| {
+            assert_eq!(shard.failures[FailureReason::Trap as usize].value(), 1)
+        });
         drop(session);
         assert_eq!(neighbour.on_message(message(b"q")).unwrap(), Verdict::Delay(0));
     }
@@ -289,7 +407,13 @@ mod failures {
     #[test]
     fn an_isolated_session_shares_nothing() {
         let bed = Bed::new();
-        let filter = bed.filter("{}", Limits { isolation: Isolation::Connection, ..Limits::default() });
+        let filter = bed.filter(
+            "{}",
+            Limits {
+                isolation: Isolation::Connection,
+                ..Limits::default()
+            },
+        );
         let (mut session, mut neighbour) = (bed.session(&filter), bed.session(&filter));
         bed.with_shard("filter", |shard| assert_eq!(shard.memory_bytes.value(), 4 << 16));
         neighbour.on_message(message(b"x")).unwrap();
@@ -302,7 +426,13 @@ mod failures {
     #[test]
     fn a_payload_beyond_the_guests_memory_never_reaches_it() {
         let bed = Bed::new();
-        let filter = bed.filter("{}", Limits { max_memory: 4 << 16, ..Limits::default() });
+        let filter = bed.filter(
+            "{}",
+            Limits {
+                max_memory: 4 << 16,
+                ..Limits::default()
+            },
+        );
         let (mut session, mut neighbour) = (bed.session(&filter), bed.session(&filter));
         neighbour.on_message(message(b"x")).unwrap();
         let failure = session.on_message(message(&[b'x'; 4 << 16])).unwrap_err();
@@ -347,19 +477,32 @@ mod decisions {
     #[test]
     fn a_predicate_sees_the_handshake() {
         let bed = Bed::new();
-        let predicate = bed.load(PREDICATE, "predicate").unwrap().predicate("chat", "{}", &bed.metrics).unwrap();
+        let predicate = bed
+            .load(PREDICATE, "predicate")
+            .unwrap()
+            .predicate("chat", "{}", &bed.metrics)
+            .unwrap();
         assert!(bed.pool.matches(&predicate, &handshake("/chat")).unwrap());
         assert!(!bed.pool.matches(&predicate, &handshake("/")).unwrap());
     }
 
     fn endpoint(id: u32, active: u32) -> PickEndpoint {
-        PickEndpoint { id, url: format!("ws://127.0.0.1:{id}"), weight: 50, active: Arc::new(AtomicU32::new(active)) }
+        PickEndpoint {
+            id,
+            url: format!("ws://127.0.0.1:{id}"),
+            weight: 50,
+            active: Arc::new(AtomicU32::new(active)),
+        }
     }
 
     #[test]
     fn a_balancer_picks_and_reads_live_counts() {
         let bed = Bed::new();
-        let balancer = bed.load(BALANCER, "balancer").unwrap().balancer("chat", "{}", &bed.metrics).unwrap();
+        let balancer = bed
+            .load(BALANCER, "balancer")
+            .unwrap()
+            .balancer("chat", "{}", &bed.metrics)
+            .unwrap();
         let endpoints = [endpoint(7, 0), endpoint(3, 9)];
         let pick = |tried: &[u32]| bed.pool.pick(&balancer, 1, &endpoints, &handshake("/"), tried);
         assert_eq!(pick(&[]).unwrap(), Some(7));
@@ -371,21 +514,34 @@ mod decisions {
     #[test]
     fn an_endpoint_that_does_not_exist_is_a_failure() {
         let bed = Bed::new();
-        let balancer = bed.load(BALANCER, "balancer").unwrap().balancer("chat", "{}", &bed.metrics).unwrap();
-        let failure = bed.pool.pick(&balancer, 1, &[endpoint(7, 0)], &handshake("/"), &[7]).unwrap_err();
+        let balancer = bed
+            .load(BALANCER, "balancer")
+            .unwrap()
+            .balancer("chat", "{}", &bed.metrics)
+            .unwrap();
+        let failure = bed
+            .pool
+            .pick(&balancer, 1, &[endpoint(7, 0)], &handshake("/"), &[7])
+            .unwrap_err();
         assert_eq!(failure.reason, FailureReason::InvalidAnswer);
     }
 
     #[test]
     fn endpoints_are_told_when_their_version_changes_and_to_every_new_instance() {
         let bed = Bed::new();
-        let balancer = bed.load(BALANCER, "balancer").unwrap().balancer("chat", "{}", &bed.metrics).unwrap();
+        let balancer = bed
+            .load(BALANCER, "balancer")
+            .unwrap()
+            .balancer("chat", "{}", &bed.metrics)
+            .unwrap();
         let endpoints = [endpoint(1, 0), endpoint(2, 0)];
         let updates = |version| bed.pool.pick(&balancer, version, &endpoints, &handshake("/"), &[0; 4]);
         assert_eq!(updates(1).unwrap(), Some(1));
         assert_eq!(updates(1).unwrap(), Some(1));
         assert_eq!(updates(2).unwrap(), Some(2));
-        bed.pool.pick(&balancer, 2, &endpoints, &handshake("/"), &[0; 5]).unwrap_err();
+        bed.pool
+            .pick(&balancer, 2, &endpoints, &handshake("/"), &[0; 5])
+            .unwrap_err();
         assert_eq!(updates(2).unwrap(), Some(1));
     }
 }
