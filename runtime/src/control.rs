@@ -1,1 +1,12 @@
-//! Turning a configuration into a snapshot, off the workers: compile, link, configure, watch.
+//! Turning a configuration into a snapshot, off the workers: read, compile, link, configure; and watching for changes.
+//!
+//! What did not change is not made again: a component with the same bytes stays compiled, and a use of it with the same
+//! configuration stays the same use, so that its instances and what they remember live on.
+
+mod build;
+mod sources;
+mod watch;
+
+pub use build::build;
+pub use sources::{ReadSources, Sources};
+pub use watch::{Watch, WatchError};

@@ -1,1 +1,24 @@
-//! The client's side of the opening handshake.
+//! The client's side of the opening handshake (RFC 6455 section 4.2).
+//!
+//! [`Requests`] reads requests from an accepted socket and answers them, or gives the socket back after a 101. What
+//! lies between is values: [`Target`] says where a request wants to go, [`validate`] makes an [`Opening`] of it or a
+//! [`Refused`], and [`Forwarding`] makes the request for the upstream. Routing comes before validation, so that a plain
+//! request can find a route that is not for WebSockets; the pieces therefore do not depend on each other.
+//!
+//! A request shares memory with the buffer it was read into: drop it when the connection is open.
+
+mod body;
+mod forwarding;
+mod networks;
+mod opening;
+mod refused;
+mod requests;
+mod target;
+
+pub use body::AnswerBody;
+pub use forwarding::{Client, Forwarding, Scheme, apply};
+pub use networks::{InvalidNetwork, Networks};
+pub use opening::{Opening, describe, validate};
+pub use refused::{Refused, refusal, relayed, text};
+pub use requests::{ClientGone, HeadLimits, ReadError, Requests, WriteError};
+pub use target::Target;

@@ -38,4 +38,5 @@ pub mod pipe;
 pub mod component;
 pub mod ws;
 pub mod drain;
+pub mod log;
 pub mod metrics;

@@ -10,7 +10,11 @@ mod labels;
 mod registry;
 
 pub use cells::{Counter, Gauge, Histogram, Sharded, WorkerIndex};
-pub use labels::{CallVerdict, CloseLabel, ConnectOutcome, FailureReason, HandshakeOutcome, Initiator, MessageKind, ReloadOutcome, Side};
+pub use labels::{
+    CallVerdict, CloseLabel, ConnectOutcome, FailureReason, HandshakeOutcome, Initiator, MessageKind, ReloadOutcome,
+    Side,
+};
 pub use registry::{
-    ComponentMetrics, ComponentShard, EndpointMetrics, EndpointShard, Metrics, RouteMetrics, RouteShard, UseMetrics, UseShard,
+    ComponentMetrics, ComponentShard, EndpointMetrics, EndpointShard, Metrics, RouteMetrics, RouteShard, UseMetrics,
+    UseShard,
 };

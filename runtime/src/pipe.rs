@@ -1,5 +1,307 @@
 //! The piping of frames between a client and an upstream.
+//!
+//! Both directions of a connection live in one task on one worker. A direction carries bytes from socket to socket
+//! through a buffer that the worker's connections share, and looks at nothing but frame headers, unless a filter
+//! selected the messages it carries; then these are unmasked, assembled, filtered, and all that one read brought is
+//! written with one write. A relay is not an endpoint: it answers no ping and assembles nothing that no filter wants.
 
+mod chain;
+mod clock;
+mod direction;
+mod emit;
+mod ending;
+mod item;
+mod leg;
+mod outlet;
+mod scratch;
 mod settings;
+mod traffic;
+mod walk;
 
+#[cfg(test)]
+mod tests;
+
+use std::cell::RefCell;
+use std::future::poll_fn;
+use std::io;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use bytes::Bytes;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::time::Instant;
+
+pub use ending::Outcome;
+pub use scratch::Scratch;
 pub use settings::{Limits, Timers};
+pub use traffic::Traffic;
+
+use chain::{Chain, Halt};
+use clock::{Clock, Due};
+use direction::{Direction, Event};
+use emit::encode;
+use ending::Ending;
+use item::{PingToken, Tally};
+use leg::{Leg, Peer};
+use walk::Walk;
+
+use crate::component::Session;
+use crate::drain::Switch;
+use crate::metrics::{RouteMetrics, Side, WorkerIndex};
+use crate::ws::{CloseFrame, FrameSequence, Opcode};
+
+/// Everything a connection needs beyond its two sockets.
+pub struct Plan {
+    /// The sessions of the route's filters, in the order of the configuration.
+    pub filters: Vec<Session>,
+    /// Whether the handshakes agreed on permessage-deflate.
+    pub compression: bool,
+    /// The shortest lease a filter gave; the connection is closed with 1008 when it runs out.
+    pub lease: Option<Duration>,
+    /// The route's timers.
+    pub timers: Arc<Timers>,
+    /// The route's limits.
+    pub limits: Limits,
+    /// The route's metrics.
+    pub metrics: Arc<RouteMetrics>,
+    /// The worker that this runs on.
+    pub worker: WorkerIndex,
+    /// The worker's buffers.
+    pub scratch: Rc<RefCell<Scratch>>,
+    /// What the connection carried, for whoever else wants to know.
+    pub traffic: Rc<Traffic>,
+    /// Ends the connection from outside.
+    pub switch: Rc<Switch>,
+}
+
+/// An open connection.
+pub struct Pipe<C, U> {
+    client: Leg<C>,
+    upstream: Leg<U>,
+    from_client: Direction,
+    from_upstream: Direction,
+    shared: Shared,
+    switch: Rc<Switch>,
+    token: PingToken,
+    ending: Option<Outcome>,
+}
+
+/// What both directions use.
+struct Shared {
+    chain: Chain,
+    clock: Clock,
+    scratch: Rc<RefCell<Scratch>>,
+    metrics: Arc<RouteMetrics>,
+    worker: WorkerIndex,
+    traffic: Rc<Traffic>,
+    /// Whether a filter dropped out, so that the directions want something else.
+    rewant: bool,
+}
+
+impl Shared {
+    /// Counts what went by.
+    fn count(&mut self, from: Side, tally: Tally) {
+        if tally.pong {
+            self.clock.ponged(from);
+        }
+        if tally.bytes > 0 || tally.messages != [0, 0] {
+            self.clock.active();
+            self.traffic.count(from, &tally);
+            traffic::count(self.metrics.of(self.worker), from, &tally);
+        }
+    }
+}
+
+impl<C, U> Pipe<C, U>
+where
+    C: AsyncRead + AsyncWrite + Unpin,
+    U: AsyncRead + AsyncWrite + Unpin,
+{
+    /// Joins two upgraded sockets, each with what was read behind its handshake.
+    pub fn new(client: (C, Bytes), upstream: (U, Bytes), plan: Plan) -> Self {
+        let token = rand::random();
+        let direction = |from, leftover: &Bytes| {
+            let sequence = FrameSequence::new(from, plan.compression, plan.limits.max_frame_size);
+            Direction::new(from, Walk::new(sequence, plan.limits.max_message_size, token), leftover)
+        };
+        let mut pipe = Self {
+            from_client: direction(Side::Client, &client.1),
+            from_upstream: direction(Side::Upstream, &upstream.1),
+            client: Leg::new(Side::Client, client.0),
+            upstream: Leg::new(Side::Upstream, upstream.0),
+            shared: Shared {
+                chain: Chain::new(plan.filters),
+                clock: Clock::new(plan.timers, plan.lease, Instant::now()),
+                scratch: plan.scratch,
+                metrics: plan.metrics,
+                worker: plan.worker,
+                traffic: plan.traffic,
+                rewant: false,
+            },
+            switch: plan.switch,
+            token,
+            ending: None,
+        };
+        pipe.want();
+        pipe
+    }
+
+    /// Carries frames until the connection has ended. Dropping the future ends it at once, without a close frame;
+    /// what was counted stays counted.
+    pub async fn run(mut self) -> Outcome {
+        let outcome = poll_fn(|context| self.poll(context)).await;
+        self.shared.chain.close(outcome.by, outcome.close.as_ref());
+        outcome
+    }
+
+    fn poll(&mut self, context: &mut Context<'_>) -> Poll<Outcome> {
+        loop {
+            if let Some(order) = self.switch.poll(context) {
+                self.end(Ending::ordered(order, "drained"));
+            }
+            let (client, upstream, shared) = (&mut self.client, &mut self.upstream, &mut self.shared);
+            let from_client = self.from_client.poll(context, client, upstream, shared);
+            let from_upstream = self.from_upstream.poll(context, upstream, client, shared);
+            if std::mem::take(&mut self.shared.rewant) {
+                self.want();
+            }
+            let quiet = from_client.is_pending() && from_upstream.is_pending();
+            self.happened(Side::Client, from_client);
+            self.happened(Side::Upstream, from_upstream);
+            self.flush(context);
+            if self.ending.is_some() && self.client.peer.is_done() && self.upstream.peer.is_done() {
+                return self.finish();
+            }
+            if !quiet || self.from_client.may_go_on(&self.client.peer) || self.from_upstream.may_go_on(&self.upstream.peer) {
+                continue;
+            }
+            let wake_at = [self.from_client.opens_at(), self.from_upstream.opens_at()].into_iter().flatten().min();
+            match self.shared.clock.poll(context, wake_at) {
+                None => return Poll::Pending,
+                Some(Due::CloseTimeout) => {
+                    self.last_words(context);
+                    return self.finish();
+                }
+                Some(due) => self.due(due),
+            }
+        }
+    }
+
+    fn finish(&mut self) -> Poll<Outcome> {
+        match self.ending.take() {
+            Some(outcome) => Poll::Ready(outcome),
+            None => Poll::Pending,
+        }
+    }
+
+    /// Writes what waits on both sides. An error shows when the directions meet it, or does not matter any more.
+    fn flush(&mut self, context: &mut Context<'_>) {
+        let _ = self.client.poll_flush(context);
+        let _ = self.upstream.poll_flush(context);
+    }
+
+    /// Tells both walks what the filters want.
+    fn want(&mut self) {
+        self.from_client.walk().want(self.shared.chain.wanted(Side::Client));
+        self.from_upstream.walk().want(self.shared.chain.wanted(Side::Upstream));
+    }
+
+    /// Deals with what a direction could not deal with alone.
+    fn happened(&mut self, from: Side, event: Poll<Event>) {
+        let Poll::Ready(event) = event else { return };
+        match event {
+            Event::Close(close) => {
+                self.peer(from).received_close = true;
+                self.peer(from.other()).outlet.mark_closed();
+                self.end(Ending::closed(from, close));
+            }
+            Event::Violation(violation) => {
+                // What the offender sends cannot be read any more, not even its close frame.
+                self.direction(from).drain();
+                self.end(Ending::violation(from, violation));
+                self.peer(from).shut_after_flush();
+            }
+            Event::Halt(Halt::Close(close)) => self.end(Ending::ordered(close, "")),
+            Event::Halt(Halt::Failed(failure)) => self.end(Ending::failed(&failure)),
+            Event::Eof(error) => self.vanished(from, error),
+            // The end of its sending half, or its close frame, is still to be read, and says more.
+            Event::TargetGone(_) => self.shared.clock.closing(),
+        }
+    }
+
+    /// One side's socket has ended.
+    fn vanished(&mut self, side: Side, error: Option<io::Error>) {
+        if self.peer(side.other()).outlet.inside_frame() {
+            self.peer(side.other()).cut_off();
+        }
+        match self.ending.clone() {
+            // It was to answer a close frame. The other side gets its own back.
+            Some(outcome) => self.peer(side.other()).send_close(outcome.close.as_ref()),
+            None => {
+                let cause = error.map_or("ended without a close frame".into(), |error| error.to_string().into());
+                self.end(Ending::vanished(side, cause));
+            }
+        }
+    }
+
+    /// Starts to end the connection; the first reason is the one that counts.
+    fn end(&mut self, ending: Ending) {
+        self.shared.clock.closing();
+        let Ending { outcome, to_client, to_upstream } = ending;
+        self.ending.get_or_insert(outcome);
+        if to_client.is_some() {
+            self.client.peer.send_close(to_client.as_ref());
+        }
+        if to_upstream.is_some() {
+            self.upstream.peer.send_close(to_upstream.as_ref());
+        }
+    }
+
+    fn peer(&mut self, side: Side) -> &mut Peer {
+        match side {
+            Side::Client => &mut self.client.peer,
+            Side::Upstream => &mut self.upstream.peer,
+        }
+    }
+
+    fn direction(&mut self, from: Side) -> &mut Direction {
+        match from {
+            Side::Client => &mut self.from_client,
+            Side::Upstream => &mut self.from_upstream,
+        }
+    }
+
+    /// A timer is due.
+    fn due(&mut self, due: Due) {
+        match due {
+            Due::Ping => self.ping(),
+            Due::PongMissing(side) => self.end(Ending::pong_timeout(side)),
+            Due::Inactivity => self.end(Ending::ordered(CloseFrame::new(1001, "max_inactivity"), "max_inactivity")),
+            Due::Lifetime => self.end(Ending::ordered(CloseFrame::new(1001, "max_lifetime"), "max_lifetime")),
+            Due::Lease => self.end(Ending::ordered(CloseFrame::new(1008, "the lease has run out"), "lease")),
+            Due::CloseTimeout => {}
+        }
+    }
+
+    /// Pings the sides that are to be pinged.
+    fn ping(&mut self) {
+        let timers = self.shared.clock.timers();
+        let sides = [(Side::Client, timers.ping_client), (Side::Upstream, timers.ping_upstream)];
+        for side in sides.into_iter().filter_map(|(side, wanted)| wanted.then_some(side)) {
+            let mut frame = Vec::new();
+            encode(Opcode::Ping, true, &self.token, side, &mut frame);
+            self.peer(side).outlet.insert_control(&frame);
+            self.shared.clock.pinged(side);
+        }
+    }
+
+    /// A side that never got a close frame gets the one that ended the connection, if it can still be written.
+    fn last_words(&mut self, context: &mut Context<'_>) {
+        let close = self.ending.as_ref().and_then(|outcome| outcome.close.clone());
+        self.client.peer.send_close(close.as_ref());
+        self.upstream.peer.send_close(close.as_ref());
+        self.flush(context);
+    }
+}

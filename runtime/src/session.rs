@@ -1,1 +1,156 @@
-//! One connection's story: the only place that sees all stages.
+//! One connection's story, from the accepted socket to the line in the access log: the only place that sees all stages.
+//!
+//! The story has two parts. Opening ends with an answer other than 101, and then the next request of the same
+//! connection may follow, or with two joined sockets; its future is large and lives for milliseconds, so it is boxed.
+//! What an open connection holds for its life is a pipe, and a [`Connection`] for whoever asks.
+
+mod attempt;
+mod connection;
+mod limit;
+mod record;
+mod refusal;
+mod snapshot;
+mod worker;
+
+use std::net::SocketAddr;
+use std::rc::Rc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use tokio::net::TcpStream;
+use tokio::time::{Instant, timeout};
+
+pub use connection::{Connection, Registry};
+pub use limit::{Permit, Permits, Rate};
+pub use snapshot::{Route, Snapshot, Target, Upstream};
+pub use worker::Worker;
+
+use attempt::{Attempt, Sides};
+use record::Record;
+
+use crate::handshake::{HeadLimits, ReadError, Requests};
+use crate::metrics::{CloseLabel, HandshakeOutcome, Initiator};
+use crate::pipe::{Outcome, Pipe, Plan};
+
+/// A socket that a listener accepted.
+#[derive(Debug)]
+pub struct Accepted {
+    /// The socket.
+    pub stream: TcpStream,
+    /// Its other end.
+    pub peer: SocketAddr,
+    /// Bounds on the head of a request, by the listener.
+    pub head: HeadLimits,
+    /// How long the client may take for the head of a request, by the listener.
+    pub handshake_timeout: Duration,
+}
+
+/// Tells a connection's story to its end.
+pub async fn serve(worker: Rc<Worker>, accepted: Accepted) {
+    let Some(open) = Box::pin(open(&worker, accepted)).await else { return };
+    open.run().await;
+}
+
+/// Answers requests until one of them has opened a connection; `None` when the client leaves first.
+async fn open(worker: &Rc<Worker>, accepted: Accepted) -> Option<Open> {
+    let Accepted { stream, peer, head, handshake_timeout } = accepted;
+    let mut requests = Requests::new(stream, &head);
+    let mut first = true;
+    loop {
+        let started = Instant::now();
+        let parts = match timeout(handshake_timeout, requests.next()).await {
+            Ok(Ok(Some(parts))) => parts,
+            // Between requests, or before the first, a client may leave as it likes.
+            Ok(Ok(None)) => return None,
+            Ok(Err(ReadError::Broken(_))) => return None,
+            Ok(Err(error)) => {
+                Record::new(worker, peer, started).malformed(&error);
+                let _ = timeout(worker.close_timeout(), requests.close()).await;
+                return None;
+            }
+            Err(_) => {
+                if first {
+                    Record::new(worker, peer, started).refused(HandshakeOutcome::ClientTimeout, None);
+                }
+                return None;
+            }
+        };
+        first = false;
+        let mut attempt = Attempt::new(worker, peer, started, &parts);
+        match Box::pin(attempt.run(&mut requests, parts)).await {
+            Ok(joined) => return attempt.switch(requests, joined).await,
+            Err(refusal) => {
+                let closes = refusal.closes_connection();
+                if !attempt.refuse(&mut requests, refusal).await {
+                    return None;
+                }
+                if closes {
+                    let _ = timeout(worker.close_timeout(), requests.close()).await;
+                    return None;
+                }
+            }
+        }
+    }
+}
+
+/// An open connection.
+struct Open {
+    worker: Rc<Worker>,
+    connection: Rc<Connection>,
+    pipe: Pipe<TcpStream, TcpStream>,
+    permit: Option<Permit>,
+}
+
+impl Open {
+    /// Joins the two sockets of a handshake that both sides have agreed on. `permit` is its place
+    /// on the route.
+    fn new(worker: &Rc<Worker>, connection: Connection, client: (TcpStream, Bytes), sides: Sides, permit: Option<Permit>) -> Self {
+        let connection = Rc::new(connection);
+        let route = &connection.route;
+        let plan = Plan {
+            filters: sides.sessions,
+            compression: sides.compression,
+            lease: sides.lease,
+            timers: route.timers.clone(),
+            limits: route.limits.clone(),
+            metrics: route.metrics.clone(),
+            worker: worker.index(),
+            scratch: worker.scratch(),
+            traffic: connection.traffic.clone(),
+            switch: connection.switch.clone(),
+        };
+        let pipe = Pipe::new(client, sides.upstream, plan);
+        Self { worker: worker.clone(), connection, pipe, permit }
+    }
+
+    async fn run(self) {
+        let Self { worker, connection, pipe, permit } = self;
+        let _listed = worker.registry().list(connection.clone());
+        let mut ended = Ended { worker: &worker, connection: &connection, outcome: None };
+        ended.outcome = Some(pipe.run().await);
+        drop(permit);
+    }
+}
+
+/// Counts and logs the end of a connection, also of one that is cut off with its task.
+struct Ended<'a> {
+    worker: &'a Worker,
+    connection: &'a Connection,
+    outcome: Option<Outcome>,
+}
+
+impl Drop for Ended<'_> {
+    fn drop(&mut self) {
+        let outcome = self.outcome.take().unwrap_or(Outcome {
+            by: Initiator::Proxy,
+            label: CloseLabel::Abnormal,
+            close: None,
+            cause: "cut off at the end of the process".into(),
+        });
+        let shard = self.connection.route.metrics.of(self.worker.index());
+        shard.connections_active.add(-1);
+        shard.connection_duration.observe(self.connection.opened_at.elapsed());
+        shard.close(outcome.by, outcome.label);
+        record::ended(self.worker, self.connection, &outcome);
+    }
+}

@@ -1,1 +1,18 @@
-//! Connecting to an endpoint and upgrading the connection.
+//! The way to an endpoint: connect, ask for the upgrade, check the answer.
+//!
+//! Each attempt has a connection of its own, and gives either a socket that speaks WebSocket from its first unread
+//! byte on, or a reason why not: a connection that was asked once is never asked again. What may be tried on another
+//! endpoint is said by [`DialError::is_retryable`]; trying it is the session's business. Nothing of HTTP stays
+//! allocated once [`dial`] has returned an [`Upgraded`] and its [`Accepted`] is dropped.
+
+mod address;
+mod answer;
+mod dial;
+pub mod extensions;
+pub mod fields;
+mod relay;
+
+pub use address::{Address, AddressError};
+pub use answer::{Accepted, InvalidAnswer};
+pub use dial::{DialError, Timeouts, Upgraded, UpstreamRequest, UpstreamStream, dial, upgrade};
+pub use relay::{Answer, RelayError, RelayedBody};

@@ -148,6 +148,11 @@ impl Host {
 }
 
 impl Component {
+    /// Whether this is the same component, loaded once.
+    pub fn is(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.0, &other.0)
+    }
+
     /// Its name in the configuration.
     pub fn name(&self) -> &str {
         &self.0.name

@@ -5,7 +5,7 @@ macro_rules! labels {
     ($(#[$meta:meta])* $name:ident { $($(#[$doc:meta])* $variant:ident = $label:literal,)* }) => {
         $(#[$meta])*
         #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-        pub enum $name { $($(#[$doc])* $variant,)* }
+        pub enum $name { $($(#[$doc])* #[doc = concat!("`", $label, "`")] $variant,)* }
 
         impl $name {
             /// Every value, in the order of its index.

@@ -6,8 +6,13 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use tracing_appender::non_blocking::ErrorCounter;
+
 use super::cells::{Counter, Gauge, Histogram, Sharded, WorkerIndex};
-use super::labels::{CallVerdict, CloseLabel, ConnectOutcome, FailureReason, HandshakeOutcome, Initiator, MessageKind, ReloadOutcome, Side};
+use super::labels::{
+    CallVerdict, CloseLabel, ConnectOutcome, FailureReason, HandshakeOutcome, Initiator, MessageKind, ReloadOutcome,
+    Side,
+};
 
 /// All metrics of the process.
 #[derive(Debug)]
@@ -19,6 +24,7 @@ pub struct Metrics {
     pub(super) uses: Mutex<BTreeMap<(String, String), Arc<UseMetrics>>>,
     pub(super) reloads: [AtomicU64; ReloadOutcome::COUNT],
     pub(super) generation: AtomicU64,
+    pub(super) logs: Mutex<BTreeMap<&'static str, ErrorCounter>>,
 }
 
 impl Metrics {
@@ -32,7 +38,13 @@ impl Metrics {
             uses: Mutex::default(),
             reloads: Default::default(),
             generation: AtomicU64::new(0),
+            logs: Mutex::default(),
         })
+    }
+
+    /// How many workers count here.
+    pub fn workers(&self) -> usize {
+        self.threads - 1
     }
 
     /// The shard index of the control thread; workers have the indices below.
@@ -42,7 +54,9 @@ impl Metrics {
 
     /// The metrics of a route; the empty name stands for handshakes that found none.
     pub fn route(&self, name: &str) -> Arc<RouteMetrics> {
-        entry(&self.routes, name.to_owned(), || Sharded::new(self.threads, RouteShard::new))
+        entry(&self.routes, name.to_owned(), || {
+            Sharded::new(self.threads, RouteShard::new)
+        })
     }
 
     /// The metrics of an endpoint of an upstream; `endpoint` is its url.
@@ -54,12 +68,16 @@ impl Metrics {
 
     /// The metrics of a component, over all its uses.
     pub fn component(&self, name: &str) -> Arc<ComponentMetrics> {
-        entry(&self.components, name.to_owned(), || Sharded::new(self.threads, ComponentShard::new))
+        entry(&self.components, name.to_owned(), || {
+            Sharded::new(self.threads, ComponentShard::new)
+        })
     }
 
     /// The metrics of a component on a route; a balancer's route is empty, because routes share an upstream.
     pub fn component_use(&self, route: &str, component: &str) -> Arc<UseMetrics> {
-        entry(&self.uses, (route.to_owned(), component.to_owned()), || Sharded::new(self.threads, UseShard::default))
+        entry(&self.uses, (route.to_owned(), component.to_owned()), || {
+            Sharded::new(self.threads, UseShard::default)
+        })
     }
 
     /// Counts a reload; an applied one is the new `generation`.
@@ -72,6 +90,19 @@ impl Metrics {
     /// Says which generation of the configuration is in force.
     pub fn set_generation(&self, generation: u64) {
         self.generation.store(generation, Ordering::Relaxed);
+    }
+
+    /// The generation of the configuration in force.
+    pub fn generation(&self) -> u64 {
+        self.generation.load(Ordering::Relaxed)
+    }
+
+    /// Shows under `log_lines_dropped_total` how many lines the log of this name has lost.
+    pub fn watch_log(&self, log: &'static str, dropped: ErrorCounter) {
+        self.logs
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .insert(log, dropped);
     }
 }
 
@@ -88,6 +119,37 @@ pub type EndpointMetrics = Sharded<EndpointShard>;
 pub type ComponentMetrics = Sharded<ComponentShard>;
 /// The shards of a component on a route.
 pub type UseMetrics = Sharded<UseShard>;
+
+impl RouteMetrics {
+    /// Open connections of the route, over all workers.
+    pub fn connections_active(&self) -> u64 {
+        total(self.iter().map(|shard| &shard.connections_active))
+    }
+}
+
+impl EndpointMetrics {
+    /// Open connections to the endpoint, over all workers.
+    pub fn connections_active(&self) -> u64 {
+        total(self.iter().map(|shard| &shard.connections_active))
+    }
+}
+
+impl ComponentMetrics {
+    /// Linear memory of all instances of the component, in bytes.
+    pub fn memory_bytes(&self) -> u64 {
+        total(self.iter().map(|shard| &shard.memory_bytes))
+    }
+
+    /// Calls that the component failed to answer, for any reason.
+    pub fn failures(&self) -> u64 {
+        self.iter().flat_map(|shard| &shard.failures).map(Counter::value).sum()
+    }
+}
+
+/// Shards may be below zero on their own, as when one thread opens and another closes; their sum is not.
+fn total<'a>(gauges: impl Iterator<Item = &'a Gauge>) -> u64 {
+    u64::try_from(gauges.map(Gauge::value).sum::<i64>()).unwrap_or(0)
+}
 
 /// What one thread counted for a route.
 #[derive(Debug)]

@@ -1,0 +1,118 @@
+//! The standard balancer `p2c`, the power of two choices: of two endpoints drawn by chance, the one with fewer live
+//! connections for its weight.
+//!
+//! It asks for two counts however many endpoints there are, and because workers draw differently they do not all run
+//! to the same endpoint, as they would to the least loaded one.
+
+use serde::Deserialize;
+use tidegate_candidates::candidates;
+use tidegate_guest::{Balancer, Endpoint, Handshake, endpoint_stats, export_balancer, random};
+
+#[derive(Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct PowerOfTwoChoices {
+    #[serde(skip)]
+    endpoints: Vec<Endpoint>,
+}
+
+impl Balancer for PowerOfTwoChoices {
+    fn update(&mut self, endpoints: Vec<Endpoint>) {
+        self.endpoints = endpoints;
+    }
+
+    fn pick(&mut self, _: &Handshake, tried: &[u32]) -> Option<u32> {
+        let mut candidates = candidates(&self.endpoints, tried);
+        if candidates.is_empty() {
+            return None;
+        }
+        let first = candidates.swap_remove(index_below(candidates.len()));
+        if candidates.is_empty() {
+            return Some(first.id);
+        }
+        let second = candidates.swap_remove(index_below(candidates.len()));
+        let [first_active, second_active] = [first, second].map(|candidate| endpoint_stats::active(candidate.id));
+        let second_wins = second.is_less_loaded(second_active, &first, first_active);
+        Some(if second_wins { second.id } else { first.id })
+    }
+}
+
+/// A random index into a list of this length, which is not 0.
+fn index_below(length: usize) -> usize {
+    usize::try_from(random::below(length as u64)).unwrap_or(0)
+}
+
+export_balancer!(PowerOfTwoChoices);
+
+#[cfg(test)]
+mod tests {
+    use tidegate_guest::testing;
+
+    use super::*;
+
+    /// How often each endpoint, of these weights and connections, is picked in 6,000 picks.
+    fn picks(endpoints: &[(u32, u32)], tried: &[u32]) -> Vec<usize> {
+        let mut balancer = PowerOfTwoChoices::default();
+        let endpoint = |(id, (weight, active)): (u32, &(u32, u32))| {
+            testing::set_active(id, *active);
+            // The count in the list is stale on purpose: the live one decides.
+            Endpoint {
+                id,
+                url: "ws://127.0.0.1".into(),
+                weight: *weight,
+                active: 99 - active,
+            }
+        };
+        balancer.update((0..).zip(endpoints).map(endpoint).collect());
+        testing::seed(42);
+        let mut counts = vec![0; endpoints.len()];
+        for _ in 0..6_000 {
+            counts[balancer.pick(&Handshake::default(), tried).expect("an endpoint") as usize] += 1;
+        }
+        counts
+    }
+
+    fn assert_near(counts: &[usize], expected: &[usize]) {
+        assert!(
+            counts
+                .iter()
+                .zip(expected)
+                .all(|(count, expected)| count.abs_diff(*expected) < 200),
+            "{counts:?}"
+        );
+    }
+
+    #[test]
+    fn the_less_loaded_of_two_wins_whichever_is_drawn_first() {
+        assert_eq!(picks(&[(1, 3), (1, 2)], &[]), [0, 6_000]);
+        assert_eq!(picks(&[(1, 2), (1, 3)], &[]), [6_000, 0]);
+    }
+
+    #[test]
+    fn the_two_are_distinct_and_every_pair_is_equally_likely() {
+        // The most loaded loses every draw; the middle one wins only against it, which is one pair of three.
+        assert_near(&picks(&[(1, 3), (1, 2), (1, 1)], &[]), &[0, 2_000, 4_000]);
+    }
+
+    #[test]
+    fn connections_count_in_proportion_to_the_weight() {
+        assert_eq!(picks(&[(50, 9), (5, 1)], &[]), [6_000, 0]);
+        assert_eq!(picks(&[(50, 11), (5, 1)], &[]), [0, 6_000]);
+    }
+
+    #[test]
+    fn equals_share_evenly() {
+        assert_near(&picks(&[(1, 4), (1, 4), (1, 4)], &[]), &[2_000; 3]);
+        assert_near(&picks(&[(0, 4), (0, 4), (0, 4)], &[]), &[2_000; 3]);
+    }
+
+    #[test]
+    fn a_tried_endpoint_is_not_picked_while_there_is_another() {
+        assert_eq!(picks(&[(1, 0), (1, 9)], &[0]), [0, 6_000]);
+        assert_eq!(picks(&[(1, 0)], &[0]), [6_000]);
+    }
+
+    #[test]
+    fn no_endpoint_is_no_pick() {
+        assert_eq!(PowerOfTwoChoices::default().pick(&Handshake::default(), &[]), None);
+    }
+}

@@ -1,0 +1,75 @@
+//! Which messages a filter wants, and how much of each.
+
+pub use crate::bindings::filter::exports::tidegate::edge::filtering::{Interest, Kinds, Payload, Selection};
+
+impl Interest {
+    /// The same of both directions.
+    pub fn both(selection: Selection) -> Self {
+        Self {
+            from_client: selection,
+            from_upstream: selection,
+        }
+    }
+
+    /// Only messages that the client sends.
+    pub fn from_client(selection: Selection) -> Self {
+        Self {
+            from_client: selection,
+            from_upstream: Selection::nothing(),
+        }
+    }
+
+    /// Only messages that the upstream sends.
+    pub fn from_upstream(selection: Selection) -> Self {
+        Self {
+            from_client: Selection::nothing(),
+            from_upstream: selection,
+        }
+    }
+
+    /// No message at all: for a filter that only admits or refuses handshakes.
+    pub fn nothing() -> Self {
+        Self::both(Selection::nothing())
+    }
+}
+
+impl Selection {
+    /// No message.
+    pub fn nothing() -> Self {
+        Self {
+            kinds: Kinds::empty(),
+            payload: Payload::None,
+        }
+    }
+
+    /// The fact that there is a message of these kinds, and its size, without its payload.
+    pub fn fact(kinds: Kinds) -> Self {
+        Self {
+            kinds,
+            payload: Payload::None,
+        }
+    }
+
+    /// The first bytes of messages of these kinds, at most `bytes` of them.
+    pub fn head(kinds: Kinds, bytes: u32) -> Self {
+        Self {
+            kinds,
+            payload: Payload::Head(bytes),
+        }
+    }
+
+    /// Messages of these kinds as a whole. Only then may a verdict replace them.
+    pub fn whole(kinds: Kinds) -> Self {
+        Self {
+            kinds,
+            payload: Payload::Whole,
+        }
+    }
+}
+
+impl Kinds {
+    /// Text and binary.
+    pub fn all() -> Self {
+        Self::TEXT | Self::BINARY
+    }
+}

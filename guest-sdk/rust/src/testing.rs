@@ -1,0 +1,100 @@
+//! Stand-ins for the functions that the runtime lends, for a component's own tests on the machine that builds it.
+//!
+//! Everything here belongs to the current thread, so tests that run side by side do not meet. Both clocks stand still
+//! until [`advance`] is called, and random numbers come in the same order in every run.
+
+use std::cell::{Cell, RefCell};
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use crate::host::log::Level;
+
+thread_local! {
+    static MONOTONIC: Cell<Duration> = const { Cell::new(Duration::from_secs(1_000)) };
+    static WALL: Cell<Duration> = const { Cell::new(Duration::from_secs(1_700_000_000)) };
+    static RANDOM: Cell<u64> = const { Cell::new(0) };
+    static ACTIVE: RefCell<BTreeMap<u32, u32>> = const { RefCell::new(BTreeMap::new()) };
+    static LOG: RefCell<Vec<(Level, String)>> = const { RefCell::new(Vec::new()) };
+}
+
+/// Moves both clocks on.
+pub fn advance(by: Duration) {
+    MONOTONIC.set(MONOTONIC.get() + by);
+    WALL.set(WALL.get() + by);
+}
+
+/// Sets the wall clock, as the time since 1970-01-01T00:00:00Z. It starts at 1,700,000,000 seconds.
+pub fn set_wall(time: Duration) {
+    WALL.set(time);
+}
+
+/// Starts the random numbers over, from another place for another seed.
+pub fn seed(seed: u64) {
+    RANDOM.set(seed);
+}
+
+/// Sets the live connections that `endpoint_stats::active` answers for an endpoint.
+pub fn set_active(id: u32, connections: u32) {
+    ACTIVE.with_borrow_mut(|active| active.insert(id, connections));
+}
+
+/// Takes the lines that were logged since the last call.
+pub fn take_log() -> Vec<(Level, String)> {
+    LOG.take()
+}
+
+pub(crate) fn monotonic() -> Duration {
+    MONOTONIC.get()
+}
+
+pub(crate) fn wall() -> Duration {
+    WALL.get()
+}
+
+pub(crate) fn active(id: u32) -> u32 {
+    ACTIVE.with_borrow(|active| active.get(&id).copied().unwrap_or(0))
+}
+
+pub(crate) fn record(level: Level, text: &str) {
+    LOG.with_borrow_mut(|log| log.push((level, text.to_owned())));
+}
+
+/// SplitMix64, whose state is a counter: any seed is as good as any other.
+pub(crate) fn random() -> u64 {
+    let state = RANDOM.get().wrapping_add(0x9e37_79b9_7f4a_7c15);
+    RANDOM.set(state);
+    let mixed = (state ^ (state >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    mixed ^ (mixed >> 31)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{clock, log, random};
+
+    #[test]
+    fn time_stands_still_until_it_is_advanced() {
+        let before = clock::monotonic();
+        assert_eq!(clock::monotonic(), before);
+        advance(Duration::from_millis(5));
+        assert_eq!(clock::monotonic(), before + Duration::from_millis(5));
+    }
+
+    #[test]
+    fn random_numbers_repeat_and_stay_below_their_bound() {
+        seed(7);
+        let first: Vec<_> = (0..1_000).map(|_| random::below(3)).collect();
+        seed(7);
+        let second: Vec<_> = (0..1_000).map(|_| random::below(3)).collect();
+        assert_eq!(first, second);
+        assert!((0..3).all(|number| first.iter().filter(|&&drawn| drawn == number).count() > 250));
+        assert_eq!(random::below(0), 0);
+    }
+
+    #[test]
+    fn a_logged_line_is_kept_for_the_test_to_see() {
+        log::warn("low tide");
+        assert_eq!(take_log(), [(Level::Warn, "low tide".to_owned())]);
+    }
+}

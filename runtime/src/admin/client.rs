@@ -1,0 +1,93 @@
+//! The other end: what `tidegate reload` sends to a running proxy.
+
+use std::io;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::header::HOST;
+use http::{Method, Request, StatusCode};
+use http_body_util::{BodyExt, Empty, Limited};
+use hyper::client::conn::http1;
+use hyper_util::rt::TokioIo;
+use tokio::net::TcpStream;
+use tokio::time::timeout;
+
+/// Why there is no answer.
+#[derive(Debug, thiserror::Error)]
+pub enum ClientError {
+    /// Nothing listens there, or not for us.
+    #[error("nothing answers at {address}: {error}")]
+    Connect {
+        /// Where, as given.
+        address: String,
+        /// What the system said.
+        error: io::Error,
+    },
+    /// What listens there is not an admin API.
+    #[error("{address} did not answer in HTTP: {error}")]
+    Http {
+        /// Where, as given.
+        address: String,
+        /// What hyper said.
+        error: hyper::Error,
+    },
+    /// The address or path cannot stand in a request.
+    #[error("not an address and a path: {0}")]
+    Request(#[from] http::Error),
+    /// The answer has more than 1 MiB, breaks off, or is not UTF-8.
+    #[error("the answer cannot be read: {0}")]
+    Body(Box<dyn std::error::Error + Send + Sync>),
+    /// It took longer than ten seconds to connect, or ten minutes to answer.
+    #[error("{0} took too long")]
+    Timeout(String),
+}
+
+/// Sends a POST without a body to an admin listener (`host:port`) and returns the status and the body of its answer.
+pub async fn post(address: &str, path: &str) -> Result<(StatusCode, String), ClientError> {
+    let late = |_| ClientError::Timeout(address.to_owned());
+    let connect = |error| ClientError::Connect {
+        address: address.to_owned(),
+        error,
+    };
+    let stream = timeout(CONNECT_TIMEOUT, TcpStream::connect(address))
+        .await
+        .map_err(late)?
+        .map_err(connect)?;
+    timeout(ANSWER_TIMEOUT, exchange(stream, address, path))
+        .await
+        .map_err(late)?
+}
+
+async fn exchange(stream: TcpStream, address: &str, path: &str) -> Result<(StatusCode, String), ClientError> {
+    let http = |error| ClientError::Http {
+        address: address.to_owned(),
+        error,
+    };
+    let request = Request::builder()
+        .method(Method::POST)
+        .uri(path)
+        .header(HOST, address)
+        .body(Empty::<Bytes>::new())?;
+    let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await.map_err(http)?;
+    let answer = async {
+        let response = sender.send_request(request).await.map_err(http)?;
+        let (parts, body) = response.into_parts();
+        let body = Limited::new(body, MAX_BODY)
+            .collect()
+            .await
+            .map_err(ClientError::Body)?
+            .to_bytes();
+        let text = String::from_utf8(body.into()).map_err(|error| ClientError::Body(error.into()))?;
+        Ok((parts.status, text))
+    };
+    // The connection only moves the bytes that the answer waits for; its error reaches the answer.
+    tokio::pin!(answer);
+    tokio::select! {
+        answer = &mut answer => answer,
+        _ = connection => answer.await,
+    }
+}
+
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(600);
+const MAX_BODY: usize = 1 << 20;

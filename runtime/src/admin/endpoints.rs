@@ -1,0 +1,167 @@
+//! The endpoints: which path takes which method, and what it answers.
+
+use bytes::Bytes;
+use http::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE};
+use http::{HeaderValue, Method, Request, Response, StatusCode};
+use http_body_util::Full;
+use hyper::body::Incoming;
+use serde::Serialize;
+
+use super::guard::Unwelcome;
+use super::query;
+use super::view::{Readiness, ReloadReport};
+use super::{Admin, Operations};
+use crate::metrics::Metrics;
+
+/// What a path stands for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Endpoint {
+    Index,
+    Metrics,
+    Health,
+    Readiness,
+    Routes,
+    Upstreams,
+    Components,
+    Connections,
+    Reload,
+    Drain,
+}
+
+impl Endpoint {
+    fn at(path: &str) -> Option<Self> {
+        Some(match path {
+            "/" => Self::Index,
+            "/metrics" => Self::Metrics,
+            "/healthz" => Self::Health,
+            "/readyz" => Self::Readiness,
+            "/api/v1/routes" => Self::Routes,
+            "/api/v1/upstreams" => Self::Upstreams,
+            "/api/v1/components" => Self::Components,
+            "/api/v1/connections" => Self::Connections,
+            "/api/v1/reload" => Self::Reload,
+            "/api/v1/drain" => Self::Drain,
+            _ => return None,
+        })
+    }
+
+    /// Whether it changes something, and so takes POST; the others take GET and HEAD.
+    fn is_action(self) -> bool {
+        matches!(self, Self::Reload | Self::Drain)
+    }
+}
+
+/// Answers a request. Its body is never read: hyper closes the connection when there is more of one than it holds.
+///
+/// The answer to HEAD is the one to GET; hyper leaves the body out.
+pub(super) async fn respond(admin: &Admin, request: Request<Incoming>) -> Response<Full<Bytes>> {
+    if let Err(unwelcome) = admin.guard.check_host(request.headers()) {
+        return refusal(unwelcome);
+    }
+    let Some(endpoint) = Endpoint::at(request.uri().path()) else {
+        return problem(StatusCode::NOT_FOUND, "no such endpoint; GET / lists them");
+    };
+    let method = request.method();
+    if endpoint.is_action() {
+        if method != Method::POST {
+            return not_allowed("POST");
+        }
+        if let Err(unwelcome) = admin.guard.check_origin(request.headers()) {
+            return refusal(unwelcome);
+        }
+    } else if method != Method::GET && method != Method::HEAD {
+        return not_allowed("GET, HEAD");
+    }
+
+    let operations = admin.operations.as_ref();
+    match endpoint {
+        Endpoint::Index => text(StatusCode::OK, INDEX),
+        Endpoint::Metrics => response(StatusCode::OK, Metrics::CONTENT_TYPE, admin.metrics.encode()),
+        Endpoint::Health => text(StatusCode::OK, "ok\n"),
+        Endpoint::Readiness => match operations.readiness() {
+            Readiness::Ready => text(StatusCode::OK, "ready\n"),
+            Readiness::Starting => text(StatusCode::SERVICE_UNAVAILABLE, "starting\n"),
+            Readiness::Draining => text(StatusCode::SERVICE_UNAVAILABLE, "draining\n"),
+        },
+        Endpoint::Routes => json(StatusCode::OK, &operations.routes()),
+        Endpoint::Upstreams => json(StatusCode::OK, &operations.upstreams()),
+        Endpoint::Components => json(StatusCode::OK, &operations.components()),
+        Endpoint::Connections => match query::parse(request.uri().query().unwrap_or_default()) {
+            Ok(query) => json(StatusCode::OK, &operations.connections(query).await),
+            Err(error) => problem(StatusCode::BAD_REQUEST, &error.to_string()),
+        },
+        Endpoint::Reload => reload(operations).await,
+        Endpoint::Drain => json(StatusCode::ACCEPTED, &operations.drain()),
+    }
+}
+
+async fn reload(operations: &dyn Operations) -> Response<Full<Bytes>> {
+    let report = operations.reload().await;
+    let status = match report {
+        ReloadReport::Applied { .. } | ReloadReport::Unchanged { .. } => StatusCode::OK,
+        ReloadReport::Rejected { .. } => StatusCode::UNPROCESSABLE_ENTITY,
+        ReloadReport::Busy { .. } => StatusCode::CONFLICT,
+    };
+    json(status, &report)
+}
+
+fn refusal(unwelcome: Unwelcome) -> Response<Full<Bytes>> {
+    let status = match unwelcome {
+        Unwelcome::Host => StatusCode::MISDIRECTED_REQUEST,
+        Unwelcome::Origin => StatusCode::FORBIDDEN,
+    };
+    problem(status, &unwelcome.to_string())
+}
+
+fn not_allowed(methods: &'static str) -> Response<Full<Bytes>> {
+    let mut response = problem(
+        StatusCode::METHOD_NOT_ALLOWED,
+        "this endpoint does not take that method",
+    );
+    response.headers_mut().insert(ALLOW, HeaderValue::from_static(methods));
+    response
+}
+
+fn problem(status: StatusCode, error: &str) -> Response<Full<Bytes>> {
+    json(status, &serde_json::json!({ "error": error }))
+}
+
+fn json(status: StatusCode, value: &impl Serialize) -> Response<Full<Bytes>> {
+    match serde_json::to_string_pretty(value) {
+        Ok(body) => response(status, "application/json", body + "\n"),
+        Err(error) => {
+            tracing::error!(%error, "an admin answer is not JSON");
+            text(StatusCode::INTERNAL_SERVER_ERROR, "internal error\n")
+        }
+    }
+}
+
+fn text(status: StatusCode, body: &'static str) -> Response<Full<Bytes>> {
+    response(status, "text/plain; charset=utf-8", body)
+}
+
+fn response(status: StatusCode, content_type: &'static str, body: impl Into<Bytes>) -> Response<Full<Bytes>> {
+    let mut response = Response::new(Full::new(body.into()));
+    *response.status_mut() = status;
+    response
+        .headers_mut()
+        .insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
+    response
+        .headers_mut()
+        .insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    response
+}
+
+const INDEX: &str = "\
+Tidegate admin API
+
+GET  /metrics              counters, in the Prometheus text format
+GET  /healthz              200 while the process runs
+GET  /readyz               200 while new connections are welcome, 503 otherwise
+GET  /api/v1/routes        routes in force, with their filters
+GET  /api/v1/upstreams     upstreams and endpoints, with their weights and connections
+GET  /api/v1/components    components, with what they may do and what they use
+GET  /api/v1/connections   open connections; ?limit=100&route=NAME
+POST /api/v1/reload        reads the configuration again; 422 lists what is wrong with it
+POST /api/v1/drain         closes connections at a measured pace and ends the process
+";

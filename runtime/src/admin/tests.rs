@@ -1,0 +1,203 @@
+//! The API over real sockets, with operations made up.
+
+mod client;
+mod http;
+mod views;
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use serde_json::Value;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::task::JoinSet;
+
+use super::{
+    Admin, Answer, ComponentView, ConnectionView, ConnectionsQuery, ConnectionsView, DrainReport, EndpointView,
+    FilterView, Guard, ImportView, Operations, Readiness, ReloadReport, RouteView, UpstreamView,
+};
+use crate::component::{Interest, Kinds, Payload, Selection};
+use crate::metrics::Metrics;
+
+struct Fake {
+    readiness: Readiness,
+    reload: fn() -> ReloadReport,
+    drains: AtomicU64,
+}
+
+impl Default for Fake {
+    fn default() -> Self {
+        Self {
+            readiness: Readiness::Ready,
+            reload: || ReloadReport::Applied { generation: 2 },
+            drains: AtomicU64::new(0),
+        }
+    }
+}
+
+impl Operations for Fake {
+    fn readiness(&self) -> Readiness {
+        self.readiness
+    }
+
+    fn routes(&self) -> Vec<RouteView> {
+        let whole = Selection {
+            kinds: Kinds {
+                text: true,
+                binary: false,
+            },
+            payload: Payload::Whole,
+        };
+        let interest = Interest {
+            from_client: whole,
+            from_upstream: Selection::default(),
+        };
+        vec![RouteView {
+            name: "chat".to_owned(),
+            hosts: vec!["chat.example.com".to_owned()],
+            path: None,
+            path_prefix: Some("/ws/chat".to_owned()),
+            when: vec!["conditions".to_owned()],
+            filters: vec![FilterView {
+                component: "shout".to_owned(),
+                on_failure: "close",
+                interest: interest.into(),
+            }],
+            upstream: Some("chat".to_owned()),
+            services: BTreeMap::new(),
+            connections_active: 7,
+        }]
+    }
+
+    fn upstreams(&self) -> Vec<UpstreamView> {
+        let endpoints = vec![EndpointView {
+            url: "ws://127.0.0.1:9001".to_owned(),
+            weight: 50,
+            effective_weight: 25,
+            warmup_seconds: 30.0,
+            enabled: true,
+            connections_active: 7,
+        }];
+        vec![UpstreamView {
+            name: "chat".to_owned(),
+            balance: "round-robin".to_owned(),
+            retries: 2,
+            endpoints,
+        }]
+    }
+
+    fn components(&self) -> Vec<ComponentView> {
+        let import = ImportView {
+            name: "tidegate:edge/log@0.1.0".to_owned(),
+            permission: "write to the log".to_owned(),
+        };
+        vec![ComponentView {
+            name: "shout".to_owned(),
+            kind: "filter",
+            source: "filters/shout.wasm".to_owned(),
+            size_bytes: 18_000,
+            compile_seconds: 0.015,
+            imports: vec![import],
+            uses: 1,
+            memory_bytes: 65_536,
+            failures: 0,
+        }]
+    }
+
+    fn connections(&self, query: ConnectionsQuery) -> Answer<'_, ConnectionsView> {
+        let connection = |number: usize| ConnectionView {
+            connection: format!("c0-{number}"),
+            route: query.route.clone().unwrap_or_else(|| "any".to_owned()),
+            upstream: "chat".to_owned(),
+            endpoint: "ws://127.0.0.1:9001".to_owned(),
+            client: "192.0.2.1:50000".to_owned(),
+            worker: 0,
+            age_seconds: 1.5,
+        };
+        let connections = (0..query.limit.min(3)).map(connection).collect();
+        Box::pin(async { ConnectionsView { total: 3, connections } })
+    }
+
+    fn reload(&self) -> Answer<'_, ReloadReport> {
+        Box::pin(async { (self.reload)() })
+    }
+
+    fn drain(&self) -> DrainReport {
+        self.drains.fetch_add(1, Ordering::Relaxed);
+        DrainReport { connections: 7 }
+    }
+}
+
+/// A server that ends with the test.
+struct Server {
+    address: SocketAddr,
+    metrics: Arc<Metrics>,
+    operations: Arc<Fake>,
+    _task: JoinSet<()>,
+}
+
+impl Server {
+    async fn start(operations: Fake) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let metrics = Metrics::new(1);
+        let operations = Arc::new(operations);
+        let admin = Admin::new(operations.clone(), Arc::clone(&metrics), Guard::default());
+        let mut task = JoinSet::new();
+        task.spawn(admin.serve(listener));
+        Self {
+            address,
+            metrics,
+            operations,
+            _task: task,
+        }
+    }
+
+    /// Sends a request as it stands, followed by the end of the connection, and reads the answer.
+    async fn send(&self, request: String) -> Answered {
+        let mut stream = TcpStream::connect(self.address).await.unwrap();
+        stream.write_all(request.as_bytes()).await.unwrap();
+        let mut bytes = Vec::new();
+        stream.read_to_end(&mut bytes).await.unwrap();
+        Answered(String::from_utf8(bytes).unwrap())
+    }
+
+    async fn request(&self, method: &str, path: &str, more: &str) -> Answered {
+        let host = self.address;
+        self.send(format!(
+            "{method} {path} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n{more}\r\n"
+        ))
+        .await
+    }
+
+    async fn get(&self, path: &str) -> Answered {
+        self.request("GET", path, "").await
+    }
+}
+
+struct Answered(String);
+
+impl Answered {
+    fn status(&self) -> u16 {
+        self.0.split(' ').nth(1).unwrap().parse().unwrap()
+    }
+
+    fn header(&self, name: &str) -> Option<&str> {
+        let (head, _) = self.0.split_once("\r\n\r\n").unwrap();
+        let fields = head.lines().skip(1).filter_map(|line| line.split_once(": "));
+        fields
+            .into_iter()
+            .find_map(|(field, value)| field.eq_ignore_ascii_case(name).then_some(value))
+    }
+
+    fn body(&self) -> &str {
+        self.0.split_once("\r\n\r\n").unwrap().1
+    }
+
+    fn json(&self) -> Value {
+        assert_eq!(self.header("content-type"), Some("application/json"));
+        serde_json::from_str(self.body()).unwrap()
+    }
+}

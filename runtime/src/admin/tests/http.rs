@@ -1,0 +1,137 @@
+//! Methods, paths, bodies, bounds, and what web pages may not do.
+
+use std::sync::atomic::Ordering;
+
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+
+use super::super::MAX_CONNECTIONS;
+use super::{Fake, Server};
+
+#[tokio::test]
+async fn an_unknown_path_is_a_404() {
+    let server = Server::start(Fake::default()).await;
+    for path in ["/metrics/", "/api/v1", "/api/v2/routes", "/../metrics", "*"] {
+        assert_eq!(server.get(path).await.status(), 404, "{path}");
+    }
+}
+
+#[tokio::test]
+async fn another_method_is_a_405_that_says_which_is_allowed() {
+    let server = Server::start(Fake::default()).await;
+    for (method, path, allow) in [
+        ("POST", "/metrics", "GET, HEAD"),
+        ("DELETE", "/api/v1/connections", "GET, HEAD"),
+        ("GET", "/api/v1/reload", "POST"),
+        ("PUT", "/api/v1/drain", "POST"),
+    ] {
+        let answer = server.request(method, path, "").await;
+        assert_eq!(
+            (answer.status(), answer.header("allow")),
+            (405, Some(allow)),
+            "{method} {path}"
+        );
+    }
+    assert_eq!(server.operations.drains.load(Ordering::Relaxed), 0);
+}
+
+#[tokio::test]
+async fn head_gives_the_headers_of_get_without_a_body() {
+    let server = Server::start(Fake::default()).await;
+
+    let get = server.get("/api/v1/routes").await;
+    let head = server.request("HEAD", "/api/v1/routes", "").await;
+
+    assert_eq!(head.status(), 200);
+    assert_eq!(head.body(), "");
+    assert_eq!(head.header("content-length"), get.header("content-length"));
+    assert_eq!(head.header("content-type"), get.header("content-type"));
+}
+
+#[tokio::test]
+async fn a_body_is_ignored_whatever_its_length() {
+    let server = Server::start(Fake::default()).await;
+
+    let small = server
+        .request("POST", "/api/v1/drain", "Content-Length: 2\r\n\r\n{}")
+        .await;
+    let endless = server
+        .request("POST", "/api/v1/drain", "Content-Length: 1000000000000\r\n")
+        .await;
+
+    assert_eq!((small.status(), endless.status()), (202, 202));
+}
+
+#[tokio::test]
+async fn a_web_page_of_another_origin_cannot_reload() {
+    let server = Server::start(Fake::default()).await;
+
+    let foreign = server
+        .request("POST", "/api/v1/drain", "Origin: https://evil.example\r\n")
+        .await;
+    let own = server
+        .request(
+            "POST",
+            "/api/v1/drain",
+            &format!("Origin: http://{}\r\n", server.address),
+        )
+        .await;
+
+    assert_eq!((foreign.status(), own.status()), (403, 202));
+    assert_eq!(server.operations.drains.load(Ordering::Relaxed), 1);
+}
+
+#[tokio::test]
+async fn a_host_name_rebound_to_this_address_sees_nothing() {
+    let server = Server::start(Fake::default()).await;
+
+    let rebound = server
+        .send("GET /metrics HTTP/1.1\r\nHost: evil.example:9900\r\nConnection: close\r\n\r\n".to_owned())
+        .await;
+
+    assert_eq!(rebound.status(), 421);
+    assert!(rebound.json()["error"].is_string());
+}
+
+#[tokio::test]
+async fn connections_beyond_the_bound_are_answered_when_others_leave() {
+    let server = Server::start(Fake::default()).await;
+    let mut idle = Vec::new();
+    for _ in 0..MAX_CONNECTIONS {
+        let mut stream = TcpStream::connect(server.address).await.unwrap();
+        let request = format!("GET /healthz HTTP/1.1\r\nHost: {}\r\n\r\n", server.address);
+        stream.write_all(request.as_bytes()).await.unwrap();
+        // An answer proves that the connection has its place.
+        stream.read_exact(&mut [0; 12]).await.unwrap();
+        idle.push(stream);
+    }
+    let mut further = TcpStream::connect(server.address).await.unwrap();
+    let request = format!(
+        "GET /healthz HTTP/1.1\r\nHost: {}\r\nConnection: close\r\n\r\n",
+        server.address
+    );
+    further.write_all(request.as_bytes()).await.unwrap();
+    let mut answer = String::new();
+    tokio::select! {
+        biased;
+        _ = further.read_to_string(&mut answer) => panic!("answered beyond the bound: {answer}"),
+        status = server_is_full(&server, &mut idle) => assert_eq!(&status, b"HTTP/1.1 200"),
+    }
+
+    drop(idle);
+    further.read_to_string(&mut answer).await.unwrap();
+
+    assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+}
+
+/// A second exchange on a connection that has its place, after which the server has had every chance to accept.
+async fn server_is_full(server: &Server, idle: &mut [TcpStream]) -> [u8; 12] {
+    let stream = idle.last_mut().unwrap();
+    let mut rest = vec![0; 1024];
+    let _ = stream.read(&mut rest).await.unwrap();
+    let request = format!("GET /healthz HTTP/1.1\r\nHost: {}\r\n\r\n", server.address);
+    stream.write_all(request.as_bytes()).await.unwrap();
+    let mut status = [0; 12];
+    stream.read_exact(&mut status).await.unwrap();
+    status
+}

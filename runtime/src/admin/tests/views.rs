@@ -1,0 +1,245 @@
+//! What each endpoint says.
+
+use std::sync::atomic::Ordering;
+
+use serde_json::{Value, json};
+
+use super::super::{ProblemView, Readiness, ReloadReport};
+use super::{Fake, Server};
+use crate::metrics::{MessageKind, Side, WorkerIndex};
+
+#[tokio::test]
+async fn metrics_are_those_that_were_counted() {
+    let server = Server::start(Fake::default()).await;
+    server
+        .metrics
+        .route("chat")
+        .of(WorkerIndex(0))
+        .messages(Side::Client, MessageKind::Text, 42);
+
+    let answer = server.get("/metrics").await;
+
+    assert_eq!(answer.status(), 200);
+    assert_eq!(
+        answer.header("content-type"),
+        Some("text/plain; version=0.0.4; charset=utf-8")
+    );
+    let line = r#"tidegate_messages_total{route="chat",from="client",kind="text"} 42"#;
+    assert!(
+        answer.body().lines().any(|candidate| candidate == line),
+        "{}",
+        answer.body()
+    );
+    assert!(
+        answer.body().contains("tidegate_build_info{version="),
+        "{}",
+        answer.body()
+    );
+}
+
+#[tokio::test]
+async fn a_process_that_runs_is_healthy_even_while_it_is_not_ready() {
+    for (readiness, status, body) in [
+        (Readiness::Ready, 200, "ready\n"),
+        (Readiness::Starting, 503, "starting\n"),
+        (Readiness::Draining, 503, "draining\n"),
+    ] {
+        let server = Server::start(Fake {
+            readiness,
+            ..Fake::default()
+        })
+        .await;
+
+        let ready = server.get("/readyz").await;
+
+        assert_eq!((ready.status(), ready.body()), (status, body));
+        assert_eq!(server.get("/healthz").await.status(), 200);
+    }
+}
+
+#[tokio::test]
+async fn routes_are_shown_with_what_their_filters_select() {
+    let server = Server::start(Fake::default()).await;
+
+    assert_eq!(
+        server.get("/api/v1/routes").await.json(),
+        json!([{
+            "name": "chat",
+            "hosts": ["chat.example.com"],
+            "path_prefix": "/ws/chat",
+            "when": ["conditions"],
+            "filters": [{
+                "component": "shout",
+                "on_failure": "close",
+                "interest": {
+                    "from_client": { "kinds": ["text"], "payload": "whole" },
+                    "from_upstream": { "kinds": [], "payload": "none" },
+                },
+            }],
+            "upstream": "chat",
+            "connections_active": 7,
+        }])
+    );
+}
+
+#[tokio::test]
+async fn upstreams_are_shown_with_their_endpoints() {
+    let server = Server::start(Fake::default()).await;
+
+    assert_eq!(
+        server.get("/api/v1/upstreams").await.json(),
+        json!([{
+            "name": "chat",
+            "balance": "round-robin",
+            "retries": 2,
+            "endpoints": [{
+                "url": "ws://127.0.0.1:9001",
+                "weight": 50,
+                "effective_weight": 25,
+                "warmup_seconds": 30.0,
+                "enabled": true,
+                "connections_active": 7,
+            }],
+        }])
+    );
+}
+
+#[tokio::test]
+async fn components_are_shown_with_what_they_may_do() {
+    let server = Server::start(Fake::default()).await;
+
+    assert_eq!(
+        server.get("/api/v1/components").await.json(),
+        json!([{
+            "name": "shout",
+            "kind": "filter",
+            "source": "filters/shout.wasm",
+            "size_bytes": 18000,
+            "compile_seconds": 0.015,
+            "imports": [{ "name": "tidegate:edge/log@0.1.0", "permission": "write to the log" }],
+            "uses": 1,
+            "memory_bytes": 65536,
+            "failures": 0,
+        }])
+    );
+}
+
+#[tokio::test]
+async fn connections_are_limited_and_selected_by_the_query() {
+    let server = Server::start(Fake::default()).await;
+
+    let all = server.get("/api/v1/connections").await.json();
+    let some = server.get("/api/v1/connections?limit=2&route=a%2Fb").await.json();
+
+    assert_eq!(
+        (&all["total"], all["connections"].as_array().unwrap().len()),
+        (&json!(3), 3)
+    );
+    assert_eq!(
+        (&some["total"], some["connections"].as_array().unwrap().len()),
+        (&json!(3), 2)
+    );
+    assert_eq!(
+        some["connections"][1],
+        json!({
+            "connection": "c0-1",
+            "route": "a/b",
+            "upstream": "chat",
+            "endpoint": "ws://127.0.0.1:9001",
+            "client": "192.0.2.1:50000",
+            "worker": 0,
+            "age_seconds": 1.5,
+        })
+    );
+    assert_eq!(server.get("/api/v1/connections?limit=all").await.status(), 400);
+}
+
+#[tokio::test]
+async fn a_reload_answers_how_it_ended() {
+    type Case = (fn() -> ReloadReport, u16, Value);
+    let cases: [Case; 4] = [
+        (
+            || ReloadReport::Applied { generation: 2 },
+            200,
+            json!({ "outcome": "applied", "generation": 2 }),
+        ),
+        (
+            || ReloadReport::Unchanged { generation: 1 },
+            200,
+            json!({ "outcome": "unchanged", "generation": 1 }),
+        ),
+        (
+            || ReloadReport::Busy { generation: 1 },
+            409,
+            json!({ "outcome": "busy", "generation": 1 }),
+        ),
+        (
+            || ReloadReport::Rejected {
+                generation: 1,
+                problems: vec![bad_key()],
+            },
+            422,
+            json!({
+                "outcome": "rejected",
+                "generation": 1,
+                "problems": [{
+                    "file": "a.toml",
+                    "line": 3,
+                    "column": 1,
+                    "key": "routs",
+                    "what": "unknown key",
+                    "instead": "routes",
+                }],
+            }),
+        ),
+    ];
+    for (reload, status, body) in cases {
+        let server = Server::start(Fake {
+            reload,
+            ..Fake::default()
+        })
+        .await;
+
+        let answer = server.request("POST", "/api/v1/reload", "").await;
+
+        assert_eq!((answer.status(), answer.json()), (status, body));
+    }
+}
+
+fn bad_key() -> ProblemView {
+    ProblemView {
+        file: "a.toml".to_owned(),
+        line: 3,
+        column: 1,
+        key: "routs".to_owned(),
+        what: "unknown key".to_owned(),
+        instead: "routes".to_owned(),
+    }
+}
+
+#[tokio::test]
+async fn a_drain_is_accepted() {
+    let server = Server::start(Fake::default()).await;
+
+    let answer = server.request("POST", "/api/v1/drain", "").await;
+
+    assert_eq!((answer.status(), answer.json()), (202, json!({ "connections": 7 })));
+    assert_eq!(server.operations.drains.load(Ordering::Relaxed), 1);
+}
+
+#[tokio::test]
+async fn the_index_names_every_endpoint() {
+    let server = Server::start(Fake::default()).await;
+    let index = server.get("/").await;
+
+    assert_eq!(index.status(), 200);
+    let listed = index
+        .body()
+        .lines()
+        .filter_map(|line| line.split_whitespace().nth(1))
+        .filter(|path| path.starts_with('/'));
+    for path in listed {
+        assert_ne!(server.get(path).await.status(), 404, "{path}");
+    }
+    assert_eq!(index.body().matches("/api/v1/").count(), 6);
+}

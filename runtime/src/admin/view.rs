@@ -1,0 +1,269 @@
+//! What the API says, as the JSON that goes out.
+//!
+//! Field names are those of the configuration where it has one, and those of metrics and labels otherwise. No view shows
+//! a component's configuration, because keys and claims to check for stand there.
+
+use std::collections::BTreeMap;
+
+use serde::Serialize;
+
+use crate::component::{Interest, Payload, Selection};
+
+/// A route (`GET /api/v1/routes`).
+#[derive(Clone, Debug, Serialize)]
+pub struct RouteView {
+    /// Its name.
+    pub name: String,
+    /// Empty: any host.
+    pub hosts: Vec<String>,
+    /// The exact path, where one is configured.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub path: Option<String>,
+    /// The path prefix, where one is configured.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub path_prefix: Option<String>,
+    /// Names of the predicates, in order.
+    pub when: Vec<String>,
+    /// The filters, in the order in which they see the client's messages.
+    pub filters: Vec<FilterView>,
+    /// The upstream's name, unless the request names a service.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub upstream: Option<String>,
+    /// The upstream of each service that a request may name.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub services: BTreeMap<String, String>,
+    /// Open connections, over all workers.
+    pub connections_active: u64,
+}
+
+/// A filter on a route.
+#[derive(Clone, Debug, Serialize)]
+pub struct FilterView {
+    /// The component's name.
+    pub component: String,
+    /// `close` or `bypass`.
+    pub on_failure: &'static str,
+    /// What it selects.
+    pub interest: InterestView,
+}
+
+/// What a filter wants to see. A direction that no filter of a route selects is relayed without being looked at.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct InterestView {
+    /// Of the client's messages.
+    pub from_client: SelectionView,
+    /// Of the upstream's messages.
+    pub from_upstream: SelectionView,
+}
+
+/// Which messages of one direction a filter selects.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct SelectionView {
+    /// `text`, `binary`, both or neither.
+    pub kinds: Vec<&'static str>,
+    /// `none`, `whole` or `head(n)`, n in bytes.
+    pub payload: String,
+}
+
+/// An upstream (`GET /api/v1/upstreams`).
+#[derive(Clone, Debug, Serialize)]
+pub struct UpstreamView {
+    /// Its name.
+    pub name: String,
+    /// The balancer component's name.
+    pub balance: String,
+    /// Further endpoints tried when one fails.
+    pub retries: u32,
+    /// In the order of the configuration.
+    pub endpoints: Vec<EndpointView>,
+}
+
+/// An endpoint of an upstream.
+#[derive(Clone, Debug, Serialize)]
+pub struct EndpointView {
+    /// As configured, with its scheme.
+    pub url: String,
+    /// As configured.
+    pub weight: u32,
+    /// In force now; less than `weight` while the endpoint warms up.
+    pub effective_weight: u32,
+    /// Length of the warm-up; 0: none.
+    pub warmup_seconds: f64,
+    /// A disabled endpoint is never picked.
+    pub enabled: bool,
+    /// Open connections, over all workers.
+    pub connections_active: u64,
+}
+
+/// A component (`GET /api/v1/components`).
+#[derive(Clone, Debug, Serialize)]
+pub struct ComponentView {
+    /// Its name.
+    pub name: String,
+    /// `predicate`, `balancer` or `filter`.
+    pub kind: &'static str,
+    /// `standard`, or the path it was loaded from.
+    pub source: String,
+    /// Length of the bytes it was loaded from.
+    pub size_bytes: u64,
+    /// How long compiling took; near zero when it came from the cache.
+    pub compile_seconds: f64,
+    /// What it imports, which is all that it may do.
+    pub imports: Vec<ImportView>,
+    /// How often the configuration uses it.
+    pub uses: u64,
+    /// Linear memory of its instances now, over all workers.
+    pub memory_bytes: u64,
+    /// Calls it failed to answer, for any reason.
+    pub failures: u64,
+}
+
+/// An import of a component.
+#[derive(Clone, Debug, Serialize)]
+pub struct ImportView {
+    /// The interface, as `tidegate:edge/log@0.1.0`.
+    pub name: String,
+    /// What it permits, in words.
+    pub permission: String,
+}
+
+/// Open connections (`GET /api/v1/connections`).
+#[derive(Clone, Debug, Serialize)]
+pub struct ConnectionsView {
+    /// How many there are that the query selects, shown or not.
+    pub total: u64,
+    /// At most as many as the query's limit, the oldest first.
+    pub connections: Vec<ConnectionView>,
+}
+
+/// An open connection.
+#[derive(Clone, Debug, Serialize)]
+pub struct ConnectionView {
+    /// The id that the access log and components know it by.
+    pub connection: String,
+    /// The route's name.
+    pub route: String,
+    /// The upstream's name.
+    pub upstream: String,
+    /// The endpoint's url.
+    pub endpoint: String,
+    /// Address and port.
+    pub client: String,
+    /// The worker thread it lives on.
+    pub worker: usize,
+    /// Time since the 101.
+    pub age_seconds: f64,
+}
+
+/// Which connections to show.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ConnectionsQuery {
+    /// Show at most this many; 1 to [`ConnectionsQuery::MAX_LIMIT`].
+    pub limit: usize,
+    /// Only those of this route.
+    pub route: Option<String>,
+}
+
+impl ConnectionsQuery {
+    /// The most connections that one answer lists.
+    pub const MAX_LIMIT: usize = 10_000;
+}
+
+impl Default for ConnectionsQuery {
+    fn default() -> Self {
+        Self {
+            limit: 100,
+            route: None,
+        }
+    }
+}
+
+/// How a reload ended (`POST /api/v1/reload`).
+#[derive(Clone, Debug, Serialize)]
+#[serde(tag = "outcome", rename_all = "lowercase")]
+pub enum ReloadReport {
+    /// 200: new connections are under the new configuration, whose number is `generation`.
+    Applied {
+        /// The new configuration's number.
+        generation: u64,
+    },
+    /// 200: the files say what is already in force.
+    Unchanged {
+        /// The number of the configuration in force.
+        generation: u64,
+    },
+    /// 422: the files are wrong, and the configuration in force stays.
+    Rejected {
+        /// The number of the configuration in force.
+        generation: u64,
+        /// All of them, at least one.
+        problems: Vec<ProblemView>,
+    },
+    /// 409: another reload is under way.
+    Busy {
+        /// The number of the configuration in force.
+        generation: u64,
+    },
+}
+
+/// Something wrong in the configuration.
+#[derive(Clone, Debug, Default, Serialize)]
+pub struct ProblemView {
+    /// The file's path as it was given.
+    pub file: String,
+    /// From 1; 0 where no single line is to blame.
+    pub line: usize,
+    /// In characters, from 1.
+    pub column: usize,
+    /// The key, as `routes[0].upstream`; empty for a syntax error.
+    pub key: String,
+    /// What is wrong.
+    pub what: String,
+    /// What to write instead; empty where there is no advice.
+    pub instead: String,
+}
+
+/// What a drain has begun with (`POST /api/v1/drain`).
+#[derive(Clone, Debug, Serialize)]
+pub struct DrainReport {
+    /// Open connections that are now being closed, over all workers.
+    pub connections: u64,
+}
+
+/// Whether new connections are welcome (`GET /readyz`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Readiness {
+    /// 200.
+    Ready,
+    /// 503: listeners are not bound, or workers do not run yet.
+    Starting,
+    /// 503: the process is on its way out.
+    Draining,
+}
+
+impl From<Interest> for InterestView {
+    fn from(interest: Interest) -> Self {
+        Self {
+            from_client: interest.from_client.into(),
+            from_upstream: interest.from_upstream.into(),
+        }
+    }
+}
+
+impl From<Selection> for SelectionView {
+    fn from(selection: Selection) -> Self {
+        let kinds = [("text", selection.kinds.text), ("binary", selection.kinds.binary)];
+        let payload = match selection.payload {
+            Payload::None => "none".to_owned(),
+            Payload::Head(bytes) => format!("head({bytes})"),
+            Payload::Whole => "whole".to_owned(),
+        };
+        Self {
+            kinds: kinds
+                .into_iter()
+                .filter_map(|(kind, wanted)| wanted.then_some(kind))
+                .collect(),
+            payload,
+        }
+    }
+}

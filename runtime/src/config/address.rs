@@ -1,0 +1,239 @@
+//! Where endpoints are, and which peers are proxies that may be believed.
+
+use std::{fmt, net::IpAddr};
+
+use super::{
+    pattern::{parse_host, parse_path, split_port},
+    reader::Fault,
+};
+
+/// The url of an endpoint: `ws://host:port/path`, where the port and the path may be absent.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct EndpointUrl {
+    host: String,
+    port: u16,
+    path: Option<String>,
+    text: String,
+}
+
+impl EndpointUrl {
+    /// Reads `ws://`, `http://`, which means the same, and urls without a scheme, which are `ws://`.
+    pub(super) fn parse(text: &str) -> Result<Self, Fault> {
+        let fault = |what: &str| {
+            Fault::new(
+                format!("the url {text:?} {what}"),
+                "write a url such as \"ws://127.0.0.1:9001\"",
+            )
+        };
+        let (scheme, rest) = text.split_once("://").unwrap_or(("ws", text));
+        match scheme.to_ascii_lowercase().as_str() {
+            "ws" | "http" => {}
+            // Accepting it would send in the clear what the operator believes to be encrypted.
+            "wss" | "https" => {
+                return Err(Fault::new(
+                    format!("the url {text:?} asks for TLS, which upstreams do not support yet"),
+                    "write a \"ws://\" url",
+                ));
+            }
+            _ => return Err(fault("has a scheme other than `ws` or `http`")),
+        }
+        let (authority, path) = match rest.find(['/', '?', '#']) {
+            Some(end) => rest.split_at(end),
+            None => (rest, ""),
+        };
+        if authority.contains('@') {
+            return Err(fault("holds a user or a password"));
+        }
+        let (host, port) = split_port(authority).map_err(|()| fault("has no valid port"))?;
+        let host = parse_host(host).map_err(|_| fault("has no valid host"))?;
+        let path = match path {
+            "" => None,
+            path => Some(parse_path(path).map_err(|_| fault("has more than a host, a port and a path"))?),
+        };
+        let shown_port = port.map(|port| format!(":{port}")).unwrap_or_default();
+        let text = format!("ws://{host}{shown_port}{}", path.as_deref().unwrap_or_default());
+        Ok(Self {
+            host,
+            port: port.unwrap_or(80),
+            path,
+            text,
+        })
+    }
+
+    /// The url with its scheme.
+    pub fn as_str(&self) -> &str {
+        &self.text
+    }
+
+    /// The host in lower case; an IPv6 address stands in brackets.
+    pub fn host(&self) -> &str {
+        &self.host
+    }
+
+    /// The port, 80 where the url has none.
+    pub fn port(&self) -> u16 {
+        self.port
+    }
+
+    /// The host and the port as they stand in a `Host` header: without port 80.
+    pub fn authority(&self) -> String {
+        if self.port == 80 {
+            self.host.clone()
+        } else {
+            format!("{}:{}", self.host, self.port)
+        }
+    }
+
+    /// The path that replaces the one which the route matched; `None` keeps the request's.
+    pub fn path(&self) -> Option<&str> {
+        self.path.as_deref()
+    }
+}
+
+impl fmt::Display for EndpointUrl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.text)
+    }
+}
+
+/// A network in CIDR notation, or one address.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Network {
+    address: IpAddr,
+    prefix: u8,
+}
+
+impl Network {
+    pub(super) fn parse(text: &str) -> Result<Self, Fault> {
+        let fault = || {
+            Fault::new(
+                format!("{text:?} is no network"),
+                "write an address or a network, such as \"10.0.0.0/8\"",
+            )
+        };
+        let (address, prefix) = match text.split_once('/') {
+            Some((address, prefix)) => (address, Some(prefix)),
+            None => (text, None),
+        };
+        let address: IpAddr = address.parse().map_err(|_| fault())?;
+        let bits = if address.is_ipv4() { 32 } else { 128 };
+        let prefix: u8 = prefix.map_or(Ok(bits), str::parse).map_err(|_| fault())?;
+        if prefix > bits {
+            return Err(fault());
+        }
+        let network = Self {
+            address: masked(address, prefix),
+            prefix,
+        };
+        if network.address != address {
+            return Err(Fault::new(
+                format!("{text:?} is an address within a network"),
+                format!("write \"{network}\" for the network, \"{address}\" for the address"),
+            ));
+        }
+        Ok(network)
+    }
+
+    /// Whether an address lies in it. An IPv4 address mapped into IPv6 counts as IPv4.
+    pub fn contains(&self, address: IpAddr) -> bool {
+        let address = address.to_canonical();
+        address.is_ipv4() == self.address.is_ipv4() && masked(address, self.prefix) == self.address
+    }
+}
+
+impl fmt::Display for Network {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}", self.address, self.prefix)
+    }
+}
+
+/// An address with all bits after its first `prefix` cleared.
+fn masked(address: IpAddr, prefix: u8) -> IpAddr {
+    match address {
+        IpAddr::V4(address) => {
+            let mask = u32::MAX.checked_shl(32_u32.saturating_sub(prefix.into())).unwrap_or(0);
+            IpAddr::from((address.to_bits() & mask).to_be_bytes())
+        }
+        IpAddr::V6(address) => {
+            let mask = u128::MAX
+                .checked_shl(128_u32.saturating_sub(prefix.into()))
+                .unwrap_or(0);
+            IpAddr::from((address.to_bits() & mask).to_be_bytes())
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_endpoint_url_without_a_scheme_is_ws() {
+        let read = [
+            "127.0.0.1:9001",
+            "ws://A.example",
+            "http://a:80/x/",
+            "ws://[::1]:9001/",
+            "HTTP://a:81",
+        ]
+        .map(|text| {
+            EndpointUrl::parse(text).map(|url| (url.to_string(), url.authority(), url.path().map(str::to_owned)))
+        });
+        let expected = [
+            ("ws://127.0.0.1:9001", "127.0.0.1:9001", None),
+            ("ws://a.example", "a.example", None),
+            ("ws://a:80/x/", "a", Some("/x/")),
+            ("ws://[::1]:9001/", "[::1]:9001", Some("/")),
+            ("ws://a:81", "a:81", None),
+        ];
+        assert_eq!(
+            read,
+            expected.map(|(url, authority, path)| Ok((url.to_owned(), authority.to_owned(), path.map(str::to_owned))))
+        );
+    }
+
+    #[test]
+    fn an_endpoint_url_holds_a_host_a_port_and_a_path_only() {
+        for refused in [
+            "",
+            "ws://",
+            "ftp://a",
+            "wss://a",
+            "ws://u:p@a",
+            "ws://a:0",
+            "ws://a:65536",
+            "a?x",
+            "ws://a/#x",
+            "::1",
+        ] {
+            assert!(EndpointUrl::parse(refused).is_err(), "{refused:?}");
+        }
+    }
+
+    #[test]
+    fn a_network_contains_its_addresses() {
+        let contains =
+            |network: &str, address: &str| Network::parse(network).unwrap().contains(address.parse().unwrap());
+        assert!(contains("10.0.0.0/8", "10.255.0.1"));
+        assert!(contains("10.0.0.0/8", "::ffff:10.0.0.1"));
+        assert!(!contains("10.0.0.0/8", "11.0.0.1"));
+        assert!(contains("0.0.0.0/0", "8.8.8.8"));
+        assert!(!contains("0.0.0.0/0", "::1"));
+        assert!(contains("::/0", "fe80::1"));
+        assert!(contains("127.0.0.1", "127.0.0.1"));
+        assert!(!contains("127.0.0.1", "127.0.0.2"));
+        assert!(contains("fd00::/8", "fd12::1"));
+        for refused in [
+            "",
+            "10.0.0.0/33",
+            "10.0.0.1/8",
+            "::/129",
+            "10.0.0.0/",
+            "10.0.0/8",
+            "localhost",
+            "10.0.0.0/-1",
+        ] {
+            assert!(Network::parse(refused).is_err(), "{refused:?}");
+        }
+    }
+}

@@ -1,0 +1,260 @@
+//! What a route matches a handshake by before its predicates: hosts and a path, and the origins it allows.
+
+use std::{fmt, net::Ipv6Addr};
+
+use super::reader::Fault;
+
+/// A host that a route serves, in lower case, without a port.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum HostPattern {
+    /// Exactly this host.
+    Exact(String),
+    /// One or more labels in front of this domain; written `*.example.com`.
+    Subdomains(String),
+}
+
+impl fmt::Display for HostPattern {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Exact(host) => f.write_str(host),
+            Self::Subdomains(domain) => write!(f, "*.{domain}"),
+        }
+    }
+}
+
+impl HostPattern {
+    pub(super) fn parse(text: &str) -> Result<Self, Fault> {
+        if text == "*" {
+            return Err(Fault::new("\"*\" is no host", "leave `hosts` out for any host"));
+        }
+        match text.strip_prefix("*.") {
+            Some(domain) => host_within(domain, text).map(Self::Subdomains),
+            None => parse_host(text).map(Self::Exact),
+        }
+    }
+}
+
+/// The path of a request that a route serves.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum PathPattern {
+    /// Any path; also `path_prefix = "/"`.
+    Any,
+    /// These whole segments, then the end or more segments. Without a slash at the end.
+    Prefix(String),
+    /// Exactly this path.
+    Exact(String),
+}
+
+impl fmt::Display for PathPattern {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Any => f.write_str("/"),
+            Self::Prefix(path) | Self::Exact(path) => f.write_str(path),
+        }
+    }
+}
+
+impl PathPattern {
+    pub(super) fn exact(text: &str) -> Result<Self, Fault> {
+        parse_path(text).map(Self::Exact)
+    }
+
+    pub(super) fn prefix(text: &str) -> Result<Self, Fault> {
+        let path = parse_prefix(text)?;
+        Ok(if path == "/" { Self::Any } else { Self::Prefix(path) })
+    }
+}
+
+/// A prefix of whole segments, without a slash at the end unless it is all there is.
+pub(super) fn parse_prefix(text: &str) -> Result<String, Fault> {
+    let path = parse_path(text)?;
+    let trimmed = path.trim_end_matches('/');
+    Ok(if trimmed.is_empty() { "/" } else { trimmed }.to_owned())
+}
+
+/// A path as it stands in a request line.
+pub(super) fn parse_path(text: &str) -> Result<String, Fault> {
+    if !text.starts_with('/') {
+        return Err(Fault::new(
+            format!("the path {text:?} does not begin with `/`"),
+            format!("write {:?}", format!("/{text}")),
+        ));
+    }
+    if text.contains('*') {
+        let advice = match text.trim_end_matches('*').trim_end_matches('/') {
+            "" => "leave `path` and `path_prefix` out for any path".to_owned(),
+            prefix if !prefix.contains('*') => format!("write `path_prefix = {prefix:?}` for all that begins with it"),
+            _ => "leave the pattern to the predicate `conditions`".to_owned(),
+        };
+        return Err(Fault::new(format!("the path {text:?} holds a wildcard"), advice));
+    }
+    if text.contains(['?', '#']) {
+        return Err(Fault::new(
+            format!("the path {text:?} holds a query or fragment"),
+            "write the path alone; the predicate `conditions` can look at the query",
+        ));
+    }
+    if !text.bytes().all(|byte| byte.is_ascii_graphic()) {
+        return Err(Fault::new(
+            format!("the path {text:?} holds a character that no request line may hold"),
+            "percent-encode it, as in \"/caf%C3%A9\"",
+        ));
+    }
+    Ok(text.to_owned())
+}
+
+/// A host name or address in lower case.
+pub(super) fn parse_host(text: &str) -> Result<String, Fault> {
+    host_within(text, text)
+}
+
+/// Reads a host that is all or a part of what the operator wrote.
+fn host_within(text: &str, written: &str) -> Result<String, Fault> {
+    let address = text.strip_prefix('[').and_then(|rest| rest.strip_suffix(']'));
+    if let Some(Ok(address)) = address.map(str::parse::<Ipv6Addr>) {
+        return Ok(format!("[{address}]"));
+    }
+    let fault = |what: &str, instead: &str| Err(Fault::new(format!("the host {written:?} {what}"), instead));
+    if let Ok(address) = text.parse::<Ipv6Addr>() {
+        return fault("needs brackets", &format!("write \"[{address}]\""));
+    }
+    if text.contains("://") || text.contains('/') {
+        return fault(
+            "holds more than a host",
+            "write the host alone, such as \"chat.example.com\"",
+        );
+    }
+    if text.contains('*') {
+        return fault(
+            "has a wildcard elsewhere than as its first label",
+            "write \"*.example.com\" for all subdomains",
+        );
+    }
+    if let Some((host, _)) = text.split_once(':') {
+        return fault(
+            "has a port",
+            &format!("write {host:?}: a route serves its hosts on every listener"),
+        );
+    }
+    if !text.is_ascii() {
+        return fault("is not ASCII", "write its IDNA form, which begins with \"xn--\"");
+    }
+    let label_fits = |label: &str| {
+        (1..=63).contains(&label.len())
+            && label
+                .bytes()
+                .all(|byte| byte.is_ascii_alphanumeric() || b"-_".contains(&byte))
+    };
+    if text.len() > 253 || !text.split('.').all(label_fits) {
+        return fault("is no host name", "write a name such as \"chat.example.com\"");
+    }
+    Ok(text.to_ascii_lowercase())
+}
+
+/// An origin as browsers write it (RFC 6454 section 6.2): in lower case, without the default port of its scheme.
+pub(super) fn parse_origin(text: &str) -> Result<String, Fault> {
+    if text == "null" {
+        return Ok(text.to_owned());
+    }
+    let fault = |what: &str| {
+        Fault::new(
+            format!("the origin {text:?} {what}"),
+            "write a scheme and a host, such as \"https://chat.example.com\"",
+        )
+    };
+    let (scheme, rest) = text.split_once("://").ok_or_else(|| fault("has no scheme"))?;
+    let scheme_fits = |byte: u8| byte.is_ascii_alphanumeric() || b"+-.".contains(&byte);
+    if scheme.is_empty() || !scheme.bytes().all(scheme_fits) {
+        return Err(fault("has no valid scheme"));
+    }
+    if rest.contains(['/', '?', '#']) {
+        return Err(fault("has a path"));
+    }
+    let (host, port) = split_port(rest).map_err(|()| fault("has no valid port"))?;
+    let scheme = scheme.to_ascii_lowercase();
+    let host = parse_host(host).map_err(|_| fault("has no valid host"))?;
+    Ok(match (scheme.as_str(), port) {
+        (_, None) | ("https" | "wss", Some(443)) | ("http" | "ws", Some(80)) => format!("{scheme}://{host}"),
+        (_, Some(port)) => format!("{scheme}://{host}:{port}"),
+    })
+}
+
+/// Splits an authority without user information into its host and its port.
+pub(super) fn split_port(authority: &str) -> Result<(&str, Option<u16>), ()> {
+    match authority.rsplit_once(':') {
+        Some((host, port)) if !port.ends_with(']') => match port.parse() {
+            Ok(number) if number > 0 && !port.starts_with('+') => Ok((host, Some(number))),
+            _ => Err(()),
+        },
+        _ => Ok((authority, None)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn hosts_are_lower_cased_and_wildcards_lead() {
+        assert_eq!(
+            HostPattern::parse("Chat.Example.COM"),
+            Ok(HostPattern::Exact("chat.example.com".to_owned()))
+        );
+        assert_eq!(
+            HostPattern::parse("*.Example.com"),
+            Ok(HostPattern::Subdomains("example.com".to_owned()))
+        );
+        assert_eq!(HostPattern::parse("[::1]"), Ok(HostPattern::Exact("[::1]".to_owned())));
+        for refused in [
+            "", "*", "*.", "a.*.b", "a*", "a:80", "http://a", "a/b", "a..b", "a.", "ä.de", "::1", "[::1]:80",
+        ] {
+            assert!(HostPattern::parse(refused).is_err(), "{refused:?}");
+        }
+    }
+
+    #[test]
+    fn a_slash_at_the_end_of_a_prefix_says_nothing() {
+        assert_eq!(
+            PathPattern::prefix("/ws/chat/"),
+            Ok(PathPattern::Prefix("/ws/chat".to_owned()))
+        );
+        assert_eq!(PathPattern::prefix("/"), Ok(PathPattern::Any));
+        assert_eq!(PathPattern::exact("/ws/"), Ok(PathPattern::Exact("/ws/".to_owned())));
+        for refused in ["", "ws", "/a*", "/a?b", "/a#b", "/a b", "/ä", "/a\n"] {
+            assert!(PathPattern::prefix(refused).is_err(), "{refused:?}");
+        }
+    }
+
+    #[test]
+    fn origins_are_as_browsers_write_them() {
+        let read = [
+            "https://Chat.example.com",
+            "HTTPS://a:443",
+            "http://a:8080",
+            "null",
+            "http://[::1]:80",
+        ]
+        .map(|text| parse_origin(text).ok());
+        let expected = [
+            "https://chat.example.com",
+            "https://a",
+            "http://a:8080",
+            "null",
+            "http://[::1]",
+        ];
+        assert_eq!(read, expected.map(|text| Some(text.to_owned())));
+        for refused in [
+            "",
+            "a",
+            "*",
+            "https://",
+            "https://a/",
+            "https://a:0",
+            "https://a:x",
+            "://a",
+            "https://*.a",
+        ] {
+            assert!(parse_origin(refused).is_err(), "{refused:?}");
+        }
+    }
+}

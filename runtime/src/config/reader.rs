@@ -1,0 +1,352 @@
+//! A typed cursor over the parsed file that reports what it does not like and goes on.
+//!
+//! What a table may hold is declared once, in a [`Section`]: names, defaults and meanings. The declaration refuses
+//! unknown keys, gives the defaults, and is printed as the reference. A failed read is a [`Refused`], which exists only
+//! where a problem has been reported; so a section reads all of its keys first and asks for the results afterwards.
+
+use std::{cell::RefCell, collections::BTreeSet, ops::Range};
+
+use toml::de::{DeTable, DeValue};
+
+use super::problem::{Place, Problems, Source};
+
+/// What a table may hold.
+pub(super) struct Section {
+    /// As a user would write its header.
+    pub(super) title: &'static str,
+    pub(super) about: &'static str,
+    pub(super) keys: &'static [Key],
+}
+
+/// A key of a [`Section`].
+pub(super) struct Key {
+    pub(super) name: &'static str,
+    /// The type, in words.
+    pub(super) takes: &'static str,
+    pub(super) absent: Absent,
+    /// A value in TOML, for the advice when the key is missing.
+    pub(super) example: &'static str,
+    pub(super) meaning: &'static str,
+}
+
+/// What it means that a key is not there.
+pub(super) enum Absent {
+    /// It is a problem.
+    Missing,
+    /// The same as this value, in TOML.
+    Default(&'static str),
+    /// What these words say.
+    Means(&'static str),
+}
+
+/// The value was refused, and the problem has been reported.
+#[derive(Debug)]
+pub(super) struct Refused(());
+
+pub(super) type Read<T> = Result<T, Refused>;
+
+/// Why a text is refused, and what to write instead.
+#[derive(Debug, PartialEq)]
+pub(super) struct Fault {
+    pub(super) what: String,
+    pub(super) instead: String,
+}
+
+impl Fault {
+    pub(super) fn new(what: impl Into<String>, instead: impl Into<String>) -> Self {
+        Self {
+            what: what.into(),
+            instead: instead.into(),
+        }
+    }
+}
+
+/// Collects the problems of one file.
+pub(super) struct Report {
+    source: Source,
+    problems: RefCell<Problems>,
+}
+
+impl Report {
+    pub(super) fn new(source: Source) -> Self {
+        Self {
+            problems: RefCell::new(Problems::new(source.clone())),
+            source,
+        }
+    }
+
+    pub(super) fn refuse(&self, place: &Place, what: impl Into<String>, instead: impl Into<String>) -> Refused {
+        self.problems.borrow_mut().add(place, what, instead);
+        Refused(())
+    }
+
+    pub(super) fn into_problems(self) -> Problems {
+        self.problems.into_inner()
+    }
+}
+
+/// A value with its place.
+#[derive(Clone)]
+pub(super) struct Value<'v> {
+    report: &'v Report,
+    key: String,
+    span: Range<usize>,
+    node: &'v DeValue<'v>,
+}
+
+impl<'v> Value<'v> {
+    pub(super) fn place(&self) -> Place {
+        self.report.source.place(&self.span, &self.key)
+    }
+
+    pub(super) fn node(&self) -> &'v DeValue<'v> {
+        self.node
+    }
+
+    pub(super) fn refuse(&self, what: impl Into<String>, instead: impl Into<String>) -> Refused {
+        self.report.refuse(&self.place(), what, instead)
+    }
+
+    /// Refuses something within this value.
+    pub(super) fn refuse_at(&self, place: &Place, what: impl Into<String>, instead: impl Into<String>) -> Refused {
+        self.report.refuse(place, what, instead)
+    }
+
+    /// Refuses a value of the wrong type.
+    pub(super) fn mistyped(&self, expected: &str, instead: impl Into<String>) -> Refused {
+        let found = match self.node {
+            DeValue::Integer(integer) => format!("the integer `{integer}`"),
+            DeValue::Float(float) => format!("the number `{float}`"),
+            DeValue::Boolean(boolean) => format!("`{boolean}`"),
+            DeValue::String(text) => format!("the text {text:?}"),
+            DeValue::Datetime(_) => "a date or time".to_owned(),
+            DeValue::Array(_) => "a list".to_owned(),
+            DeValue::Table(_) => "a table".to_owned(),
+        };
+        self.refuse(format!("expected {expected}, found {found}"), instead)
+    }
+
+    pub(super) fn string(&self, expected: &str, instead: &str) -> Read<&'v str> {
+        self.node.as_str().ok_or_else(|| self.mistyped(expected, instead))
+    }
+
+    /// Reads a text with a parser that knows nothing of places.
+    pub(super) fn parsed<T>(
+        &self,
+        expected: &str,
+        instead: &str,
+        parse: impl FnOnce(&str) -> Result<T, Fault>,
+    ) -> Read<T> {
+        parse(self.string(expected, instead)?).map_err(|fault| self.refuse(fault.what, fault.instead))
+    }
+
+    /// Reads every element of a list, also past one that is refused.
+    pub(super) fn each<T>(&self, expected: &str, instead: &str, read: impl Fn(&Value<'v>) -> Read<T>) -> Read<Vec<T>> {
+        let Some(array) = self.node.as_array() else {
+            return Err(self.mistyped(expected, instead));
+        };
+        let read_all: Vec<Read<T>> = array
+            .iter()
+            .enumerate()
+            .map(|(index, element)| {
+                read(&Value {
+                    report: self.report,
+                    key: format!("{}[{index}]", self.key),
+                    span: element.span(),
+                    node: element.get_ref(),
+                })
+            })
+            .collect();
+        read_all.into_iter().collect()
+    }
+
+    /// A table whose keys are the user's own, in the order of the file; the name comes with the place of the key.
+    pub(super) fn entries(&self, expected: &str, instead: &str) -> Read<Vec<(&'v str, Place, Value<'v>)>> {
+        let Some(table) = self.node.as_table() else {
+            return Err(self.mistyped(expected, instead));
+        };
+        let mut entries: Vec<_> = table.iter().collect();
+        entries.sort_by_key(|(name, _)| name.span().start);
+        Ok(entries
+            .into_iter()
+            .map(|(name, value)| {
+                let key = join(&self.key, name.get_ref());
+                let place = self.report.source.place(&name.span(), &key);
+                (
+                    name.get_ref().as_ref(),
+                    place,
+                    Value {
+                        report: self.report,
+                        key,
+                        span: value.span(),
+                        node: value.get_ref(),
+                    },
+                )
+            })
+            .collect())
+    }
+
+    /// A table with declared keys. Unknown keys are reported here and now.
+    pub(super) fn table(&self, section: &'static Section, instead: &str) -> Read<Table<'v>> {
+        match self.node {
+            DeValue::Table(table) => Ok(Table::new(
+                self.report,
+                section,
+                table,
+                self.key.clone(),
+                self.span.clone(),
+            )),
+            _ => Err(self.mistyped("a table", instead)),
+        }
+    }
+}
+
+/// A table with declared keys.
+pub(super) struct Table<'v> {
+    report: &'v Report,
+    section: &'static Section,
+    /// `None`: a table that is not in the file.
+    table: Option<&'v DeTable<'v>>,
+    key: String,
+    span: Range<usize>,
+}
+
+impl<'v> Table<'v> {
+    pub(super) fn new(
+        report: &'v Report,
+        section: &'static Section,
+        table: &'v DeTable<'v>,
+        key: String,
+        span: Range<usize>,
+    ) -> Self {
+        let this = Self {
+            report,
+            section,
+            table: Some(table),
+            key,
+            span,
+        };
+        for name in table.keys() {
+            if !section.keys.iter().any(|key| key.name == name.get_ref().as_ref()) {
+                let place = report.source.place(&name.span(), &join(&this.key, name.get_ref()));
+                report.refuse(
+                    &place,
+                    format!("unknown key in {}", section.title),
+                    this.valid_keys(name.get_ref()),
+                );
+            }
+        }
+        this
+    }
+
+    /// A table of which only the defaults can be read.
+    pub(super) fn empty(&self, section: &'static Section) -> Self {
+        Self {
+            report: self.report,
+            section,
+            table: None,
+            key: String::new(),
+            span: 0..0,
+        }
+    }
+
+    pub(super) fn place(&self) -> Place {
+        self.report.source.place(&self.span, &self.key)
+    }
+
+    pub(super) fn refuse(&self, place: &Place, what: impl Into<String>, instead: impl Into<String>) -> Refused {
+        self.report.refuse(place, what, instead)
+    }
+
+    /// The value as it stands in the file, if it does.
+    pub(super) fn value(&self, name: &str) -> Option<Value<'v>> {
+        let value = self.table?.get(name)?;
+        Some(Value {
+            report: self.report,
+            key: join(&self.key, name),
+            span: value.span(),
+            node: value.get_ref(),
+        })
+    }
+
+    /// Reads a key that may be absent.
+    pub(super) fn optional<T>(&self, name: &str, read: impl FnOnce(&Value<'_>) -> Read<T>) -> Read<Option<T>> {
+        self.value(name).map(|value| read(&value)).transpose()
+    }
+
+    /// Reads a key, or its declared default; absent without a default is a problem.
+    pub(super) fn read<T>(&self, name: &str, read: impl FnOnce(&Value<'_>) -> Read<T>) -> Read<T> {
+        if let Some(value) = self.value(name) {
+            return read(&value);
+        }
+        let declared = self.section.keys.iter().find(|key| key.name == name);
+        if let Some(Key {
+            absent: Absent::Default(text),
+            ..
+        }) = declared
+            && let Ok(default) = DeValue::parse(text)
+        {
+            let key = join(&self.key, name);
+            return read(&Value {
+                report: self.report,
+                key,
+                span: self.span.clone(),
+                node: default.get_ref(),
+            });
+        }
+        let example = declared.map_or("..", |key| key.example);
+        let advice = format!("write `{name} = {example}`");
+        Err(self.refuse(&self.place(), format!("`{name}` is missing"), advice))
+    }
+
+    fn valid_keys(&self, unknown: &str) -> String {
+        if let Some(close) = closest(unknown, self.section.keys.iter().map(|key| key.name)) {
+            return format!("did you mean `{close}`?");
+        }
+        let elsewhere: Vec<_> = super::sections::ALL
+            .iter()
+            .filter(|section| section.keys.iter().any(|key| key.name == unknown))
+            .map(|section| section.title)
+            .collect();
+        if !elsewhere.is_empty() {
+            return format!("`{unknown}` belongs to {}", elsewhere.join(" or "));
+        }
+        let names: Vec<_> = self.section.keys.iter().map(|key| key.name).collect();
+        format!("the keys are {}", names.join(", "))
+    }
+}
+
+/// The one name that a mistyped one most likely stands for.
+pub(super) fn closest<'n>(typed: &str, names: impl Iterator<Item = &'n str>) -> Option<&'n str> {
+    let length = typed.chars().count();
+    let tolerance = (length / 3).max(1).min(length / 2);
+    names
+        .map(|name| (strsim::damerau_levenshtein(&typed.to_lowercase(), name), name))
+        .filter(|(distance, _)| *distance <= tolerance)
+        .min_by_key(|(distance, _)| *distance)
+        .map(|(_, name)| name)
+}
+
+/// Advice for a name that nothing has: the closest one, or all there are.
+pub(super) fn suggest(typed: &str, names: &BTreeSet<String>) -> Option<String> {
+    const NAMED: usize = 12;
+    if let Some(close) = closest(typed, names.iter().map(String::as_str)) {
+        return Some(format!("did you mean `{close}`?"));
+    }
+    let named: Vec<_> = names.iter().take(NAMED).map(|name| format!("`{name}`")).collect();
+    let more = if names.len() > NAMED { " and more" } else { "" };
+    (!named.is_empty()).then(|| format!("there is {}{more}", named.join(", ")))
+}
+
+fn join(path: &str, name: &str) -> String {
+    let plain = !name.is_empty()
+        && name
+            .bytes()
+            .all(|byte| byte.is_ascii_alphanumeric() || b"-_".contains(&byte));
+    let name = if plain { name.to_owned() } else { format!("{name:?}") };
+    if path.is_empty() {
+        name
+    } else {
+        format!("{path}.{name}")
+    }
+}

@@ -1,0 +1,27 @@
+//! The tables of the file: what each may hold, and how it becomes a checked type.
+
+mod component;
+mod names;
+mod route;
+mod server;
+mod services;
+mod upstream;
+
+use self::names::Names;
+pub(super) use self::server::read;
+use super::reader::Section;
+
+/// All tables, in the order of the reference.
+pub(super) const ALL: &[&Section] = &[
+    &server::ROOT,
+    &server::ADMIN,
+    &server::LOG,
+    &server::LISTENER,
+    &component::COMPONENT,
+    &upstream::UPSTREAM,
+    &upstream::ENDPOINT,
+    &route::ROUTE,
+    &services::SERVICES,
+    &component::USE,
+    &component::FILTER_USE,
+];

@@ -1,0 +1,263 @@
+//! Components and their uses.
+
+use std::{collections::BTreeMap, time::Duration};
+
+use serde_json::{Map, Number, Value as Json};
+use toml::de::{DeTable, DeValue};
+
+use super::Names;
+use crate::config::{
+    problem::Place,
+    reader::{Absent, Fault, Key, Read, Section, Table, Value},
+    types::{Component, ComponentLimits, ComponentSource, ComponentUse, Isolation, OnFailure},
+    value,
+};
+
+pub(super) const COMPONENT: Section = Section {
+    title: "[components.NAME]",
+    about: "Routes and upstreams refer to a component by its name.",
+    keys: &[
+        Key {
+            name: "path",
+            takes: "path",
+            absent: Absent::Means("the standard component of this name"),
+            example: "\"filters/shout.wasm\"",
+            meaning: "The file, relative to the directory of the configuration: a component, or a core module that \
+                      embeds its component type.",
+        },
+        Key {
+            name: "max_memory",
+            takes: "size",
+            absent: Absent::Default("\"16MiB\""),
+            example: "\"64MiB\"",
+            meaning: "Memory for each instance, 64KiB to 4GiB.",
+        },
+        Key {
+            name: "deadline",
+            takes: "duration",
+            absent: Absent::Default("\"10ms\""),
+            example: "\"5ms\"",
+            meaning: "How long one call may run, at most 10s. A worker serves nobody else meanwhile.",
+        },
+        Key {
+            name: "log_lines_per_second",
+            takes: "whole number",
+            absent: Absent::Default("100"),
+            example: "10",
+            meaning: "Log lines of the component beyond this are dropped; 0 drops all.",
+        },
+        Key {
+            name: "isolation",
+            takes: "`worker` or `connection`",
+            absent: Absent::Default("\"worker\""),
+            example: "\"connection\"",
+            meaning: "What shares an instance: all connections of a worker, or none.",
+        },
+    ],
+};
+
+pub(super) const USE: Section = Section {
+    title: "a predicate or a balancer",
+    about: "Either the component's name, or this table.",
+    keys: &[COMPONENT_KEY, CONFIG_KEY],
+};
+
+pub(super) const FILTER_USE: Section = Section {
+    title: "a filter",
+    about: "Either the component's name, or this table.",
+    keys: &[
+        COMPONENT_KEY,
+        CONFIG_KEY,
+        Key {
+            name: "on_failure",
+            takes: "`close` or `bypass`",
+            absent: Absent::Default("\"close\""),
+            example: "\"bypass\"",
+            meaning: "What happens to a connection when the filter fails: it is closed with 1011, or goes on without \
+                      the filter.",
+        },
+    ],
+};
+
+const COMPONENT_KEY: Key = Key {
+    name: "component",
+    takes: "name",
+    absent: Absent::Missing,
+    example: "\"rate-limit\"",
+    meaning: "The name of a standard component or of a `[components.NAME]` table.",
+};
+
+const CONFIG_KEY: Key = Key {
+    name: "config",
+    takes: "table",
+    absent: Absent::Default("{}"),
+    example: "{ key = \"value\" }",
+    meaning: "What the component reads, as JSON; its keys are the component's own.",
+};
+
+pub(super) fn components(value: &Value<'_>, names: &Names<'_>) -> Read<BTreeMap<String, Component>> {
+    let entries = value.entries("tables", "write tables [components.NAME]")?;
+    let read: Vec<_> = entries
+        .iter()
+        .map(|(name, place, value)| component(name, place, value, names))
+        .collect();
+    read.into_iter().collect()
+}
+
+fn component(name: &str, place: &Place, value: &Value<'_>, names: &Names<'_>) -> Read<(String, Component)> {
+    const ADVICE: &str = "write text such as \"filters/shout.wasm\"";
+    let table = value.table(&COMPONENT, "write a table [components.NAME]")?;
+    let valid = value::parse_name(name).map_err(|fault| table.refuse(place, fault.what, fault.instead));
+    let path = table.optional("path", |value| {
+        value.parsed("the path of a file", ADVICE, |path| match path {
+            "" => Err(Fault::new("the path is empty", ADVICE)),
+            path => Ok(names.base.join(path)),
+        })
+    });
+    let source = match path {
+        Ok(Some(path)) => Ok(ComponentSource::File(path)),
+        Ok(None) if names.is_standard(name) => Ok(ComponentSource::Standard),
+        Ok(None) => Err(table.refuse(
+            &table.place(),
+            format!("`path` is missing, and {name:?} is no standard component"),
+            "write `path = \"filters/shout.wasm\"`",
+        )),
+        Err(refused) => Err(refused),
+    };
+    let limits = limits(&table);
+    Ok((
+        valid?.to_owned(),
+        Component {
+            source: source?,
+            limits: limits?,
+            place: value.place(),
+        },
+    ))
+}
+
+/// A standard component that has no entry.
+pub(super) fn implied(root: &Table<'_>, place: Place) -> Read<Component> {
+    Ok(Component {
+        source: ComponentSource::Standard,
+        limits: limits(&root.empty(&COMPONENT))?,
+        place,
+    })
+}
+
+fn limits(table: &Table<'_>) -> Read<ComponentLimits> {
+    let max_memory = table.read("max_memory", |value| {
+        value::size_within(value, (1 << 16, "64KiB"), (1 << 32, "4GiB"))
+    });
+    let deadline = table.read("deadline", |value| {
+        let deadline = value::duration(value)?;
+        if deadline > Duration::from_secs(10) {
+            return Err(value.refuse(
+                "a worker would stand still for more than 10 seconds",
+                "write at most \"10s\"",
+            ));
+        }
+        Ok(deadline)
+    });
+    let log_lines_per_second = table.read("log_lines_per_second", |value| value::count(value, 0..=1_000_000));
+    let isolation = table.read("isolation", |value| {
+        value::choice(
+            value,
+            &[("worker", Isolation::Worker), ("connection", Isolation::Connection)],
+        )
+    });
+    Ok(ComponentLimits {
+        max_memory: max_memory?,
+        deadline: deadline?,
+        log_lines_per_second: log_lines_per_second?,
+        isolation: isolation?,
+    })
+}
+
+/// Reads a predicate or a balancer.
+pub(super) fn component_use(value: &Value<'_>, names: &Names<'_>) -> Read<ComponentUse> {
+    use_of(value, names, &USE, |_| Ok(OnFailure::Close))
+}
+
+/// Reads a filter.
+pub(super) fn filter_use(value: &Value<'_>, names: &Names<'_>) -> Read<ComponentUse> {
+    use_of(value, names, &FILTER_USE, |table| {
+        table.read("on_failure", |value| {
+            value::choice(value, &[("close", OnFailure::Close), ("bypass", OnFailure::Bypass)])
+        })
+    })
+}
+
+fn use_of(
+    value: &Value<'_>,
+    names: &Names<'_>,
+    section: &'static Section,
+    on_failure: impl FnOnce(&Table<'_>) -> Read<OnFailure>,
+) -> Read<ComponentUse> {
+    if value.node().is_str() {
+        let component = names.component(value)?;
+        return Ok(ComponentUse {
+            component,
+            config: "{}".to_owned(),
+            on_failure: OnFailure::Close,
+            place: value.place(),
+        });
+    }
+    let advice = "write a component's name, or a table such as { component = \"rate-limit\", config = {} }";
+    if !value.node().is_table() {
+        return Err(value.mistyped("a component", advice));
+    }
+    let table = value.table(section, advice)?;
+    let component = table.read("component", |value| names.component(value));
+    let config = table.read("config", config);
+    let on_failure = on_failure(&table);
+    Ok(ComponentUse {
+        component: component?,
+        config: config?,
+        on_failure: on_failure?,
+        place: value.place(),
+    })
+}
+
+/// The JSON text of a table.
+fn config(value: &Value<'_>) -> Read<String> {
+    let DeValue::Table(table) = value.node() else {
+        return Err(value.mistyped("a table", "write a table such as { key = \"value\" }"));
+    };
+    match object(table) {
+        Ok(json) => Ok(json.to_string()),
+        Err(number) => Err(value.refuse(
+            format!("JSON has no number `{number}`"),
+            "write another number, or text",
+        )),
+    }
+}
+
+fn object(table: &DeTable<'_>) -> Result<Json, String> {
+    let members = table
+        .iter()
+        .map(|(name, value)| Ok((name.get_ref().to_string(), json(value.get_ref())?)));
+    members.collect::<Result<Map<_, _>, _>>().map(Json::Object)
+}
+
+/// Fails with the number that JSON cannot hold.
+fn json(value: &DeValue<'_>) -> Result<Json, String> {
+    Ok(match value {
+        DeValue::String(text) => Json::String(text.to_string()),
+        DeValue::Boolean(boolean) => Json::Bool(*boolean),
+        DeValue::Datetime(datetime) => Json::String(datetime.to_string()),
+        DeValue::Integer(integer) => i64::from_str_radix(integer.as_str(), integer.radix())
+            .map(Json::from)
+            .map_err(|_| integer.to_string())?,
+        DeValue::Float(float) => {
+            let number = float.as_str().parse().ok().and_then(Number::from_f64);
+            Json::Number(number.ok_or_else(|| float.to_string())?)
+        }
+        DeValue::Array(array) => Json::Array(
+            array
+                .iter()
+                .map(|element| json(element.get_ref()))
+                .collect::<Result<_, _>>()?,
+        ),
+        DeValue::Table(table) => object(table)?,
+    })
+}

@@ -1,0 +1,91 @@
+//! What names in the file may refer to.
+//!
+//! A name counts as declared even where its table is refused, so that one mistake is reported once.
+
+use std::{
+    cell::RefCell,
+    collections::{BTreeMap, BTreeSet},
+    path::Path,
+};
+
+use crate::config::{
+    problem::Place,
+    reader::{Read, Table, Value, suggest},
+};
+
+pub(super) struct Names<'n> {
+    upstreams: BTreeSet<String>,
+    declared: BTreeSet<String>,
+    standard: &'n [&'n str],
+    /// What relative paths are relative to.
+    pub(super) base: &'n Path,
+    /// Standard components without an entry, and where each was first used.
+    implied: RefCell<BTreeMap<String, Place>>,
+}
+
+impl<'n> Names<'n> {
+    pub(super) fn new(root: &Table<'_>, standard: &'n [&'n str], base: &'n Path) -> Self {
+        let keys = |name| {
+            let table = root.value(name).and_then(|value| value.node().as_table());
+            table
+                .into_iter()
+                .flat_map(|table| table.keys())
+                .map(|key| key.get_ref().to_string())
+                .collect()
+        };
+        Self {
+            upstreams: keys("upstreams"),
+            declared: keys("components"),
+            standard,
+            base,
+            implied: RefCell::default(),
+        }
+    }
+
+    pub(super) fn is_standard(&self, component: &str) -> bool {
+        self.standard.contains(&component)
+    }
+
+    /// Reads the name of an upstream.
+    pub(super) fn upstream(&self, value: &Value<'_>) -> Read<String> {
+        let name = value.string("the name of an upstream", "write text such as \"chat\"")?;
+        if self.upstreams.contains(name) {
+            return Ok(name.to_owned());
+        }
+        let advice = suggest(name, &self.upstreams);
+        let declare = format!("add a table [upstreams.{name}]");
+        Err(value.refuse(format!("there is no upstream {name:?}"), advice.unwrap_or(declare)))
+    }
+
+    /// Reads the name of a component, which is declared or standard.
+    pub(super) fn component(&self, value: &Value<'_>) -> Read<String> {
+        let name = value.string("the name of a component", "write text such as \"rate-limit\"")?;
+        if self.declared.contains(name) {
+            return Ok(name.to_owned());
+        }
+        if self.is_standard(name) {
+            self.implied
+                .borrow_mut()
+                .entry(name.to_owned())
+                .or_insert_with(|| value.place());
+            return Ok(name.to_owned());
+        }
+        let known = self
+            .declared
+            .iter()
+            .cloned()
+            .chain(self.standard.iter().map(|&name| name.to_owned()))
+            .collect();
+        let advice = match suggest(name, &known) {
+            Some(question) if question.ends_with('?') => format!("{question} Otherwise "),
+            Some(names) => format!("{names}; otherwise "),
+            None => String::new(),
+        };
+        let what = format!("there is no component {name:?}");
+        Err(value.refuse(what, format!("{advice}declare it in [components.{name}]")))
+    }
+
+    pub(super) fn into_implied(self) -> BTreeMap<String, Place> {
+        self.implied.into_inner()
+    }
+}

@@ -1,0 +1,210 @@
+//! Routes.
+
+mod claims;
+mod keys;
+
+use self::claims::{Claim, distinct};
+pub(super) use self::keys::ROUTE;
+use super::{
+    Names,
+    component::{component_use, filter_use},
+    services,
+};
+use crate::{
+    config::{
+        pattern::{HostPattern, PathPattern, parse_origin},
+        problem::Place,
+        reader::{Read, Table, Value},
+        types::{Route, Target},
+        value,
+    },
+    pipe::{Limits, Timers},
+};
+
+/// Reads all routes, and refuses what only shows when they are compared.
+pub(super) fn routes(root: &Table<'_>, names: &Names<'_>) -> Read<Vec<Route>> {
+    const ADVICE: &str = "add a table [[routes]] with `name` and `upstream`";
+    let Some(value) = root.value("routes") else {
+        let place = Place {
+            key: "routes".to_owned(),
+            ..Place::default()
+        };
+        return Err(root.refuse(&place, "there is no route", ADVICE));
+    };
+    let routes = value.each("tables", "write tables [[routes]]", |value| {
+        Ok(route(&value.table(&ROUTE, "write a table [[routes]]")?, names))
+    })?;
+    if routes.is_empty() {
+        return Err(value.refuse("there is no route", ADVICE));
+    }
+    let (claims, routes): (Vec<_>, Vec<_>) = routes.into_iter().unzip();
+    distinct(root, &claims)?;
+    routes.into_iter().collect()
+}
+
+/// A route that is refused still claims its name and its paths, so that its twins are found at once.
+fn route(table: &Table<'_>, names: &Names<'_>) -> (Claim, Read<Route>) {
+    let name = table.read("name", value::name);
+    let hosts = hosts(table);
+    let path = path(table);
+    let claim = Claim {
+        name: name.as_ref().ok().cloned(),
+        hosts: hosts.as_ref().ok().cloned(),
+        path: path.as_ref().ok().cloned(),
+        passes_on: table.value("when").is_some() || table.value("services").is_some(),
+        name_place: table.value("name").map_or_else(|| table.place(), |value| value.place()),
+        place: table.place(),
+    };
+    (claim, rest(table, names, name, hosts, path))
+}
+
+fn rest(
+    table: &Table<'_>,
+    names: &Names<'_>,
+    name: Read<String>,
+    hosts: Read<Vec<HostPattern>>,
+    path: Read<PathPattern>,
+) -> Read<Route> {
+    let when = table.read("when", |value| {
+        value.each("a list of predicates", "write [\"conditions\"]", |value| {
+            component_use(value, names)
+        })
+    });
+    let filters = table.read("filters", |value| {
+        value.each("a list of filters", "write [\"rate-limit\"]", |value| {
+            filter_use(value, names)
+        })
+    });
+    let target = target(table, names);
+    let allowed_origins = table.optional("allowed_origins", allowed_origins);
+    let timers = timers(table);
+    let handshake_timeout = table.read("handshake_timeout", value::duration);
+    let limits = limits(table);
+    let max_connections = table.read("max_connections", value::count_or_off);
+    let handshakes_per_second = table.read("handshakes_per_second", value::count_or_off);
+    let forwarded_headers = table.read("forwarded_headers", value::boolean);
+    let group_id_header = table.read("group_id_header", |value| match value.node().as_str() {
+        Some("off" | "") => Ok(None),
+        _ => value::header(value).map(Some),
+    });
+    Ok(Route {
+        name: name?,
+        hosts: hosts?,
+        path: path?,
+        when: when?,
+        filters: filters?,
+        target: target?,
+        allowed_origins: allowed_origins?,
+        timers: timers?,
+        handshake_timeout: handshake_timeout?,
+        limits: limits?,
+        max_connections: max_connections?,
+        handshakes_per_second: handshakes_per_second?,
+        forwarded_headers: forwarded_headers?,
+        group_id_header: group_id_header?,
+        place: table.place(),
+    })
+}
+
+fn hosts(table: &Table<'_>) -> Read<Vec<HostPattern>> {
+    const ADVICE: &str = "write a list such as [\"chat.example.com\"]";
+    let hosts = table.optional("hosts", |value| {
+        let hosts = value.each("a list of hosts", ADVICE, |host| {
+            host.parsed("a host", ADVICE, HostPattern::parse)
+        })?;
+        if hosts.is_empty() {
+            return Err(value.refuse("no host could match", "leave `hosts` out for any host"));
+        }
+        let repeated = hosts
+            .iter()
+            .enumerate()
+            .find(|(index, host)| hosts.iter().take(*index).any(|other| other == *host));
+        match repeated {
+            Some((_, host)) => Err(value.refuse(format!("the host {host} stands here twice"), "remove one of them")),
+            None => Ok(hosts),
+        }
+    })?;
+    Ok(hosts.unwrap_or_default())
+}
+
+fn path(table: &Table<'_>) -> Read<PathPattern> {
+    const ADVICE: &str = "write text such as \"/ws/chat\"";
+    let exact = table.optional("path", |value| value.parsed("a path", ADVICE, PathPattern::exact));
+    let prefix = table.optional("path_prefix", |value| {
+        value.parsed("a path", ADVICE, PathPattern::prefix)
+    });
+    if let (Some(_), Some(prefix)) = (table.value("path"), table.value("path_prefix")) {
+        return Err(prefix.refuse("`path` and `path_prefix` exclude each other", "remove one of the two"));
+    }
+    Ok(exact?.or(prefix?).unwrap_or(PathPattern::Any))
+}
+
+fn target(table: &Table<'_>, names: &Names<'_>) -> Read<Target> {
+    let upstream = table.optional("upstream", |value| names.upstream(value));
+    let services = table.optional("services", |value| services::services(value, names));
+    if let (Some(_), Some(services)) = (table.value("upstream"), table.value("services")) {
+        return Err(services.refuse("`upstream` and `services` exclude each other", "remove one of the two"));
+    }
+    match (upstream?, services?) {
+        (Some(upstream), _) => Ok(Target::Upstream(upstream)),
+        (None, Some(services)) => Ok(Target::Services(services)),
+        (None, None) => {
+            let advice = "write `upstream = \"chat\"`, or a table `services`";
+            Err(table.refuse(&table.place(), "the route leads nowhere", advice))
+        }
+    }
+}
+
+fn allowed_origins(value: &Value<'_>) -> Read<Vec<String>> {
+    const ADVICE: &str = "write a list such as [\"https://chat.example.com\"]";
+    let origins = value.each("a list of origins", ADVICE, |origin| {
+        origin.parsed("an origin", ADVICE, parse_origin)
+    })?;
+    if origins.is_empty() {
+        return Err(value.refuse(
+            "no origin could be admitted",
+            "leave `allowed_origins` out for any origin",
+        ));
+    }
+    Ok(origins)
+}
+
+fn timers(table: &Table<'_>) -> Read<Timers> {
+    let ping_interval = table.read("ping_interval", value::duration_or_off);
+    let pong_timeout = table.read("pong_timeout", value::duration_or_off);
+    let ping_client = table.read("ping_client", value::boolean);
+    let ping_upstream = table.read("ping_upstream", value::boolean);
+    let max_inactivity = table.read("max_inactivity", value::duration_or_off);
+    let max_lifetime = table.read("max_lifetime", value::duration_or_off);
+    let close_timeout = table.read("close_timeout", value::duration);
+    let timers = Timers {
+        ping_interval: ping_interval?,
+        ping_client: ping_client?,
+        ping_upstream: ping_upstream?,
+        pong_timeout: pong_timeout?,
+        max_inactivity: max_inactivity?,
+        max_lifetime: max_lifetime?,
+        close_timeout: close_timeout?,
+    };
+    let place = |name| table.value(name).map_or_else(|| table.place(), |value| value.place());
+    if timers.pong_timeout.is_some() && timers.ping_interval.is_none() {
+        let advice = "write `ping_interval = \"10s\"` too, or remove `pong_timeout`";
+        return Err(table.refuse(&place("pong_timeout"), "without pings no pong is awaited", advice));
+    }
+    if timers.ping_interval.is_some() && !timers.ping_client && !timers.ping_upstream {
+        let advice = "remove `ping_interval`, or one of `ping_client` and `ping_upstream`";
+        return Err(table.refuse(&place("ping_interval"), "neither side would be pinged", advice));
+    }
+    Ok(timers)
+}
+
+fn limits(table: &Table<'_>) -> Read<Limits> {
+    let max_message_size = table.read("max_message_size", |value| {
+        value::size_within(value, (1, "1B"), (1 << 30, "1GiB"))
+    });
+    let max_frame_size = table.read("max_frame_size", value::size_or_off);
+    Ok(Limits {
+        max_message_size: max_message_size?,
+        max_frame_size: max_frame_size?,
+    })
+}

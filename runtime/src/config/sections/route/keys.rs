@@ -1,0 +1,190 @@
+//! The keys of a route.
+
+use crate::config::reader::{
+    Absent::{self, Default, Means, Missing},
+    Key, Section,
+};
+
+pub(in crate::config) const ROUTE: Section = Section {
+    title: "[[routes]]",
+    about: "",
+    keys: &[
+        key(
+            "name",
+            "name",
+            Missing,
+            "\"chat\"",
+            "Unique; names the route in metrics and logs.",
+        ),
+        key(
+            "hosts",
+            "list of hosts",
+            Means("any host"),
+            "[\"chat.example.com\", \"*.chat.example.com\"]",
+            "Hosts without a port. `*.` in front stands for one or more labels.",
+        ),
+        key(
+            "path",
+            "path",
+            Means("any path"),
+            "\"/ws\"",
+            "Exactly this path. Not beside `path_prefix`.",
+        ),
+        key(
+            "path_prefix",
+            "path",
+            Means("any path"),
+            "\"/ws/chat\"",
+            "Whole segments that the path begins with: `/ws/chat` does not match `/ws/chatter`.",
+        ),
+        key(
+            "when",
+            "list of predicates",
+            Default("[]"),
+            "[{ component = \"conditions\", config = { all = [] } }]",
+            "Predicates that must all hold; else the next route is tried.",
+        ),
+        key(
+            "filters",
+            "list of filters",
+            Default("[]"),
+            "[\"rate-limit\"]",
+            "Filters in the order of client messages; messages of the upstream take the reverse order.",
+        ),
+        key(
+            "upstream",
+            "name",
+            Means("`services` says it"),
+            "\"chat\"",
+            "Where connections go: an `[upstreams.NAME]` table. Either this or `services`.",
+        ),
+        key(
+            "services",
+            "table",
+            Means("`upstream` says it"),
+            "{ upstreams = { chat = \"chat\" } }",
+            "Where connections go, by the service that the request names. Either this or `upstream`.",
+        ),
+        key(
+            "allowed_origins",
+            "list of origins",
+            Means("any origin"),
+            "[\"https://chat.example.com\"]",
+            "The `Origin` headers that are admitted, as browsers write them.",
+        ),
+        key(
+            "handshake_timeout",
+            "duration",
+            Default("\"10s\""),
+            "\"5s\"",
+            "How long the upstream may take to answer the handshake. The client's part is the listener's.",
+        ),
+        key(
+            "ping_interval",
+            "duration or `off`",
+            Default("\"off\""),
+            "\"10s\"",
+            "How often the proxy pings.",
+        ),
+        key(
+            "pong_timeout",
+            "duration or `off`",
+            Default("\"off\""),
+            "\"30s\"",
+            "How long a pong may take before the connection is closed with 1011. Needs `ping_interval`.",
+        ),
+        key(
+            "ping_client",
+            "boolean",
+            Default("true"),
+            "false",
+            "Whether the client is pinged.",
+        ),
+        key(
+            "ping_upstream",
+            "boolean",
+            Default("true"),
+            "false",
+            "Whether the upstream is pinged.",
+        ),
+        key(
+            "max_inactivity",
+            "duration or `off`",
+            Default("\"off\""),
+            "\"60s\"",
+            "How long a connection may carry no data message before it is closed with 1001. Pings are no activity.",
+        ),
+        key(
+            "max_lifetime",
+            "duration or `off`",
+            Default("\"off\""),
+            "\"1h\"",
+            "How long a connection may live before it is closed with 1001, give or take 10 percent.",
+        ),
+        key(
+            "close_timeout",
+            "duration",
+            Default("\"5s\""),
+            "\"2s\"",
+            "How long a closing handshake and the delivery of what is under way may take.",
+        ),
+        key(
+            "max_message_size",
+            "size",
+            Default("\"16MiB\""),
+            "\"1MiB\"",
+            "The most that a message may hold which a filter wants whole, up to 1GiB; a larger one closes with 1009.",
+        ),
+        key(
+            "max_frame_size",
+            "size or `off`",
+            Default("\"off\""),
+            "\"64MiB\"",
+            "The most that a single frame may announce; a larger one closes with 1009.",
+        ),
+        key(
+            "max_connections",
+            "whole number or `off`",
+            Default("\"off\""),
+            "10000",
+            "Connections that the route holds at most; further handshakes are refused.",
+        ),
+        key(
+            "handshakes_per_second",
+            "whole number or `off`",
+            Default("\"off\""),
+            "500",
+            "Handshakes that are admitted in a second; further ones are refused.",
+        ),
+        key(
+            "forwarded_headers",
+            "boolean",
+            Default("true"),
+            "false",
+            "Whether `X-Forwarded-For`, `-Proto`, `-Host` and `Forwarded` are appended for the upstream.",
+        ),
+        key(
+            "group_id_header",
+            "header or `off`",
+            Default("\"x-group-id\""),
+            "\"x-channel\"",
+            "The header of the channel's group id, which is forwarded as it is or generated where it is absent.",
+        ),
+    ],
+};
+
+const fn key(
+    name: &'static str,
+    takes: &'static str,
+    absent: Absent,
+    example: &'static str,
+    meaning: &'static str,
+) -> Key {
+    Key {
+        name,
+        takes,
+        absent,
+        example,
+        meaning,
+    }
+}

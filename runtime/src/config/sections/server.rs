@@ -1,0 +1,297 @@
+//! What concerns the whole process: the top of the file, the admin API, logging, listeners.
+
+use std::{collections::BTreeMap, net::SocketAddr, num::NonZeroUsize, path::Path, time::Duration};
+
+use toml::de::DeTable;
+
+use super::{Names, component, route, upstream};
+use crate::config::{
+    address::Network,
+    problem::{Place, Source},
+    reader::{Absent, Key, Read, Report, Section, Table, Value},
+    types::{Admin, Config, Listener, Log, LogFormat, LogLevel},
+    value,
+};
+
+pub(super) const ROOT: Section = Section {
+    title: "the top of the file",
+    about: "Keys of the top of the file stand before its first table.",
+    keys: &[
+        Key {
+            name: "workers",
+            takes: "whole number",
+            absent: Absent::Means("one for each core"),
+            example: "4",
+            meaning: "Worker threads, 1 to 1024. The command line wins.",
+        },
+        Key {
+            name: "drain_time",
+            takes: "duration",
+            absent: Absent::Default("\"10s\""),
+            example: "\"30s\"",
+            meaning: "The time over which draining closes connections; `0` closes all at once.",
+        },
+        Key {
+            name: "max_connections",
+            takes: "whole number",
+            absent: Absent::Means("what the limit of open files allows"),
+            example: "100000",
+            meaning: "Connections that the process holds at most.",
+        },
+        Key {
+            name: "trusted_proxies",
+            takes: "list of networks",
+            absent: Absent::Default("[]"),
+            example: "[\"10.0.0.0/8\", \"::1\"]",
+            meaning: "Peers whose `X-Forwarded-*` and `Forwarded` headers are believed; those of others are replaced.",
+        },
+        Key {
+            name: "admin",
+            takes: "table",
+            absent: Absent::Means("no admin API"),
+            example: "{}",
+            meaning: "The admin API.",
+        },
+        Key {
+            name: "log",
+            takes: "table",
+            absent: Absent::Default("{}"),
+            example: "{}",
+            meaning: "What is logged.",
+        },
+        Key {
+            name: "listeners",
+            takes: "tables",
+            absent: Absent::Missing,
+            example: "[{ listen = \"0.0.0.0:8080\" }]",
+            meaning: "The sockets that accept clients, at least one.",
+        },
+        Key {
+            name: "components",
+            takes: "tables by name",
+            absent: Absent::Default("{}"),
+            example: "{}",
+            meaning: "Components from files, and budgets. Standard components need no entry.",
+        },
+        Key {
+            name: "upstreams",
+            takes: "tables by name",
+            absent: Absent::Default("{}"),
+            example: "{}",
+            meaning: "Sets of interchangeable endpoints.",
+        },
+        Key {
+            name: "routes",
+            takes: "tables",
+            absent: Absent::Missing,
+            example: "[]",
+            meaning: "Which handshakes go where, at least one. The most specific host and path is tried first.",
+        },
+    ],
+};
+
+pub(super) const ADMIN: Section = Section {
+    title: "[admin]",
+    about: "Without this table there is no admin API, and no metrics.",
+    keys: &[Key {
+        name: "listen",
+        takes: "address",
+        absent: Absent::Default("\"127.0.0.1:9900\""),
+        example: "\"127.0.0.1:9900\"",
+        meaning: "Where it listens. It asks for no password, so keep it private.",
+    }],
+};
+
+pub(super) const LOG: Section = Section {
+    title: "[log]",
+    about: "",
+    keys: &[
+        Key {
+            name: "level",
+            takes: "`error`, `warn`, `info`, `debug` or `trace`",
+            absent: Absent::Default("\"info\""),
+            example: "\"warn\"",
+            meaning: "The least severe events that are logged.",
+        },
+        Key {
+            name: "format",
+            takes: "`text` or `json`",
+            absent: Absent::Default("\"text\""),
+            example: "\"json\"",
+            meaning: "Lines for people, or one JSON object on each line.",
+        },
+        Key {
+            name: "access",
+            takes: "boolean",
+            absent: Absent::Default("true"),
+            example: "false",
+            meaning: "Whether every connection leaves a line when it ends.",
+        },
+    ],
+};
+
+pub(super) const LISTENER: Section = Section {
+    title: "[[listeners]]",
+    about: "",
+    keys: &[
+        Key {
+            name: "listen",
+            takes: "address",
+            absent: Absent::Missing,
+            example: "\"0.0.0.0:8080\"",
+            meaning: "An IP address and a port; port 0 takes a free one.",
+        },
+        Key {
+            name: "max_header_bytes",
+            takes: "size",
+            absent: Absent::Default("\"16KiB\""),
+            example: "\"32KiB\"",
+            meaning: "The most that the head of a request may have, 1KiB to 1MiB; a larger one is refused. \
+                      The head is read before the route is known.",
+        },
+        Key {
+            name: "handshake_timeout",
+            takes: "duration",
+            absent: Absent::Default("\"10s\""),
+            example: "\"5s\"",
+            meaning: "How long a client may take to send the head of a request.",
+        },
+    ],
+};
+
+/// Reads the whole file.
+pub(in crate::config) fn read(
+    report: &Report,
+    source: &Source,
+    document: &DeTable<'_>,
+    standard: &[&str],
+    base: &Path,
+) -> Read<Config> {
+    let root = Table::new(report, &ROOT, document, String::new(), 0..0);
+    let names = Names::new(&root, standard, base);
+
+    let workers = root.optional("workers", |value| value::count(value, 1..=1024));
+    let drain_time = root.read("drain_time", |value| {
+        Ok(value::duration_or_off(value)?.unwrap_or(Duration::ZERO))
+    });
+    let max_connections = root.optional("max_connections", |value| value::count(value, 1..=u32::MAX));
+    let trusted_proxies = root.read("trusted_proxies", |value| {
+        const ADVICE: &str = "write networks such as [\"10.0.0.0/8\"]";
+        value.each("a list of networks", ADVICE, |network| {
+            network.parsed("a network", ADVICE, Network::parse)
+        })
+    });
+    let admin = root.optional("admin", admin);
+    let log = root.read("log", log);
+    let listeners = listeners(
+        &root,
+        admin
+            .as_ref()
+            .ok()
+            .and_then(|admin| admin.as_ref().map(|admin| admin.listen)),
+    );
+    let components = root.read("components", |value| component::components(value, &names));
+    let upstreams = root.read("upstreams", |value| upstream::upstreams(value, &names));
+    let routes = route::routes(&root, &names);
+
+    let mut components: BTreeMap<_, _> = components?;
+    for (name, place) in names.into_implied() {
+        components.entry(name).or_insert(component::implied(&root, place)?);
+    }
+    Ok(Config {
+        workers: workers?.and_then(non_zero),
+        drain_time: drain_time?,
+        max_connections: max_connections?.and_then(non_zero),
+        trusted_proxies: trusted_proxies?,
+        admin: admin?,
+        log: log?,
+        listeners: listeners?,
+        components,
+        upstreams: upstreams?,
+        routes: routes?,
+        source: source.clone(),
+    })
+}
+
+fn non_zero(count: u32) -> Option<NonZeroUsize> {
+    NonZeroUsize::new(usize::try_from(count).ok()?)
+}
+
+fn admin(value: &Value<'_>) -> Read<Admin> {
+    let table = value.table(&ADMIN, "write a table [admin]")?;
+    Ok(Admin {
+        listen: table.read("listen", value::address)?,
+    })
+}
+
+fn log(value: &Value<'_>) -> Read<Log> {
+    let table = value.table(&LOG, "write a table [log]")?;
+    let level = table.read("level", |value| {
+        const LEVELS: [(&str, LogLevel); 5] = [
+            ("error", LogLevel::Error),
+            ("warn", LogLevel::Warn),
+            ("info", LogLevel::Info),
+            ("debug", LogLevel::Debug),
+            ("trace", LogLevel::Trace),
+        ];
+        value::choice(value, &LEVELS)
+    });
+    let format = table.read("format", |value| {
+        value::choice(value, &[("text", LogFormat::Text), ("json", LogFormat::Json)])
+    });
+    let access = table.read("access", value::boolean);
+    Ok(Log {
+        level: level?,
+        format: format?,
+        access: access?,
+    })
+}
+
+fn listeners(root: &Table<'_>, admin: Option<SocketAddr>) -> Read<Vec<Listener>> {
+    let Some(value) = root.value("listeners") else {
+        let place = Place {
+            key: "listeners".to_owned(),
+            ..Place::default()
+        };
+        let advice = "add a table [[listeners]] with `listen = \"0.0.0.0:8080\"`";
+        return Err(root.refuse(&place, "there is no listener", advice));
+    };
+    let listeners = value.each("tables", "write tables [[listeners]]", listener)?;
+    if listeners.is_empty() {
+        return Err(value.refuse(
+            "there is no listener",
+            "add a table [[listeners]] with `listen = \"0.0.0.0:8080\"`",
+        ));
+    }
+    let mut taken: BTreeMap<SocketAddr, String> = BTreeMap::new();
+    taken.extend(admin.map(|address| (address, "the admin API".to_owned())));
+    let mut result = Ok(());
+    for listener in &listeners {
+        if listener.listen.port() == 0 {
+            continue;
+        }
+        if let Some(holder) = taken.get(&listener.listen) {
+            let what = format!("{} is the address of {holder} already", listener.listen);
+            result = Err(root.refuse(&listener.place, what, "choose another port, or remove one of the two"));
+        }
+        taken
+            .entry(listener.listen)
+            .or_insert_with(|| format!("the listener of line {}", listener.place.line));
+    }
+    result.map(|()| listeners)
+}
+
+fn listener(value: &Value<'_>) -> Read<Listener> {
+    let table = value.table(&LISTENER, "write a table [[listeners]]")?;
+    let listen = table.read("listen", value::address);
+    let max_header_bytes = table.read("max_header_bytes", |value| {
+        value::size_within(value, (1 << 10, "1KiB"), (1 << 20, "1MiB"))
+    });
+    let handshake_timeout = table.read("handshake_timeout", value::duration);
+    Ok(Listener {
+        listen: listen?,
+        max_header_bytes: max_header_bytes?,
+        handshake_timeout: handshake_timeout?,
+        place: value.place(),
+    })
+}

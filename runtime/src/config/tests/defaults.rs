@@ -1,0 +1,128 @@
+//! The reference, and that the reader keeps to it.
+
+use std::{num::NonZeroUsize, time::Duration};
+
+use super::{LEAST, accept, read, snapshot};
+use crate::{
+    config::{ComponentLimits, Isolation, LogFormat, LogLevel, reader::Absent, reference, sections},
+    pipe::{Limits, Timers},
+};
+
+#[test]
+fn the_reference_lists_every_key() {
+    snapshot("reference", &reference());
+}
+
+#[test]
+fn absent_keys_have_the_defaults_of_the_reference() {
+    let config = accept(LEAST);
+
+    assert_eq!((config.workers, config.max_connections), (None::<NonZeroUsize>, None));
+    assert_eq!(config.drain_time, Duration::from_secs(10));
+    assert_eq!(config.trusted_proxies, []);
+    assert_eq!(config.admin, None);
+    assert_eq!(
+        (config.log.level, config.log.format, config.log.access),
+        (LogLevel::Info, LogFormat::Text, true)
+    );
+    assert_eq!(config.listeners[0].max_header_bytes, 16 << 10);
+    assert_eq!(config.listeners[0].handshake_timeout, Duration::from_secs(10));
+
+    let upstream = &config.upstreams["chat"];
+    assert_eq!(
+        (upstream.balance.component.as_str(), upstream.balance.config.as_str()),
+        ("round-robin", "{}")
+    );
+    assert_eq!(
+        (upstream.retries, upstream.connect_timeout),
+        (1, Duration::from_secs(3))
+    );
+    let endpoint = &upstream.endpoints[0];
+    assert_eq!((endpoint.weight, endpoint.warmup, endpoint.enabled), (100, None, true));
+
+    let limits = ComponentLimits {
+        max_memory: 16 << 20,
+        deadline: Duration::from_millis(10),
+        log_lines_per_second: 100,
+        isolation: Isolation::Worker,
+    };
+    assert_eq!(config.components["round-robin"].limits, limits);
+
+    let route = &config.routes[0];
+    assert_eq!((&route.timers, &route.limits), (&Timers::default(), &Limits::default()));
+    assert_eq!(route.handshake_timeout, Duration::from_secs(10));
+    assert_eq!((route.max_connections, route.handshakes_per_second), (None, None));
+    assert_eq!((route.forwarded_headers, &route.allowed_origins), (true, &None));
+    assert_eq!(
+        route.group_id_header.as_ref().map(|header| header.as_str()),
+        Some("x-group-id")
+    );
+}
+
+/// The header of each table, and what it needs besides.
+const HEADERS: &[(&str, &str)] = &[
+    ("the top of the file", ""),
+    ("[admin]", "[admin]"),
+    ("[log]", "[log]"),
+    ("[[listeners]]", "[[listeners]]"),
+    ("[components.NAME]", "[components.rate-limit]"),
+    ("[upstreams.NAME]", "[upstreams.chat]"),
+    ("an endpoint", "[[upstreams.chat.endpoints]]"),
+    ("[[routes]]", "[[routes]]"),
+    ("services of a route", "[[routes]]\n[routes.services]"),
+    ("a predicate or a balancer", "[upstreams.chat.balance]"),
+    ("a filter", "[[routes]]\n[[routes.filters]]"),
+];
+
+fn header(title: &str) -> &'static str {
+    HEADERS
+        .iter()
+        .find(|(section, _)| *section == title)
+        .expect("the test knows every table")
+        .1
+}
+
+#[test]
+fn every_key_of_the_reference_takes_its_example() {
+    for section in sections::ALL {
+        for key in section.keys {
+            // Tables of the top of the file have sections of their own.
+            if key.takes.starts_with("table") && section.title == "the top of the file" {
+                continue;
+            }
+            let text = format!("{}\n{} = {}\n", header(section.title), key.name, key.example);
+            let problems = read(&text).map_or_else(|problems| problems.to_string(), |_| String::new());
+            let about =
+                |line: &str| line.contains(&format!(".{}", key.name)) || line.contains(&format!(" {}:", key.name));
+            let wrong = problems
+                .lines()
+                .find(|line| about(line) && !line.contains("no upstream") && !line.contains("no pong"));
+            assert_eq!(wrong, None);
+        }
+    }
+}
+
+#[test]
+fn every_key_of_the_reference_is_read() {
+    for section in sections::ALL {
+        for key in section.keys {
+            let text = format!("{}\n{} = 2026-01-01\n", header(section.title), key.name);
+            let problems = super::refuse(&text);
+            let refused = problems.iter().any(|problem| {
+                problem.key.ends_with(key.name) && problem.what.starts_with("expected") && !problem.instead.is_empty()
+            });
+            assert!(refused, "{} of {} took a date: {problems}", key.name, section.title);
+        }
+    }
+}
+
+#[test]
+fn every_declared_default_is_a_toml_value() {
+    let keys = sections::ALL.iter().flat_map(|section| section.keys);
+    for key in keys {
+        toml::de::DeValue::parse(key.example).unwrap();
+        if let Absent::Default(default) = key.absent {
+            toml::de::DeValue::parse(default).unwrap();
+        }
+    }
+}

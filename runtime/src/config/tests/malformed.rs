@@ -1,0 +1,243 @@
+//! Files that are wrong, and exactly what is said about them.
+
+use super::{LEAST, refuse, snapshot};
+use crate::config::Problems;
+
+/// A case and what is said about it.
+type Case = (String, Problems);
+
+/// The least file with another text in place of a part of it.
+fn with(part: &str, other: &str) -> Case {
+    assert!(LEAST.contains(part), "{part}");
+    (format!("{other:?} for {part:?}"), refuse(&LEAST.replace(part, other)))
+}
+
+/// The least file with more keys in its route.
+fn route(keys: &str) -> Case {
+    (format!("{keys:?}"), refuse(&format!("{LEAST}{keys}\n")))
+}
+
+/// The least file with more tables or keys in front.
+fn top(text: &str) -> Case {
+    (format!("{text:?}"), refuse(&format!("{text}{LEAST}")))
+}
+
+fn whole(text: &str) -> Case {
+    (format!("{text:?}"), refuse(text))
+}
+
+fn reports(cases: &[Case]) -> String {
+    cases
+        .iter()
+        .map(|(case, problems)| format!("## {case}\n{problems}\n"))
+        .collect()
+}
+
+#[test]
+fn all_problems_are_told_at_once_and_in_order() {
+    snapshot(
+        "all_problems_are_told_at_once_and_in_order",
+        &refuse(include_str!("malformed.toml")).to_string(),
+    );
+}
+
+#[test]
+fn syntax_errors_have_a_place_each() {
+    snapshot(
+        "syntax_errors_have_a_place_each",
+        &reports(&[
+            whole("[admin\nlisten = \"127.0.0.1:9900\"\n[[routes]]\nname = chat\npath = '/a'\npath = '/b'\n"),
+            whole("[log]\nlevel = \"info\n"),
+        ]),
+    );
+}
+
+#[test]
+fn an_empty_file_lacks_the_two_tables_that_matter() {
+    snapshot(
+        "an_empty_file_lacks_the_two_tables_that_matter",
+        &reports(&[whole(""), whole("listeners = []\nroutes = []")]),
+    );
+}
+
+#[test]
+fn unknown_keys() {
+    snapshot(
+        "unknown_keys",
+        &reports(&[
+            route("ping_intervall = \"10s\""),
+            route("max_header_bytes = \"1KiB\""),
+            top("[log]\nworkers = 4\ncolour = true"),
+            with("[[routes]]", "[[route]]"),
+        ]),
+    );
+}
+
+#[test]
+fn missing_keys() {
+    snapshot(
+        "missing_keys",
+        &reports(&[
+            with("name = \"chat\"", ""),
+            with("listen = \"0.0.0.0:8080\"", ""),
+            with("{ url = \"ws://127.0.0.1:9001\" }", "{ weight = 1 }"),
+            with("upstream = \"chat\"", ""),
+            top("[components.shout]\ndeadline = '1ms'"),
+        ]),
+    );
+}
+
+#[test]
+fn durations() {
+    snapshot(
+        "durations",
+        &reports(&[
+            route("ping_interval = 10"),
+            route("max_lifetime = \"1.5h\""),
+            route("max_lifetime = \"10 s\""),
+            route("max_lifetime = true"),
+            route("close_timeout = 0"),
+            top("[components.rate-limit]\ndeadline = '1m'"),
+        ]),
+    );
+}
+
+#[test]
+fn sizes_and_counts() {
+    snapshot(
+        "sizes_and_counts",
+        &reports(&[
+            route("max_message_size = \"1mb\""),
+            route("max_message_size = 0"),
+            route("max_message_size = \"2GiB\""),
+            route("max_connections = 0"),
+            route("max_connections = -1"),
+            top("workers = \"4\""),
+            top("workers = 0"),
+        ]),
+    );
+}
+
+#[test]
+fn addresses() {
+    snapshot(
+        "addresses",
+        &reports(&[
+            with("0.0.0.0:8080", ":8080"),
+            with("0.0.0.0:8080", "localhost:8080"),
+            with("0.0.0.0:8080", "::1"),
+            with("0.0.0.0:8080", "8080"),
+            top("trusted_proxies = [\"10.0.0.1/8\", \"proxy\"]"),
+        ]),
+    );
+}
+
+#[test]
+fn endpoints() {
+    snapshot(
+        "endpoints",
+        &reports(&[
+            with("ws://127", "wss://127"),
+            with("ws://127", "tcp://127"),
+            with(":9001", ":90001"),
+            with("9001", "9001/chat?x=1"),
+            with("[{ url = \"ws://127.0.0.1:9001\" }]", "[]"),
+            with("[{ url = \"ws://127.0.0.1:9001\" }]", "[\"ws://127.0.0.1:9001\"]"),
+            with("}]", "}, { url = \"http://127.0.0.1:9001\" }]"),
+            with("}]", ", weight = 100000 }]"),
+        ]),
+    );
+}
+
+#[test]
+fn hosts_and_paths() {
+    snapshot(
+        "hosts_and_paths",
+        &reports(&[
+            route("hosts = [\"a.*.example.com\", \"*\", \"a:8080\", \"https://a\", \"café.fr\"]"),
+            route("hosts = []"),
+            route("hosts = \"chat.example.com\""),
+            route("hosts = [\"A.example\", \"a.example\"]"),
+            route("path = \"ws\""),
+            route("path_prefix = \"/ws/*\""),
+            route("path = \"/ws?x\""),
+            route("path = \"/ws\"\npath_prefix = \"/ws\""),
+            route("allowed_origins = [\"chat.example.com\", \"https://a/b\"]"),
+        ]),
+    );
+}
+
+#[test]
+fn references() {
+    snapshot(
+        "references",
+        &reports(&[
+            with("upstream = \"chat\"", "upstream = \"caht\""),
+            with("upstream = \"chat\"", "upstream = \"billing\""),
+            route("filters = [\"rate-limt\"]"),
+            route("filters = [\"shout\"]"),
+            route("when = [{ component = \"conditions\", on_failure = \"close\" }]"),
+            route("filters = [{ component = \"rewrite\", on_failure = \"ignore\", config = [] }]"),
+            route("filters = [{ component = \"rewrite\", config = { a = nan } }]"),
+        ]),
+    );
+}
+
+#[test]
+fn a_broken_table_is_no_missing_one() {
+    snapshot(
+        "a_broken_table_is_no_missing_one",
+        &reports(&[with("ws://127.0.0.1:9001", "ws://")]),
+    );
+}
+
+#[test]
+fn duplicates() {
+    snapshot(
+        "duplicates",
+        &reports(&[
+            route("[[routes]]\nname = \"chat\"\npath = \"/a\"\nupstream = \"chat\""),
+            route("[[routes]]\nname = \"other\"\nupstream = \"chat\""),
+            route("[[listeners]]\nlisten = \"0.0.0.0:8080\""),
+            with("0.0.0.0:8080\"", "127.0.0.1:9900\"\n[admin]"),
+        ]),
+    );
+}
+
+#[test]
+fn combinations() {
+    snapshot(
+        "combinations",
+        &reports(&[
+            route("pong_timeout = \"30s\""),
+            route("ping_interval = 0\npong_timeout = \"30s\""),
+            route("ping_interval = \"1s\"\nping_client = false\nping_upstream = false"),
+            route("services = { upstreams = { a = \"chat\" } }"),
+            with(
+                "upstream = \"chat\"",
+                "services = { upstreams = { a = \"chat\", b = \"x\" }, prefixes = { \"/a\" = \"c\", b = \"a\" } }",
+            ),
+            route("group_id_header = \"sec-websocket-key\""),
+            route("group_id_header = \"no header\""),
+        ]),
+    );
+}
+
+#[test]
+fn names_are_fit_for_labels() {
+    snapshot(
+        "names_are_fit_for_labels",
+        &reports(&[
+            with("name = \"chat\"", "name = \"chat room\""),
+            route("[upstreams.\"\"]\nendpoints = [{ url = \"a\" }]"),
+        ]),
+    );
+}
+
+#[test]
+fn control_characters_do_not_reach_the_terminal() {
+    let report = with("name = \"chat\"", "name = \"\\u001b[2J\"\t# \tx").1.to_string();
+    assert!(!report.chars().any(|c| c.is_control() && c != '\n'), "{report:?}");
+    let report = refuse("a = \u{1b}[2J\n").to_string();
+    assert!(!report.chars().any(|c| c.is_control() && c != '\n'), "{report:?}");
+}

@@ -1,0 +1,246 @@
+//! A checked configuration: every reference holds, every value is within its bounds.
+
+use std::{collections::BTreeMap, net::SocketAddr, num::NonZeroUsize, path::PathBuf, time::Duration};
+
+use http::HeaderName;
+
+use super::{
+    address::{EndpointUrl, Network},
+    pattern::{HostPattern, PathPattern},
+    problem::{Place, Problems, Source},
+};
+use crate::pipe::{Limits, Timers};
+
+/// Everything that one file says. Two are equal when they say the same, whatever their files look like.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Config {
+    /// How many worker threads; `None`: one for each core.
+    pub workers: Option<NonZeroUsize>,
+    /// The time over which draining closes connections; zero: all at once.
+    pub drain_time: Duration,
+    /// How many connections the process holds at most; `None`: what its limit of open files allows.
+    pub max_connections: Option<NonZeroUsize>,
+    /// The peers whose forwarded headers are believed.
+    pub trusted_proxies: Vec<Network>,
+    /// The admin API; `None`: there is none.
+    pub admin: Option<Admin>,
+    /// What is logged.
+    pub log: Log,
+    /// At least one.
+    pub listeners: Vec<Listener>,
+    /// Every component that is declared or used, by its name.
+    pub components: BTreeMap<String, Component>,
+    /// By name.
+    pub upstreams: BTreeMap<String, Upstream>,
+    /// At least one, in the order of the file.
+    pub routes: Vec<Route>,
+    pub(super) source: Source,
+}
+
+impl Config {
+    /// An empty report about this file, for what later stages find.
+    pub fn problems(&self) -> Problems {
+        Problems::new(self.source.clone())
+    }
+}
+
+/// The admin API.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Admin {
+    /// Where it listens.
+    pub listen: SocketAddr,
+}
+
+/// What is logged, and how.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Log {
+    /// The least severe events that are logged.
+    pub level: LogLevel,
+    /// How they are written.
+    pub format: LogFormat,
+    /// Whether every connection leaves a line when it ends.
+    pub access: bool,
+}
+
+/// How severe a logged event is at least.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[expect(missing_docs, reason = "the variants are the words of the configuration")]
+pub enum LogLevel {
+    Error,
+    Warn,
+    Info,
+    Debug,
+    Trace,
+}
+
+/// How events are written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LogFormat {
+    /// Lines for people.
+    Text,
+    /// One JSON object on each line.
+    Json,
+}
+
+/// A socket that accepts clients.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Listener {
+    /// The address; port 0 takes a free one.
+    pub listen: SocketAddr,
+    /// The most bytes that the head of a request may have. It is the listener's, because the head is read before the
+    /// route is known.
+    pub max_header_bytes: usize,
+    /// How long a client may take to send a request's head.
+    pub handshake_timeout: Duration,
+    /// Where it is declared.
+    pub place: Place,
+}
+
+/// A component's bytes and budgets.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Component {
+    /// Where its bytes come from.
+    pub source: ComponentSource,
+    /// What it may use.
+    pub limits: ComponentLimits,
+    /// Where it is declared, or first used if it is a standard one without an entry.
+    pub place: Place,
+}
+
+/// Where the bytes of a component come from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ComponentSource {
+    /// From the binary.
+    Standard,
+    /// From a file; a relative path has been resolved against the directory of the configuration.
+    File(PathBuf),
+}
+
+/// What a component may use.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ComponentLimits {
+    /// Bytes of memory for each instance.
+    pub max_memory: usize,
+    /// How long one call may run.
+    pub deadline: Duration,
+    /// Log lines beyond this are dropped.
+    pub log_lines_per_second: u32,
+    /// What shares an instance.
+    pub isolation: Isolation,
+}
+
+/// What shares an instance of a component.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Isolation {
+    /// All connections of a worker.
+    Worker,
+    /// Nothing: an instance for each connection.
+    Connection,
+}
+
+/// A component with the configuration that it reads for itself.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ComponentUse {
+    /// A key of [`Config::components`].
+    pub component: String,
+    /// JSON text, `{}` when the operator wrote none. Times and dates are RFC 3339 strings.
+    pub config: String,
+    /// What happens to a connection whose component fails; [`OnFailure::Close`] for all but filters.
+    pub on_failure: OnFailure,
+    /// Where the use stands, for what loading or configuring the component may find.
+    pub place: Place,
+}
+
+/// What happens to a connection when its filter fails.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OnFailure {
+    /// It is closed with 1011, or refused.
+    Close,
+    /// It goes on without the filter.
+    Bypass,
+}
+
+/// A set of endpoints that are interchangeable.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Upstream {
+    /// The balancer.
+    pub balance: ComponentUse,
+    /// How many further attempts a handshake has.
+    pub retries: u32,
+    /// How long resolving the name and connecting may take.
+    pub connect_timeout: Duration,
+    /// At least one, each url only once. All of them may be disabled, or of weight 0.
+    pub endpoints: Vec<Endpoint>,
+    /// Where it is declared.
+    pub place: Place,
+}
+
+/// A server that speaks WebSocket.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Endpoint {
+    /// Where it is.
+    pub url: EndpointUrl,
+    /// Its share, relative to the others'; 0 to 65535.
+    pub weight: u32,
+    /// How long after its start its weight grows; `None`: it has it at once.
+    pub warmup: Option<Duration>,
+    /// Whether it may be picked.
+    pub enabled: bool,
+    /// Where it is declared.
+    pub place: Place,
+}
+
+/// Which handshakes are served, by what, and how.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Route {
+    /// Unique.
+    pub name: String,
+    /// Empty: any host.
+    pub hosts: Vec<HostPattern>,
+    /// The path.
+    pub path: PathPattern,
+    /// Predicates that must all hold.
+    pub when: Vec<ComponentUse>,
+    /// Filters in the order of client messages.
+    pub filters: Vec<ComponentUse>,
+    /// Where connections go.
+    pub target: Target,
+    /// The origins that may connect, as browsers write them; `None`: all may.
+    pub allowed_origins: Option<Vec<String>>,
+    /// Timers once connections are open.
+    pub timers: Timers,
+    /// How long the upstream may take to answer the handshake.
+    pub handshake_timeout: Duration,
+    /// Sizes of messages and frames.
+    pub limits: Limits,
+    /// How many connections it holds at most; `None`: no limit of its own.
+    pub max_connections: Option<u32>,
+    /// How many handshakes are admitted in a second; `None`: no limit.
+    pub handshakes_per_second: Option<u32>,
+    /// Whether `X-Forwarded-*` and `Forwarded` are appended.
+    pub forwarded_headers: bool,
+    /// The header that carries the channel's group id; `None`: off.
+    pub group_id_header: Option<HeaderName>,
+    /// Where it is declared.
+    pub place: Place,
+}
+
+/// Where a route's connections go.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Target {
+    /// To this upstream, a key of [`Config::upstreams`].
+    Upstream(String),
+    /// To the upstream of the service that the request names; one that names none takes the next route.
+    Services(Services),
+}
+
+/// How a request names a service (first by header, then by path), and who serves it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Services {
+    /// The headers that may name it; the first present wins.
+    pub headers: Vec<HeaderName>,
+    /// Path prefixes of whole segments, without a slash at the end, and their services; the longest wins.
+    pub prefixes: BTreeMap<String, String>,
+    /// The upstream of each service. Every service of `prefixes` is here.
+    pub upstreams: BTreeMap<String, String>,
+}

@@ -1,0 +1,261 @@
+//! From sources to a snapshot.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use tokio::time::Instant;
+
+use super::sources::Sources;
+use crate::balance::{Balance, EndpointSpec, JustStarted};
+use crate::component::{
+    BalancerUse, Component, ConfigureError, FilterUse, Host, Isolation, Limits, LoadError, OnFailure, PredicateUse,
+};
+use crate::config::{self, ComponentUse, Config, PathPattern, Place, Problems};
+use crate::handshake::{Forwarding, Networks};
+use crate::metrics::Metrics;
+use crate::route::{Matcher, Origins, PathRule, RouteTable, Services};
+use crate::session::{Permits, Rate, Route, Snapshot, Target, Upstream};
+use crate::upstream::Address;
+
+/// Compiles, links and configures everything in `sources`. Takes what is still good from `previous`, with the sources
+/// it was built from.
+///
+/// Takes as long as compiling takes: not for a worker, and not for the thread that answers the admin API.
+///
+/// # Errors
+/// Everything that is wrong, each with its place in the configuration. Nothing is in force then that was not before.
+pub fn build(
+    sources: &Sources,
+    previous: Option<(&Snapshot, &Sources)>,
+    generation: u64,
+    host: &Host,
+    metrics: &Metrics,
+) -> Result<Snapshot, Problems> {
+    let problems = sources.config.problems();
+    let mut builder = Builder { sources, previous, host, metrics, components: BTreeMap::new(), problems };
+    builder.load_components();
+    let upstreams = builder.upstreams();
+    let routes = builder.routes(&upstreams);
+    let trusted = builder.trusted();
+    let Builder { components, problems, .. } = builder;
+    if !problems.is_empty() {
+        return Err(problems);
+    }
+    Ok(Snapshot { generation, routes: RouteTable::new(routes), trusted, upstreams, components })
+}
+
+struct Builder<'a> {
+    sources: &'a Sources,
+    previous: Option<(&'a Snapshot, &'a Sources)>,
+    host: &'a Host,
+    metrics: &'a Metrics,
+    components: BTreeMap<String, Component>,
+    problems: Problems,
+}
+
+impl Builder<'_> {
+    fn config(&self) -> &Config {
+        &self.sources.config
+    }
+
+    /// Compiles every component whose bytes or limits are not what they were.
+    fn load_components(&mut self) {
+        for (name, component) in &self.sources.config.components {
+            let Some(bytes) = self.sources.components.get(name) else { continue };
+            let kept = self.previous.and_then(|(snapshot, before)| {
+                let same = before.components.get(name) == Some(bytes)
+                    && before.config.components.get(name).is_some_and(|before| before.limits == component.limits);
+                snapshot.components.get(name).filter(|_| same).cloned()
+            });
+            let loaded = kept.map_or_else(|| self.host.load(name, bytes, limits(&component.limits)), Ok);
+            match loaded {
+                Ok(component) => {
+                    self.components.insert(name.clone(), component);
+                }
+                Err(error) => {
+                    let instead = advice(&error);
+                    self.problems.add(&component.place, format!("component `{name}`: {error}"), instead);
+                }
+            }
+        }
+    }
+
+    fn upstreams(&mut self) -> BTreeMap<String, Arc<Upstream>> {
+        let mut upstreams = BTreeMap::new();
+        for (name, upstream) in &self.sources.config.upstreams {
+            let mut endpoints = Vec::new();
+            for endpoint in &upstream.endpoints {
+                match Address::parse(endpoint.url.as_str()) {
+                    Ok(address) => endpoints.push(EndpointSpec {
+                        address,
+                        weight: endpoint.weight,
+                        warmup: endpoint.warmup,
+                        enabled: endpoint.enabled,
+                    }),
+                    Err(error) => self.problems.add(&endpoint.place, error.to_string(), ""),
+                }
+            }
+            let before = self.previous.and_then(|(snapshot, _)| snapshot.upstreams.get(name));
+            let balancer = self.balancer(name, &upstream.balance, before.map(|before| &before.balancer));
+            let previous = before.map(|before| &before.balance);
+            let balance =
+                Balance::new(name, endpoints, JustStarted::default(), previous, self.metrics, Instant::now());
+            if let Some(balancer) = balancer {
+                let (retries, connect_timeout) = (upstream.retries, upstream.connect_timeout);
+                upstreams.insert(name.clone(), Arc::new(Upstream { balance, balancer, retries, connect_timeout }));
+            }
+        }
+        upstreams
+    }
+
+    fn routes(&mut self, upstreams: &BTreeMap<String, Arc<Upstream>>) -> Vec<(Matcher, Arc<Route>)> {
+        let mut routes = Vec::new();
+        for route in &self.sources.config.routes {
+            let before = self.previous.and_then(|(snapshot, _)| {
+                snapshot.routes.routes().find(|before| before.name == route.name).cloned()
+            });
+            let when: Vec<_> = route
+                .when
+                .iter()
+                .filter_map(|wanted| self.predicate(&route.name, wanted, before.as_ref().map_or(&[], |before| &before.when)))
+                .collect();
+            let filters: Vec<_> = route
+                .filters
+                .iter()
+                .filter_map(|wanted| self.filter(&route.name, wanted, before.as_ref().map_or(&[], |before| &before.filters)))
+                .collect();
+            let Some((matcher, target)) = self.placed(route, upstreams) else { continue };
+            let places = route.max_connections.map(|limit| limit as usize);
+            // The connections that are open hold places of the route as it was; they go on counting.
+            let permits = places.map(|limit| match before.as_ref().and_then(|before| before.permits.clone()) {
+                Some(permits) => {
+                    permits.resize(limit);
+                    permits
+                }
+                None => Permits::new(limit),
+            });
+            let forwarding = Forwarding {
+                append: route.forwarded_headers,
+                trusted: self.trusted(),
+                group_id: route.group_id_header.clone(),
+            };
+            let built = Route {
+                name: route.name.clone(),
+                when,
+                filters,
+                target,
+                origins: route.allowed_origins.as_ref().map(|list| Origins::new(list.iter().map(String::as_str))),
+                timers: Arc::new(route.timers.clone()),
+                limits: route.limits.clone(),
+                handshake_timeout: route.handshake_timeout,
+                permits,
+                rate: route.handshakes_per_second.map(|rate| Arc::new(Rate::new(rate))),
+                forwarding,
+                metrics: self.metrics.route(&route.name),
+            };
+            routes.push((matcher, Arc::new(built)));
+        }
+        routes
+    }
+
+    /// Which handshakes a route takes, and where to.
+    fn placed(
+        &mut self,
+        route: &config::Route,
+        upstreams: &BTreeMap<String, Arc<Upstream>>,
+    ) -> Option<(Matcher, Target)> {
+        let path = match &route.path {
+            PathPattern::Any => Ok(PathRule::any()),
+            PathPattern::Prefix(path) => PathRule::prefix(path),
+            PathPattern::Exact(path) => PathRule::exact(path),
+        };
+        let path = self.sound(&route.place, path)?;
+        let target = match &route.target {
+            config::Target::Upstream(name) => Target::Upstream(upstreams.get(name)?.clone()),
+            config::Target::Services(services) => {
+                let mut prefixes = Vec::new();
+                for (prefix, service) in &services.prefixes {
+                    prefixes.push((self.sound(&route.place, PathRule::prefix(prefix))?, service.as_str().into()));
+                }
+                let known = services.upstreams.iter();
+                let known = known.filter_map(|(id, name)| Some((id.as_str().into(), upstreams.get(name)?.clone())));
+                Target::Services(Services::new(services.headers.clone(), prefixes, known))
+            }
+        };
+        Some((Matcher { hosts: route.hosts.iter().map(ToString::to_string).collect(), path }, target))
+    }
+
+    /// A value that the configuration's own check has let through; should it not hold here, that is a problem, too.
+    fn sound<T>(&mut self, place: &Place, checked: Result<T, impl std::fmt::Display>) -> Option<T> {
+        checked.map_err(|error| self.problems.add(place, error.to_string(), "")).ok()
+    }
+
+    fn trusted(&mut self) -> Networks {
+        let texts: Vec<_> = self.config().trusted_proxies.iter().map(ToString::to_string).collect();
+        let networks = Networks::parse(texts.iter().map(String::as_str));
+        self.sound(&Place::default(), networks).unwrap_or_default()
+    }
+
+    fn predicate(&mut self, route: &str, wanted: &ComponentUse, before: &[Arc<PredicateUse>]) -> Option<Arc<PredicateUse>> {
+        let component = self.components.get(&wanted.component)?;
+        let kept = before.iter().find(|kept| kept.component().is(component) && kept.config() == wanted.config);
+        let made = kept.cloned().map_or_else(|| component.predicate(route, &wanted.config, self.metrics), Ok);
+        self.configured(wanted, made)
+    }
+
+    fn balancer(&mut self, upstream: &str, wanted: &ComponentUse, before: Option<&Arc<BalancerUse>>) -> Option<Arc<BalancerUse>> {
+        let component = self.components.get(&wanted.component)?;
+        let kept = before.filter(|kept| kept.component().is(component) && kept.config() == wanted.config);
+        let made = kept.cloned().map_or_else(|| component.balancer(upstream, &wanted.config, self.metrics), Ok);
+        self.configured(wanted, made)
+    }
+
+    fn filter(&mut self, route: &str, wanted: &ComponentUse, before: &[Arc<FilterUse>]) -> Option<Arc<FilterUse>> {
+        let component = self.components.get(&wanted.component)?;
+        let on_failure = match wanted.on_failure {
+            config::OnFailure::Close => OnFailure::Close,
+            config::OnFailure::Bypass => OnFailure::Bypass,
+        };
+        let kept = before.iter().find(|kept| {
+            kept.component().is(component) && kept.config() == wanted.config && kept.on_failure() == on_failure
+        });
+        let made = kept.cloned().map_or_else(|| component.filter(route, &wanted.config, on_failure, self.metrics), Ok);
+        self.configured(wanted, made)
+    }
+
+    fn configured<T>(&mut self, wanted: &ComponentUse, made: Result<T, ConfigureError>) -> Option<T> {
+        let name = &wanted.component;
+        let (what, instead) = match made {
+            Ok(made) => return Some(made),
+            Err(ConfigureError::Rejected(words)) => {
+                (format!("component `{name}` refuses its configuration: {words}"), String::new())
+            }
+            Err(error @ ConfigureError::WrongKind { expected, .. }) => {
+                (error.to_string(), format!("name a {} here", expected.label()))
+            }
+            Err(ConfigureError::Failed(failure)) => (failure.to_string(), "mend the component".to_owned()),
+        };
+        self.problems.add(&wanted.place, what, instead);
+        None
+    }
+}
+
+fn limits(limits: &config::ComponentLimits) -> Limits {
+    Limits {
+        max_memory: limits.max_memory,
+        deadline: limits.deadline,
+        log_lines_per_second: limits.log_lines_per_second,
+        isolation: match limits.isolation {
+            config::Isolation::Worker => Isolation::Shared,
+            config::Isolation::Connection => Isolation::Connection,
+        },
+    }
+}
+
+fn advice(error: &LoadError) -> &'static str {
+    match error {
+        LoadError::Memory { .. } => "",
+        LoadError::ForeignImports(_) => "build it without these imports",
+        _ => "name a component built for tidegate:edge@0.1.0",
+    }
+}

@@ -1,0 +1,83 @@
+//! The bytes that a configuration refers to.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use crate::config::{self, ComponentSource, Config, Problems};
+
+/// A configuration and the bytes of all its components, as they were at one moment. Two are equal when nothing would
+/// change from one to the other.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Sources {
+    /// The checked configuration.
+    pub config: Config,
+    /// The bytes of the components, by name.
+    pub components: BTreeMap<String, Arc<[u8]>>,
+}
+
+/// Where a configuration comes from, to be read again for a reload.
+#[derive(Clone, Debug)]
+pub enum ReadSources {
+    /// From a file.
+    File(PathBuf),
+    /// From a text that is part of the program, with the name it goes by.
+    Text(&'static str, String),
+}
+
+impl ReadSources {
+    /// Reads and checks the configuration, and reads its components.
+    ///
+    /// # Errors
+    /// Everything that is wrong, at least one problem.
+    pub fn read(&self) -> Result<Sources, Problems> {
+        let standard: Vec<&str> = tidegate_filters::all().iter().map(|standard| standard.name).collect();
+        let config = match self {
+            Self::File(path) => config::load(path, &standard),
+            Self::Text(name, text) => config::parse(name, text, Path::new(""), &standard),
+        }?;
+        let mut problems = config.problems();
+        let mut components = BTreeMap::new();
+        for (name, component) in &config.components {
+            let bytes = match &component.source {
+                ComponentSource::Standard => tidegate_filters::find(name).map(|standard| standard.bytes.into()),
+                ComponentSource::File(path) => match read(path) {
+                    Ok(bytes) => Some(bytes),
+                    Err(what) => {
+                        let instead = "name a component file that exists and is readable";
+                        problems.add(&component.place, what, instead);
+                        None
+                    }
+                },
+            };
+            components.extend(bytes.map(|bytes| (name.clone(), bytes)));
+        }
+        if problems.is_empty() { Ok(Sources { config, components }) } else { Err(problems) }
+    }
+
+    /// The files that it comes from, as far as a configuration that was read says.
+    pub fn files(&self, config: Option<&Config>) -> Vec<PathBuf> {
+        let own = match self {
+            Self::File(path) => Some(path.clone()),
+            Self::Text(..) => None,
+        };
+        let components = config.into_iter().flat_map(|config| config.components.values());
+        let paths = components.filter_map(|component| match &component.source {
+            ComponentSource::File(path) => Some(path.clone()),
+            ComponentSource::Standard => None,
+        });
+        own.into_iter().chain(paths).collect()
+    }
+}
+
+fn read(path: &Path) -> Result<Arc<[u8]>, String> {
+    let describe = |error| format!("{}: {error}", path.display());
+    let length = std::fs::metadata(path).map_err(describe)?.len();
+    if length > MAX_COMPONENT {
+        return Err(format!("{}: {length} bytes are more than a component may have ({MAX_COMPONENT})", path.display()));
+    }
+    std::fs::read(path).map(Into::into).map_err(describe)
+}
+
+/// An embedded Python is 18 MB; what is larger was not meant.
+const MAX_COMPONENT: u64 = 256 << 20;

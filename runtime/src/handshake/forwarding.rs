@@ -1,0 +1,215 @@
+//! The request that goes to the upstream, made of the client's.
+//!
+//! Every end-to-end field passes. What ends at this hop is removed, who the client was is added, the route's filters
+//! have their say, and every connection gets a group id.
+
+use std::net::{IpAddr, SocketAddr};
+
+use http::header::{self, HeaderMap, HeaderName, HeaderValue};
+use http::request::Parts;
+use http::uri::PathAndQuery;
+use uuid::Uuid;
+
+use super::networks::Networks;
+use super::opening::Opening;
+use crate::component::HeaderEdit;
+use crate::upstream::{UpstreamRequest, fields};
+
+/// How the client spoke to the listener.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Scheme {
+    /// Plain TCP.
+    Ws,
+    /// TLS.
+    Wss,
+}
+
+impl Scheme {
+    /// `ws` or `wss`.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Ws => "ws",
+            Self::Wss => "wss",
+        }
+    }
+
+    /// The scheme of the HTTP request that opens the connection, as `X-Forwarded-Proto` and `Forwarded` name it.
+    fn http(self) -> &'static str {
+        match self {
+            Self::Ws => "http",
+            Self::Wss => "https",
+        }
+    }
+}
+
+/// Who sent a request.
+#[derive(Clone, Debug)]
+pub struct Client {
+    /// The other end of the socket.
+    pub peer: SocketAddr,
+    /// The client's own address: the peer's, or what trusted proxies say; see [`Forwarding::client_address`].
+    pub address: IpAddr,
+    /// How it spoke to the listener.
+    pub scheme: Scheme,
+    /// Names the connection, see the WIT.
+    pub connection_id: String,
+}
+
+/// What upstreams are told about clients.
+#[derive(Clone, Debug)]
+pub struct Forwarding {
+    /// Whether `X-Forwarded-For`, `-Proto`, `-Host` and `Forwarded` are appended; on by default. When off, those that
+    /// came pass untouched.
+    pub append: bool,
+    /// Peers whose `X-Forwarded-*` and `Forwarded` are believed; those of others are replaced. None by default.
+    pub trusted: Networks,
+    /// The field that carries the id of a connection's group; `x-group-id` by default.
+    pub group_id: HeaderName,
+}
+
+impl Default for Forwarding {
+    fn default() -> Self {
+        Self { append: true, trusted: Networks::default(), group_id: HeaderName::from_static("x-group-id") }
+    }
+}
+
+impl Forwarding {
+    /// The address of the client: the last one in `X-Forwarded-For` that is not a trusted proxy's, as far as the chain
+    /// of trusted proxies reaches; the peer's own when the peer is none.
+    pub fn client_address(&self, peer: IpAddr, headers: &HeaderMap) -> IpAddr {
+        let mut client = peer.to_canonical();
+        for line in headers.get_all(&X_FORWARDED_FOR).iter().rev() {
+            for hop in line.as_bytes().rsplit(|byte| *byte == b',') {
+                if !self.trusted.contains(client) {
+                    return client;
+                }
+                match std::str::from_utf8(hop.trim_ascii()).ok().and_then(address) {
+                    Some(address) => client = address.to_canonical(),
+                    None => return client,
+                }
+            }
+        }
+        client
+    }
+
+    /// Makes the upstream's request. Also returns the group id, which is the connection's channel id in the access log.
+    /// [`Target::of`](super::Target::of) has accepted the request, so its host can be quoted; the caller sets
+    /// [`UpstreamRequest::matched`].
+    pub fn request<'a>(
+        &self,
+        parts: Parts,
+        opening: &Opening,
+        client: &Client,
+        edits: impl IntoIterator<Item = &'a HeaderEdit>,
+    ) -> (UpstreamRequest, HeaderValue) {
+        let Parts { uri, mut headers, .. } = parts;
+        let host = match uri.authority() {
+            Some(authority) => HeaderValue::from_str(authority.as_str()).ok(),
+            None => headers.get(header::HOST).cloned(),
+        };
+        fields::remove_hop_by_hop(&mut headers);
+        fields::remove_handshake(&mut headers);
+        headers.remove(header::CONTENT_LENGTH);
+        headers.remove(header::EXPECT);
+        if self.append {
+            self.tell(&mut headers, host.filter(|host| !host.is_empty()), client);
+        }
+        apply(&mut headers, edits);
+        let group_id = self.group(&mut headers);
+        let target = uri.into_parts().path_and_query.unwrap_or_else(|| PathAndQuery::from_static("/"));
+        let Opening { protocols, extensions, .. } = opening.clone();
+        (UpstreamRequest { target, matched: 0, headers, protocols, extensions }, group_id)
+    }
+
+    /// Appends what this hop knows; what an untrusted peer claimed is dropped first.
+    fn tell(&self, headers: &mut HeaderMap, host: Option<HeaderValue>, client: &Client) {
+        let peer = client.peer.ip().to_canonical();
+        if !self.trusted.contains(peer) {
+            for name in [X_FORWARDED_FOR, X_FORWARDED_PROTO, X_FORWARDED_HOST, header::FORWARDED] {
+                headers.remove(name);
+            }
+        }
+        let proto = client.scheme.http();
+        append_to_list(headers, X_FORWARDED_FOR, &peer.to_string());
+        if !headers.contains_key(X_FORWARDED_PROTO) {
+            headers.insert(X_FORWARDED_PROTO, HeaderValue::from_static(proto));
+        }
+        let node = match peer {
+            IpAddr::V4(address) => address.to_string(),
+            IpAddr::V6(address) => format!("\"[{address}]\""),
+        };
+        let element = match host.as_ref().and_then(|host| host.to_str().ok()) {
+            None => format!("for={node};proto={proto}"),
+            Some(host) if fields::is_token(host) => format!("for={node};host={host};proto={proto}"),
+            Some(host) => format!("for={node};host=\"{host}\";proto={proto}"),
+        };
+        append_to_list(headers, header::FORWARDED, &element);
+        if let Some(host) = host
+            && !headers.contains_key(X_FORWARDED_HOST)
+        {
+            headers.insert(X_FORWARDED_HOST, host);
+        }
+    }
+
+    /// The group id as it came, or a new one.
+    fn group(&self, headers: &mut HeaderMap) -> HeaderValue {
+        match headers.get(&self.group_id) {
+            Some(id) if !id.is_empty() => id.clone(),
+            _ => {
+                let mut text = [0; uuid::fmt::Hyphenated::LENGTH];
+                let text = Uuid::new_v4().hyphenated().encode_lower(&mut text);
+                let id = HeaderValue::from_str(text).unwrap_or_else(|_| HeaderValue::from_static(""));
+                headers.insert(self.group_id.clone(), id.clone());
+                id
+            }
+        }
+    }
+}
+
+/// Applies a filter's edits in order.
+pub fn apply<'a>(headers: &mut HeaderMap, edits: impl IntoIterator<Item = &'a HeaderEdit>) {
+    let field = |name: &str, value: &[u8]| {
+        let name = HeaderName::from_bytes(name.as_bytes()).ok().filter(|name| !fields::is_owned_by_the_hop(name));
+        Some((name?, HeaderValue::from_bytes(value).ok()?))
+    };
+    for edit in edits {
+        match edit {
+            HeaderEdit::Set(name, value) => {
+                if let Some((name, value)) = field(name, value) {
+                    headers.insert(name, value);
+                }
+            }
+            HeaderEdit::Append(name, value) => {
+                if let Some((name, value)) = field(name, value) {
+                    headers.append(name, value);
+                }
+            }
+            HeaderEdit::Remove(name) => {
+                headers.remove(name.as_str());
+            }
+        }
+    }
+}
+
+/// An address as `X-Forwarded-For` writes it: bare, in brackets, or with a port.
+fn address(text: &str) -> Option<IpAddr> {
+    let bare = text.strip_prefix('[').and_then(|text| text.strip_suffix(']')).unwrap_or(text);
+    bare.parse().ok().or_else(|| text.parse::<SocketAddr>().ok().map(|socket| socket.ip()))
+}
+
+fn append_to_list(headers: &mut HeaderMap, name: HeaderName, element: &str) {
+    let value = match fields::combined(headers, &name) {
+        Some(list) if !list.is_empty() => [list.as_bytes(), b", ", element.as_bytes()].concat(),
+        _ => element.as_bytes().to_vec(),
+    };
+    if let Ok(value) = HeaderValue::from_maybe_shared(value) {
+        headers.insert(name, value);
+    }
+}
+
+const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
+const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
+const X_FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,143 @@
+//! What RFC 6455 section 4.2.1 demands of a client's opening handshake.
+
+use http::header::{self, HeaderMap, HeaderValue};
+use http::request::Parts;
+use http::{Method, Version};
+use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
+
+use super::forwarding::{Client, apply};
+use super::refused::Refused;
+use super::target::Target;
+use crate::component::{Handshake, HeaderEdit};
+use crate::upstream::{Accepted, extensions, fields};
+
+/// A valid opening handshake: the parts of it that the proxy itself needs. Only [`validate`] makes one.
+#[derive(Clone, Debug)]
+pub struct Opening {
+    key: HeaderValue,
+    /// The subprotocols offered, in one list.
+    pub protocols: Option<HeaderValue>,
+    /// The extensions offered, in one list.
+    pub extensions: Option<HeaderValue>,
+}
+
+/// Checks that a request is an opening handshake. What a path or host means is not looked at.
+pub fn validate(parts: &Parts) -> Result<Opening, Refused> {
+    let headers = &parts.headers;
+    if parts.method != Method::GET {
+        return Err(Refused::Method);
+    }
+    if !fields::has_token(headers, &header::UPGRADE, "websocket") {
+        return Err(if headers.contains_key(header::SEC_WEBSOCKET_KEY) {
+            Refused::Malformed("the Upgrade field lacks `websocket`; a proxy on the way may have removed it")
+        } else {
+            Refused::UpgradeRequired
+        });
+    }
+    if !fields::has_token(headers, &header::CONNECTION, "upgrade") {
+        return Err(Refused::Malformed("the Connection field lacks `upgrade`; a proxy on the way may have removed it"));
+    }
+    if parts.version < Version::HTTP_11 {
+        return Err(Refused::Malformed("a WebSocket handshake needs HTTP/1.1"));
+    }
+    if has_body(headers) {
+        return Err(Refused::Malformed("a WebSocket handshake has no body"));
+    }
+    let version = only(headers, &header::SEC_WEBSOCKET_VERSION)
+        .ok_or(Refused::Malformed("a WebSocket handshake has exactly one Sec-WebSocket-Version field"))?;
+    if version.as_bytes() != b"13" {
+        return Err(Refused::Version);
+    }
+    let key = only(headers, &header::SEC_WEBSOCKET_KEY)
+        .filter(|key| is_key(key.as_bytes()))
+        .ok_or(Refused::Malformed("a WebSocket handshake has exactly one Sec-WebSocket-Key field: 16 bytes in base64"))?;
+    Ok(Opening { key: key.clone(), protocols: protocols(headers)?, extensions: offered_extensions(headers)? })
+}
+
+impl Opening {
+    /// The fields of the 101 that answers this handshake: the upstream's, edited, and those of RFC 6455 section 4.2.2.
+    pub fn answer<'a>(&self, accepted: Accepted, edits: impl IntoIterator<Item = &'a HeaderEdit>) -> HeaderMap {
+        let Accepted { mut headers, protocol, extensions } = accepted;
+        apply(&mut headers, edits);
+        headers.insert(header::CONNECTION, HeaderValue::from_static("Upgrade"));
+        headers.insert(header::UPGRADE, HeaderValue::from_static("websocket"));
+        if let Ok(accept) = HeaderValue::from_maybe_shared(derive_accept_key(self.key.as_bytes()).into_bytes()) {
+            headers.insert(header::SEC_WEBSOCKET_ACCEPT, accept);
+        }
+        if let Some(protocol) = protocol {
+            headers.insert(header::SEC_WEBSOCKET_PROTOCOL, protocol);
+        }
+        if let Some(extensions) = extensions {
+            headers.insert(header::SEC_WEBSOCKET_EXTENSIONS, extensions);
+        }
+        headers
+    }
+}
+
+/// The handshake as components see it: all of what the client sent, valid or not. The route is still to be filled in.
+pub fn describe(parts: &Parts, target: &Target<'_>, client: &Client) -> Handshake {
+    let protocols = parts.headers.get_all(header::SEC_WEBSOCKET_PROTOCOL).iter().filter_map(|value| value.to_str().ok());
+    Handshake {
+        method: parts.method.as_str().to_owned(),
+        scheme: client.scheme.name().to_owned(),
+        authority: target.authority.to_owned(),
+        path: target.path.to_owned(),
+        query: target.query.map(str::to_owned),
+        http_version: if parts.version == Version::HTTP_10 { "1.0" } else { "1.1" }.to_owned(),
+        headers: parts.headers.iter().map(|(name, value)| (name.as_str().to_owned(), value.as_bytes().to_vec())).collect(),
+        protocols: protocols.flat_map(fields::elements).map(str::to_owned).collect(),
+        client_address: client.address.to_string(),
+        client_port: client.peer.port(),
+        connection_id: client.connection_id.clone(),
+        route: String::new(),
+        attributes: Vec::new(),
+    }
+}
+
+/// The value of a field that may stand only once.
+fn only<'a>(headers: &'a HeaderMap, name: &header::HeaderName) -> Option<&'a HeaderValue> {
+    let mut values = headers.get_all(name).iter();
+    values.next().filter(|_| values.next().is_none())
+}
+
+fn has_body(headers: &HeaderMap) -> bool {
+    let announced = |value: &HeaderValue| value.as_bytes().iter().any(|byte| *byte != b'0');
+    headers.contains_key(header::TRANSFER_ENCODING) || headers.get_all(header::CONTENT_LENGTH).iter().any(announced)
+}
+
+/// 16 bytes in base64: 22 characters and the padding.
+fn is_key(value: &[u8]) -> bool {
+    match value.strip_suffix(b"==") {
+        Some(digits) => digits.len() == 22 && digits.iter().all(|byte| byte.is_ascii_alphanumeric() || b"+/".contains(byte)),
+        None => false,
+    }
+}
+
+/// The offer of subprotocols: distinct tokens (RFC 6455 section 4.1, item 10).
+fn protocols(headers: &HeaderMap) -> Result<Option<HeaderValue>, Refused> {
+    let malformed = Refused::Malformed("the Sec-WebSocket-Protocol field is not a list of distinct tokens");
+    let Some(list) = fields::combined(headers, &header::SEC_WEBSOCKET_PROTOCOL) else {
+        return Ok(None);
+    };
+    let text = list.to_str().map_err(|_| malformed)?;
+    let mut count = 0;
+    for protocol in fields::elements(text) {
+        if !fields::is_token(protocol) || fields::elements(text).take(count).any(|earlier| earlier == protocol) {
+            return Err(malformed);
+        }
+        count += 1;
+    }
+    Ok((count > 0).then_some(list))
+}
+
+fn offered_extensions(headers: &HeaderMap) -> Result<Option<HeaderValue>, Refused> {
+    let malformed = Refused::Malformed("the Sec-WebSocket-Extensions field is malformed");
+    let Some(list) = fields::combined(headers, &header::SEC_WEBSOCKET_EXTENSIONS) else {
+        return Ok(None);
+    };
+    let offer = extensions::parse(list.to_str().map_err(|_| malformed)?).map_err(|_| malformed)?;
+    Ok((!offer.is_empty()).then_some(list))
+}
+
+#[cfg(test)]
+mod tests;

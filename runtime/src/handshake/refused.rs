@@ -1,0 +1,158 @@
+//! Answers other than 101.
+
+use bytes::Bytes;
+use http::header::{self, HeaderName, HeaderValue};
+use http::{Response, StatusCode};
+use thiserror::Error;
+
+use super::body::AnswerBody;
+use crate::component::Refusal;
+use crate::metrics::HandshakeOutcome;
+use crate::upstream::{Answer, fields};
+
+/// A request that is no opening handshake for any route. The text is for the client.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
+pub enum Refused {
+    /// 404.
+    #[error("no route for this host and path")]
+    NoRoute,
+    /// 405.
+    #[error("a WebSocket handshake is a GET request")]
+    Method,
+    /// 426: a plain request on a route that is for WebSockets only.
+    #[error("this is a WebSocket endpoint: ask for an upgrade to websocket")]
+    UpgradeRequired,
+    /// 426: another version of the protocol.
+    #[error("only version 13 of the WebSocket protocol is spoken here")]
+    Version,
+    /// 400: an attempt at a handshake, with the mistake.
+    #[error("{0}")]
+    Malformed(&'static str),
+    /// 403: the route allows other origins.
+    #[error("this origin may not connect here")]
+    Origin,
+}
+
+impl Refused {
+    /// The status that tells the client.
+    pub fn status(self) -> StatusCode {
+        match self {
+            Self::NoRoute => StatusCode::NOT_FOUND,
+            Self::Method => StatusCode::METHOD_NOT_ALLOWED,
+            Self::UpgradeRequired | Self::Version => StatusCode::UPGRADE_REQUIRED,
+            Self::Malformed(_) => StatusCode::BAD_REQUEST,
+            Self::Origin => StatusCode::FORBIDDEN,
+        }
+    }
+
+    /// The label of the handshake.
+    pub fn outcome(self) -> HandshakeOutcome {
+        match self {
+            Self::NoRoute => HandshakeOutcome::NoRoute,
+            Self::UpgradeRequired | Self::Version => HandshakeOutcome::UpgradeRequired,
+            Self::Method | Self::Malformed(_) => HandshakeOutcome::Malformed,
+            Self::Origin => HandshakeOutcome::OriginRefused,
+        }
+    }
+
+    /// The answer. A malformed request ends the connection: where its successor starts is not certain.
+    pub fn response(self) -> Response<AnswerBody> {
+        let mut response = text(self.status(), self.to_string());
+        let headers = response.headers_mut();
+        match self {
+            Self::Method => {
+                headers.insert(header::ALLOW, HeaderValue::from_static("GET"));
+            }
+            Self::UpgradeRequired => {
+                headers.insert(header::UPGRADE, HeaderValue::from_static("websocket"));
+                headers.insert(header::CONNECTION, HeaderValue::from_static("Upgrade"));
+                headers.insert(header::SEC_WEBSOCKET_VERSION, HeaderValue::from_static("13"));
+            }
+            Self::Version => {
+                headers.insert(header::SEC_WEBSOCKET_VERSION, HeaderValue::from_static("13"));
+            }
+            Self::Malformed(_) => {
+                headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
+            }
+            Self::NoRoute | Self::Origin => {}
+        }
+        response
+    }
+}
+
+/// An answer of our own: a status and one line of plain text.
+pub fn text(status: StatusCode, text: impl Into<String>) -> Response<AnswerBody> {
+    let mut text = text.into();
+    text.push('\n');
+    let mut response = Response::new(AnswerBody::Whole(Bytes::from(text)));
+    *response.status_mut() = status;
+    response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"));
+    response
+}
+
+/// A filter's refusal. Fields that belong to the connection are the proxy's and left out.
+pub fn refusal(refusal: Refusal) -> Response<AnswerBody> {
+    let mut response = Response::new(AnswerBody::Whole(Bytes::from(refusal.body)));
+    *response.status_mut() = StatusCode::from_u16(refusal.status).unwrap_or(StatusCode::FORBIDDEN);
+    for (name, value) in refusal.headers {
+        let (Ok(name), Ok(value)) = (HeaderName::from_bytes(name.as_bytes()), HeaderValue::from_maybe_shared(value)) else {
+            continue;
+        };
+        if !fields::is_owned_by_the_hop(&name) {
+            response.headers_mut().append(name, value);
+        }
+    }
+    response
+}
+
+/// An upstream's answer, for the client.
+pub fn relayed(answer: Answer) -> Response<AnswerBody> {
+    let Answer { mut head, body } = answer;
+    head.version = http::Version::HTTP_11;
+    Response::from_parts(head, AnswerBody::Relayed(Box::new(body)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_refusal_says_what_would_have_been_right() {
+        for (refused, status, fields) in [
+            (Refused::NoRoute, 404, &[][..]),
+            (Refused::Method, 405, &[("allow", "GET")]),
+            (
+                Refused::UpgradeRequired,
+                426,
+                &[("upgrade", "websocket"), ("connection", "Upgrade"), ("sec-websocket-version", "13")],
+            ),
+            (Refused::Version, 426, &[("sec-websocket-version", "13")]),
+            (Refused::Malformed("why"), 400, &[("connection", "close")]),
+            (Refused::Origin, 403, &[]),
+        ] {
+            let response = refused.response();
+            assert_eq!(response.status(), status);
+            assert_eq!(response.headers().len(), fields.len() + 1, "{refused:?}");
+            assert_eq!(response.headers()["content-type"], "text/plain; charset=utf-8");
+            for (name, value) in fields {
+                assert_eq!(response.headers()[*name], *value);
+            }
+        }
+    }
+
+    #[test]
+    fn a_filter_cannot_touch_the_connection_by_its_refusal() {
+        let response = refusal(Refusal {
+            status: 401,
+            headers: vec![
+                ("www-authenticate".to_owned(), b"Bearer".to_vec()),
+                ("content-length".to_owned(), b"99".to_vec()),
+                ("transfer-encoding".to_owned(), b"chunked".to_vec()),
+                ("connection".to_owned(), b"x".to_vec()),
+            ],
+            body: b"no".to_vec(),
+        });
+        assert_eq!((response.status().as_u16(), response.headers().len()), (401, 1));
+        assert_eq!(response.headers()["www-authenticate"], "Bearer");
+    }
+}

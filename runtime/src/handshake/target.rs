@@ -1,0 +1,132 @@
+//! Where a request wants to go: the host and path that routes are compared with.
+
+use std::borrow::Cow;
+use std::net::Ipv6Addr;
+
+use http::request::Parts;
+use http::{Version, header};
+
+use super::refused::Refused;
+
+/// The target of a request.
+///
+/// The path is compared and forwarded as it came: nothing is decoded, and neither dot segments nor encoded slashes are
+/// resolved, so a route's prefix holds for the very bytes the upstream gets.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Target<'a> {
+    /// The host in lower case, without a port and without the dot that may end a name; an IPv6 address in its
+    /// brackets. Empty when the client named none.
+    pub host: Cow<'a, str>,
+    /// Host and port as the client sent them.
+    pub authority: &'a str,
+    /// The path as it came; empty for a `CONNECT`, `*` for an `OPTIONS *`.
+    pub path: &'a str,
+    /// The query without its `?`, as it came.
+    pub query: Option<&'a str>,
+}
+
+impl<'a> Target<'a> {
+    /// Reads the target of a request. The authority of an absolute target overrides `Host` (RFC 9112 section 3.2.2).
+    ///
+    /// # Errors
+    /// [`Refused::Malformed`] unless there is exactly one `Host` field (HTTP/1.0 may have none) and its value is valid
+    /// (RFC 9112 section 3.2).
+    pub fn of(parts: &'a Parts) -> Result<Self, Refused> {
+        let mut hosts = parts.headers.get_all(header::HOST).iter();
+        let host = match hosts.next() {
+            Some(host) => host.to_str().map_err(|_| BAD_HOST)?,
+            None if parts.version == Version::HTTP_10 => "",
+            None => return Err(Refused::Malformed("the request has no Host field")),
+        };
+        if hosts.next().is_some() {
+            return Err(Refused::Malformed("the request has more than one Host field"));
+        }
+        let authority = parts.uri.authority().map_or(host, |authority| authority.as_str());
+        let host = host_of(authority).ok_or(BAD_HOST)?;
+        let host = if host.bytes().any(|byte| byte.is_ascii_uppercase()) {
+            Cow::Owned(host.to_ascii_lowercase())
+        } else {
+            Cow::Borrowed(host)
+        };
+        Ok(Self { host, authority, path: parts.uri.path(), query: parts.uri.query() })
+    }
+}
+
+const BAD_HOST: Refused = Refused::Malformed("the Host field is not a host with an optional port");
+
+/// The host of an authority; `None` when it is not `host [":" port]` (RFC 3986 section 3.2).
+fn host_of(authority: &str) -> Option<&str> {
+    let end = match authority.strip_prefix('[') {
+        Some(literal) => {
+            let end = literal.find(']')?;
+            literal.get(..end)?.parse::<Ipv6Addr>().ok()?;
+            end + 2
+        }
+        None => authority.find(':').unwrap_or(authority.len()),
+    };
+    let (host, port) = authority.split_at_checked(end)?;
+    let port = if port.is_empty() { "" } else { port.strip_prefix(':')? };
+    let in_name = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~%!$&'()*+,;=[]:".contains(&byte);
+    if !host.bytes().all(in_name) || !port.bytes().all(|byte| byte.is_ascii_digit()) || port.len() > 5 {
+        return None;
+    }
+    if host.is_empty() && !port.is_empty() {
+        return None;
+    }
+    Some(host.strip_suffix('.').unwrap_or(host))
+}
+
+#[cfg(test)]
+mod tests {
+    use http::Request;
+
+    use super::*;
+
+    fn parts(target: &str, hosts: &[&str]) -> Parts {
+        let mut request = Request::builder().uri(target);
+        for host in hosts {
+            request = request.header("host", *host);
+        }
+        request.body(()).unwrap().into_parts().0
+    }
+
+    #[test]
+    fn the_host_is_compared_without_port_case_and_final_dot() {
+        for (host, expected) in [
+            ("chat.example.com", "chat.example.com"),
+            ("Chat.Example.COM:8080", "chat.example.com"),
+            ("chat.example.com.", "chat.example.com"),
+            ("chat.example.com.:443", "chat.example.com"),
+            ("127.0.0.1:80", "127.0.0.1"),
+            ("[2001:DB8::1]:8080", "[2001:db8::1]"),
+            ("[::1]", "[::1]"),
+            ("", ""),
+        ] {
+            let parts = parts("/ws", &[host]);
+            let target = Target::of(&parts).unwrap();
+            assert_eq!((target.host.as_ref(), target.authority), (expected, host));
+        }
+    }
+
+    #[test]
+    fn an_absolute_target_overrides_the_host_field() {
+        let parts = parts("http://Other.example:81/ws/%2e%2e/a?b=%20", &["chat.example.com"]);
+        let target = Target::of(&parts).unwrap();
+        assert_eq!((target.host.as_ref(), target.authority), ("other.example", "Other.example:81"));
+        assert_eq!((target.path, target.query), ("/ws/%2e%2e/a", Some("b=%20")));
+    }
+
+    #[test]
+    fn a_missing_repeated_or_invalid_host_is_refused() {
+        for hosts in [&[][..], &["a", "a"], &["a b"], &["a/b"], &["user@a"], &["a:b"], &["a:123456"], &["[::1"], &["[x]"], &["[::1]x"], &[":80"]] {
+            assert!(matches!(Target::of(&parts("/ws", hosts)), Err(Refused::Malformed(_))), "{hosts:?}");
+        }
+    }
+
+    #[test]
+    fn http_1_0_may_have_no_host() {
+        let mut parts = parts("/ws", &[]);
+        parts.version = Version::HTTP_10;
+        assert_eq!(Target::of(&parts).unwrap().host, "");
+    }
+}

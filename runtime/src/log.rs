@@ -1,0 +1,154 @@
+//! The two logs: what an operator reads on standard error, and one access line for each connection on standard output.
+//!
+//! Both are written by threads of their own from bounded queues, so a reader that stops reading costs lines, which are
+//! counted, and never the time of a worker. Access lines do not pass through `tracing`: nothing filters them and nothing
+//! but their own fields belongs in them, so they are formatted once, straight into the queue.
+
+mod access;
+
+use std::io::{self, BufWriter, IsTerminal, Write};
+
+use serde::Deserialize;
+use tracing_appender::non_blocking::{NonBlocking, NonBlockingBuilder, WorkerGuard};
+use tracing_subscriber::Layer;
+use tracing_subscriber::filter::{LevelFilter, Targets};
+use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::util::SubscriberInitExt;
+
+pub use self::access::{AccessRecord, Ended, Traffic};
+use crate::metrics::Metrics;
+
+/// How lines are written.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Format {
+    /// `name=value` pairs, for eyes.
+    #[default]
+    Text,
+    /// One JSON object a line, for machines.
+    Json,
+}
+
+/// What the logs show.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// The least severe level shown on standard error. Libraries show warnings and errors at most.
+    pub level: tracing::Level,
+    /// The format of both logs.
+    pub format: Format,
+    /// Whether access lines are written.
+    pub access: bool,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            level: tracing::Level::INFO,
+            format: Format::Text,
+            access: true,
+        }
+    }
+}
+
+/// The logs were started before in this process.
+#[derive(Debug, thiserror::Error)]
+#[error("a log is already installed in this process")]
+pub struct AlreadyStarted;
+
+/// Writes out what is queued when it is dropped, for at most about a second for each log. Keep it until the process
+/// ends.
+#[must_use = "dropping it ends the logs"]
+#[derive(Debug)]
+pub struct Guard {
+    _operational: WorkerGuard,
+    _access: Option<WorkerGuard>,
+}
+
+/// Installs the operational log for the process and opens the access log. To be called once, by the binary.
+pub fn start(settings: &Settings, metrics: &Metrics) -> Result<(AccessLog, Guard), AlreadyStarted> {
+    let (operational, operational_guard) = queue("log", io::stderr());
+    metrics.watch_log("operational", operational.error_counter());
+    let terminal = io::stderr().is_terminal();
+    let lines = tracing_subscriber::fmt::layer().with_writer(operational);
+    let lines = match settings.format {
+        Format::Text => lines.with_ansi(terminal).boxed(),
+        Format::Json => lines.json().flatten_event(true).boxed(),
+    };
+    let level = LevelFilter::from_level(settings.level);
+    let shown = Targets::new()
+        .with_default(level.min(LevelFilter::WARN))
+        .with_target("tidegate", level);
+    tracing_subscriber::registry()
+        .with(lines.with_filter(shown))
+        .try_init()
+        .map_err(|_| AlreadyStarted)?;
+
+    let (access, access_guard) = match settings.access {
+        true => {
+            let (log, guard) = AccessLog::to(io::stdout(), settings.format, metrics);
+            (log, Some(guard))
+        }
+        false => (AccessLog::off(), None),
+    };
+    Ok((
+        access,
+        Guard {
+            _operational: operational_guard,
+            _access: access_guard,
+        },
+    ))
+}
+
+/// The access log. Clones share one queue.
+#[derive(Clone, Debug)]
+pub struct AccessLog {
+    queue: Option<NonBlocking>,
+    format: Format,
+}
+
+impl AccessLog {
+    /// A log that writes nothing and formats nothing.
+    pub fn off() -> Self {
+        Self {
+            queue: None,
+            format: Format::Text,
+        }
+    }
+
+    /// A log that writes to `target` from a thread of its own; lines beyond the queue's bound are dropped and counted.
+    pub fn to(target: impl Write + Send + 'static, format: Format, metrics: &Metrics) -> (Self, WorkerGuard) {
+        let (queue, guard) = queue("access-log", target);
+        metrics.watch_log("access", queue.error_counter());
+        (
+            Self {
+                queue: Some(queue),
+                format,
+            },
+            guard,
+        )
+    }
+
+    /// Writes the line of a connection that has ended. Never blocks and never fails.
+    pub fn write(&self, record: &AccessRecord<'_>) {
+        let Some(queue) = &self.queue else { return };
+        let line = record.line(self.format);
+        // The queue counts what it drops and reports success.
+        let _ = queue.clone().write_all(line.as_bytes());
+    }
+}
+
+/// A bounded queue and the thread that empties it, with one write for all lines that are ready.
+fn queue(thread: &str, target: impl Write + Send + 'static) -> (NonBlocking, WorkerGuard) {
+    NonBlockingBuilder::default()
+        .buffered_lines_limit(QUEUED_LINES)
+        .lossy(true)
+        .thread_name(thread)
+        .finish(BufWriter::with_capacity(WRITE_SIZE, target))
+}
+
+/// A burst of connections closed at once; at half a kilobyte a line, some 8 MiB at worst.
+const QUEUED_LINES: usize = 16_384;
+const WRITE_SIZE: usize = 64 << 10;
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,246 @@
+//! Lines as their readers see them.
+
+use std::io::Write;
+use std::net::SocketAddr;
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::time::Duration;
+
+use super::{AccessLog, AccessRecord, Ended, Format, QUEUED_LINES, Traffic};
+use crate::metrics::{HandshakeOutcome, Initiator, Metrics};
+
+fn record<'a>(attributes: &'a [(String, String)]) -> AccessRecord<'a> {
+    AccessRecord {
+        connection: "c0-17",
+        route: "chat",
+        client: SocketAddr::from(([192, 0, 2, 1], 50_000)),
+        host: "chat.example.com",
+        path: "/ws/chat",
+        upstream: "chat",
+        endpoint: "ws://127.0.0.1:9001",
+        outcome: HandshakeOutcome::Upgraded,
+        status: Some(101),
+        ended: Some(Ended {
+            by: Initiator::Client,
+            code: 1000,
+            reason: "done for today",
+        }),
+        duration: Duration::from_millis(1234),
+        from_client: Traffic {
+            messages: 3,
+            bytes: 300,
+        },
+        from_upstream: Traffic {
+            messages: 4,
+            bytes: 400,
+        },
+        channel: Some("room-7"),
+        attributes,
+    }
+}
+
+fn attribute(name: &str, value: &str) -> (String, String) {
+    (name.to_owned(), value.to_owned())
+}
+
+/// The line without its timestamp.
+fn text_line(record: &AccessRecord<'_>) -> String {
+    let line = record.line(Format::Text);
+    line.split_once(' ').unwrap().1.to_owned()
+}
+
+fn json_line(record: &AccessRecord<'_>) -> serde_json::Value {
+    serde_json::from_str(&record.line(Format::Json)).unwrap()
+}
+
+#[test]
+fn a_text_line_holds_one_name_and_value_for_each_fact() {
+    assert_eq!(
+        text_line(&record(&[attribute("tenant", "gold")])),
+        "access connection=c0-17 route=chat client=192.0.2.1:50000 host=chat.example.com path=/ws/chat upstream=chat \
+         endpoint=ws://127.0.0.1:9001 outcome=upgraded status=101 by=client code=1000 reason=\"done for today\" \
+         duration_ms=1234 client_messages=3 client_bytes=300 upstream_messages=4 upstream_bytes=400 channel=room-7 \
+         tenant=gold\n"
+    );
+}
+
+#[test]
+fn a_json_line_holds_the_same_facts() {
+    let mut line = json_line(&record(&[attribute("tenant", "gold"), attribute("user", "a b")]));
+    let timestamp = line.as_object_mut().unwrap().remove("timestamp").unwrap();
+
+    assert!(timestamp.as_str().unwrap().ends_with('Z'), "{timestamp}");
+    assert_eq!(
+        line,
+        serde_json::json!({
+            "target": "tidegate::access",
+            "connection": "c0-17",
+            "route": "chat",
+            "client": "192.0.2.1:50000",
+            "host": "chat.example.com",
+            "path": "/ws/chat",
+            "upstream": "chat",
+            "endpoint": "ws://127.0.0.1:9001",
+            "outcome": "upgraded",
+            "status": 101,
+            "by": "client",
+            "code": 1000,
+            "reason": "done for today",
+            "duration_ms": 1234,
+            "client_messages": 3,
+            "client_bytes": 300,
+            "upstream_messages": 4,
+            "upstream_bytes": 400,
+            "channel": "room-7",
+            "attributes": { "tenant": "gold", "user": "a b" },
+        })
+    );
+}
+
+#[test]
+fn a_refused_handshake_leaves_out_what_it_never_had() {
+    let refused = AccessRecord {
+        route: "",
+        upstream: "",
+        endpoint: "",
+        outcome: HandshakeOutcome::NoRoute,
+        status: Some(404),
+        ended: None,
+        channel: None,
+        from_client: Traffic::default(),
+        from_upstream: Traffic::default(),
+        ..record(&[])
+    };
+
+    assert_eq!(
+        text_line(&refused),
+        "access connection=c0-17 client=192.0.2.1:50000 host=chat.example.com path=/ws/chat outcome=no_route status=404 \
+         duration_ms=1234 client_messages=0 client_bytes=0 upstream_messages=0 upstream_bytes=0\n"
+    );
+}
+
+#[test]
+fn a_peer_cannot_forge_a_line_or_a_field() {
+    let hostile = "x\n2026 access route=admin \"q\\ \u{1b}[2J \u{9b}31m \u{202e}txt \u{2028} \u{e0041}";
+    let attributes = [attribute("a=b c", hostile)];
+    let peer = AccessRecord {
+        host: hostile,
+        path: "/a=b",
+        ended: Some(Ended {
+            by: Initiator::Client,
+            code: 4000,
+            reason: hostile,
+        }),
+        channel: Some(hostile),
+        ..record(&attributes)
+    };
+
+    for format in [Format::Text, Format::Json] {
+        let line = peer.line(format);
+        let printed = line.strip_suffix('\n').unwrap();
+        assert!(
+            !printed.contains(|c: char| c.is_control() || "\u{202e}\u{2028}\u{e0041}".contains(c)),
+            "{line:?}"
+        );
+    }
+    let json = json_line(&peer);
+    assert_eq!(json["reason"], hostile);
+    assert_eq!(json["attributes"]["a=b c"], hostile);
+    assert!(text_line(&peer).contains(" path=\"/a=b\" "));
+    assert!(text_line(&peer).contains(" \"a=b c\"=\"x\\n2026 "));
+}
+
+#[test]
+fn a_long_value_is_cut_at_a_character() {
+    let long = "é".repeat(1000);
+    let line = json_line(&AccessRecord {
+        path: &long,
+        ..record(&[])
+    });
+
+    assert_eq!(line["path"], format!("{}…", "é".repeat(256)));
+}
+
+#[test]
+fn a_log_that_is_off_writes_nothing() {
+    AccessLog::off().write(&record(&[]));
+}
+
+#[test]
+fn queued_lines_are_written_when_the_guard_is_dropped() {
+    let metrics = Metrics::new(1);
+    let target = Target::default();
+    let (log, guard) = AccessLog::to(target.clone(), Format::Text, &metrics);
+
+    for _ in 0..100 {
+        log.write(&record(&[]));
+    }
+    drop(guard);
+
+    assert_eq!(target.written().lines().count(), 100);
+}
+
+#[test]
+fn a_reader_that_stops_costs_lines_that_are_counted_and_no_time() {
+    let metrics = Metrics::new(1);
+    let target = Target::default();
+    let stopped = target.stop();
+    let (log, guard) = AccessLog::to(target.clone(), Format::Text, &metrics);
+
+    let lines = 2 * QUEUED_LINES;
+    for _ in 0..lines {
+        log.write(&record(&[]));
+    }
+    drop(stopped);
+    drop(guard);
+
+    let written = target.written().lines().count();
+    assert!(written >= QUEUED_LINES && written < lines, "{written} lines written");
+    let series = format!("tidegate_log_lines_dropped_total{{log=\"access\"}} {}", lines - written);
+    assert!(metrics.encode().lines().any(|line| line == series), "no {series}");
+}
+
+/// A target of which the test can stop the reading.
+#[derive(Clone, Default)]
+struct Target(Arc<(Mutex<State>, Condvar)>);
+
+#[derive(Default)]
+struct State {
+    stopped: bool,
+    written: Vec<u8>,
+}
+
+/// Reading goes on when this is dropped.
+struct Stopped(Target);
+
+impl Target {
+    fn stop(&self) -> Stopped {
+        self.0.0.lock().unwrap().stopped = true;
+        Stopped(self.clone())
+    }
+
+    fn written(&self) -> String {
+        String::from_utf8(self.0.0.lock().unwrap().written.clone()).unwrap()
+    }
+}
+
+impl Drop for Stopped {
+    fn drop(&mut self) {
+        self.0.0.0.lock().unwrap_or_else(PoisonError::into_inner).stopped = false;
+        self.0.0.1.notify_all();
+    }
+}
+
+impl Write for Target {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        let (state, changed) = &*self.0;
+        let mut state = changed
+            .wait_while(state.lock().unwrap(), |state| state.stopped)
+            .unwrap();
+        state.written.extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}

@@ -1,0 +1,143 @@
+//! The text, from counts put into the shards.
+
+use std::time::Duration;
+
+use super::super::{
+    CallVerdict, CloseLabel, FailureReason, HandshakeOutcome, Initiator, MessageKind, Metrics, ReloadOutcome, Side,
+    WorkerIndex,
+};
+use super::text;
+
+const FIRST: WorkerIndex = WorkerIndex(0);
+const SECOND: WorkerIndex = WorkerIndex(1);
+
+fn encoded(metrics: &Metrics) -> String {
+    text(&metrics.families())
+}
+
+#[test]
+fn every_metric_that_the_documentation_names_is_in_the_text() {
+    let metrics = Metrics::new(2);
+    let route = metrics.route("chat");
+    let shard = route.of(FIRST);
+    shard.handshake(HandshakeOutcome::Upgraded);
+    shard.connections_active.add(1);
+    shard.connection_duration.observe(Duration::from_millis(1500));
+    shard.messages(Side::Client, MessageKind::Text, 3);
+    shard.message_bytes(Side::Client, 300);
+    shard.close(Initiator::Client, CloseLabel::Normal);
+    metrics.route("").of(SECOND).handshake(HandshakeOutcome::NoRoute);
+    let endpoint = metrics.endpoint("chat", "ws://127.0.0.1:9001");
+    endpoint.of(FIRST).connects[0].add(1);
+    endpoint.of(FIRST).connections_active.add(1);
+    let component = metrics.component("shout");
+    component.of(FIRST).call_seconds.observe(Duration::from_micros(3));
+    component.of(FIRST).failure(FailureReason::Trap);
+    component.of(FIRST).memory_bytes.set(65536);
+    component.of(FIRST).log_lines_dropped.add(2);
+    metrics
+        .component_use("chat", "shout")
+        .of(FIRST)
+        .verdict(CallVerdict::Replace, 3);
+    metrics.reloaded(ReloadOutcome::Applied);
+    metrics.set_generation(2);
+
+    insta::assert_snapshot!(encoded(&metrics));
+}
+
+#[test]
+fn counts_of_several_workers_are_summed_exactly() {
+    let metrics = Metrics::new(2);
+    let route = metrics.route("chat");
+    let shards = [FIRST, SECOND, metrics.control()].map(|worker| route.of(worker));
+    std::thread::scope(|scope| {
+        for shard in shards {
+            scope.spawn(move || {
+                for _ in 0..10_000 {
+                    shard.messages(Side::Upstream, MessageKind::Binary, 1);
+                    shard.message_bytes(Side::Upstream, 7);
+                    shard.connection_duration.observe(Duration::from_secs(2));
+                }
+            });
+        }
+    });
+
+    let text = encoded(&metrics);
+
+    assert_line(
+        &text,
+        r#"tidegate_messages_total{route="chat",from="upstream",kind="binary"} 30000"#,
+    );
+    assert_line(
+        &text,
+        r#"tidegate_message_bytes_total{route="chat",from="upstream"} 210000"#,
+    );
+    assert_line(
+        &text,
+        r#"tidegate_connection_duration_seconds_count{route="chat"} 30000"#,
+    );
+    assert_line(&text, r#"tidegate_connection_duration_seconds_sum{route="chat"} 60000"#);
+    assert_line(
+        &text,
+        r#"tidegate_connection_duration_seconds_bucket{route="chat",le="1"} 0"#,
+    );
+    assert_line(
+        &text,
+        r#"tidegate_connection_duration_seconds_bucket{route="chat",le="10"} 30000"#,
+    );
+}
+
+#[test]
+fn connections_are_told_by_worker() {
+    let metrics = Metrics::new(2);
+    metrics.route("a").of(FIRST).connections_active.add(2);
+    metrics.route("b").of(FIRST).connections_active.add(3);
+    metrics.route("b").of(SECOND).connections_active.add(1);
+
+    let text = encoded(&metrics);
+
+    assert_line(&text, r#"tidegate_worker_connections_active{worker="0"} 5"#);
+    assert_line(&text, r#"tidegate_worker_connections_active{worker="1"} 1"#);
+    assert!(
+        !text.contains(r#"worker="2""#),
+        "the control thread has no connections:\n{text}"
+    );
+}
+
+#[test]
+fn a_name_from_the_configuration_cannot_break_out_of_its_label() {
+    let metrics = Metrics::new(1);
+    metrics.route("a\"} 1\nb\\c");
+
+    assert_line(
+        &encoded(&metrics),
+        r#"tidegate_connections_active{route="a\"} 1\nb\\c"} 0"#,
+    );
+}
+
+#[test]
+fn a_route_shows_its_zeros_from_the_start() {
+    let metrics = Metrics::new(1);
+    metrics.route("chat");
+
+    let text = encoded(&metrics);
+
+    for outcome in HandshakeOutcome::ALL {
+        assert_line(
+            &text,
+            &format!(
+                r#"tidegate_handshakes_total{{route="chat",outcome="{}"}} 0"#,
+                outcome.label()
+            ),
+        );
+    }
+    assert_line(&text, r#"tidegate_closes_total{route="chat",by="proxy",code="1011"} 0"#);
+    assert_eq!(text.matches("tidegate_closes_total{").count(), 1);
+}
+
+fn assert_line(text: &str, line: &str) {
+    assert!(
+        text.lines().any(|candidate| candidate == line),
+        "no line {line} in:\n{text}"
+    );
+}

@@ -1,0 +1,148 @@
+//! The timers of one connection, behind at most one entry in the runtime's timer wheel.
+//!
+//! A message moves no timer: what an activity puts off is worked out when the wheel fires, not when the message comes.
+
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use tokio::time::{Instant, Sleep};
+
+use super::settings::Timers;
+use crate::metrics::Side;
+
+/// What is due.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Due {
+    Ping,
+    PongMissing(Side),
+    Inactivity,
+    Lifetime,
+    Lease,
+    /// The closing handshake has taken too long.
+    CloseTimeout,
+}
+
+/// The timers of one connection.
+#[derive(Debug)]
+pub(super) struct Clock {
+    timers: Arc<Timers>,
+    active_at: Instant,
+    ping_at: Option<Instant>,
+    pong_due: [Option<Instant>; Side::COUNT],
+    lifetime_at: Option<Instant>,
+    lease_at: Option<Instant>,
+    close_at: Option<Instant>,
+    sleep: Option<Pin<Box<Sleep>>>,
+}
+
+impl Clock {
+    /// Starts the timers of a connection that opens now; `lease` is the shortest a filter gave.
+    pub(super) fn new(timers: Arc<Timers>, lease: Option<Duration>, now: Instant) -> Self {
+        Self {
+            active_at: now,
+            ping_at: timers.ping_interval.map(|interval| now + interval),
+            pong_due: [None; Side::COUNT],
+            lifetime_at: timers.max_lifetime.map(|lifetime| now + jittered(lifetime)),
+            lease_at: lease.map(|lease| now + lease),
+            close_at: None,
+            sleep: None,
+            timers,
+        }
+    }
+
+    /// A data message went by.
+    pub(super) fn active(&mut self) {
+        if self.timers.max_inactivity.is_some() {
+            self.active_at = Instant::now();
+        }
+    }
+
+    /// A ping was put in for one side; its pong is due in `pong_timeout`, if an earlier one is not due already.
+    pub(super) fn pinged(&mut self, side: Side) {
+        let due = self.timers.pong_timeout.map(|timeout| Instant::now() + timeout);
+        if let Some(pong) = self.pong_due.get_mut(side as usize) {
+            *pong = pong.or(due);
+        }
+    }
+
+    /// One side answered.
+    pub(super) fn ponged(&mut self, side: Side) {
+        if let Some(pong) = self.pong_due.get_mut(side as usize) {
+            *pong = None;
+        }
+    }
+
+    /// The connection is closing: from here on only `close_timeout` counts.
+    pub(super) fn closing(&mut self) {
+        if self.close_at.is_none() {
+            self.close_at = Some(Instant::now() + self.timers.close_timeout);
+        }
+    }
+
+    /// The settings behind the timers.
+    pub(super) fn timers(&self) -> &Timers {
+        &self.timers
+    }
+
+    /// What is due; otherwise the task is woken when something may be, or at `wake_at`.
+    pub(super) fn poll(&mut self, context: &mut Context<'_>, wake_at: Option<Instant>) -> Option<Due> {
+        loop {
+            let (next, due) = self.next();
+            let next = [next, wake_at].into_iter().flatten().min()?;
+            let sleep = match &mut self.sleep {
+                // Armed for an earlier time, as by an activity since: it fires for nothing once and is set anew.
+                Some(sleep) if sleep.deadline() <= next => sleep,
+                Some(sleep) => {
+                    sleep.as_mut().reset(next);
+                    sleep
+                }
+                None => self.sleep.insert(Box::pin(tokio::time::sleep_until(next))),
+            };
+            match sleep.as_mut().poll(context) {
+                Poll::Pending => return None,
+                Poll::Ready(()) => self.sleep = None,
+            }
+            let now = Instant::now();
+            if let Some((at, due)) = due.filter(|(at, _)| *at <= now) {
+                if due == Due::Ping {
+                    self.ping_at = self.timers.ping_interval.map(|interval| at.max(now) + interval);
+                }
+                return Some(due);
+            }
+            if wake_at.is_some_and(|at| at <= now) {
+                context.waker().wake_by_ref();
+                return None;
+            }
+        }
+    }
+
+    /// The earliest timer.
+    fn next(&self) -> (Option<Instant>, Option<(Instant, Due)>) {
+        let earliest = match self.close_at {
+            Some(at) => Some((at, Due::CloseTimeout)),
+            None => {
+                let [client, upstream] = self.pong_due;
+                [
+                    self.ping_at.map(|at| (at, Due::Ping)),
+                    client.map(|at| (at, Due::PongMissing(Side::Client))),
+                    upstream.map(|at| (at, Due::PongMissing(Side::Upstream))),
+                    self.timers.max_inactivity.map(|inactivity| (self.active_at + inactivity, Due::Inactivity)),
+                    self.lifetime_at.map(|at| (at, Due::Lifetime)),
+                    self.lease_at.map(|at| (at, Due::Lease)),
+                ]
+                .into_iter()
+                .flatten()
+                .min_by_key(|(at, _)| *at)
+            }
+        };
+        (earliest.map(|(at, _)| at), earliest)
+    }
+}
+
+/// A lifetime give or take 10 percent, so that connections opened together do not end together.
+fn jittered(lifetime: Duration) -> Duration {
+    lifetime.mul_f64(rand::random_range(0.9..=1.1))
+}

@@ -1,0 +1,361 @@
+//! One direction of a connection: read, walk, filter, write; one write for one read.
+
+use std::collections::VecDeque;
+use std::io;
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::time::Instant;
+use tokio_util::io::poll_read_buf;
+
+use super::Shared;
+use super::chain::Halt;
+use super::emit::{Emission, encode, opcode};
+use super::item::{Boundary, Fate, Stop};
+use super::leg::{Leg, Peer};
+use super::scratch::Scratch;
+use super::walk::Walk;
+use crate::metrics::Side;
+use crate::ws::{CloseFrame, Violation};
+
+/// One direction of a connection.
+#[derive(Debug)]
+pub(super) struct Direction {
+    from: Side,
+    walk: Walk,
+    /// What was read and cannot be dealt with before more is.
+    carry: Vec<u8>,
+    /// Whether `carry` may hold more than its start: it came with the handshake, or an event cut the walk short.
+    fresh: bool,
+    mode: Mode,
+    /// What a filter holds back, and until when.
+    gates: VecDeque<Gate>,
+    /// What happened after everything that is held back.
+    deferred: Option<Event>,
+    /// Whether it waits for replies of its filters to go out to its own sender.
+    waits_for_replies: bool,
+}
+
+/// What a direction does with what it reads.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Mode {
+    Forward,
+    /// Only a close frame is of interest.
+    Ignore,
+    /// Nothing is, but the end of the socket.
+    Drain,
+    Ended,
+}
+
+/// Bytes that go on at a time, and after which nothing more goes on before it.
+#[derive(Debug)]
+struct Gate {
+    opens_at: Instant,
+    wire: Vec<u8>,
+    end: Boundary,
+}
+
+/// What a direction cannot deal with alone.
+#[derive(Debug)]
+pub(super) enum Event {
+    /// The sender's close frame came, and went on.
+    Close(Option<CloseFrame>),
+    Violation(Violation),
+    Halt(Halt),
+    /// The sender's socket has ended.
+    Eof(Option<io::Error>),
+    /// The receiver's socket takes nothing more.
+    TargetGone(io::Error),
+}
+
+impl Direction {
+    /// What `from` sends; `leftover` was read behind its handshake.
+    pub(super) fn new(from: Side, walk: Walk, leftover: &[u8]) -> Self {
+        Self {
+            from,
+            walk,
+            carry: leftover.to_vec(),
+            fresh: !leftover.is_empty(),
+            mode: Mode::Forward,
+            gates: VecDeque::new(),
+            deferred: None,
+            waits_for_replies: false,
+        }
+    }
+
+    /// The walk, to say what is wanted.
+    pub(super) fn walk(&mut self) -> &mut Walk {
+        &mut self.walk
+    }
+
+    /// Lets nothing more through; a close frame is still noticed.
+    pub(super) fn ignore(&mut self) {
+        if self.mode == Mode::Forward {
+            self.mode = Mode::Ignore;
+            self.walk.ignore_messages();
+            self.gates.clear();
+        }
+    }
+
+    /// Reads to the end of the socket and throws everything away.
+    pub(super) fn drain(&mut self) {
+        if self.mode != Mode::Ended {
+            self.mode = Mode::Drain;
+            self.carry = Vec::new();
+            self.gates.clear();
+        }
+    }
+
+    /// Whether replies that it waited for have gone out, so that it has to be polled again.
+    pub(super) fn may_go_on(&self, source: &Peer) -> bool {
+        self.waits_for_replies && !source.outlet.holds_messages()
+    }
+
+    /// When what is held back goes on.
+    pub(super) fn opens_at(&self) -> Option<Instant> {
+        self.gates.front().map(|gate| gate.opens_at)
+    }
+
+    /// Moves what there is to move. Pending once a socket has to be waited for.
+    pub(super) fn poll<R, W>(
+        &mut self,
+        context: &mut Context<'_>,
+        source: &mut Leg<R>,
+        target: &mut Leg<W>,
+        shared: &mut Shared,
+    ) -> Poll<Event>
+    where
+        R: AsyncRead + AsyncWrite + Unpin,
+        W: AsyncWrite + Unpin,
+    {
+        let scratch = shared.scratch.clone();
+        let mut scratch = scratch.borrow_mut();
+        loop {
+            // Nothing is read while anything is unwritten: that is all the buffering there is.
+            if let Err(error) = ready!(target.poll_flush(context)) {
+                return Poll::Ready(Event::TargetGone(error));
+            }
+            if target.peer.outlet.is_closed() {
+                self.ignore();
+            }
+            self.waits_for_replies = source.peer.outlet.holds_messages() && self.mode == Mode::Forward;
+            if self.waits_for_replies {
+                return Poll::Pending;
+            }
+            match ready!(self.poll_gates(context, target)) {
+                Ok(true) => continue,
+                Ok(false) => {}
+                Err(event) => return Poll::Ready(event),
+            }
+            if let Some(event) = self.deferred.take() {
+                return Poll::Ready(event);
+            }
+            if let Some(event) = ready!(self.poll_read(context, source, target, shared, &mut scratch)) {
+                if self.gates.is_empty() {
+                    return Poll::Ready(event);
+                }
+                self.deferred = Some(event);
+            }
+        }
+    }
+
+    /// Lets go on what was held back; ready with whether something was.
+    fn poll_gates<W>(&mut self, context: &mut Context<'_>, target: &mut Leg<W>) -> Poll<Result<bool, Event>>
+    where
+        W: AsyncWrite + Unpin,
+    {
+        let Some(gate) = self.gates.front() else { return Poll::Ready(Ok(false)) };
+        if gate.opens_at > Instant::now() {
+            // The connection's clock wakes the task.
+            return Poll::Pending;
+        }
+        if let Some(gate) = self.gates.pop_front() {
+            write(context, target, &gate.wire, gate.end)?;
+        }
+        Poll::Ready(Ok(true))
+    }
+
+    fn poll_read<R, W>(
+        &mut self,
+        context: &mut Context<'_>,
+        source: &mut Leg<R>,
+        target: &mut Leg<W>,
+        shared: &mut Shared,
+        scratch: &mut Scratch,
+    ) -> Poll<Option<Event>>
+    where
+        R: AsyncRead + AsyncWrite + Unpin,
+        W: AsyncWrite + Unpin,
+    {
+        if self.mode == Mode::Ended {
+            return Poll::Pending;
+        }
+        if self.carry.is_empty() {
+            let mut read = std::mem::take(&mut scratch.read);
+            let mut buffer = ReadBuf::new(&mut read);
+            let polled = Pin::new(&mut source.stream).poll_read(context, &mut buffer);
+            let filled = buffer.filled().len();
+            let event = match polled {
+                Poll::Ready(Ok(())) if filled > 0 => {
+                    let bytes = read.get(..filled).unwrap_or_default();
+                    let (consumed, event) = self.absorb(bytes, context, source, target, shared, scratch);
+                    if self.mode != Mode::Drain {
+                        self.carry.extend_from_slice(bytes.get(consumed..).unwrap_or_default());
+                        self.fresh = event.is_some();
+                    }
+                    Poll::Ready(event)
+                }
+                Poll::Ready(ended) => Poll::Ready(Some(self.ended(source, ended.err()))),
+                Poll::Pending => Poll::Pending,
+            };
+            scratch.read = read;
+            return event;
+        }
+        if !std::mem::take(&mut self.fresh) {
+            // Room grows with what has come, not with what a header announces.
+            let missing = self.walk.needed().saturating_sub(self.carry.len());
+            self.carry.reserve(missing.clamp(1, self.carry.len().max(Scratch::READ)));
+            match ready!(poll_read_buf(Pin::new(&mut source.stream), context, &mut self.carry)) {
+                Ok(0) => return Poll::Ready(Some(self.ended(source, None))),
+                Ok(_) => {}
+                Err(error) => return Poll::Ready(Some(self.ended(source, Some(error)))),
+            }
+        }
+        let mut bytes = std::mem::take(&mut self.carry);
+        let (consumed, event) = self.absorb(&bytes, context, source, target, shared, scratch);
+        if self.mode != Mode::Drain && consumed < bytes.len() {
+            bytes.drain(..consumed);
+            self.carry = bytes;
+            self.fresh = event.is_some();
+        }
+        Poll::Ready(event)
+    }
+
+    fn ended<R>(&mut self, source: &mut Leg<R>, error: Option<io::Error>) -> Event {
+        self.mode = Mode::Ended;
+        self.carry = Vec::new();
+        source.peer.eof = true;
+        Event::Eof(error)
+    }
+
+    /// Deals with bytes; gives how many are dealt with, and what happened.
+    fn absorb<R, W>(
+        &mut self,
+        bytes: &[u8],
+        context: &mut Context<'_>,
+        source: &mut Leg<R>,
+        target: &mut Leg<W>,
+        shared: &mut Shared,
+        scratch: &mut Scratch,
+    ) -> (usize, Option<Event>)
+    where
+        W: AsyncWrite + Unpin,
+    {
+        if self.mode == Mode::Drain {
+            return (bytes.len(), None);
+        }
+        let mut position = 0;
+        loop {
+            scratch.finds.clear();
+            scratch.finds.split = target.peer.outlet.is_waiting();
+            let (next, stop) = self.walk.walk(bytes, position, &mut scratch.finds);
+            position = next;
+            shared.count(self.from, self.walk.take_tally());
+            if self.mode == Mode::Forward
+                && let Err(event) = self.forward(bytes, context, source, target, shared, scratch)
+            {
+                return (position, Some(event));
+            }
+            match stop {
+                None => {
+                    scratch.shrink();
+                    return (position, None);
+                }
+                Some(Stop::Undecided) => {
+                    let last = scratch.finds.items.len().saturating_sub(1);
+                    let goes_on = scratch.batch.passing.last().is_some_and(|passing| passing.item == last);
+                    self.walk.decide(if goes_on { Fate::Pass } else { Fate::Discard });
+                }
+                Some(Stop::Close(close)) => {
+                    self.mode = Mode::Drain;
+                    return (position, Some(Event::Close(close)));
+                }
+                Some(Stop::Violation(violation)) => return (position, Some(Event::Violation(violation))),
+            }
+        }
+    }
+
+    /// Takes what was found through the filters and writes what goes on.
+    fn forward<R, W>(
+        &mut self,
+        bytes: &[u8],
+        context: &mut Context<'_>,
+        source: &mut Leg<R>,
+        target: &mut Leg<W>,
+        shared: &mut Shared,
+        Scratch { finds, batch, wire, .. }: &mut Scratch,
+    ) -> Result<(), Event>
+    where
+        W: AsyncWrite + Unpin,
+    {
+        if target.peer.outlet.is_closed() {
+            return Ok(());
+        }
+        batch.load(finds);
+        if !batch.passing.is_empty() {
+            shared.chain.run(self.from, bytes, finds, batch);
+            shared.rewant |= batch.bypassed;
+        }
+        for reply in batch.replies.drain(..) {
+            encode(opcode(reply.kind), true, &reply.payload, self.from, source.peer.outlet.messages());
+        }
+        source.peer.outlet.settle();
+        let halt = batch.halt.take();
+        let emission = Emission { bytes, finds, batch, to: self.from.other() };
+        match emission.untouched() {
+            Some((run, end)) if halt.is_none() && !target.peer.outlet.is_waiting() => {
+                write(context, target, bytes.get(run).unwrap_or_default(), end)?;
+            }
+            _ => self.write_edited(&emission, context, target, wire)?,
+        }
+        halt.map_or(Ok(()), |halt| Err(Event::Halt(halt)))
+    }
+
+    /// Writes up to the first delay, and holds the rest back.
+    fn write_edited<W>(
+        &mut self,
+        emission: &Emission<'_>,
+        context: &mut Context<'_>,
+        target: &mut Leg<W>,
+        wire: &mut Vec<u8>,
+    ) -> Result<(), Event>
+    where
+        W: AsyncWrite + Unpin,
+    {
+        let items = emission.finds.items.len();
+        let mut delays = emission.batch.delays.iter().copied().peekable();
+        let first = delays.peek().map_or(items, |(item, _)| item + 1);
+        wire.clear();
+        if let Some(end) = emission.render(0..first, Some(&mut target.peer.outlet), wire) {
+            write(context, target, wire, end)?;
+        }
+        let mut opens_at = Instant::now();
+        while let Some((item, until)) = delays.next() {
+            let next = delays.peek().map_or(items, |(item, _)| item + 1);
+            opens_at = opens_at.max(until);
+            let mut wire = Vec::new();
+            let end = emission.render(item + 1..next, None, &mut wire).unwrap_or(Boundary::Message);
+            self.gates.push_back(Gate { opens_at, wire, end });
+        }
+        Ok(())
+    }
+}
+
+/// Hands bytes to the receiver.
+fn write<W>(context: &mut Context<'_>, target: &mut Leg<W>, wire: &[u8], end: Boundary) -> Result<(), Event>
+where
+    W: AsyncWrite + Unpin,
+{
+    target.put(context, wire, end).map_err(Event::TargetGone)
+}

@@ -1,0 +1,113 @@
+//! What a walk finds in the bytes of one peer.
+
+use std::ops::Range;
+
+use crate::metrics::MessageKind;
+use crate::ws::{CloseFrame, Violation};
+
+/// What a walk found, in buffers that are used again.
+#[derive(Debug, Default)]
+pub(super) struct Finds {
+    pub(super) items: Vec<Item>,
+    /// Payloads that a filter needs and whose sender masks them.
+    pub(super) unmasked: Vec<u8>,
+    /// Whether passing bytes make an item for each frame, to find places to put frames in.
+    pub(super) split: bool,
+}
+
+impl Finds {
+    /// Forgets what the last walk found.
+    pub(super) fn clear(&mut self) {
+        self.items.clear();
+        self.unmasked.clear();
+    }
+
+    /// Adds bytes that go on as they are, to the run before them where there is no gap.
+    pub(super) fn pass(&mut self, range: Range<usize>, boundary: Boundary) {
+        if let Some(Item::Pass { raw, end }) = self.items.last_mut()
+            && raw.end == range.start
+            && (!self.split || *end == Boundary::Inside)
+        {
+            raw.end = range.end;
+            *end = boundary;
+        } else {
+            self.items.push(Item::Pass { raw: range, end: boundary });
+        }
+    }
+}
+
+/// The payload of the proxy's own pings on a connection.
+pub(super) type PingToken = [u8; 8];
+
+/// What becomes of the rest of a message.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Fate {
+    Pass,
+    Discard,
+}
+
+/// Messages and payload bytes that went by, and whether a pong answered our ping.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Tally {
+    pub(super) messages: [u64; MessageKind::COUNT],
+    pub(super) bytes: u64,
+    pub(super) pong: bool,
+}
+
+/// Where a run of bytes ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Boundary {
+    /// Inside a frame: nothing may be put in.
+    Inside,
+    /// After a frame, inside a message: control frames may be put in.
+    Frame,
+    /// After a message, or between messages: anything may be put in.
+    Message,
+}
+
+/// A part of the bytes walked over.
+#[derive(Debug)]
+pub(super) enum Item {
+    /// Bytes that go on as they are.
+    Pass { raw: Range<usize>, end: Boundary },
+    /// A message, or the start of one, that is up to the filters.
+    Message(Found),
+}
+
+/// A message that some filter selected.
+#[derive(Debug)]
+pub(super) struct Found {
+    pub(super) kind: MessageKind,
+    /// Length of the message's payload, as far as its sender has announced it.
+    pub(super) size: u64,
+    /// What was assembled of fragments: it goes on as one frame, before `raw`.
+    pub(super) assembled: Option<Vec<u8>>,
+    /// Whole frames, or the start of one, as they came.
+    pub(super) raw: Range<usize>,
+    /// Where the unmasked payload is, as far as any filter needs it.
+    pub(super) payload: Seen,
+    /// Where `raw` ends; a message that does not end here goes on with what [`Walk::decide`] was told.
+    pub(super) end: Boundary,
+}
+
+/// Where an unmasked payload can be read.
+#[derive(Clone, Debug)]
+pub(super) enum Seen {
+    /// In the bytes walked over, because its sender does not mask.
+    Buffer(Range<usize>),
+    /// In the walk's buffer of unmasked bytes.
+    Unmasked(Range<usize>),
+    /// In [`Found::assembled`].
+    Assembled,
+}
+
+/// Why a walk came to a stop before the end of the bytes.
+#[derive(Debug)]
+pub(super) enum Stop {
+    /// The last item's message has not ended; [`Walk::decide`] before walking on.
+    Undecided,
+    /// A close frame, which is the last item; what follows it means nothing.
+    Close(Option<CloseFrame>),
+    /// The sender broke the protocol or a limit; what follows cannot be read.
+    Violation(Violation),
+}

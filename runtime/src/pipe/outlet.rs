@@ -1,0 +1,180 @@
+//! What goes to one peer: bytes its socket has not taken yet, and frames of our own that wait for a place.
+//!
+//! A frame of ours may stand only where a frame ends, and a message only where a message ends; an outlet knows where
+//! the bytes put into it end. It holds at most what one read brought, because nothing is read while it holds anything.
+
+use std::io;
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+
+use tokio::io::AsyncWrite;
+
+use super::item::Boundary;
+
+/// The way out to one peer.
+#[derive(Debug)]
+pub(super) struct Outlet {
+    pending: Vec<u8>,
+    written: usize,
+    /// Where what was put in ends.
+    end: Boundary,
+    /// Frames of our own that wait for the end of a frame.
+    control: Vec<u8>,
+    /// Messages of our own that wait for the end of a message.
+    messages: Vec<u8>,
+    close: Close,
+}
+
+/// How far the closing of this way out has come.
+#[derive(Debug)]
+enum Close {
+    Open,
+    /// Our close frame waits for the end of a frame.
+    Waiting(Vec<u8>),
+    /// A close frame was put in, ours or the other peer's: nothing may follow it.
+    Done,
+}
+
+impl Outlet {
+    pub(super) fn new() -> Self {
+        Self {
+            pending: Vec::new(),
+            written: 0,
+            end: Boundary::Message,
+            control: Vec::new(),
+            messages: Vec::new(),
+            close: Close::Open,
+        }
+    }
+
+    /// Whether everything put in was written.
+    pub(super) fn is_empty(&self) -> bool {
+        self.pending.is_empty()
+    }
+
+    /// Whether something of our own waits for a place.
+    pub(super) fn is_waiting(&self) -> bool {
+        let waiting = !self.control.is_empty() || !self.messages.is_empty() || matches!(self.close, Close::Waiting(_));
+        waiting && !self.is_closed()
+    }
+
+    /// Whether messages of our own are still here: who causes them has to wait.
+    pub(super) fn holds_messages(&self) -> bool {
+        !self.messages.is_empty() || !self.pending.is_empty()
+    }
+
+    /// Whether a close frame was put in.
+    pub(super) fn is_closed(&self) -> bool {
+        matches!(self.close, Close::Done)
+    }
+
+    /// Whether a frame is under way, so that nothing can be put in.
+    pub(super) fn inside_frame(&self) -> bool {
+        self.end == Boundary::Inside
+    }
+
+    /// Says that nothing may follow what was put in: it ends with a close frame, or inside a frame for ever.
+    pub(super) fn mark_closed(&mut self) {
+        self.close = Close::Done;
+        self.control = Vec::new();
+        self.messages = Vec::new();
+    }
+
+    /// Puts in bytes that end at `end`, writing what the socket takes at once.
+    pub(super) fn put<S: AsyncWrite + Unpin>(
+        &mut self,
+        context: &mut Context<'_>,
+        stream: &mut S,
+        bytes: &[u8],
+        end: Boundary,
+    ) -> io::Result<()> {
+        if bytes.is_empty() {
+            return Ok(());
+        }
+        self.end = end;
+        let mut taken = 0;
+        if self.pending.is_empty() {
+            while let Some(rest) = bytes.get(taken..).filter(|rest| !rest.is_empty()) {
+                match Pin::new(&mut *stream).poll_write(context, rest) {
+                    Poll::Ready(Ok(0)) => return Err(io::ErrorKind::WriteZero.into()),
+                    Poll::Ready(Ok(count)) => taken += count,
+                    Poll::Ready(Err(error)) => return Err(error),
+                    Poll::Pending => break,
+                }
+            }
+        }
+        self.pending.extend_from_slice(bytes.get(taken..).unwrap_or_default());
+        Ok(())
+    }
+
+    /// Puts in a control frame of our own as soon as it may stand.
+    pub(super) fn insert_control(&mut self, frame: &[u8]) {
+        // One at a time: a peer that does not read is not sent a second ping.
+        if self.control.is_empty() {
+            self.control.extend_from_slice(frame);
+        }
+        self.settle();
+    }
+
+    /// Where to append messages of our own, for [`Outlet::settle`] to put in as soon as they may stand.
+    pub(super) fn messages(&mut self) -> &mut Vec<u8> {
+        &mut self.messages
+    }
+
+    /// Puts in our close frame as soon as it may stand; nothing follows it. The first close frame counts.
+    pub(super) fn insert_close(&mut self, frame: Vec<u8>) {
+        if matches!(self.close, Close::Open) {
+            self.close = Close::Waiting(frame);
+        }
+        self.settle();
+    }
+
+    /// Puts in what waits and may stand here.
+    pub(super) fn settle(&mut self) {
+        let mut pending = std::mem::take(&mut self.pending);
+        self.place(self.end, &mut pending);
+        self.pending = pending;
+    }
+
+    /// Appends to `wire`, which ends at `end`, what waits and may stand there.
+    pub(super) fn place(&mut self, end: Boundary, wire: &mut Vec<u8>) {
+        if end == Boundary::Inside || self.is_closed() {
+            return;
+        }
+        wire.append(&mut self.control);
+        if end == Boundary::Message {
+            wire.append(&mut self.messages);
+        }
+        if let Close::Waiting(frame) = &self.close {
+            wire.extend_from_slice(frame);
+            self.close = Close::Done;
+        }
+        self.control = Vec::new();
+    }
+
+    /// Writes what the socket takes; ready when nothing is left.
+    pub(super) fn poll_flush<S: AsyncWrite + Unpin>(
+        &mut self,
+        context: &mut Context<'_>,
+        stream: &mut S,
+    ) -> Poll<io::Result<()>> {
+        while let Some(rest) = self.pending.get(self.written..).filter(|rest| !rest.is_empty()) {
+            let count = ready!(Pin::new(&mut *stream).poll_write(context, rest))?;
+            if count == 0 {
+                return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
+            }
+            self.written += count;
+        }
+        // An idle connection owns no buffer.
+        self.pending = Vec::new();
+        self.written = 0;
+        Poll::Ready(Ok(()))
+    }
+
+    /// Forgets everything: the socket takes nothing more.
+    pub(super) fn discard(&mut self) {
+        self.pending = Vec::new();
+        self.written = 0;
+        self.close = Close::Done;
+    }
+}

@@ -1,0 +1,49 @@
+//! The buffers that all connections of a worker share, because one reads at a time.
+
+use super::chain::Batch;
+use super::item::Finds;
+
+/// The shared buffers of a worker. An idle connection owns none of its own.
+#[derive(Debug)]
+pub struct Scratch {
+    /// What a read goes to.
+    pub(super) read: Box<[u8]>,
+    pub(super) finds: Finds,
+    pub(super) batch: Batch,
+    /// What goes on, where that is not simply what came.
+    pub(super) wire: Vec<u8>,
+}
+
+impl Scratch {
+    /// One read's worth: it fits in the second-level cache together with what is written of it.
+    pub(super) const READ: usize = 64 << 10;
+
+    /// The buffers of one worker.
+    pub fn new() -> Self {
+        Self {
+            read: vec![0; Self::READ].into_boxed_slice(),
+            finds: Finds::default(),
+            batch: Batch::default(),
+            wire: Vec::new(),
+        }
+    }
+
+    /// Gives back what an exceptionally large message made them grow to.
+    pub(super) fn shrink(&mut self) {
+        for buffer in [&mut self.finds.unmasked, &mut self.wire] {
+            if buffer.capacity() > Self::KEPT {
+                buffer.clear();
+                buffer.shrink_to(Self::KEPT);
+            }
+        }
+    }
+
+    /// Buffers up to this size are kept: allocating them for each large message would cost more than they hold.
+    const KEPT: usize = 4 << 20;
+}
+
+impl Default for Scratch {
+    fn default() -> Self {
+        Self::new()
+    }
+}

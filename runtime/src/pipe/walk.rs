@@ -1,0 +1,348 @@
+//! From the bytes one peer sends to the items they hold: runs that pass as they are, and messages a filter selected.
+//!
+//! A walk holds no bytes but the fragments of a message that is being assembled. It says how far it got; what is left
+//! has to be there again, at the front, in the next call. How the bytes were split into calls changes nothing.
+
+use super::item::{Boundary, Fate, Finds, Found, Item, PingToken, Seen, Stop, Tally};
+use crate::component::Payload;
+use crate::metrics::MessageKind;
+use crate::ws::{CloseFrame, FrameHeader, FramePlace, FrameSequence, Opcode, Violation, apply_mask, extend_masked};
+
+/// The walk over what one peer sends.
+#[derive(Debug)]
+pub(super) struct Walk {
+    sequence: FrameSequence,
+    /// What some filter wants of each kind; `None` where nobody wants anything.
+    wanted: [Option<Payload>; MessageKind::COUNT],
+    max_message_size: usize,
+    /// The payload of our pings: a pong with it is for us.
+    token: PingToken,
+    /// A frame whose header was accepted and whose bytes are not all there.
+    accepted: Option<Accepted>,
+    /// The data frame whose payload is going by.
+    stream: Option<Stream>,
+    /// What becomes of the frames to come of the message under way.
+    fate: Fate,
+    assembly: Option<Box<Assembly>>,
+    /// What went by since the last [`Walk::take_tally`].
+    tally: Tally,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Accepted {
+    header: FrameHeader,
+    header_len: usize,
+    place: FramePlace,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Stream {
+    kind: MessageKind,
+    left: u64,
+    fin: bool,
+}
+
+/// The fragments of a message so far, unmasked.
+#[derive(Debug, Default)]
+struct Assembly {
+    payload: Vec<u8>,
+}
+
+impl Walk {
+    pub(super) fn new(sequence: FrameSequence, max_message_size: usize, token: PingToken) -> Self {
+        Self {
+            sequence,
+            wanted: [None; MessageKind::COUNT],
+            max_message_size,
+            token,
+            accepted: None,
+            stream: None,
+            fate: Fate::Pass,
+            assembly: None,
+            tally: Tally::default(),
+        }
+    }
+
+    /// Says what the filters want of each kind, from the next message on.
+    pub(super) fn want(&mut self, wanted: [Option<Payload>; MessageKind::COUNT]) {
+        self.wanted = wanted;
+    }
+
+    /// Assembles nothing more: only frames and the close frame are of interest from here on.
+    pub(super) fn ignore_messages(&mut self) {
+        self.wanted = [None; MessageKind::COUNT];
+        self.assembly = None;
+    }
+
+    /// Says what becomes of the rest of the message that stopped the walk.
+    pub(super) fn decide(&mut self, fate: Fate) {
+        self.fate = fate;
+    }
+
+    /// What went by since the last call.
+    pub(super) fn take_tally(&mut self) -> Tally {
+        std::mem::take(&mut self.tally)
+    }
+
+    /// Bytes that the frame under way needs in all, as far as its header tells, to make room for it.
+    pub(super) fn needed(&self) -> usize {
+        let Some(Accepted { header, header_len, .. }) = self.accepted else { return FrameHeader::MAX_LEN };
+        let payload = usize::try_from(header.payload_len).unwrap_or(usize::MAX);
+        header_len.saturating_add(payload.min(self.max_message_size))
+    }
+
+    /// Walks over `bytes[start..]` and adds what it finds. Gives the position up to which bytes are dealt with, and why
+    /// it stopped there if not for lack of bytes.
+    pub(super) fn walk(
+        &mut self,
+        bytes: &[u8],
+        start: usize,
+        finds: &mut Finds,
+    ) -> (usize, Option<Stop>) {
+        let mut position = start;
+        loop {
+            if let Some(stream) = self.stream {
+                position = self.stream_on(stream, bytes, position, finds);
+                if self.stream.is_some() {
+                    return (position, None);
+                }
+            }
+            match self.frame(bytes, position, finds) {
+                Ok(Step::On(next)) => position = next,
+                Ok(Step::Short) => return (position, None),
+                Ok(Step::Stop(next, stop)) => return (next, Some(stop)),
+                Err(violation) => return (position, Some(Stop::Violation(violation))),
+            }
+        }
+    }
+
+    /// Lets the payload of the current frame go by.
+    fn stream_on(
+        &mut self,
+        stream: Stream,
+        bytes: &[u8],
+        position: usize,
+        finds: &mut Finds,
+    ) -> usize {
+        let here = usize::try_from(stream.left).unwrap_or(usize::MAX).min(bytes.len() - position);
+        let left = stream.left - here as u64;
+        self.tally.bytes += here as u64;
+        let end = match (left, stream.fin) {
+            (0, true) => Boundary::Message,
+            (0, false) => Boundary::Frame,
+            _ => Boundary::Inside,
+        };
+        self.stream = (left > 0).then_some(Stream { left, ..stream });
+        if end == Boundary::Message {
+            self.count(stream.kind);
+        }
+        match (self.fate, end) {
+            (Fate::Pass, _) => finds.pass(position..position + here, end),
+            // Nothing of it went on, so what went on ends between messages again.
+            (Fate::Discard, Boundary::Message) => finds.pass(position + here..position + here, end),
+            (Fate::Discard, _) => {}
+        }
+        if end == Boundary::Message {
+            self.fate = Fate::Pass;
+        }
+        position + here
+    }
+
+    /// Deals with the frame that starts at `position`.
+    fn frame(
+        &mut self,
+        bytes: &[u8],
+        position: usize,
+        finds: &mut Finds,
+    ) -> Result<Step, Violation> {
+        let here = bytes.get(position..).unwrap_or_default();
+        let accepted = match self.accepted.take() {
+            Some(accepted) => accepted,
+            None => match FrameHeader::parse(here)? {
+                None => return Ok(Step::Short),
+                Some((header, header_len)) => {
+                    Accepted { header, header_len, place: self.sequence.accept(&header)? }
+                }
+            },
+        };
+        let payload = here.get(accepted.header_len..).unwrap_or_default();
+        match accepted.place {
+            FramePlace::Control => self.control(accepted, payload, position, finds),
+            FramePlace::First(kind) => match self.wanted(kind) {
+                None => Ok(self.pass_header(accepted, kind, position, finds)),
+                Some(need) => self.select(accepted, kind, need, payload, position, finds),
+            },
+            FramePlace::Further(kind) if self.assembly.is_some() => {
+                let need = self.wanted(kind).unwrap_or_default();
+                self.select(accepted, kind, need, payload, position, finds)
+            }
+            FramePlace::Further(kind) => Ok(self.pass_header(accepted, kind, position, finds)),
+        }
+    }
+
+    fn wanted(&self, kind: MessageKind) -> Option<Payload> {
+        self.wanted.get(kind as usize).copied().flatten()
+    }
+
+    /// Lets a frame go by, by the fate of its message.
+    fn pass_header(
+        &mut self,
+        Accepted { header, header_len, .. }: Accepted,
+        kind: MessageKind,
+        position: usize,
+        finds: &mut Finds,
+    ) -> Step {
+        let next = position + header_len;
+        if self.fate == Fate::Pass {
+            finds.pass(position..next, Boundary::Inside);
+        }
+        self.stream = Some(Stream { kind, left: header.payload_len, fin: header.fin });
+        Step::On(next)
+    }
+
+    /// Deals with a control frame, which is held until it is whole: it is small, and may be for us.
+    fn control(
+        &mut self,
+        accepted: Accepted,
+        payload: &[u8],
+        position: usize,
+        finds: &mut Finds,
+    ) -> Result<Step, Violation> {
+        let Some(payload) = usize::try_from(accepted.header.payload_len).ok().and_then(|len| payload.get(..len)) else {
+            self.accepted = Some(accepted);
+            return Ok(Step::Short);
+        };
+        let end = position + accepted.header_len + payload.len();
+        // Control frames may stand inside a message; what may follow them is what might have stood in their place.
+        let boundary = if self.message_open() { Boundary::Frame } else { Boundary::Message };
+        match accepted.header.opcode {
+            Opcode::Close => {
+                let close = CloseFrame::parse(&plain(payload, accepted.header.mask))?;
+                finds.pass(position..end, boundary);
+                return Ok(Step::Stop(end, Stop::Close(close)));
+            }
+            Opcode::Pong if plain(payload, accepted.header.mask) == self.token => self.tally.pong = true,
+            _ => finds.pass(position..end, boundary),
+        }
+        Ok(Step::On(end))
+    }
+
+    /// Whether what has gone on so far ends inside a message.
+    fn message_open(&self) -> bool {
+        self.sequence.inside_message() && self.assembly.is_none()
+    }
+
+    /// Deals with a frame of a message that some filter wants to see.
+    fn select(
+        &mut self,
+        accepted: Accepted,
+        kind: MessageKind,
+        need: Payload,
+        payload: &[u8],
+        position: usize,
+        finds: &mut Finds,
+    ) -> Result<Step, Violation> {
+        let Accepted { header, header_len, .. } = accepted;
+        let gathered = self.assembly.as_ref().map_or(0, |assembly| assembly.payload.len());
+        let size = header.payload_len.saturating_add(gathered as u64);
+        let limit = self.max_message_size;
+        // How much of this frame has to be here before anything can be said.
+        let needed = match need {
+            Payload::None => 0,
+            Payload::Head(head) => u64::from(head).min(limit as u64).saturating_sub(gathered as u64),
+            Payload::Whole if size > limit as u64 => return Err(Violation::MessageTooLarge { limit }),
+            Payload::Whole => header.payload_len,
+        }
+        .min(header.payload_len);
+        let Some(seen) = usize::try_from(needed).ok().and_then(|needed| payload.get(..needed)) else {
+            self.accepted = Some(accepted);
+            return Ok(Step::Short);
+        };
+        let enough = match need {
+            Payload::None => true,
+            Payload::Head(head) => header.fin || size >= u64::from(head).min(limit as u64),
+            Payload::Whole => header.fin,
+        };
+        let body = position + header_len;
+        if !enough {
+            let assembly = self.assembly.get_or_insert_default();
+            append(&mut assembly.payload, seen, header.mask);
+            self.tally.bytes += header.payload_len;
+            return Ok(Step::On(body + seen.len()));
+        }
+        let assembled = self.assembly.take().map(|assembly| assembly.payload);
+        let (assembled, at) = match (assembled, header.mask) {
+            (Some(mut fragments), _) if need == Payload::Whole => {
+                append(&mut fragments, seen, header.mask);
+                (Some(fragments), Seen::Assembled)
+            }
+            (Some(fragments), mask) => {
+                let start = finds.unmasked.len();
+                finds.unmasked.extend_from_slice(&fragments);
+                append(&mut finds.unmasked, seen, mask);
+                (Some(fragments), Seen::Unmasked(start..finds.unmasked.len()))
+            }
+            (None, Some(key)) => {
+                let start = finds.unmasked.len();
+                extend_masked(&mut finds.unmasked, seen, key);
+                (None, Seen::Unmasked(start..finds.unmasked.len()))
+            }
+            (None, None) => (None, Seen::Buffer(body..body + seen.len())),
+        };
+        if need == Payload::Whole && kind == MessageKind::Text {
+            let text = match (&at, &assembled) {
+                (Seen::Assembled, Some(payload)) => payload,
+                (Seen::Unmasked(range), _) => finds.unmasked.get(range.clone()).unwrap_or_default(),
+                _ => seen,
+            };
+            simdutf8::basic::from_utf8(text).map_err(|_| Violation::InvalidUtf8)?;
+        }
+        let here = usize::try_from(header.payload_len).unwrap_or(usize::MAX).min(payload.len());
+        let left = header.payload_len - here as u64;
+        self.tally.bytes += here as u64;
+        let end = match (left, header.fin) {
+            (0, true) => Boundary::Message,
+            (0, false) => Boundary::Frame,
+            _ => Boundary::Inside,
+        };
+        let next = body + here;
+        // An assembled message went on in `assembled`; of a head, the frame that completed it goes on as it came.
+        let raw = if matches!(at, Seen::Assembled) { next..next } else { position..next };
+        finds.items.push(Item::Message(Found { kind, size, assembled, raw, payload: at, end }));
+        if end == Boundary::Message {
+            self.count(kind);
+            return Ok(Step::On(next));
+        }
+        self.stream = (left > 0).then_some(Stream { kind, left, fin: header.fin });
+        Ok(Step::Stop(next, Stop::Undecided))
+    }
+
+    fn count(&mut self, kind: MessageKind) {
+        if let Some(count) = self.tally.messages.get_mut(kind as usize) {
+            *count += 1;
+        }
+    }
+}
+
+enum Step {
+    /// The frame is dealt with; the next one starts here.
+    On(usize),
+    /// More bytes are needed.
+    Short,
+    Stop(usize, Stop),
+}
+
+fn append(target: &mut Vec<u8>, payload: &[u8], mask: Option<[u8; 4]>) {
+    match mask {
+        Some(key) => extend_masked(target, payload, key),
+        None => target.extend_from_slice(payload),
+    }
+}
+
+fn plain(payload: &[u8], mask: Option<[u8; 4]>) -> Vec<u8> {
+    let mut plain = payload.to_vec();
+    if let Some(key) = mask {
+        apply_mask(&mut plain, key);
+    }
+    plain
+}

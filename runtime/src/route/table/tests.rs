@@ -1,0 +1,126 @@
+use super::*;
+
+fn table(routes: &[(&'static str, &[&str], PathRule)]) -> RouteTable<&'static str> {
+    let matcher = |hosts: &[&str], path: &PathRule| Matcher { hosts: hosts.iter().map(|host| (*host).to_owned()).collect(), path: path.clone() };
+    RouteTable::new(routes.iter().map(|(name, hosts, path)| (matcher(hosts, path), *name)).collect())
+}
+
+fn prefix(path: &str) -> PathRule {
+    PathRule::prefix(path).unwrap()
+}
+
+fn exact(path: &str) -> PathRule {
+    PathRule::exact(path).unwrap()
+}
+
+fn found(table: &RouteTable<&'static str>, host: &str, path: &str) -> Vec<&'static str> {
+    table.candidates(host, path).map(|found| *found.route).collect()
+}
+
+#[test]
+fn hosts_go_from_exact_to_the_longest_wildcard_to_any() {
+    let table = table(&[
+        ("any", &[], PathRule::any()),
+        ("com", &["*.com"], PathRule::any()),
+        ("example", &["*.example.com"], PathRule::any()),
+        ("chat", &["chat.example.com"], PathRule::any()),
+    ]);
+    assert_eq!(found(&table, "chat.example.com", "/"), ["chat", "example", "com", "any"]);
+    assert_eq!(found(&table, "a.b.example.com", "/"), ["example", "com", "any"]);
+    assert_eq!(found(&table, "example.com", "/"), ["com", "any"]);
+    assert_eq!(found(&table, "com", "/"), ["any"]);
+    assert_eq!(found(&table, "notexample.org", "/"), ["any"]);
+    assert_eq!(found(&table, "[::1]", "/"), ["any"]);
+    assert_eq!(found(&table, "", "/"), ["any"]);
+}
+
+#[test]
+fn a_longer_path_never_beats_a_more_specific_host() {
+    let table = table(&[
+        ("long", &[], prefix("/ws/chat/room")),
+        ("wildcard", &["*.example.com"], prefix("/ws/chat")),
+        ("host", &["a.example.com"], prefix("/ws")),
+    ]);
+    assert_eq!(found(&table, "a.example.com", "/ws/chat/room"), ["host", "wildcard", "long"]);
+}
+
+#[test]
+fn paths_go_from_long_to_short_by_whole_segments() {
+    let table = table(&[
+        ("root", &[], prefix("/")),
+        ("ws", &[], prefix("/ws")),
+        ("chat", &[], prefix("/ws/chat")),
+        ("chatter", &[], prefix("/ws/chatter")),
+    ]);
+    assert_eq!(found(&table, "h", "/ws/chat"), ["chat", "ws", "root"]);
+    assert_eq!(found(&table, "h", "/ws/chat/"), ["chat", "ws", "root"]);
+    assert_eq!(found(&table, "h", "/ws/chat/room/1"), ["chat", "ws", "root"]);
+    assert_eq!(found(&table, "h", "/ws/chatter"), ["chatter", "ws", "root"]);
+    assert_eq!(found(&table, "h", "/ws/chatterbox"), ["ws", "root"]);
+    assert_eq!(found(&table, "h", "/wsx"), ["root"]);
+    assert_eq!(found(&table, "h", "/"), ["root"]);
+    assert_eq!(found(&table, "h", "*"), ["root"]);
+}
+
+#[test]
+fn an_exact_path_comes_before_a_prefix_of_the_same_length_and_matches_nothing_else() {
+    let table = table(&[
+        ("prefix", &[], prefix("/ws/chat")),
+        ("exact", &[], exact("/ws/chat")),
+        ("slash", &[], exact("/ws/chat/")),
+    ]);
+    assert_eq!(found(&table, "h", "/ws/chat"), ["exact", "prefix"]);
+    assert_eq!(found(&table, "h", "/ws/chat/"), ["slash", "prefix"]);
+    assert_eq!(found(&table, "h", "/ws/chat/room"), ["prefix"]);
+    assert_eq!(found(&table, "h", "/ws"), [""; 0]);
+}
+
+#[test]
+fn equals_go_in_the_order_of_the_file() {
+    let table = table(&[
+        ("first", &["h"], prefix("/ws")),
+        ("second", &["H."], prefix("/ws/")),
+        ("third", &["h"], exact("/ws")),
+        ("fourth", &["h"], exact("/ws")),
+    ]);
+    assert_eq!(found(&table, "h", "/ws"), ["third", "fourth", "first", "second"]);
+}
+
+#[test]
+fn a_route_with_several_hosts_comes_once_where_it_is_most_specific() {
+    let table = table(&[
+        ("both", &["*.example.com", "chat.example.com", "*.chat.example.com", "chat.example.com"], PathRule::any()),
+        ("wide", &["*.com"], PathRule::any()),
+        ("exact", &["chat.example.com"], PathRule::any()),
+    ]);
+    assert_eq!(found(&table, "chat.example.com", "/"), ["both", "exact", "wide"]);
+    assert_eq!(found(&table, "a.chat.example.com", "/"), ["both", "wide"]);
+    assert_eq!(found(&table, "other.example.com", "/"), ["both", "wide"]);
+}
+
+#[test]
+fn a_path_is_compared_as_it_came() {
+    let table = table(&[("admin", &[], prefix("/admin")), ("ws", &[], prefix("/ws")), ("encoded", &[], exact("/a%2Fb"))]);
+    assert_eq!(found(&table, "h", "/ws/../admin"), ["ws"]);
+    assert_eq!(found(&table, "h", "/%77s"), [""; 0]);
+    assert_eq!(found(&table, "h", "/a%2Fb"), ["encoded"]);
+    assert_eq!(found(&table, "h", "/a%2fb"), [""; 0]);
+    assert_eq!(found(&table, "h", "//admin"), [""; 0]);
+}
+
+#[test]
+fn the_matched_length_is_that_of_the_rule() {
+    let table = table(&[("prefix", &[], prefix("/ws/chat/")), ("any", &[], PathRule::any())]);
+    let lengths: Vec<usize> = table.candidates("h", "/ws/chat/room").map(|found| found.matched).collect();
+    assert_eq!(lengths, [8, 0]);
+}
+
+#[test]
+fn a_rule_that_could_never_match_is_refused() {
+    for path in ["", "ws", "*"] {
+        assert_eq!(PathRule::prefix(path), Err(InvalidMatcher::NoSlash));
+    }
+    for path in ["/ws?x", "/ws#x", "/w s"] {
+        assert_eq!(PathRule::exact(path), Err(InvalidMatcher::NoPath));
+    }
+}

@@ -1,0 +1,188 @@
+//! What the admin API shows of the running server, and does to it.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::oneshot;
+use tokio::time::{Instant, timeout};
+
+use super::reload::Reloaded;
+use super::state::{Phase, State};
+use super::worker::Order;
+use crate::admin::{
+    Answer, ComponentView, ConnectionsQuery, ConnectionsView, DrainReport, EndpointView, FilterView, ImportView,
+    Operations, ProblemView, Readiness, ReloadReport, RouteView, UpstreamView,
+};
+use crate::balance::{Endpoint, JustStarted};
+use crate::component::OnFailure;
+use crate::config::{ComponentSource, PathPattern, Problem, Target};
+use crate::metrics::{Counter, Gauge};
+
+/// The admin API's hold on the server.
+pub(super) struct Control(Arc<State>);
+
+impl Control {
+    pub(super) fn new(state: Arc<State>) -> Self {
+        Self(state)
+    }
+}
+
+impl Operations for Control {
+    fn readiness(&self) -> Readiness {
+        match self.0.phase() {
+            Phase::Starting => Readiness::Starting,
+            Phase::Ready => Readiness::Ready,
+            Phase::Draining => Readiness::Draining,
+        }
+    }
+
+    fn routes(&self) -> Vec<RouteView> {
+        let (snapshot, sources) = (self.0.snapshot.load_full(), self.0.sources());
+        let views = snapshot.routes.routes().filter_map(|route| {
+            let config = sources.config.routes.iter().find(|config| config.name == route.name)?;
+            let (upstream, services) = match &config.target {
+                Target::Upstream(name) => (Some(name.clone()), Default::default()),
+                Target::Services(services) => (None, services.upstreams.clone()),
+            };
+            let filters = route.filters.iter().map(|filter| FilterView {
+                component: filter.component().name().to_owned(),
+                on_failure: match filter.on_failure() {
+                    OnFailure::Close => "close",
+                    OnFailure::Bypass => "bypass",
+                },
+                interest: filter.interest().into(),
+            });
+            Some(RouteView {
+                name: route.name.clone(),
+                hosts: config.hosts.iter().map(ToString::to_string).collect(),
+                path: matches!(config.path, PathPattern::Exact(_)).then(|| config.path.to_string()),
+                path_prefix: matches!(config.path, PathPattern::Prefix(_)).then(|| config.path.to_string()),
+                when: route.when.iter().map(|predicate| predicate.component().name().to_owned()).collect(),
+                filters: filters.collect(),
+                upstream,
+                services,
+                connections_active: total(route.metrics.iter().map(|shard| &shard.connections_active)),
+            })
+        });
+        views.collect()
+    }
+
+    fn upstreams(&self) -> Vec<UpstreamView> {
+        let snapshot = self.0.snapshot.load_full();
+        let views = snapshot.upstreams.iter().map(|(name, upstream)| UpstreamView {
+            name: name.clone(),
+            balance: upstream.balancer.component().name().to_owned(),
+            retries: upstream.retries,
+            endpoints: upstream.balance.endpoints().map(endpoint).collect(),
+        });
+        views.collect()
+    }
+
+    fn components(&self) -> Vec<ComponentView> {
+        let (snapshot, sources) = (self.0.snapshot.load_full(), self.0.sources());
+        let used: Vec<&str> = snapshot
+            .routes
+            .routes()
+            .flat_map(|route| {
+                let predicates = route.when.iter().map(|predicate| predicate.component().name());
+                predicates.chain(route.filters.iter().map(|filter| filter.component().name()))
+            })
+            .chain(snapshot.upstreams.values().map(|upstream| upstream.balancer.component().name()))
+            .collect();
+        let views = snapshot.components.iter().map(|(name, component)| {
+            let metrics = self.0.metrics.component(name);
+            ComponentView {
+                name: name.clone(),
+                kind: component.kind().label(),
+                source: match sources.config.components.get(name).map(|component| &component.source) {
+                    Some(ComponentSource::File(path)) => path.display().to_string(),
+                    Some(ComponentSource::Standard) | None => "standard".to_owned(),
+                },
+                size_bytes: component.size() as u64,
+                compile_seconds: component.compile_time().as_secs_f64(),
+                imports: component
+                    .imports()
+                    .iter()
+                    .map(|import| ImportView { name: import.name.clone(), permission: import.permission.clone() })
+                    .collect(),
+                uses: used.iter().filter(|used| *used == name).count() as u64,
+                memory_bytes: total(metrics.iter().map(|shard| &shard.memory_bytes)),
+                failures: metrics.iter().flat_map(|shard| &shard.failures).map(Counter::value).sum(),
+            }
+        });
+        views.collect()
+    }
+
+    fn connections(&self, query: ConnectionsQuery) -> Answer<'_, ConnectionsView> {
+        Box::pin(async move {
+            let mut asked = Vec::new();
+            for worker in self.0.workers() {
+                let (answer, told) = oneshot::channel();
+                if worker.try_send(Order::Connections(query.clone(), answer)).is_ok() {
+                    asked.push(told);
+                }
+            }
+            let mut all = ConnectionsView { total: 0, connections: Vec::new() };
+            for told in asked {
+                // A worker that is too busy to answer is left out rather than waited for.
+                if let Ok(Ok(view)) = timeout(WORKER_ANSWER, told).await {
+                    all.total += view.total;
+                    all.connections.extend(view.connections);
+                }
+            }
+            all.connections.sort_by(|one, other| other.age_seconds.total_cmp(&one.age_seconds));
+            all.connections.truncate(query.limit);
+            all
+        })
+    }
+
+    fn reload(&self) -> Answer<'_, ReloadReport> {
+        Box::pin(async move {
+            let reloaded = self.0.reloads.ask("POST /api/v1/reload").await;
+            let generation = self.0.snapshot.load().generation;
+            match reloaded {
+                Some(Reloaded::Applied(generation)) => ReloadReport::Applied { generation },
+                Some(Reloaded::Unchanged) => ReloadReport::Unchanged { generation },
+                Some(Reloaded::Rejected(problems)) => {
+                    ReloadReport::Rejected { generation, problems: problems.iter().map(problem).collect() }
+                }
+                None => ReloadReport::Busy { generation },
+            }
+        })
+    }
+
+    fn drain(&self) -> DrainReport {
+        self.0.drain.notify_one();
+        DrainReport { connections: self.0.loads.total() as u64 }
+    }
+}
+
+fn endpoint(endpoint: &Endpoint) -> EndpointView {
+    EndpointView {
+        url: endpoint.url().to_owned(),
+        weight: endpoint.weight(),
+        effective_weight: endpoint.effective_weight(Instant::now(), JustStarted::default()),
+        warmup_seconds: endpoint.warmup().unwrap_or_default().as_secs_f64(),
+        enabled: endpoint.is_enabled(),
+        connections_active: endpoint.active().into(),
+    }
+}
+
+fn problem(problem: &Problem) -> ProblemView {
+    ProblemView {
+        file: problem.file.clone(),
+        line: problem.line,
+        column: problem.column,
+        key: problem.key.clone(),
+        what: problem.what.clone(),
+        instead: problem.instead.clone(),
+    }
+}
+
+/// The sum of one gauge over all threads; never below zero, although its parts are read one after the other.
+fn total<'a>(gauges: impl Iterator<Item = &'a Gauge>) -> u64 {
+    u64::try_from(gauges.map(Gauge::value).sum::<i64>()).unwrap_or(0)
+}
+
+/// Workers answer within one turn of their loop.
+const WORKER_ANSWER: Duration = Duration::from_secs(1);

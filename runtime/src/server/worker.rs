@@ -1,0 +1,198 @@
+//! A worker thread: accepts, serves, and carries out orders.
+
+use std::io;
+use std::net::{SocketAddr, TcpListener as StdListener, TcpStream as StdStream};
+use std::rc::Rc;
+use std::sync::Arc;
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use arc_swap::ArcSwap;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
+use tokio::task::{LocalSet, spawn_local};
+use tokio::{runtime, time};
+
+use crate::admin::{ConnectionView, ConnectionsQuery, ConnectionsView};
+use crate::component::Host;
+use crate::listener::{self, Loads, Settings};
+use crate::log::AccessLog;
+use crate::metrics::{Metrics, WorkerIndex};
+use crate::session::{self, Accepted, Connection, Snapshot, Worker};
+use crate::ws::CloseFrame;
+
+/// What a worker is told.
+pub(super) enum Order {
+    /// Serve a connection that another worker accepted.
+    Adopt(Handed),
+    /// Let go of the component instances that nothing in force needs.
+    Retire,
+    /// Tell about open connections.
+    Connections(ConnectionsQuery, oneshot::Sender<ConnectionsView>),
+    /// Stop accepting, and close all connections, evenly over a time.
+    Drain { close: CloseFrame, over: Duration },
+    /// End, whatever is open.
+    End,
+}
+
+/// A connection on its way from one worker to another.
+pub(super) struct Handed {
+    stream: StdStream,
+    peer: SocketAddr,
+    listener: usize,
+    place: OwnedSemaphorePermit,
+}
+
+/// Everything that a worker thread starts with.
+pub(super) struct Prepared {
+    pub(super) index: WorkerIndex,
+    /// Names the process in connection ids.
+    pub(super) process: u32,
+    pub(super) host: Host,
+    pub(super) metrics: Arc<Metrics>,
+    pub(super) snapshot: Arc<ArcSwap<Snapshot>>,
+    pub(super) access: AccessLog,
+    pub(super) loads: Arc<Loads>,
+    pub(super) places: Arc<Semaphore>,
+    pub(super) neighbours: Vec<mpsc::Sender<Order>>,
+    pub(super) orders: mpsc::Receiver<Order>,
+    pub(super) listeners: Vec<(Settings, StdListener)>,
+}
+
+impl Prepared {
+    /// Starts the thread.
+    pub(super) fn spawn(self) -> io::Result<JoinHandle<()>> {
+        let runtime = runtime::Builder::new_current_thread().enable_all().build()?;
+        let name = format!("worker-{}", self.index.0);
+        std::thread::Builder::new().name(name).spawn(move || {
+            let local = LocalSet::new();
+            if let Err(error) = local.block_on(&runtime, self.work()) {
+                tracing::error!(%error, "a worker cannot listen");
+            }
+        })
+    }
+
+    async fn work(self) -> io::Result<()> {
+        let unrouted = self.metrics.route("");
+        let pool = self.host.pool(self.index);
+        let worker = Worker::new(self.index, pool, self.snapshot.clone(), self.access, unrouted, self.process);
+        let settings: Rc<[Settings]> = self.listeners.iter().map(|(settings, _)| settings.clone()).collect();
+        let server = Rc::new(Serving { worker, loads: self.loads, neighbours: self.neighbours, settings });
+        let mut accepting = Vec::new();
+        for (index, (_, socket)) in self.listeners.into_iter().enumerate() {
+            let listener = TcpListener::from_std(socket)?;
+            accepting.push(spawn_local(server.clone().accept(listener, index, self.places.clone())));
+        }
+        let mut orders = self.orders;
+        while let Some(order) = orders.recv().await {
+            match order {
+                Order::Adopt(handed) => server.adopt(handed),
+                Order::Retire => {
+                    let snapshot = self.snapshot.load_full();
+                    let live: std::collections::HashSet<u64> = snapshot.uses().collect();
+                    server.worker.pool().retire(&|id| live.contains(&id));
+                }
+                Order::Connections(query, answer) => {
+                    // Whoever asked may have gone.
+                    let _ = answer.send(server.connections(&query));
+                }
+                Order::Drain { close, over } => {
+                    for task in accepting.drain(..) {
+                        task.abort();
+                    }
+                    spawn_local(server.clone().drain(close, over));
+                }
+                Order::End => return Ok(()),
+            }
+        }
+        Ok(())
+    }
+}
+
+/// A worker at work.
+struct Serving {
+    worker: Rc<Worker>,
+    loads: Arc<Loads>,
+    neighbours: Vec<mpsc::Sender<Order>>,
+    settings: Rc<[Settings]>,
+}
+
+impl Serving {
+    /// Accepts as long as there are places for connections.
+    async fn accept(self: Rc<Self>, listener: TcpListener, index: usize, places: Arc<Semaphore>) {
+        while let Ok(place) = places.clone().acquire_owned().await {
+            let (stream, peer) = listener::accept(&listener).await;
+            let here = self.worker.index().0;
+            match self.loads.place(here) {
+                other if other != here => self.hand_over(other, stream, peer, index, place),
+                _ => self.serve(stream, peer, index, place),
+            }
+        }
+    }
+
+    /// Gives a connection to a worker that has fewer; keeps it when that one does not take it.
+    fn hand_over(&self, other: usize, stream: TcpStream, peer: SocketAddr, listener: usize, place: OwnedSemaphorePermit) {
+        let Ok(stream) = stream.into_std() else { return };
+        let handed = Order::Adopt(Handed { stream, peer, listener, place });
+        let Some(neighbour) = self.neighbours.get(other) else { return };
+        if let Err(error) = neighbour.try_send(handed)
+            && let Order::Adopt(handed) = error.into_inner()
+        {
+            self.adopt(handed);
+        }
+    }
+
+    fn adopt(&self, Handed { stream, peer, listener, place }: Handed) {
+        // A socket that cannot be registered is lost to its client as if it had been refused.
+        if let Ok(stream) = TcpStream::from_std(stream) {
+            self.serve(stream, peer, listener, place);
+        }
+    }
+
+    fn serve(&self, stream: TcpStream, peer: SocketAddr, listener: usize, place: OwnedSemaphorePermit) {
+        let Some(settings) = self.settings.get(listener) else { return };
+        let accepted =
+            Accepted { stream, peer, head: settings.head.clone(), handshake_timeout: settings.handshake_timeout };
+        let counted = self.loads.count(self.worker.index().0);
+        let worker = self.worker.clone();
+        spawn_local(async move {
+            session::serve(worker, accepted).await;
+            drop((counted, place));
+        });
+    }
+
+    /// Closes all connections at an even pace with some jitter, so that clients do not come back in one wave.
+    async fn drain(self: Rc<Self>, close: CloseFrame, over: Duration) {
+        let open = self.worker.registry().all();
+        let pace = over.div_f64((open.len().max(1)) as f64);
+        for connection in open {
+            connection.switch.turn(close.clone());
+            time::sleep(pace.mul_f64(rand::random_range(0.8..=1.2))).await;
+        }
+        // Those that were still opening when the drain began.
+        for connection in self.worker.registry().all() {
+            connection.switch.turn(close.clone());
+        }
+    }
+
+    fn connections(&self, query: &ConnectionsQuery) -> ConnectionsView {
+        let mut all = self.worker.registry().all();
+        all.retain(|connection| query.route.as_ref().is_none_or(|route| *route == connection.route.name));
+        all.sort_by_key(|connection| connection.opened_at);
+        let total = all.len() as u64;
+        let connections = all.iter().take(query.limit).map(|connection| self.view(connection)).collect();
+        ConnectionsView { total, connections }
+    }
+
+    fn view(&self, connection: &Connection) -> ConnectionView {
+        ConnectionView {
+            connection: connection.id.to_string(),
+            route: connection.route.name.clone(),
+            upstream: connection.upstream.to_string(),
+            endpoint: connection.lease.endpoint().url().to_owned(),
+            client: connection.client.to_string(),
+            worker: self.worker.index().0,
+            age_seconds: connection.opened_at.elapsed().as_secs_f64(),
+        }
+    }
+}

@@ -1,0 +1,276 @@
+//! One request's way to an open connection: route, admission, lease, upstream, answer.
+
+use std::net::SocketAddr;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::request::Parts;
+use tokio::net::TcpStream;
+use tokio::time::{Instant, timeout};
+
+use super::Open;
+use super::connection::{Connection, Told};
+use super::limit::Permit;
+use super::record::Record;
+use super::refusal::Refusal;
+use super::snapshot::{Route, Snapshot, Target, Upstream};
+use super::worker::Worker;
+use crate::balance::Lease;
+use crate::component::{Admission, Handshake, HeaderEdit, OnFailure, Opened, Session};
+use crate::handshake::{self, Client, Opening, Refused, Requests, Scheme};
+use crate::metrics::{ConnectOutcome, HandshakeOutcome};
+use crate::upstream::{self, Timeouts, UpstreamRequest, Upgraded};
+
+/// A request under way.
+pub(super) struct Attempt<'w> {
+    worker: &'w Rc<Worker>,
+    client: Client,
+    record: Record<'w>,
+}
+
+/// Two handshakes that agree, the client's not yet answered.
+pub(super) struct Joined {
+    sides: Sides,
+    route: Arc<Route>,
+    upstream_name: Box<str>,
+    endpoint: Lease,
+    opening: Opening,
+    accepted: upstream::Accepted,
+    client_headers: Vec<HeaderEdit>,
+    permit: Option<Permit>,
+}
+
+/// What a pipe is made of, beside the client's socket.
+pub(super) struct Sides {
+    pub(super) sessions: Vec<Session>,
+    /// Whether the handshakes agreed on permessage-deflate.
+    pub(super) compression: bool,
+    /// The shortest lease a filter gave.
+    pub(super) lease: Option<Duration>,
+    pub(super) upstream: (TcpStream, Bytes),
+}
+
+/// Where a request goes.
+struct Routed {
+    route: Arc<Route>,
+    upstream: Arc<Upstream>,
+    /// How many bytes of the path the route matched.
+    matched: usize,
+}
+
+/// What a route's filters made of a handshake.
+#[derive(Default)]
+struct Admitted {
+    sessions: Vec<Session>,
+    upstream_headers: Vec<HeaderEdit>,
+    client_headers: Vec<HeaderEdit>,
+    lease: Option<Duration>,
+}
+
+impl<'w> Attempt<'w> {
+    pub(super) fn new(worker: &'w Rc<Worker>, peer: SocketAddr, started: Instant, parts: &Parts) -> Self {
+        let mut record = Record::new(worker, peer, started);
+        let address = worker.snapshot().trusted.client(peer.ip(), &parts.headers);
+        record.client.set_ip(address);
+        let connection_id = record.connection.clone();
+        Self { worker, client: Client { peer, address, scheme: Scheme::Ws, connection_id }, record }
+    }
+
+    /// Takes a request as far as two agreed handshakes, of which the client's is still to be answered.
+    pub(super) async fn run(&mut self, requests: &mut Requests<TcpStream>, parts: Parts) -> Result<Joined, Refusal> {
+        let snapshot = self.worker.snapshot();
+        let (routed, mut handshake) = self.route(&snapshot, &parts)?;
+        let Routed { route, upstream, matched } = routed;
+        let opening = handshake::validate(&parts).map_err(Refusal::Request)?;
+        if !route.origins.as_ref().is_none_or(|origins| origins.allow(&parts.headers)) {
+            return Err(Refusal::Request(Refused::Origin));
+        }
+        if !route.rate.as_ref().is_none_or(|rate| rate.admit(Instant::now())) {
+            return Err(Refusal::TooFast);
+        }
+        let permit = route.permits.as_ref().map(|permits| permits.take().ok_or(Refusal::Full)).transpose()?;
+        let admitted = self.admit(&route, &mut handshake)?;
+        let (mut request, channel) = route.forwarding.request(parts, &opening, &self.client, &admitted.upstream_headers);
+        self.record.channel = channel.and_then(|channel| channel.to_str().ok().map(str::to_owned));
+        request.matched = matched;
+        if route.reads_messages() {
+            request.withhold_extensions();
+        }
+        let timeouts = Timeouts {
+            connect: Some(upstream.connect_timeout),
+            handshake: Some(route.handshake_timeout),
+            ..Timeouts::default()
+        };
+        let connecting = self.connect(&upstream, &handshake, request, &timeouts);
+        let (endpoint, upgraded) = requests.during(connecting).await.map_err(|_| Refusal::ClientGone)??;
+        let Upgraded { stream, leftover, accepted } = upgraded;
+        let sides = Sides {
+            sessions: admitted.sessions,
+            compression: accepted.extensions.is_some(),
+            lease: admitted.lease,
+            upstream: (stream, leftover),
+        };
+        Ok(Joined {
+            sides,
+            route,
+            upstream_name: upstream.balance.name().into(),
+            endpoint,
+            opening,
+            accepted,
+            client_headers: admitted.client_headers,
+            permit,
+        })
+    }
+
+    /// The first route, from the most specific on, whose predicates hold and that knows the service, if it asks for one.
+    fn route(&mut self, snapshot: &Snapshot, parts: &Parts) -> Result<(Routed, Rc<Handshake>), Refusal> {
+        let target = handshake::Target::of(parts).map_err(Refusal::Request)?;
+        self.record.host = target.host.clone().into_owned();
+        self.record.path = target.path.to_owned();
+        let mut handshake = handshake::describe(parts, &target, &self.client);
+        for found in snapshot.routes.candidates(&target.host, target.path) {
+            let route = found.route;
+            handshake.route.clone_from(&route.name);
+            let mut holds = true;
+            for predicate in &route.when {
+                // A predicate may be there to keep somebody out, so one that fails lets nobody pass to another route.
+                holds = self.worker.pool().matches(predicate, &handshake).map_err(|failure| {
+                    self.record.route = Some(route.clone());
+                    Refusal::Component(failure)
+                })?;
+                if !holds {
+                    break;
+                }
+            }
+            let upstream = match &route.target {
+                _ if !holds => None,
+                Target::Upstream(upstream) => Some(upstream),
+                Target::Services(services) => services.find(&parts.headers, target.path),
+            };
+            if let Some(upstream) = upstream {
+                self.record.route = Some(route.clone());
+                let routed = Routed { route: route.clone(), upstream: upstream.clone(), matched: found.matched };
+                return Ok((routed, Rc::new(handshake)));
+            }
+        }
+        Err(Refusal::Request(Refused::NoRoute))
+    }
+
+    /// Opens the route's filters in order, each seeing the attributes of those before it.
+    fn admit(&mut self, route: &Route, handshake: &mut Rc<Handshake>) -> Result<Admitted, Refusal> {
+        let mut admitted = Admitted::default();
+        for filter in &route.filters {
+            let admission = match self.worker.pool().open(filter, handshake) {
+                Ok(Opened::Admitted(admission)) => admission,
+                Ok(Opened::Refused(refusal)) => return Err(Refusal::Filter(refusal)),
+                Err(failure) => match filter.on_failure() {
+                    OnFailure::Close => return Err(Refusal::Component(failure)),
+                    OnFailure::Bypass => {
+                        tracing::warn!(route = route.name, %failure, "a filter failed and is bypassed");
+                        continue;
+                    }
+                },
+            };
+            let Admission { session, upstream_headers, client_headers, attributes, lease } = admission;
+            admitted.sessions.push(session);
+            admitted.upstream_headers.extend(upstream_headers);
+            admitted.client_headers.extend(client_headers);
+            admitted.lease = [admitted.lease, lease].into_iter().flatten().min();
+            if !attributes.is_empty() {
+                self.record.attributes.extend_from_slice(&attributes);
+                // Sessions opened before keep the handshake as they saw it.
+                Rc::make_mut(handshake).attributes.extend(attributes);
+            }
+        }
+        Ok(admitted)
+    }
+
+    /// Leases endpoints and dials them until one has agreed or no attempt is left.
+    async fn connect(
+        &mut self,
+        upstream: &Upstream,
+        handshake: &Handshake,
+        request: UpstreamRequest,
+        timeouts: &Timeouts,
+    ) -> Result<(Lease, Upgraded), Refusal> {
+        upstream.balance.name().clone_into(&mut self.record.upstream);
+        let mut tried = Vec::new();
+        let mut failed = None;
+        loop {
+            let pick = |version, endpoints: &_| {
+                self.worker.pool().pick(&upstream.balancer, version, endpoints, handshake, &tried)
+            };
+            let Ok(lease) = upstream.balance.lease(self.worker.index(), Instant::now(), &tried, pick) else {
+                return Err(failed.map_or(Refusal::NoEndpoint, Refusal::Dial));
+            };
+            lease.endpoint().url().clone_into(&mut self.record.endpoint);
+            match upstream::dial(lease.endpoint().address(), request.clone(), timeouts).await {
+                Ok(upgraded) => {
+                    lease.dialled(ConnectOutcome::Connected);
+                    return Ok((lease, upgraded));
+                }
+                Err(error) => {
+                    lease.dialled(error.outcome());
+                    if !error.is_retryable() || tried.len() >= upstream.retries as usize {
+                        return Err(Refusal::Dial(error));
+                    }
+                    tried.push(lease.endpoint().id());
+                    failed = Some(error);
+                }
+            }
+        }
+    }
+
+    /// Gives the client its 101 and joins the two sockets; `None` when the client has left.
+    pub(super) async fn switch(self, requests: Requests<TcpStream>, joined: Joined) -> Option<Open> {
+        let Joined { route, upstream_name, endpoint, opening, accepted, client_headers, permit, sides } = joined;
+        let answer = opening.answer(accepted, &client_headers);
+        let record = self.record;
+        let Ok(Ok(client)) = timeout(ANSWER_TIMEOUT, requests.switch(answer)).await else {
+            record.refused(HandshakeOutcome::ClientGone, None);
+            return None;
+        };
+        record.count(HandshakeOutcome::Upgraded);
+        route.metrics.of(self.worker.index()).connections_active.add(1);
+        let Record { connection, client: address, started_at, host, path, channel, attributes, .. } = record;
+        let connection = Connection {
+            id: connection.into(),
+            client: address,
+            route,
+            upstream: upstream_name,
+            lease: endpoint,
+            started_at,
+            opened_at: Instant::now(),
+            traffic: Rc::default(),
+            switch: Rc::default(),
+            told: Box::new(Told {
+                host: host.into(),
+                path: path.into(),
+                channel: channel.map(Into::into),
+                attributes: attributes.into(),
+            }),
+        };
+        Some(Open::new(self.worker, connection, client, sides, permit))
+    }
+
+    /// Answers with a refusal; whether the connection may go on.
+    pub(super) async fn refuse(&self, requests: &mut Requests<TcpStream>, refusal: Refusal) -> bool {
+        let route = self.record.route.as_ref().map_or("", |route| &route.name);
+        refusal.log(route);
+        let outcome = refusal.outcome();
+        if matches!(refusal, Refusal::ClientGone) {
+            self.record.refused(outcome, None);
+            return false;
+        }
+        let response = refusal.response();
+        let status = response.status().as_u16();
+        let answered = timeout(ANSWER_TIMEOUT, requests.answer(response)).await;
+        self.record.refused(outcome, Some(status));
+        matches!(answered, Ok(Ok(())))
+    }
+}
+
+/// How long a client may take to read an answer.
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(30);

@@ -1,0 +1,87 @@
+//! What is known of an open connection, for whoever asks: the access log, the admin API, a drain.
+
+use std::cell::RefCell;
+use std::net::SocketAddr;
+use std::rc::Rc;
+use std::sync::Arc;
+
+use slab::Slab;
+use tokio::time::Instant;
+
+use super::snapshot::Route;
+use crate::balance::Lease;
+use crate::drain::Switch;
+use crate::pipe::Traffic;
+
+/// An open connection.
+#[derive(Debug)]
+pub struct Connection {
+    /// Names it in logs, in the admin API and to components.
+    pub id: Box<str>,
+    /// The client's address, which trusted proxies may have told, and the port of the socket.
+    pub client: SocketAddr,
+    /// The route it took.
+    pub route: Arc<Route>,
+    /// The upstream's name.
+    pub upstream: Box<str>,
+    /// Its hold on an endpoint.
+    pub lease: Lease,
+    /// When its socket was accepted, or its request began.
+    pub started_at: Instant,
+    /// When the client got its 101.
+    pub opened_at: Instant,
+    /// What it carried so far.
+    pub traffic: Rc<Traffic>,
+    /// Ends it.
+    pub switch: Rc<Switch>,
+    /// What only the access log tells.
+    pub(super) told: Box<Told>,
+}
+
+/// What a connection's line in the access log says beyond the rest.
+#[derive(Debug)]
+pub(super) struct Told {
+    pub(super) host: Box<str>,
+    pub(super) path: Box<str>,
+    pub(super) channel: Option<Box<str>>,
+    pub(super) attributes: Box<[(String, String)]>,
+}
+
+/// The open connections of one worker.
+#[derive(Debug, Default)]
+pub struct Registry(RefCell<Slab<Rc<Connection>>>);
+
+impl Registry {
+    /// Lists a connection until the answer is dropped.
+    pub fn list(&self, connection: Rc<Connection>) -> Listed<'_> {
+        Listed { registry: self, key: self.0.borrow_mut().insert(connection) }
+    }
+
+    /// How many there are.
+    pub fn len(&self) -> usize {
+        self.0.borrow().len()
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.0.borrow().is_empty()
+    }
+
+    /// All of them, as they are now.
+    pub fn all(&self) -> Vec<Rc<Connection>> {
+        self.0.borrow().iter().map(|(_, connection)| connection.clone()).collect()
+    }
+}
+
+/// Keeps a connection listed.
+#[derive(Debug)]
+pub struct Listed<'a> {
+    registry: &'a Registry,
+    key: usize,
+}
+
+impl Drop for Listed<'_> {
+    fn drop(&mut self) {
+        self.registry.0.borrow_mut().try_remove(self.key);
+    }
+}

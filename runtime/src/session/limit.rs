@@ -1,0 +1,101 @@
+//! Limits on how many connections there are, and on how fast they come.
+
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+/// Places for connections; clones share them.
+#[derive(Clone, Debug)]
+pub struct Permits(Arc<Places>);
+
+#[derive(Debug)]
+struct Places {
+    limit: AtomicUsize,
+    taken: AtomicUsize,
+}
+
+/// One taken place, given back on drop.
+#[derive(Debug)]
+pub struct Permit(Permits);
+
+impl Permits {
+    /// This many places, all free.
+    pub fn new(limit: usize) -> Self {
+        Self(Arc::new(Places { limit: AtomicUsize::new(limit), taken: AtomicUsize::new(0) }))
+    }
+
+    /// Changes how many places there are; those taken beyond it stay taken.
+    pub fn resize(&self, limit: usize) {
+        self.0.limit.store(limit, Ordering::Relaxed);
+    }
+
+    /// Takes a place; `None` when there is none.
+    pub fn take(&self) -> Option<Permit> {
+        let taken = self.0.taken.fetch_add(1, Ordering::Relaxed);
+        // Made at once, so that a refused place is given back by the same drop.
+        let permit = Permit(self.clone());
+        (taken < self.0.limit.load(Ordering::Relaxed)).then_some(permit)
+    }
+}
+
+impl Drop for Permit {
+    fn drop(&mut self) {
+        self.0.0.taken.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+/// A rate with a burst of one second, as a single number: the time up to which it is used up (GCRA).
+#[derive(Debug)]
+pub struct Rate {
+    started: Instant,
+    /// Nanoseconds that one admission uses up.
+    cost: u64,
+    used_up_to: AtomicU64,
+}
+
+impl Rate {
+    /// Admits this many in a second; at least one.
+    pub fn new(per_second: u32) -> Self {
+        let cost = SECOND / u64::from(per_second.max(1));
+        Self { started: Instant::now(), cost, used_up_to: AtomicU64::new(0) }
+    }
+
+    /// Whether one more is admitted now.
+    pub fn admit(&self, now: Instant) -> bool {
+        let now = u64::try_from(now.saturating_duration_since(self.started).as_nanos()).unwrap_or(u64::MAX);
+        let step = |used: u64| {
+            let next = used.max(now).saturating_add(self.cost);
+            (next <= now.saturating_add(SECOND)).then_some(next)
+        };
+        self.used_up_to.fetch_update(Ordering::Relaxed, Ordering::Relaxed, step).is_ok()
+    }
+}
+
+const SECOND: u64 = Duration::from_secs(1).as_nanos() as u64;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_place_is_given_back_when_its_permit_is_dropped() {
+        let permits = Permits::new(1);
+        let taken = permits.take();
+        assert!(taken.is_some());
+        assert!(permits.take().is_none());
+        drop(taken);
+        assert!(permits.take().is_some());
+    }
+
+    #[test]
+    fn a_rate_admits_a_burst_of_a_second_and_then_one_at_a_time() {
+        let rate = Rate::new(4);
+        let start = rate.started;
+        assert_eq!((0..6).filter(|_| rate.admit(start)).count(), 4);
+        let later = start + Duration::from_millis(250);
+        assert!(rate.admit(later));
+        assert!(!rate.admit(later));
+    }
+}

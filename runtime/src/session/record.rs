@@ -1,0 +1,106 @@
+//! What is counted and logged of a request or a connection.
+
+use std::net::SocketAddr;
+
+use tokio::time::Instant;
+
+use super::connection::Connection;
+use super::worker::Worker;
+use crate::handshake::ReadError;
+use crate::log::{AccessRecord, Ended, Traffic};
+use crate::metrics::{HandshakeOutcome, Side};
+use crate::pipe::Outcome;
+
+/// A request on its way to an answer.
+pub(super) struct Record<'a> {
+    worker: &'a Worker,
+    pub(super) connection: String,
+    pub(super) client: SocketAddr,
+    pub(super) started_at: Instant,
+    pub(super) host: String,
+    pub(super) path: String,
+    pub(super) route: Option<std::sync::Arc<super::Route>>,
+    pub(super) upstream: String,
+    pub(super) endpoint: String,
+    pub(super) channel: Option<String>,
+    pub(super) attributes: Vec<(String, String)>,
+}
+
+impl<'a> Record<'a> {
+    /// A request of which nothing is known yet.
+    pub(super) fn new(worker: &'a Worker, client: SocketAddr, started_at: Instant) -> Self {
+        Self {
+            worker,
+            connection: worker.connection_id(),
+            client,
+            started_at,
+            host: String::new(),
+            path: String::new(),
+            route: None,
+            upstream: String::new(),
+            endpoint: String::new(),
+            channel: None,
+            attributes: Vec::new(),
+        }
+    }
+
+    /// Counts how the handshake ended, on its route if it has one.
+    pub(super) fn count(&self, outcome: HandshakeOutcome) {
+        let metrics = self.route.as_ref().map_or(self.worker.unrouted(), |route| &route.metrics);
+        metrics.of(self.worker.index()).handshake(outcome);
+    }
+
+    /// A request that could not be read, which hyper has answered.
+    pub(super) fn malformed(self, error: &ReadError) {
+        let status = if matches!(error, ReadError::TooLarge) { 431 } else { 400 };
+        self.refused(HandshakeOutcome::Malformed, Some(status));
+    }
+
+    /// A request that opened no connection.
+    pub(super) fn refused(&self, outcome: HandshakeOutcome, status: Option<u16>) {
+        self.count(outcome);
+        self.worker.access().write(&AccessRecord {
+            connection: &self.connection,
+            route: self.route.as_ref().map_or("", |route| &route.name),
+            client: self.client,
+            host: &self.host,
+            path: &self.path,
+            upstream: &self.upstream,
+            endpoint: &self.endpoint,
+            outcome,
+            status,
+            ended: None,
+            duration: self.started_at.elapsed(),
+            from_client: Traffic::default(),
+            from_upstream: Traffic::default(),
+            channel: self.channel.as_deref(),
+            attributes: &self.attributes,
+        });
+    }
+}
+
+/// Logs the end of an open connection.
+pub(super) fn ended(worker: &Worker, connection: &Connection, outcome: &Outcome) {
+    let traffic = |side| Traffic { messages: connection.traffic.messages(side), bytes: connection.traffic.bytes(side) };
+    let reason = match (&outcome.close, &*outcome.cause) {
+        (Some(close), "") => close.reason.as_str(),
+        (_, cause) => cause,
+    };
+    worker.access().write(&AccessRecord {
+        connection: &connection.id,
+        route: &connection.route.name,
+        client: connection.client,
+        host: &connection.told.host,
+        path: &connection.told.path,
+        upstream: &connection.upstream,
+        endpoint: connection.lease.endpoint().url(),
+        outcome: HandshakeOutcome::Upgraded,
+        status: Some(101),
+        ended: Some(Ended { by: outcome.by, code: outcome.code(), reason }),
+        duration: connection.started_at.elapsed(),
+        from_client: traffic(Side::Client),
+        from_upstream: traffic(Side::Upstream),
+        channel: connection.told.channel.as_deref(),
+        attributes: &connection.told.attributes,
+    });
+}

@@ -1,0 +1,87 @@
+//! Why a request opens no connection, what the client is told, and how it is counted.
+//!
+//! The one place where the failures of all stages become a status and a label; a new variant does not compile before it
+//! has both.
+
+use http::{Response, StatusCode};
+
+use crate::component::{Failure, Refusal as FilterRefusal};
+use crate::handshake::{self, AnswerBody, Refused};
+use crate::metrics::HandshakeOutcome;
+use crate::upstream::DialError;
+
+/// Why a request opens no connection.
+#[derive(Debug)]
+pub(super) enum Refusal {
+    /// The request is not one that we serve.
+    Request(Refused),
+    /// `max_connections` of the route.
+    Full,
+    /// `handshakes_per_second` of the route.
+    TooFast,
+    /// A filter's decision.
+    Filter(FilterRefusal),
+    /// A component that decides about this handshake failed.
+    Component(Failure),
+    /// The upstream has no endpoint for it.
+    NoEndpoint,
+    /// No attempt to reach the upstream succeeded; the last one's error.
+    Dial(DialError),
+    /// The client left.
+    ClientGone,
+}
+
+impl Refusal {
+    /// The label of the handshake.
+    pub(super) fn outcome(&self) -> HandshakeOutcome {
+        match self {
+            Self::Request(refused) => refused.outcome(),
+            Self::Full | Self::TooFast => HandshakeOutcome::Limited,
+            Self::Filter(_) => HandshakeOutcome::FilterRefused,
+            Self::Component(_) => HandshakeOutcome::ComponentFailed,
+            Self::NoEndpoint => HandshakeOutcome::NoEndpoint,
+            Self::Dial(DialError::Refused(_) | DialError::InvalidAnswer(_)) => HandshakeOutcome::UpstreamFailed,
+            Self::Dial(DialError::ConnectTimeout | DialError::HandshakeTimeout) => HandshakeOutcome::UpstreamTimeout,
+            Self::Dial(DialError::Answered(_)) => HandshakeOutcome::UpstreamAnswered,
+            Self::ClientGone => HandshakeOutcome::ClientGone,
+        }
+    }
+
+    /// Whether nothing more is read from the client after the answer.
+    pub(super) fn closes_connection(&self) -> bool {
+        matches!(self, Self::Request(Refused::Malformed(_)) | Self::ClientGone)
+    }
+
+    /// The answer. Its text names no address, because it is for the client.
+    pub(super) fn response(self) -> Response<AnswerBody> {
+        match self {
+            Self::Request(refused) => refused.response(),
+            Self::Full => handshake::text(StatusCode::SERVICE_UNAVAILABLE, "this route has no place for another connection"),
+            Self::TooFast => handshake::text(StatusCode::TOO_MANY_REQUESTS, "too many connections at once; try again"),
+            Self::Filter(refusal) => handshake::refusal(refusal),
+            Self::Component(_) => handshake::text(StatusCode::SERVICE_UNAVAILABLE, "a filter of this route failed"),
+            Self::NoEndpoint => handshake::text(StatusCode::SERVICE_UNAVAILABLE, "no endpoint is available"),
+            Self::Dial(DialError::Answered(answer)) => handshake::relayed(*answer),
+            Self::Dial(error) => {
+                let text = match error {
+                    DialError::Refused(_) => "the upstream refused the connection",
+                    DialError::InvalidAnswer(_) => "the upstream gave an invalid answer",
+                    DialError::ConnectTimeout | DialError::HandshakeTimeout => "the upstream took too long",
+                    DialError::Answered(_) => "",
+                };
+                handshake::text(error.status(), text)
+            }
+            Self::ClientGone => handshake::text(StatusCode::BAD_REQUEST, ""),
+        }
+    }
+
+    /// What an operator may have to act on; everything else is in the access log alone.
+    pub(super) fn log(&self, route: &str) {
+        match self {
+            Self::Component(failure) => tracing::warn!(route, %failure, "a component failed; the handshake is refused"),
+            Self::Dial(DialError::Answered(_)) => {}
+            Self::Dial(error) => tracing::debug!(route, %error, "no attempt to reach the upstream succeeded"),
+            _ => {}
+        }
+    }
+}

@@ -1,0 +1,99 @@
+//! What is in force: the configuration with its components linked, immutable, shared by all workers.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::limit::{Permits, Rate};
+use crate::balance::Balance;
+use crate::component::{BalancerUse, Component, FilterUse, PredicateUse};
+use crate::handshake::{Forwarding, Networks};
+use crate::metrics::RouteMetrics;
+use crate::pipe::{Limits, Timers};
+use crate::route::{Origins, RouteTable, Services};
+
+/// One generation of the configuration. A worker reads it once for each handshake; a connection keeps what it needs.
+#[derive(Debug)]
+pub struct Snapshot {
+    /// Counted from 1.
+    pub generation: u64,
+    /// By host and path.
+    pub routes: RouteTable<Arc<Route>>,
+    /// The peers whose word about clients is believed.
+    pub trusted: Networks,
+    /// By name.
+    pub upstreams: BTreeMap<String, Arc<Upstream>>,
+    /// By name.
+    pub components: BTreeMap<String, Component>,
+}
+
+impl Snapshot {
+    /// The ids of all uses of components that this generation needs.
+    pub fn uses(&self) -> impl Iterator<Item = u64> + '_ {
+        let routes = self.routes.routes().flat_map(|route| {
+            route.when.iter().map(|predicate| predicate.id()).chain(route.filters.iter().map(|filter| filter.id()))
+        });
+        routes.chain(self.upstreams.values().map(|upstream| upstream.balancer.id()))
+    }
+}
+
+/// Which handshakes are served, by what, and how.
+#[derive(Debug)]
+pub struct Route {
+    /// Unique.
+    pub name: String,
+    /// Predicates that must all hold.
+    pub when: Vec<Arc<PredicateUse>>,
+    /// Filters, in the order of client messages.
+    pub filters: Vec<Arc<FilterUse>>,
+    /// Where connections go.
+    pub target: Target,
+    /// The origins that may connect; `None`: all.
+    pub origins: Option<Origins>,
+    /// Timers of an open connection.
+    pub timers: Arc<Timers>,
+    /// Size limits of an open connection.
+    pub limits: Limits,
+    /// How long an upstream may take to answer the handshake.
+    pub handshake_timeout: Duration,
+    /// The places for connections; `None`: no limit.
+    pub permits: Option<Permits>,
+    /// The handshakes admitted in a second; `None`: no limit.
+    pub rate: Option<Arc<Rate>>,
+    /// What upstreams are told about clients.
+    pub forwarding: Forwarding,
+    /// What is counted.
+    pub metrics: Arc<RouteMetrics>,
+}
+
+impl Route {
+    /// Whether some filter wants to see messages. Then no compression is negotiated, so that it can.
+    pub fn reads_messages(&self) -> bool {
+        self.filters.iter().any(|filter| {
+            let interest = filter.interest();
+            !interest.from_client.is_empty() || !interest.from_upstream.is_empty()
+        })
+    }
+}
+
+/// Where a route's connections go.
+#[derive(Debug)]
+pub enum Target {
+    /// To one upstream.
+    Upstream(Arc<Upstream>),
+    /// To the upstream of the service that the request names.
+    Services(Services<Arc<Upstream>>),
+}
+
+/// Endpoints that are interchangeable, and who chooses among them.
+#[derive(Debug)]
+pub struct Upstream {
+    /// The endpoints.
+    pub balance: Balance,
+    /// The balancer.
+    pub balancer: Arc<BalancerUse>,
+    /// How many further attempts a handshake has.
+    pub retries: u32,
+    /// How long resolving and connecting may take.
+    pub connect_timeout: Duration,
+}

@@ -1,0 +1,102 @@
+//! What the connections of one worker thread share.
+
+use std::cell::{Cell, RefCell};
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+
+use arc_swap::ArcSwap;
+
+use super::connection::Registry;
+use super::snapshot::Snapshot;
+use crate::component::Pool;
+use crate::log::AccessLog;
+use crate::metrics::{RouteMetrics, WorkerIndex};
+use crate::pipe::Scratch;
+
+/// The shared part of a worker's connections. It belongs to its thread.
+#[derive(Debug)]
+pub struct Worker {
+    index: WorkerIndex,
+    pool: Pool,
+    snapshot: Arc<ArcSwap<Snapshot>>,
+    scratch: Rc<RefCell<Scratch>>,
+    registry: Registry,
+    access: AccessLog,
+    /// Counts handshakes that found no route.
+    unrouted: Arc<RouteMetrics>,
+    /// Tells this process's connections from those of another, and this worker's from the others'.
+    prefix: String,
+    connections: Cell<u64>,
+}
+
+impl Worker {
+    /// A worker without connections.
+    pub fn new(
+        index: WorkerIndex,
+        pool: Pool,
+        snapshot: Arc<ArcSwap<Snapshot>>,
+        access: AccessLog,
+        unrouted: Arc<RouteMetrics>,
+        process: u32,
+    ) -> Rc<Self> {
+        Rc::new(Self {
+            index,
+            pool,
+            snapshot,
+            scratch: Rc::new(RefCell::new(Scratch::new())),
+            registry: Registry::default(),
+            access,
+            unrouted,
+            prefix: format!("{process:08x}-{:x}-", index.0),
+            connections: Cell::new(0),
+        })
+    }
+
+    /// Its number.
+    pub fn index(&self) -> WorkerIndex {
+        self.index
+    }
+
+    /// Its open connections.
+    pub fn registry(&self) -> &Registry {
+        &self.registry
+    }
+
+    /// Its component instances.
+    pub fn pool(&self) -> &Pool {
+        &self.pool
+    }
+
+    /// What is in force now.
+    pub(super) fn snapshot(&self) -> Arc<Snapshot> {
+        self.snapshot.load_full()
+    }
+
+    pub(super) fn scratch(&self) -> Rc<RefCell<Scratch>> {
+        self.scratch.clone()
+    }
+
+    pub(super) fn access(&self) -> &AccessLog {
+        &self.access
+    }
+
+    pub(super) fn unrouted(&self) -> &Arc<RouteMetrics> {
+        &self.unrouted
+    }
+
+    /// How long a client may take to close its socket after an answer that ends the connection.
+    pub(super) fn close_timeout(&self) -> Duration {
+        LINGER
+    }
+
+    /// A name for the next connection.
+    pub(super) fn connection_id(&self) -> String {
+        let count = self.connections.get();
+        self.connections.set(count.wrapping_add(1));
+        format!("{}{count:x}", self.prefix)
+    }
+}
+
+/// Long enough for an answer to cross any network, short enough not to be worth holding open.
+const LINGER: Duration = Duration::from_secs(2);

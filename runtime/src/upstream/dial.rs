@@ -1,0 +1,255 @@
+//! One attempt: connect, send the opening handshake, take the socket back.
+
+use std::future::poll_fn;
+use std::io;
+use std::pin::pin;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::header::{self, HeaderMap, HeaderValue};
+use http::uri::PathAndQuery;
+use http::{Request, StatusCode, Uri};
+use http_body_util::Empty;
+use hyper::client::conn::http1;
+use hyper_util::rt::TokioIo;
+use thiserror::Error;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::TcpStream;
+use tokio::time::timeout;
+use tokio_tungstenite::tungstenite::handshake::client::generate_key;
+use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
+
+use super::address::{Address, Place};
+use super::answer::{self, Accepted, InvalidAnswer, Sent};
+use super::extensions;
+use super::relay::{Answer, RelayedBody};
+use crate::metrics::ConnectOutcome;
+
+/// The socket of an upstream; the place where TLS will enter.
+pub type UpstreamStream = TcpStream;
+
+/// What an upstream is asked, the same for each attempt. Cloning it copies no text.
+#[derive(Clone, Debug)]
+pub struct UpstreamRequest {
+    /// The client's target.
+    pub target: PathAndQuery,
+    /// How many bytes of its path the route matched, see [`Address::target`].
+    pub matched: usize,
+    /// End-to-end fields. `Host` and those of the handshake are added for each attempt.
+    pub headers: HeaderMap,
+    /// The subprotocols to offer: the client's list.
+    pub protocols: Option<HeaderValue>,
+    /// The extensions to offer: the client's list, or what is left of it.
+    pub extensions: Option<HeaderValue>,
+}
+
+impl UpstreamRequest {
+    /// Offers no extension, so that none can be negotiated.
+    pub fn withhold_extensions(&mut self) {
+        self.extensions = None;
+    }
+
+    /// Offers nothing but permessage-deflate: for a connection whose messages somebody has to read.
+    pub fn offer_only_deflate(&mut self) {
+        let Some(offer) = self.extensions.take() else { return };
+        let Ok(text) = offer.to_str() else { return };
+        let is_deflate = |element: &&str| extensions::parse(element).is_ok_and(|found| found.iter().all(|one| one.is_deflate()));
+        let kept: Vec<&str> = super::fields::elements(text).filter(is_deflate).collect();
+        if !kept.is_empty() {
+            self.extensions = HeaderValue::from_str(&kept.join(", ")).ok();
+        }
+    }
+}
+
+/// How long the parts of an attempt may take; `None` really is without a limit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Timeouts {
+    /// Resolving the name and connecting, over all addresses of the name.
+    pub connect: Option<Duration>,
+    /// From the connection to the upstream's answer.
+    pub handshake: Option<Duration>,
+    /// Relaying the body of an answer other than 101.
+    pub answer_body: Duration,
+}
+
+impl Default for Timeouts {
+    fn default() -> Self {
+        Self {
+            connect: Some(Duration::from_secs(3)),
+            handshake: Some(Duration::from_secs(10)),
+            answer_body: Duration::from_secs(10),
+        }
+    }
+}
+
+/// An open WebSocket connection to an upstream.
+#[derive(Debug)]
+pub struct Upgraded<S = UpstreamStream> {
+    /// The socket.
+    pub stream: S,
+    /// What came after the answer's head: the start of the WebSocket stream.
+    pub leftover: Bytes,
+    /// What the upstream answered. It shares memory with the buffer the answer was read into, so drop it early.
+    pub accepted: Accepted,
+}
+
+/// Why an attempt gave no WebSocket connection.
+#[derive(Debug, Error)]
+pub enum DialError {
+    /// The name did not resolve, no address took the connection, or it was cut before an answer.
+    #[error("the upstream refused the connection: {0}")]
+    Refused(io::Error),
+    /// `connect_timeout` ran out.
+    #[error("the upstream did not take the connection in time")]
+    ConnectTimeout,
+    /// `handshake_timeout` ran out.
+    #[error("the upstream did not answer the handshake in time")]
+    HandshakeTimeout,
+    /// The answer is not one to an opening handshake.
+    #[error(transparent)]
+    InvalidAnswer(#[from] InvalidAnswer),
+    /// The upstream answered something other than 101, which is for the client to read.
+    #[error("the upstream answered {}", .0.head.status)]
+    Answered(Box<Answer>),
+}
+
+impl DialError {
+    /// Whether another endpoint may be tried.
+    pub fn is_retryable(&self) -> bool {
+        match self {
+            Self::Refused(_) | Self::ConnectTimeout | Self::HandshakeTimeout => true,
+            Self::InvalidAnswer(_) => false,
+            Self::Answered(answer) => answer.is_retryable(),
+        }
+    }
+
+    /// The status that tells the client.
+    pub fn status(&self) -> StatusCode {
+        match self {
+            Self::Refused(_) | Self::InvalidAnswer(_) => StatusCode::BAD_GATEWAY,
+            Self::ConnectTimeout | Self::HandshakeTimeout => StatusCode::GATEWAY_TIMEOUT,
+            Self::Answered(answer) => answer.head.status,
+        }
+    }
+
+    /// The label of the attempt.
+    pub fn outcome(&self) -> ConnectOutcome {
+        match self {
+            Self::Refused(_) => ConnectOutcome::Refused,
+            Self::ConnectTimeout => ConnectOutcome::ConnectTimeout,
+            Self::HandshakeTimeout => ConnectOutcome::HandshakeTimeout,
+            Self::InvalidAnswer(_) => ConnectOutcome::InvalidAnswer,
+            Self::Answered(_) => ConnectOutcome::Answered,
+        }
+    }
+}
+
+/// Connects to an endpoint and upgrades the connection. Dropping the future closes the connection.
+pub async fn dial(address: &Address, request: UpstreamRequest, timeouts: &Timeouts) -> Result<Upgraded, DialError> {
+    let connected = within(timeouts.connect, connect(address)).await.ok_or(DialError::ConnectTimeout)?;
+    upgrade(connected.map_err(DialError::Refused)?, address, request, timeouts).await
+}
+
+/// Upgrades a fresh connection to an endpoint.
+pub async fn upgrade<S>(stream: S, address: &Address, request: UpstreamRequest, timeouts: &Timeouts) -> Result<Upgraded<S>, DialError>
+where
+    S: AsyncRead + AsyncWrite + Unpin + 'static,
+{
+    within(timeouts.handshake, ask(stream, address, request, timeouts.answer_body)).await.ok_or(DialError::HandshakeTimeout)?
+}
+
+/// Tries all addresses of the endpoint's name in turn.
+async fn connect(address: &Address) -> io::Result<TcpStream> {
+    let stream = match &address.place {
+        Place::Socket(socket) => TcpStream::connect(socket).await?,
+        Place::Name(name, port) => TcpStream::connect((name.as_str(), *port)).await?,
+    };
+    stream.set_nodelay(true)?;
+    Ok(stream)
+}
+
+async fn ask<S>(stream: S, address: &Address, request: UpstreamRequest, answer_body: Duration) -> Result<Upgraded<S>, DialError>
+where
+    S: AsyncRead + AsyncWrite + Unpin + 'static,
+{
+    let UpstreamRequest { target, matched, headers, protocols, extensions } = request;
+    let target = address.target(&target, matched).map_err(|error| DialError::Refused(io::Error::other(error)))?;
+    let key = generate_key();
+    let accept = derive_accept_key(key.as_bytes());
+    let mut http = Request::new(Empty::<Bytes>::new());
+    *http.uri_mut() = Uri::from(target);
+    *http.headers_mut() = headers;
+    add_handshake(http.headers_mut(), address, &key, protocols.as_ref(), extensions.as_ref())?;
+
+    let mut builder = http1::Builder::new();
+    let (mut sender, mut connection) = builder.max_buf_size(MAX_BUFFER).handshake(TokioIo::new(stream)).await.map_err(broken)?;
+    let mut ended = false;
+    let response = {
+        let mut response = pin!(sender.send_request(http));
+        poll_fn(|context| {
+            // How the connection ends, the response tells.
+            ended = ended || connection.poll_without_shutdown(context).is_ready();
+            response.as_mut().poll(context)
+        })
+        .await
+        .map_err(broken)?
+    };
+    let (head, body) = response.into_parts();
+    if head.status != StatusCode::SWITCHING_PROTOCOLS {
+        let connection = (!ended).then(|| Box::pin(connection) as _);
+        return Err(DialError::Answered(Box::new(Answer::new(head, RelayedBody::new(connection, body, answer_body)))));
+    }
+    let accepted =
+        answer::check(head, &Sent { accept: &accept, protocols: protocols.as_ref(), extensions: extensions.as_ref() })?;
+    if !ended {
+        poll_fn(|context| connection.poll_without_shutdown(context)).await.map_err(broken)?;
+    }
+    let parts = connection.into_parts();
+    // An empty slice would keep the whole read buffer alive.
+    let leftover = if parts.read_buf.is_empty() { Bytes::new() } else { parts.read_buf };
+    Ok(Upgraded { stream: parts.io.into_inner(), leftover, accepted })
+}
+
+fn add_handshake(
+    headers: &mut HeaderMap,
+    address: &Address,
+    key: &str,
+    protocols: Option<&HeaderValue>,
+    extensions: Option<&HeaderValue>,
+) -> Result<(), DialError> {
+    let key = HeaderValue::from_str(key).map_err(|error| DialError::Refused(io::Error::other(error)))?;
+    headers.insert(header::HOST, address.authority().clone());
+    headers.insert(header::CONNECTION, HeaderValue::from_static("Upgrade"));
+    headers.insert(header::UPGRADE, HeaderValue::from_static("websocket"));
+    headers.insert(header::SEC_WEBSOCKET_VERSION, HeaderValue::from_static("13"));
+    headers.insert(header::SEC_WEBSOCKET_KEY, key);
+    if let Some(protocols) = protocols {
+        headers.insert(header::SEC_WEBSOCKET_PROTOCOL, protocols.clone());
+    }
+    if let Some(extensions) = extensions {
+        headers.insert(header::SEC_WEBSOCKET_EXTENSIONS, extensions.clone());
+    }
+    Ok(())
+}
+
+fn broken(error: hyper::Error) -> DialError {
+    if error.is_parse() {
+        return InvalidAnswer::Http(error.to_string()).into();
+    }
+    let kind = std::error::Error::source(&error).and_then(|source| source.downcast_ref::<io::Error>()).map(io::Error::kind);
+    DialError::Refused(io::Error::new(kind.unwrap_or(io::ErrorKind::ConnectionAborted), error))
+}
+
+/// `None` when the time ran out.
+async fn within<F: Future>(limit: Option<Duration>, future: F) -> Option<F::Output> {
+    match limit {
+        Some(limit) => timeout(limit, future).await.ok(),
+        None => Some(future.await),
+    }
+}
+
+/// The most that is buffered of an upstream's answer: its head, or a part of its body.
+const MAX_BUFFER: usize = 64 << 10;
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,197 @@
+use http_body_util::BodyExt;
+use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex};
+use tokio::net::TcpListener;
+
+use super::*;
+
+fn request() -> UpstreamRequest {
+    UpstreamRequest {
+        target: PathAndQuery::from_static("/ws/chat?a=b"),
+        matched: 3,
+        headers: HeaderMap::from_iter([(header::COOKIE, HeaderValue::from_static("a=b"))]),
+        protocols: Some(HeaderValue::from_static("chat, superchat")),
+        extensions: Some(HeaderValue::from_static("permessage-deflate")),
+    }
+}
+
+fn address() -> Address {
+    Address::parse("ws://endpoint.example:9001/v2").unwrap()
+}
+
+async fn head(stream: &mut DuplexStream) -> String {
+    let mut head = Vec::new();
+    while !head.ends_with(b"\r\n\r\n") {
+        head.push(stream.read_u8().await.unwrap());
+    }
+    String::from_utf8(head).unwrap()
+}
+
+/// Asks an upstream that reads the handshake and then says this; `{accept}` stands for the right answer to the key. The
+/// upstream leaves when it has spoken.
+async fn asked(answer: &str) -> (Result<Upgraded<DuplexStream>, DialError>, String) {
+    let (stream, mut upstream) = duplex(4096);
+    let upstream = async move {
+        let head = head(&mut upstream).await;
+        let key = head.lines().find_map(|line| line.strip_prefix("sec-websocket-key: ")).unwrap();
+        let answer = answer.replace("{accept}", &derive_accept_key(key.as_bytes()));
+        upstream.write_all(answer.as_bytes()).await.unwrap();
+        head
+    };
+    let (address, timeouts) = (address(), Timeouts::default());
+    tokio::join!(upgrade(stream, &address, request(), &timeouts), upstream)
+}
+
+const ACCEPTED: &str = "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
+    Sec-WebSocket-Accept: {accept}\r\nSec-WebSocket-Protocol: superchat\r\nX-Node: 1\r\n\r\n";
+
+#[tokio::test]
+async fn the_handshake_is_made_anew_for_the_endpoint() {
+    let (_, head) = asked(ACCEPTED).await;
+    assert!(head.starts_with("GET /v2/chat?a=b HTTP/1.1\r\n"), "{head}");
+    for line in [
+        "host: endpoint.example:9001",
+        "connection: Upgrade",
+        "upgrade: websocket",
+        "sec-websocket-version: 13",
+        "sec-websocket-protocol: chat, superchat",
+        "sec-websocket-extensions: permessage-deflate",
+        "cookie: a=b",
+    ] {
+        assert!(head.contains(&format!("\r\n{line}\r\n")), "{line} in {head}");
+    }
+    assert!(!head.contains("content-length") && !head.contains("transfer-encoding"), "{head}");
+}
+
+#[tokio::test]
+async fn each_attempt_has_a_key_of_its_own() {
+    let key = |head: String| head.lines().find(|line| line.starts_with("sec-websocket-key: ")).unwrap().to_owned();
+    assert_ne!(key(asked(ACCEPTED).await.1), key(asked(ACCEPTED).await.1));
+}
+
+#[tokio::test]
+async fn an_upgrade_gives_the_socket_back_with_what_came_after_the_answer() {
+    let upgraded = asked(&format!("{ACCEPTED}early frames")).await.0.unwrap();
+    assert_eq!(upgraded.leftover, "early frames");
+    assert_eq!(upgraded.accepted.protocol.unwrap(), "superchat");
+    assert_eq!(upgraded.accepted.headers.len(), 1);
+    let upgraded = asked(ACCEPTED).await.0.unwrap();
+    assert!(upgraded.leftover.is_empty());
+}
+
+#[tokio::test]
+async fn a_101_that_is_none_is_an_invalid_answer_and_not_retried() {
+    for answer in [
+        "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\r\n",
+        &ACCEPTED.replace("{accept}", "AAAA"),
+        &ACCEPTED.replace("superchat", "other"),
+        &ACCEPTED.replace("X-Node: 1", "Sec-WebSocket-Extensions: x-other"),
+        "SSH-2.0-OpenSSH_9.9\r\n\r\n",
+    ] {
+        let error = asked(answer).await.0.unwrap_err();
+        assert!(matches!(error, DialError::InvalidAnswer(_)), "{answer}: {error}");
+        assert!(!error.is_retryable());
+        assert_eq!(error.status(), StatusCode::BAD_GATEWAY);
+    }
+}
+
+#[tokio::test]
+async fn an_upstream_that_leaves_without_an_answer_is_retried() {
+    for answer in ["", "HTTP/1.1 101 Sw"] {
+        let error = asked(answer).await.0.unwrap_err();
+        assert!(matches!(error, DialError::Refused(_)), "{error:?}");
+        assert!(error.is_retryable());
+        assert_eq!(error.status(), StatusCode::BAD_GATEWAY);
+    }
+}
+
+#[tokio::test]
+async fn another_answer_comes_with_its_fields_and_its_body() {
+    for framing in ["Content-Length: 11\r\n\r\nplease wait", "Transfer-Encoding: chunked\r\n\r\nb\r\nplease wait\r\n0\r\n\r\n", "\r\nplease wait"] {
+        let head = "HTTP/1.1 401 Unauthorized\r\nWWW-Authenticate: Bearer\r\nConnection: X-Hop\r\nX-Hop: 1\r\n";
+        let error = asked(&format!("{head}{framing}")).await.0.unwrap_err();
+        assert!(!error.is_retryable());
+        assert_eq!(error.status(), StatusCode::UNAUTHORIZED);
+        let DialError::Answered(answer) = error else { panic!("{error}") };
+        assert_eq!(answer.head.headers["www-authenticate"], "Bearer");
+        for gone in ["connection", "x-hop", "transfer-encoding"] {
+            assert!(!answer.head.headers.contains_key(gone), "{gone}");
+        }
+        assert_eq!(answer.body.collect().await.unwrap().to_bytes(), "please wait", "{framing:?}");
+    }
+}
+
+#[tokio::test]
+async fn answers_of_gateways_are_retried_and_others_are_not() {
+    for (status, retryable) in [(502, true), (503, true), (504, true), (500, false), (404, false), (302, false), (200, false)] {
+        let error = asked(&format!("HTTP/1.1 {status} X\r\nContent-Length: 0\r\n\r\n")).await.0.unwrap_err();
+        assert_eq!(error.is_retryable(), retryable, "{status}");
+        assert_eq!(error.outcome(), ConnectOutcome::Answered);
+    }
+}
+
+#[tokio::test]
+async fn a_body_that_is_cut_off_is_an_error() {
+    let error = asked("HTTP/1.1 500 X\r\nContent-Length: 99\r\n\r\npart").await.0.unwrap_err();
+    let DialError::Answered(answer) = error else { panic!("{error}") };
+    assert!(matches!(answer.body.collect().await, Err(crate::upstream::RelayError::Upstream(_))));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_body_that_does_not_come_is_given_up() {
+    let (stream, mut upstream) = duplex(4096);
+    upstream.write_all(b"HTTP/1.1 500 X\r\nContent-Length: 99\r\n\r\npart").await.unwrap();
+    let error = upgrade(stream, &address(), request(), &Timeouts::default()).await.unwrap_err();
+    let DialError::Answered(answer) = error else { panic!("{error}") };
+    assert!(matches!(answer.body.collect().await, Err(crate::upstream::RelayError::Timeout)));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_silent_upstream_runs_into_the_handshake_timeout() {
+    let (stream, _upstream) = duplex(4096);
+    let start = tokio::time::Instant::now();
+    let error = upgrade(stream, &address(), request(), &Timeouts::default()).await.unwrap_err();
+    assert!(matches!(error, DialError::HandshakeTimeout) && error.is_retryable());
+    assert_eq!(error.status(), StatusCode::GATEWAY_TIMEOUT);
+    assert_eq!(start.elapsed().as_secs(), 10);
+}
+
+#[tokio::test]
+async fn a_port_that_nobody_listens_on_refuses() {
+    let socket = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = Address::parse(&socket.local_addr().unwrap().to_string()).unwrap();
+    drop(socket);
+    let error = dial(&address, request(), &Timeouts::default()).await.unwrap_err();
+    assert!(matches!(error, DialError::Refused(_)) && error.is_retryable());
+    assert_eq!(error.outcome(), ConnectOutcome::Refused);
+}
+
+#[tokio::test]
+async fn dialling_a_name_tries_its_addresses_and_sends_without_delay() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = Address::parse(&format!("localhost:{}", listener.local_addr().unwrap().port())).unwrap();
+    let upstream = async {
+        let (mut stream, _) = listener.accept().await.unwrap();
+        let mut bytes = vec![0; 4096];
+        let count = stream.read(&mut bytes).await.unwrap();
+        let head = String::from_utf8(bytes[..count].to_vec()).unwrap();
+        let key = head.lines().find_map(|line| line.strip_prefix("sec-websocket-key: ")).unwrap();
+        let answer = ACCEPTED.replace("{accept}", &derive_accept_key(key.as_bytes()));
+        stream.write_all(answer.as_bytes()).await.unwrap();
+        stream
+    };
+    let timeouts = Timeouts::default();
+    let (upgraded, _stream) = tokio::join!(dial(&address, request(), &timeouts), upstream);
+    assert!(upgraded.unwrap().stream.nodelay().unwrap());
+}
+
+#[test]
+fn what_somebody_has_to_read_is_offered_no_other_extension_than_deflate() {
+    let offer = |text: &'static str| {
+        let mut request = UpstreamRequest { extensions: Some(HeaderValue::from_static(text)), ..request() };
+        request.offer_only_deflate();
+        request.extensions
+    };
+    assert_eq!(offer("x-a, permessage-deflate; client_max_window_bits, x-b").unwrap(), "permessage-deflate; client_max_window_bits");
+    assert_eq!(offer("permessage-deflate; server_max_window_bits=9, permessage-deflate").unwrap().to_str().unwrap().matches("permessage").count(), 2);
+    assert!(offer("x-a").is_none());
+}

@@ -1,0 +1,130 @@
+//! Header fields as RFC 9110 section 5.6 writes them: lists, tokens, and which of them end at the next hop.
+
+use http::header::{self, HeaderMap, HeaderName, HeaderValue};
+
+/// Whether one of the elements of a list field is this token, without regard to case.
+pub fn has_token(headers: &HeaderMap, name: &HeaderName, token: &str) -> bool {
+    headers.get_all(name).iter().any(|value| {
+        value.as_bytes().split(|byte| *byte == b',').any(|element| element.trim_ascii().eq_ignore_ascii_case(token.as_bytes()))
+    })
+}
+
+/// A field that may come in several lines as one value, joined as RFC 9110 section 5.3 allows; `None` when it is
+/// absent.
+pub fn combined(headers: &HeaderMap, name: &HeaderName) -> Option<HeaderValue> {
+    let mut values = headers.get_all(name).iter();
+    let first = values.next()?;
+    let mut joined: Option<Vec<u8>> = None;
+    for value in values {
+        let joined = joined.get_or_insert_with(|| first.as_bytes().to_vec());
+        joined.extend_from_slice(b", ");
+        joined.extend_from_slice(value.as_bytes());
+    }
+    match joined {
+        None => Some(first.clone()),
+        Some(joined) => HeaderValue::from_maybe_shared(joined).ok(),
+    }
+}
+
+/// The elements of a list, trimmed; empty ones are skipped, as RFC 9110 section 5.6.1 asks of a recipient.
+pub fn elements(list: &str) -> impl Iterator<Item = &str> {
+    list.split(',').map(|element| element.trim_matches([' ', '\t'])).filter(|element| !element.is_empty())
+}
+
+/// Whether a text is a token (RFC 9110 section 5.6.2).
+pub fn is_token(text: &str) -> bool {
+    !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte))
+}
+
+/// Removes the fields that are for the next hop only (RFC 9110 section 7.6.1), those that `Connection` names among
+/// them, and the credentials meant for a proxy.
+pub fn remove_hop_by_hop(headers: &mut HeaderMap) {
+    let named: Vec<HeaderValue> = headers.get_all(header::CONNECTION).iter().cloned().collect();
+    for value in &named {
+        for name in value.to_str().into_iter().flat_map(elements) {
+            headers.remove(name);
+        }
+    }
+    for name in &HOP_BY_HOP {
+        headers.remove(name);
+    }
+}
+
+/// Removes the fields of the opening handshake, which each hop makes anew (RFC 6455 section 4).
+pub fn remove_handshake(headers: &mut HeaderMap) {
+    for name in &HANDSHAKE {
+        headers.remove(name);
+    }
+}
+
+/// Whether a field belongs to the connection or its handshake rather than to the message.
+pub fn is_owned_by_the_hop(name: &HeaderName) -> bool {
+    HOP_BY_HOP.contains(name) || HANDSHAKE.contains(name) || *name == header::CONTENT_LENGTH
+}
+
+const HOP_BY_HOP: [HeaderName; 9] = [
+    header::CONNECTION,
+    header::UPGRADE,
+    header::TRANSFER_ENCODING,
+    header::TE,
+    header::TRAILER,
+    header::PROXY_AUTHENTICATE,
+    header::PROXY_AUTHORIZATION,
+    HeaderName::from_static("keep-alive"),
+    HeaderName::from_static("proxy-connection"),
+];
+
+const HANDSHAKE: [HeaderName; 5] = [
+    header::SEC_WEBSOCKET_KEY,
+    header::SEC_WEBSOCKET_VERSION,
+    header::SEC_WEBSOCKET_PROTOCOL,
+    header::SEC_WEBSOCKET_EXTENSIONS,
+    header::SEC_WEBSOCKET_ACCEPT,
+];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn headers(fields: &[(&'static str, &'static str)]) -> HeaderMap {
+        fields.iter().map(|(name, value)| (HeaderName::from_static(name), HeaderValue::from_static(value))).collect()
+    }
+
+    #[test]
+    fn a_token_is_found_in_any_line_and_any_case_but_only_whole() {
+        let headers = headers(&[("connection", "keep-alive"), ("connection", " foo ,\tUpGrade")]);
+        assert!(has_token(&headers, &header::CONNECTION, "upgrade"));
+        assert!(has_token(&headers, &header::CONNECTION, "keep-alive"));
+        assert!(!has_token(&headers, &header::CONNECTION, "up"));
+        assert!(!has_token(&headers, &header::UPGRADE, "websocket"));
+    }
+
+    #[test]
+    fn hop_by_hop_fields_go_and_so_does_what_connection_names() {
+        let mut headers = headers(&[
+            ("connection", "Upgrade, X-Secret"),
+            ("connection", "x-other"),
+            ("upgrade", "websocket"),
+            ("keep-alive", "timeout=5"),
+            ("proxy-connection", "keep-alive"),
+            ("te", "trailers"),
+            ("transfer-encoding", "chunked"),
+            ("proxy-authorization", "Basic eA=="),
+            ("x-secret", "1"),
+            ("x-secret", "2"),
+            ("x-other", "3"),
+            ("cookie", "a=b"),
+            ("cookie", "c=d"),
+        ]);
+        remove_hop_by_hop(&mut headers);
+        assert_eq!(headers.get_all("cookie").iter().count(), 2);
+        assert_eq!(headers.len(), 2);
+    }
+
+    #[test]
+    fn several_lines_of_a_list_are_one_list() {
+        let headers = headers(&[("sec-websocket-protocol", "a, b"), ("sec-websocket-protocol", "c")]);
+        assert_eq!(combined(&headers, &header::SEC_WEBSOCKET_PROTOCOL).unwrap(), "a, b, c");
+        assert_eq!(elements("a,, b ,\tc,").collect::<Vec<_>>(), ["a", "b", "c"]);
+    }
+}

@@ -1,0 +1,107 @@
+//! An upstream's answer other than 101, on its way to the client.
+
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::{StatusCode, header, response};
+use hyper::body::{Body, Frame, Incoming, SizeHint};
+use thiserror::Error;
+use tokio::time::{Sleep, sleep};
+
+use super::fields;
+
+/// An upstream's refusal: status and end-to-end fields as it sent them, and the body as it comes.
+#[derive(Debug)]
+pub struct Answer {
+    /// Status and fields, without those that end at this hop.
+    pub head: response::Parts,
+    /// The body; dropping it closes the upstream's connection.
+    pub body: RelayedBody,
+}
+
+impl Answer {
+    pub(super) fn new(mut head: response::Parts, body: RelayedBody) -> Self {
+        fields::remove_hop_by_hop(&mut head.headers);
+        fields::remove_handshake(&mut head.headers);
+        // What hyper left for itself: the handle for an upgrade, which does not happen.
+        head.extensions.clear();
+        Self { head, body }
+    }
+
+    /// Whether another endpoint may do better: the statuses by which a gateway or an overloaded server says so.
+    pub fn is_retryable(&self) -> bool {
+        matches!(
+            self.head.status,
+            StatusCode::BAD_GATEWAY | StatusCode::SERVICE_UNAVAILABLE | StatusCode::GATEWAY_TIMEOUT
+        )
+    }
+
+    /// The length the upstream announced, in bytes.
+    pub fn content_length(&self) -> Option<&header::HeaderValue> {
+        self.head.headers.get(header::CONTENT_LENGTH)
+    }
+}
+
+/// The body of an [`Answer`]: it streams, so it needs no memory of its own, and it is cut off at a deadline.
+pub struct RelayedBody {
+    connection: Option<Pin<Box<dyn Future<Output = hyper::Result<()>>>>>,
+    body: Incoming,
+    deadline: Pin<Box<Sleep>>,
+}
+
+/// Why an answer's body ended early. The client sees it cut, by its length or its missing last chunk.
+#[derive(Debug, Error)]
+pub enum RelayError {
+    #[error("the upstream took too long over the body of its answer")]
+    Timeout,
+    #[error("the upstream broke off the body of its answer: {0}")]
+    Upstream(#[from] hyper::Error),
+}
+
+impl RelayedBody {
+    /// A body that comes over this connection; `None` when the connection has already ended.
+    pub(super) fn new(
+        connection: Option<Pin<Box<dyn Future<Output = hyper::Result<()>>>>>,
+        body: Incoming,
+        limit: Duration,
+    ) -> Self {
+        Self { connection, body, deadline: Box::pin(sleep(limit)) }
+    }
+}
+
+impl Body for RelayedBody {
+    type Data = Bytes;
+    type Error = RelayError;
+
+    fn poll_frame(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, RelayError>>> {
+        // Nobody else drives the connection. How it ended is told by the body.
+        if let Some(connection) = &mut self.connection
+            && connection.as_mut().poll(context).is_ready()
+        {
+            self.connection = None;
+        }
+        match Pin::new(&mut self.body).poll_frame(context) {
+            Poll::Ready(frame) => Poll::Ready(frame.map(|frame| frame.map_err(RelayError::Upstream))),
+            Poll::Pending => {
+                ready!(self.deadline.as_mut().poll(context));
+                Poll::Ready(Some(Err(RelayError::Timeout)))
+            }
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+}
+
+impl std::fmt::Debug for RelayedBody {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.debug_struct("RelayedBody").field("body", &self.body).finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,285 @@
+//! `tidegate check`: every mistake is refused with its place, all of them at once.
+
+use std::path::Path;
+
+use tidegate_tests::config::route;
+use tidegate_tests::{Finished, guests};
+
+/// Checks a configuration to which a listener is added; the components' files lie in `directory`.
+async fn check_in(directory: &Path, config: &str) -> Finished {
+    let text = format!("{config}\n[[listeners]]\nlisten = \"127.0.0.1:8080\"\n");
+    std::fs::write(directory.join("tidegate.toml"), text).unwrap();
+    Finished::run(directory, &["check", "--config", "tidegate.toml"]).await
+}
+
+async fn check(config: &str) -> Finished {
+    check_in(tempfile::tempdir().unwrap().path(), config).await
+}
+
+/// The lines that are marked with `# HERE`, counted from 1.
+fn marked(config: &str) -> Vec<usize> {
+    config
+        .lines()
+        .enumerate()
+        .filter(|(_, line)| line.ends_with("# HERE"))
+        .map(|(index, _)| index + 1)
+        .collect()
+}
+
+/// Demands that a configuration is refused, with the place of every marked line and with all of `words`.
+async fn refused(config: &str, words: &[&str]) {
+    let finished = check(config).await;
+    let text = finished.text();
+    assert_eq!(finished.code, Some(2), "{config}\n{text}");
+    for line in marked(config) {
+        assert!(
+            text.contains(&format!("tidegate.toml:{line}:")),
+            "line {line} of\n{config}\nis not named in\n{text}"
+        );
+    }
+    for word in words {
+        assert!(text.contains(word), "{word:?} is not in\n{text}");
+    }
+}
+
+/// A route to an upstream, so that only what a test adds is wrong.
+fn with(rest: &str) -> String {
+    route(&["127.0.0.1:9001"], rest)
+}
+
+#[tokio::test]
+async fn a_good_configuration_passes() {
+    let finished = check(&with(
+        r#"
+        hosts = ["chat.example.com", "*.chat.example.com"]
+        path_prefix = "/ws/chat"
+        when = [{ component = "conditions", config = { all = [{ header = "x-tenant", op = "=", value = "gold" }] } }]
+        filters = ["log-messages", { component = "rate-limit", config = { messages_per_second = 50, burst = 100 } }]
+        allowed_origins = ["https://chat.example.com"]
+        ping_interval = "10s"
+        pong_timeout = "30s"
+        max_inactivity = "60s"
+        max_message_size = "1MiB"
+        "#,
+    ))
+    .await;
+    assert_eq!(finished.code, Some(0), "{finished:?}");
+}
+
+#[tokio::test]
+async fn checking_binds_no_port() {
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let directory = tempfile::tempdir().unwrap();
+    let text = format!(
+        "{}[[listeners]]\nlisten = \"{}\"\n",
+        with(""),
+        taken.local_addr().unwrap()
+    );
+    std::fs::write(directory.path().join("tidegate.toml"), text).unwrap();
+    let finished = Finished::run(directory.path(), &["check", "--config", "tidegate.toml"]).await;
+    assert_eq!(finished.code, Some(0), "{finished:?}");
+}
+
+#[tokio::test]
+async fn a_syntax_error_is_refused() {
+    refused("[upstreams.back]\nendpoints = [{ url = }] # HERE\n", &[]).await;
+}
+
+#[tokio::test]
+async fn an_unknown_key_at_the_top_is_refused_with_the_key_that_was_meant() {
+    refused(
+        &format!("max_conections = 5 # HERE\n{}", with("")),
+        &["max_conections", "max_connections"],
+    )
+    .await;
+}
+
+#[tokio::test]
+async fn an_unknown_key_of_a_route_is_refused_with_the_key_that_was_meant() {
+    refused(&with("path_prefixx = \"/ws\" # HERE"), &["path_prefixx", "path_prefix"]).await;
+}
+
+#[tokio::test]
+async fn a_value_of_the_wrong_type_is_refused() {
+    refused(&with("max_connections = \"many\" # HERE"), &["max_connections"]).await;
+}
+
+#[tokio::test]
+async fn a_duration_that_is_none_is_refused() {
+    refused(
+        &with("ping_interval = \"10 parsecs\" # HERE"),
+        &["ping_interval", "parsecs"],
+    )
+    .await;
+}
+
+#[tokio::test]
+async fn a_size_that_is_none_is_refused() {
+    refused(
+        &with("max_message_size = \"1 elephant\" # HERE"),
+        &["max_message_size", "elephant"],
+    )
+    .await;
+}
+
+#[tokio::test]
+async fn an_upstream_that_does_not_exist_is_refused_with_the_one_that_was_meant() {
+    let config = with("").replace("upstream = \"back\"", "upstream = \"bakc\" # HERE");
+    refused(&config, &["bakc", "back"]).await;
+}
+
+#[tokio::test]
+async fn two_routes_of_one_name_are_refused() {
+    let second = "path = \"/a\"\n[[routes]]\nname = \"main\" # HERE\npath = \"/b\"\nupstream = \"back\"";
+    refused(&with(second), &["main"]).await;
+}
+
+#[tokio::test]
+async fn an_endpoint_that_is_no_url_is_refused() {
+    let config = "[upstreams.back]\nendpoints = [\n{ url = \"ftp://files.example.com\" }, # HERE\n]\n\
+                  [[routes]]\nname = \"main\"\nupstream = \"back\"\n";
+    refused(config, &["ftp"]).await;
+}
+
+#[tokio::test]
+async fn a_component_that_does_not_exist_is_refused_with_the_one_that_was_meant() {
+    refused(
+        &with("filters = [\"rate-limits\"] # HERE"),
+        &["rate-limits", "rate-limit"],
+    )
+    .await;
+}
+
+#[tokio::test]
+async fn an_unknown_operator_is_refused_at_its_predicate() {
+    let when = r#"when = [{ component = "conditions", config = { all = [{ header = "a", op = "resembles", value = "b" }] } }] # HERE"#;
+    refused(&with(when), &["resembles"]).await;
+}
+
+#[tokio::test]
+async fn a_bad_regular_expression_is_refused_at_its_predicate() {
+    let when = r#"when = [{ component = "conditions", config = { all = [{ header = "a", op = "regex", value = "(" }] } }] # HERE"#;
+    refused(&with(when), &["conditions"]).await;
+}
+
+#[tokio::test]
+async fn an_unknown_key_of_a_component_is_refused_in_its_own_words() {
+    let filter = r#"filters = [{ component = "rate-limit", config = { messages_per_minute = 50 } }] # HERE"#;
+    refused(&with(filter), &["messages_per_minute"]).await;
+}
+
+#[tokio::test]
+async fn a_listener_that_has_no_address_is_refused() {
+    let directory = tempfile::tempdir().unwrap();
+    let text = format!("[[listeners]]\nlisten = \"everywhere\"\n{}", with(""));
+    std::fs::write(directory.path().join("tidegate.toml"), text).unwrap();
+    let finished = Finished::run(directory.path(), &["check", "--config", "tidegate.toml"]).await;
+    assert_eq!(finished.code, Some(2), "{finished:?}");
+    assert!(finished.text().contains("tidegate.toml:2:"), "{finished:?}");
+}
+
+#[tokio::test]
+async fn all_mistakes_are_reported_at_once() {
+    let config = with(
+        r#"ping_intervall = "1s" # HERE
+max_inactivity = "soon" # HERE
+filters = ["nonesuch"] # HERE
+[[routes]]
+name = "other"
+path = "relative" # HERE
+upstream = "nowhere" # HERE
+"#,
+    );
+    refused(&config, &["ping_intervall", "soon", "nonesuch", "relative", "nowhere"]).await;
+}
+
+#[tokio::test]
+async fn mistakes_in_components_are_reported_at_once_too() {
+    let config = with(
+        r#"path = "/a"
+when = [{ component = "conditions", config = { all = [{ header = "a", op = "resembles", value = "b" }] } }] # HERE
+filters = [{ component = "rate-limit", config = { messages_per_minute = 50 } }] # HERE
+"#,
+    );
+    refused(&config, &["resembles", "messages_per_minute"]).await;
+}
+
+/// Files that are no components, by what is wrong with them.
+pub(crate) fn broken_components() -> Vec<(&'static str, Vec<u8>)> {
+    let good = guests::bytes("script");
+    let mut flipped = good.clone();
+    flipped[4] ^= 0x10;
+    vec![
+        ("text", b"this is no component".to_vec()),
+        ("empty", Vec::new()),
+        ("truncated", good[..good.len() / 2].to_vec()),
+        ("flipped", flipped),
+        ("untyped-core-module", b"\0asm\x01\0\0\0".to_vec()),
+        ("foreign", guests::bytes("foreign")),
+    ]
+}
+
+#[tokio::test]
+async fn a_broken_component_is_refused_at_its_place() {
+    for (name, bytes) in broken_components() {
+        let directory = tempfile::tempdir().unwrap();
+        std::fs::write(directory.path().join("broken.wasm"), bytes).unwrap();
+        let config = with("filters = [\"broken\"]\n[components.broken]\npath = \"broken.wasm\"");
+        let finished = check_in(directory.path(), &config).await;
+        let text = finished.text();
+        assert_eq!(finished.code, Some(2), "for {name}: {text}");
+        assert!(
+            text.contains("tidegate.toml:") && text.contains("components.broken"),
+            "for {name}: {text}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn a_component_file_that_is_not_there_is_refused() {
+    refused(
+        &with("filters = [\"absent\"]\n[components.absent]\npath = \"nowhere.wasm\" # HERE"),
+        &["nowhere.wasm"],
+    )
+    .await;
+}
+
+#[tokio::test]
+async fn flipped_bits_never_bring_the_check_down() {
+    let good = guests::bytes("script");
+    let directory = tempfile::tempdir().unwrap();
+    let config = with("filters = [\"broken\"]\n[components.broken]\npath = \"broken.wasm\"");
+    for part in 1..8 {
+        let mut bytes = good.clone();
+        bytes[good.len() * part / 8] ^= 0xff;
+        std::fs::write(directory.path().join("broken.wasm"), bytes).unwrap();
+        let finished = check_in(directory.path(), &config).await;
+        assert!(matches!(finished.code, Some(0 | 2)), "{finished:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_component_of_the_wrong_kind_is_refused_at_its_use() {
+    refused(&with("filters = [\"conditions\"] # HERE"), &["predicate", "filter"]).await;
+    refused(&with("when = [\"log-messages\"] # HERE"), &["predicate", "filter"]).await;
+}
+
+#[tokio::test]
+async fn a_component_that_rejects_its_configuration_is_refused_in_its_own_words() {
+    let config = with(&format!(
+        "filters = [{{ component = \"script\", config = {{ reject = \"write seven, not six\" }} }}] # HERE\n{}",
+        tidegate_tests::config::guest("script")
+    ));
+    refused(&config, &["write seven, not six"]).await;
+}
+
+#[tokio::test]
+async fn a_component_that_fails_to_configure_is_refused() {
+    for deed in ["trap", "loop", "hoard"] {
+        let config = with(&format!(
+            "filters = [{{ component = \"hostile\", config = {{ do = \"{deed}\", at = \"configure\" }} }}] # HERE\n{}",
+            tidegate_tests::config::guest("hostile")
+        ));
+        refused(&config, &["hostile"]).await;
+    }
+}

@@ -1,0 +1,216 @@
+//! The command line: what it prints, and with which code it ends.
+
+use std::path::Path;
+
+use tidegate_tests::config::{guest, route};
+use tidegate_tests::{Backend, Finished, Frame, Proxy, Signal, guests, refused_address};
+
+async fn tidegate(arguments: &[&str]) -> Finished {
+    Finished::run(Path::new("/"), arguments).await
+}
+
+fn path(name: &str) -> String {
+    guests::path(name).display().to_string()
+}
+
+#[tokio::test]
+async fn help_and_version_end_with_0() {
+    for argument in ["--help", "--version"] {
+        let finished = tidegate(&[argument]).await;
+        assert_eq!(finished.code, Some(0), "{finished:?}");
+        assert!(finished.stdout.contains("tidegate"), "{finished:?}");
+    }
+}
+
+#[tokio::test]
+async fn bad_usage_ends_with_2() {
+    for arguments in [
+        &["run"][..],
+        &["frobnicate"],
+        &["check"],
+        &["component", "inspect"],
+        &["run", "--workers", "0"],
+    ] {
+        let finished = tidegate(arguments).await;
+        assert_eq!(finished.code, Some(2), "{arguments:?}: {finished:?}");
+        assert!(!finished.stderr.is_empty(), "{arguments:?} was refused without a word");
+    }
+}
+
+#[tokio::test]
+async fn a_configuration_that_is_not_there_ends_with_2_and_is_named() {
+    for verb in ["run", "check"] {
+        let finished = tidegate(&[verb, "--config", "/nowhere/tidegate.toml"]).await;
+        assert_eq!(finished.code, Some(2), "{finished:?}");
+        assert!(finished.stderr.contains("/nowhere/tidegate.toml"), "{finished:?}");
+    }
+}
+
+#[tokio::test]
+async fn inspect_shows_the_kind_size_interest_and_compile_time_of_a_guest() {
+    let finished = tidegate(&["component", "inspect", &path("script")]).await;
+    assert_eq!(finished.code, Some(0), "{finished:?}");
+    let text = finished.stdout.to_lowercase();
+    for word in ["filter", "interest", "compile"] {
+        assert!(text.contains(word), "{word} is not in {text}");
+    }
+    let size = std::fs::metadata(guests::path("script")).unwrap().len();
+    let kibibytes = (size / 1024).to_string();
+    assert!(
+        text.contains(&kibibytes) || text.contains(&size.to_string()),
+        "no size near {size} bytes in {text}"
+    );
+}
+
+#[tokio::test]
+async fn inspect_shows_what_a_standard_component_is() {
+    let directory = tempfile::tempdir().unwrap();
+    for standard in tidegate_filters::all() {
+        let file = directory.path().join(standard.name);
+        std::fs::write(&file, standard.bytes).unwrap();
+        let finished = tidegate(&["component", "inspect", &file.display().to_string()]).await;
+        assert_eq!(finished.code, Some(0), "{finished:?}");
+        assert!(
+            finished.stdout.contains(standard.kind),
+            "{}: {finished:?}",
+            standard.name
+        );
+        assert!(!finished.stdout.contains("wasi:"), "{}: {finished:?}", standard.name);
+    }
+}
+
+#[tokio::test]
+async fn inspect_shows_imports_as_permissions() {
+    let finished = tidegate(&["component", "inspect", &path("script")]).await;
+    assert!(finished.stdout.contains("log"), "{finished:?}");
+    assert!(!finished.stdout.contains("wasi:"), "{finished:?}");
+}
+
+#[tokio::test]
+async fn inspect_tells_predicates_and_balancers_from_filters() {
+    for (name, kind) in [
+        ("hostile-predicate", "predicate"),
+        ("hostile-balancer", "balancer"),
+        ("miscount", "filter"),
+    ] {
+        let finished = tidegate(&["component", "inspect", &path(name)]).await;
+        assert!(finished.stdout.contains(kind), "{name}: {finished:?}");
+    }
+}
+
+#[tokio::test]
+async fn inspect_of_a_component_with_a_foreign_import_names_it() {
+    let finished = tidegate(&["component", "inspect", &path("foreign")]).await;
+    assert!(
+        finished.text().contains("wasi:sockets/instance-network"),
+        "{finished:?}"
+    );
+    assert_eq!(finished.code, Some(2), "{finished:?}");
+}
+
+#[tokio::test]
+async fn inspect_of_what_is_no_component_ends_with_2() {
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("text.wasm");
+    std::fs::write(&file, "not wasm").unwrap();
+    let finished = tidegate(&["component", "inspect", &file.display().to_string()]).await;
+    assert_eq!(finished.code, Some(2), "{finished:?}");
+    assert!(finished.stderr.contains("text.wasm"), "{finished:?}");
+}
+
+#[tokio::test]
+async fn a_port_that_is_taken_ends_with_1_and_is_named() {
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = taken.local_addr().unwrap().to_string();
+    let directory = tempfile::tempdir().unwrap();
+    for tables in [
+        format!("[[listeners]]\nlisten = \"{address}\"\n"),
+        format!("[[listeners]]\nlisten = \"127.0.0.1:0\"\n[admin]\nlisten = \"{address}\"\n"),
+    ] {
+        let config = format!("{}{tables}", route(&[&refused_address()], ""));
+        std::fs::write(directory.path().join("tidegate.toml"), config).unwrap();
+        let finished = Finished::run(
+            directory.path(),
+            &["run", "--config", "tidegate.toml", "--workers", "1"],
+        )
+        .await;
+        assert_eq!(finished.code, Some(1), "{finished:?}");
+        assert!(finished.text().contains(&address), "{finished:?}");
+    }
+}
+
+#[tokio::test]
+async fn sigterm_closes_the_connections_and_ends_with_0() {
+    let backend = Backend::bind().await;
+    let config = format!("drain_time = \"100ms\"\n{}", route(&[&backend.address()], ""));
+    let mut proxy = Proxy::start(&config).await;
+    let (mut client, mut upstream) = backend.open(proxy.address, "/").await;
+    proxy.signal(Signal::TERM);
+    let close = client.frame().await;
+    assert!(matches!(close.close_code(), Some(1001 | 1012)), "{close:?}");
+    let close = upstream.frame().await;
+    assert!(matches!(close.close_code(), Some(1001 | 1012)), "{close:?}");
+    client.send(Frame::close(1012, "")).await;
+    upstream.send(Frame::close(1012, "")).await;
+    assert_eq!(proxy.exit_code().await, Some(0));
+}
+
+#[tokio::test]
+async fn a_second_sigterm_ends_the_process_at_once() {
+    let backend = Backend::bind().await;
+    let config = format!("drain_time = \"10h\"\n{}", route(&[&backend.address()], ""));
+    let mut proxy = Proxy::start(&config).await;
+    let _open = [
+        backend.open(proxy.address, "/").await,
+        backend.open(proxy.address, "/").await,
+    ];
+    proxy.signal(Signal::TERM);
+    proxy.wait_for_log(&["drain"]).await;
+    proxy.signal(Signal::TERM);
+    proxy.exit_code().await;
+}
+
+#[tokio::test]
+async fn the_admin_api_says_that_the_proxy_is_ready() {
+    let proxy = Proxy::start(&route(&[&refused_address()], "")).await;
+    assert_eq!(proxy.admin("GET", "/healthz").await.status, 200);
+    assert_eq!(proxy.admin("GET", "/readyz").await.status, 200);
+    assert_eq!(proxy.admin("GET", "/nonesuch").await.status, 404);
+    assert_eq!(proxy.admin("POST", "/metrics").await.status, 405);
+}
+
+#[tokio::test]
+async fn the_admin_api_lists_routes_upstreams_components_and_connections() {
+    let backend = Backend::bind().await;
+    let config = route(
+        &[&backend.address()],
+        &format!("filters = [\"script\"]\n{}", guest("script")),
+    );
+    let proxy = Proxy::start(&config).await;
+    let _open = backend.open(proxy.address, "/").await;
+    for (target, word) in [
+        ("/api/v1/routes", "main".to_owned()),
+        ("/api/v1/upstreams", backend.address()),
+        ("/api/v1/components", "script".to_owned()),
+        ("/api/v1/connections", "main".to_owned()),
+    ] {
+        let reply = proxy.admin("GET", target).await;
+        assert_eq!(reply.status, 200, "{target}: {reply:?}");
+        assert!(reply.body.contains(&word), "{target}: {reply:?}");
+        assert!(
+            serde_json::from_str::<serde_json::Value>(&reply.body).is_ok(),
+            "{target}: {reply:?}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn reload_asks_the_running_proxy() {
+    let backend = Backend::bind().await;
+    let proxy = Proxy::start(&route(&[&backend.address()], "")).await;
+    proxy.rewrite(&format!("{}nonsense = 1\n", route(&[&backend.address()], "")));
+    let admin = proxy.admin.to_string();
+    let finished = tidegate(&["reload", "--admin", &admin]).await;
+    assert_eq!(finished.code, Some(2), "{finished:?}");
+    assert!(finished.text().contains("nonsense"), "{finished:?}");
+}

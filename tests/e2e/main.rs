@@ -1,0 +1,29 @@
+//! The end-to-end suite: what the proxy promises, over real sockets, one file for each group of promises.
+//!
+//! All of it is one binary, so that linking happens once. Each test starts a proxy of its own.
+
+#![allow(
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::unwrap_used,
+    reason = "a test fails by panicking"
+)]
+
+mod backpressure;
+mod balancing;
+mod check;
+mod cli;
+mod closing;
+mod filters;
+mod forwarding;
+mod frames;
+mod handshake;
+mod hostile;
+mod limits;
+mod metrics;
+mod negotiation;
+mod reload;
+mod routing;
+mod timers;
+mod upstream;

@@ -1,0 +1,289 @@
+//! The proxy as its users run it: the binary in a process of its own.
+//!
+//! Everything a test learns comes over a socket, a log line or an exit code. The process dies with the [`Proxy`].
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+use std::time::Duration;
+
+use serde_json::Value;
+use tempfile::TempDir;
+use tokio::process::{Child, Command};
+
+use crate::lines::message;
+use crate::{DEADLINE, Lines, Peer, Reply, Request, Samples, within};
+
+pub use rustix::process::Signal;
+
+/// A running proxy with one listener.
+#[derive(Debug)]
+pub struct Proxy {
+    /// Where it takes WebSockets.
+    pub address: SocketAddr,
+    /// Its admin API.
+    pub admin: SocketAddr,
+    log: Lines,
+    access: Lines,
+    child: Child,
+    directory: TempDir,
+}
+
+impl Proxy {
+    /// Starts a proxy with one worker. The admin API, the log and, unless `config` does, the listener are configured by
+    /// the harness; `config` holds the rest.
+    pub async fn start(config: &str) -> Self {
+        Self::with_workers(1, config).await
+    }
+
+    /// Starts a proxy.
+    ///
+    /// # Panics
+    /// When it does not say that it is ready, with all that it said instead.
+    pub async fn with_workers(workers: usize, config: &str) -> Self {
+        let directory = tempfile::tempdir().expect("a directory");
+        std::fs::write(config_path(&directory), complete(config)).expect("write the configuration");
+        let mut child = Command::new(tidegate())
+            .args(["run", "--workers", &workers.to_string(), "--config"])
+            .arg(config_path(&directory))
+            .current_dir(directory.path())
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .kill_on_drop(true)
+            .spawn()
+            .expect("start the proxy");
+        let access = Lines::of(child.stdout.take().expect("stdout"));
+        let log = Lines::of(child.stderr.take().expect("stderr"));
+        log.find("that the proxy is ready", |line| message(line) == "ready")
+            .await;
+        let address = address(&log, "listening").await;
+        let admin = self::address(&log, "admin listening").await;
+        Self {
+            address,
+            admin,
+            log,
+            access,
+            child,
+            directory,
+        }
+    }
+
+    /// The process id.
+    pub fn pid(&self) -> u32 {
+        self.child.id().expect("a running proxy")
+    }
+
+    /// Opens a WebSocket.
+    pub async fn open(&self, target: &str) -> Peer {
+        Peer::open(self.address, target).await
+    }
+
+    /// Sends one request on a connection of its own and reads the answer.
+    pub async fn answer(&self, request: &Request) -> Reply {
+        Peer::handshake(self.address, request).await.1
+    }
+
+    /// Asks the admin API.
+    pub async fn admin(&self, method: &str, target: &str) -> Reply {
+        let request = Request::new(method, target).replacing("Host", &self.admin.to_string());
+        crate::request(self.admin, &request).await
+    }
+
+    /// What `/metrics` says now.
+    pub async fn metrics(&self) -> Samples {
+        let reply = self.admin("GET", "/metrics").await;
+        assert_eq!(reply.status, 200, "{reply:?}");
+        Samples::parse(&reply.body)
+    }
+
+    /// Waits until a metric has a value: counts follow what a peer sees by a moment.
+    ///
+    /// # Panics
+    /// When it does not reach it, or has gone past it, with the last value.
+    pub async fn until(&self, name: &str, labels: &[(&str, &str)], value: u64) -> Samples {
+        let mut ticks = tokio::time::interval(Duration::from_millis(5));
+        let mut last = 0;
+        let reached = async {
+            loop {
+                ticks.tick().await;
+                let samples = self.metrics().await;
+                last = samples.count(name, labels);
+                if last == value {
+                    return samples;
+                }
+            }
+        };
+        match tokio::time::timeout(DEADLINE, reached).await {
+            Ok(samples) => samples,
+            Err(_) => panic!("{name}{labels:?} is {last}, not {value}"),
+        }
+    }
+
+    /// Waits for a log line that contains all of `parts`.
+    pub async fn wait_for_log(&self, parts: &[&str]) -> Value {
+        let contains = |line: &Value| {
+            let text = line.to_string();
+            parts.iter().all(|part| text.contains(part))
+        };
+        self.log.find(&format!("{parts:?}"), contains).await
+    }
+
+    /// The log so far.
+    pub fn log(&self) -> Vec<Value> {
+        self.log.so_far()
+    }
+
+    /// Waits for the first `count` lines of the access log.
+    pub async fn access_lines(&self, count: usize) -> Vec<Value> {
+        self.access.at_least(count).await.into_iter().map(flatten).collect()
+    }
+
+    /// Waits for the only line of the access log.
+    pub async fn access_line(&self) -> Value {
+        self.access_lines(1).await.remove(0)
+    }
+
+    /// Sends a signal.
+    pub fn signal(&self, signal: Signal) {
+        let pid = i32::try_from(self.pid())
+            .ok()
+            .and_then(rustix::process::Pid::from_raw)
+            .expect("a process id");
+        rustix::process::kill_process(pid, signal).expect("kill");
+    }
+
+    /// Writes another configuration, as [`Proxy::start`] takes it, in one step.
+    pub fn rewrite(&self, config: &str) {
+        let draft = self.directory.path().join("draft");
+        std::fs::write(&draft, complete(config)).expect("write the configuration");
+        std::fs::rename(&draft, config_path(&self.directory)).expect("replace the configuration");
+    }
+
+    /// Waits for the process to end, and gives its exit code.
+    pub async fn exit_code(&mut self) -> Option<i32> {
+        within("the proxy to end", self.child.wait())
+            .await
+            .expect("wait")
+            .code()
+    }
+
+    /// The folder the configuration lies in.
+    pub fn directory(&self) -> &Path {
+        self.directory.path()
+    }
+
+    /// Reloads by the admin API. While the answer is that another reload is under way, such as the one that the change
+    /// of the file has begun, it asks again.
+    pub async fn reload(&self) -> Reply {
+        let mut ticks = tokio::time::interval(Duration::from_millis(5));
+        within("a reload that is not busy", async {
+            loop {
+                ticks.tick().await;
+                let reply = self.admin("POST", "/api/v1/reload").await;
+                if reply.status != 409 {
+                    return reply;
+                }
+            }
+        })
+        .await
+    }
+
+    /// The resident memory in bytes.
+    pub fn resident(&self) -> u64 {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.pid())).expect("a process status");
+        let line = status
+            .lines()
+            .find_map(|line| line.strip_prefix("VmRSS:"))
+            .expect("VmRSS");
+        line.trim().trim_end_matches(" kB").parse::<u64>().expect("a size") * 1024
+    }
+}
+
+/// A command that has ended.
+#[derive(Clone, Debug)]
+pub struct Finished {
+    /// The exit code.
+    pub code: Option<i32>,
+    /// All that it printed.
+    pub stdout: String,
+    /// All that it complained about.
+    pub stderr: String,
+}
+
+impl Finished {
+    /// Runs `tidegate` with these arguments in `directory` to its end.
+    pub async fn run(directory: &Path, arguments: &[&str]) -> Self {
+        let command = Command::new(tidegate())
+            .args(arguments)
+            .current_dir(directory)
+            .stdin(Stdio::null())
+            .kill_on_drop(true)
+            .output();
+        let output = within("a command to end", command).await.expect("run tidegate");
+        Self {
+            code: output.status.code(),
+            stdout: String::from_utf8_lossy(&output.stdout).into_owned(),
+            stderr: String::from_utf8_lossy(&output.stderr).into_owned(),
+        }
+    }
+
+    /// Everything it wrote.
+    pub fn text(&self) -> String {
+        format!("{}{}", self.stdout, self.stderr)
+    }
+}
+
+/// The binary under test, which cargo builds into the folder that holds `deps/`, where this test lies.
+pub fn tidegate() -> PathBuf {
+    let test = std::env::current_exe().expect("the path of this test");
+    let folder = test.parent().and_then(Path::parent).expect("a target folder");
+    let binary = folder.join("tidegate");
+    assert!(
+        binary.exists(),
+        "{} is not built: run `cargo test --workspace`",
+        binary.display()
+    );
+    binary
+}
+
+/// What the harness says about where to listen and how to log; it follows the test's own text, so that the line numbers
+/// of problems are those of that text.
+const EPILOGUE: &str = r#"
+[log]
+format = "json"
+[admin]
+listen = "127.0.0.1:0"
+"#;
+
+const LISTENER: &str = r#"
+[[listeners]]
+listen = "127.0.0.1:0"
+"#;
+
+/// The whole text of a configuration; one that declares its listener keeps it.
+pub(crate) fn complete(config: &str) -> String {
+    let listener = if config.contains("[[listeners]]") { "" } else { LISTENER };
+    format!("{config}\n{EPILOGUE}{listener}")
+}
+
+fn config_path(directory: &TempDir) -> PathBuf {
+    directory.path().join("tidegate.toml")
+}
+
+async fn address(log: &Lines, what: &str) -> SocketAddr {
+    let line = log.find(what, |line| message(line) == what).await;
+    let address = line
+        .pointer("/fields/address")
+        .and_then(Value::as_str)
+        .unwrap_or_default();
+    address.parse().unwrap_or_else(|_| panic!("no address: {line}"))
+}
+
+/// An access line's fields, whether they stand at the top or in `fields`.
+fn flatten(line: Value) -> Value {
+    match line.get("fields") {
+        Some(fields) => fields.clone(),
+        None => line,
+    }
+}
