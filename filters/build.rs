@@ -24,13 +24,6 @@ fn main() -> Result<()> {
             [export] if export.starts_with("tidegate:edge/filtering@") => "filter",
             exports => bail!("{name} exports {exports:?} and not exactly one interface of tidegate:edge"),
         };
-        if let Some(foreign) = component
-            .imports
-            .iter()
-            .find(|import| !import.starts_with("tidegate:edge/"))
-        {
-            bail!("{name} imports {foreign}; a standard component may import only tidegate:edge");
-        }
         let path = component.path;
         write!(
             table,

@@ -45,12 +45,20 @@ fn packages(folders: &[PathBuf]) -> Result<Vec<String>, BuildError> {
     let mut command = cargo();
     command.args(["metadata", "--no-deps", "--format-version=1"]);
     let output = command.stderr(Stdio::inherit()).output();
-    let output = output.map_err(|error| BuildError::Run { program: "cargo metadata".into(), error })?;
+    let output = output.map_err(|error| BuildError::Run {
+        program: "cargo metadata".into(),
+        error,
+    })?;
     let metadata: Metadata = serde_json::from_slice(&output.stdout).unwrap_or_default();
     let name = |folder: &PathBuf| {
         let manifest = folder.join("Cargo.toml");
-        let package = metadata.packages.iter().find(|package| package.manifest_path == manifest);
-        package.map(|package| package.name.clone()).ok_or_else(|| BuildError::NotAMember(folder.clone()))
+        let package = metadata
+            .packages
+            .iter()
+            .find(|package| package.manifest_path == manifest);
+        package
+            .map(|package| package.name.clone())
+            .ok_or_else(|| BuildError::NotAMember(folder.clone()))
     };
     folders.iter().map(name).collect()
 }

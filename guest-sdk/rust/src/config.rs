@@ -14,11 +14,9 @@ thread_local! {
 pub(crate) fn parse<T: DeserializeOwned>(text: &str) -> Result<T, String> {
     serde_json::from_str(text).map_err(|error| {
         // The operator wrote TOML: a position in the JSON that the runtime made of it would mislead.
-        let mut message = error.to_string();
-        if let Some(position) = message.rfind(" at line ") {
-            message.truncate(position);
-        }
-        message
+        let message = error.to_string();
+        let position = format!(" at line {} column {}", error.line(), error.column());
+        message.strip_suffix(&position).map(str::to_owned).unwrap_or(message)
     })
 }
 

@@ -4,6 +4,7 @@ mod admission;
 mod export;
 mod interest;
 mod message;
+mod origins;
 
 use serde::de::DeserializeOwned;
 
@@ -11,6 +12,7 @@ pub use self::admission::{Admission, HeaderEdit, Refusal};
 pub use self::export::Export;
 pub use self::interest::{Interest, Kinds, Payload, Selection};
 pub use self::message::{Message, Outgoing, Verdict};
+pub use self::origins::Origins;
 use crate::{CloseFrame, Handshake, Side};
 
 /// Sees the messages of a route's connections. Export it with [`export_filter!`](crate::export_filter).

@@ -75,7 +75,7 @@ pub mod testing;
 
 pub use balancer::{Balancer, Endpoint};
 pub use filter::{
-    Admission, Filter, HeaderEdit, Interest, Kinds, Message, Outgoing, Payload, Refusal, Selection, Verdict,
+    Admission, Filter, HeaderEdit, Interest, Kinds, Message, Origins, Outgoing, Payload, Refusal, Selection, Verdict,
 };
 pub use handshake::{CloseFrame, Handshake, Header, MessageKind, Side};
 pub use host::{clock, endpoint_stats, log, random};
