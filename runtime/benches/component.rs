@@ -1,1 +1,129 @@
-fn main() {}
+//! What the host adds to each call of a component: the guest does nearly nothing.
+
+#![expect(clippy::expect_used, reason = "a bench that cannot be set up has nothing to measure")]
+
+use std::hint::black_box;
+use std::path::Path;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::AtomicU32;
+
+use criterion::{Criterion, Throughput, criterion_group, criterion_main};
+use tidegate::component::{Handshake, Host, Limits, Message, OnFailure, Opened, PickEndpoint, Pool, Session};
+use tidegate::metrics::{MessageKind, Metrics, Side, WorkerIndex};
+use wit_component::{StringEncoding, embed_component_metadata};
+use wit_parser::Resolve;
+
+const FILTER: &str = include_str!("../src/component/tests/filter.wat");
+const BALANCER: &str = include_str!("../src/component/tests/balancer.wat");
+
+fn module(text: &str, world: &str) -> Vec<u8> {
+    let mut resolve = Resolve::default();
+    let wit = Path::new(env!("CARGO_MANIFEST_DIR")).join("../wit");
+    let (package, _) = resolve.push_dir(wit).expect("the interfaces");
+    let world = resolve.select_world(&[package], Some(world)).expect("the world");
+    let mut module = wat::parse_str(text).expect("a guest");
+    embed_component_metadata(&mut module, &resolve, world, StringEncoding::UTF8).expect("a component type");
+    module
+}
+
+fn message(payload: &[u8]) -> Message<'_> {
+    Message {
+        origin: Side::Client,
+        kind: MessageKind::Text,
+        size: payload.len() as u64,
+        payload,
+    }
+}
+
+fn handshake() -> Handshake {
+    let text = str::to_owned;
+    Handshake {
+        method: text("GET"),
+        scheme: text("ws"),
+        authority: text("chat.example.com"),
+        path: text("/"),
+        http_version: text("1.1"),
+        headers: (0..10)
+            .map(|field| (format!("x-field-{field}"), vec![b'v'; 30]))
+            .collect(),
+        client_address: text("127.0.0.1"),
+        connection_id: text("3f1c8a8e-0000-4000-8000-000000000001"),
+        route: text("chat"),
+        ..Handshake::default()
+    }
+}
+
+fn filter(criterion: &mut Criterion) {
+    let host = Host::new(1).expect("a host");
+    let metrics = Metrics::new(1);
+    let component = host
+        .load("filter", &module(FILTER, "filter"), Limits::default())
+        .expect("a component");
+    let filter = component
+        .filter("chat", "{}", OnFailure::Close, &metrics)
+        .expect("a filter");
+    let pool: Pool = host.pool(WorkerIndex(0));
+    let handshake = Rc::new(handshake());
+    let open = || -> Session {
+        match pool.open(&filter, &handshake) {
+            Ok(Opened::Admitted(admission)) => admission.session,
+            Ok(Opened::Refused(_)) | Err(_) => unreachable!("the guest admits"),
+        }
+    };
+    let mut session = open();
+
+    let mut group = criterion.benchmark_group("on_message");
+    for size in [0, 64, 1 << 10, 16 << 10, 64 << 10] {
+        let payload = vec![b'x'; size];
+        group.bench_function(size.to_string(), |bencher| {
+            bencher.iter(|| session.on_message(black_box(message(&payload))))
+        });
+    }
+    group.finish();
+
+    let mut group = criterion.benchmark_group("on_messages");
+    for size in [64, 1 << 10] {
+        let payload = vec![b'x'; size];
+        let messages = [message(&payload); 16];
+        group.throughput(Throughput::Elements(16));
+        group.bench_function(format!("16 of {size}"), |bencher| {
+            let mut verdicts = Vec::new();
+            bencher.iter(|| {
+                verdicts.clear();
+                session.on_messages(black_box(&messages), &mut verdicts)
+            });
+        });
+    }
+    group.finish();
+
+    criterion.bench_function("open and drop", |bencher| bencher.iter(&open));
+    criterion.bench_function("trap and start anew", |bencher| {
+        bencher.iter(|| open().on_message(black_box(message(b"trap"))));
+    });
+}
+
+fn balancer(criterion: &mut Criterion) {
+    let host = Host::new(1).expect("a host");
+    let metrics = Metrics::new(1);
+    let component = host
+        .load("balancer", &module(BALANCER, "balancer"), Limits::default())
+        .expect("a component");
+    let balancer = component.balancer("chat", "{}", &metrics).expect("a balancer");
+    let pool = host.pool(WorkerIndex(0));
+    let endpoints: Vec<PickEndpoint> = (0..10)
+        .map(|id| PickEndpoint {
+            id,
+            url: format!("ws://10.0.0.{id}"),
+            weight: 1,
+            active: Arc::new(AtomicU32::new(0)),
+        })
+        .collect();
+    let handshake = handshake();
+    criterion.bench_function("pick", |bencher| {
+        bencher.iter(|| pool.pick(&balancer, 1, &endpoints, black_box(&handshake), &[]));
+    });
+}
+
+criterion_group!(benches, filter, balancer);
+criterion_main!(benches);

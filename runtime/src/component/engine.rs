@@ -95,8 +95,11 @@ impl std::fmt::Debug for Host {
 /// The ticks after which a call has certainly had its time: the first may come at once, hence one more.
 pub(super) fn ticks(deadline: Duration) -> u64 {
     let ticks = deadline.as_nanos().div_ceil(TICK.as_nanos());
-    u64::try_from(ticks).unwrap_or(u64::MAX / 2).min(u64::MAX / 2).max(1) + 1
+    u64::try_from(ticks).unwrap_or(u64::MAX).clamp(1, MAX_TICKS) + 1
 }
+
+/// Far from where adding them to the epoch would overflow.
+const MAX_TICKS: u64 = u64::MAX / 2;
 
 /// The places for instances that serve one connection each.
 #[derive(Debug)]

@@ -115,7 +115,7 @@ impl<'a> Binder<'a> {
         let Some(export) = self.exports.next() else {
             return Err(wasmtime::Error::msg("bound more functions than were found"));
         };
-        let bound = self.instance.get_typed_func(&mut *self.store, &export.index);
+        let bound = self.instance.get_typed_func(&mut *self.store, export.index);
         bound.map_err(|error| {
             WrongType {
                 name: export.name,
@@ -174,10 +174,15 @@ impl Exports for BalancerExports {
     }
 }
 
+/// A session and the fields of a message.
+type FlatMessage<'a> = (ResourceAny, Side, MessageKind, u64, &'a [u8]);
+
+type Resumed = (Result<ResourceAny, String>,);
+
 pub(super) struct FilterExports {
     configure: Configure<Interest>,
     pub(super) open: TypedFunc<(Handshake<'static>,), (Result<Admission, Refusal>,)>,
-    pub(super) on_message: TypedFunc<(ResourceAny, Side, MessageKind, u64, &'static [u8]), (Verdict,)>,
+    pub(super) on_message: TypedFunc<FlatMessage<'static>, (Verdict,)>,
     pub(super) on_messages: TypedFunc<(ResourceAny, &'static [Message<'static>]), (Vec<Verdict>,)>,
     pub(super) on_close: TypedFunc<(ResourceAny, Option<Side>, Option<CloseFrame<'static>>), ()>,
     #[expect(
@@ -189,7 +194,7 @@ pub(super) struct FilterExports {
         dead_code,
         reason = "bound so that a wrong type is found at load; live swap will call it"
     )]
-    pub(super) resume: TypedFunc<(Handshake<'static>, &'static [u8]), (Result<ResourceAny, String>,)>,
+    pub(super) resume: TypedFunc<(Handshake<'static>, &'static [u8]), Resumed>,
 }
 
 impl Exports for FilterExports {

@@ -256,14 +256,14 @@ impl Session {
     /// Ends the session after a failure; where the instance lives on, the guest's resource goes.
     #[cold]
     fn end(&mut self) {
-        if let State::Open(resource) = std::mem::replace(&mut self.guest, State::Over) {
-            if resource.generation == self.slot.generation() {
-                let connection = &self.handshake.connection_id;
-                // Counted and logged already.
-                let _ = self
-                    .slot
-                    .call(connection, |store, _| resource.handle.resource_drop(store));
-            }
+        if let State::Open(resource) = std::mem::replace(&mut self.guest, State::Over)
+            && resource.generation == self.slot.generation()
+        {
+            let connection = &self.handshake.connection_id;
+            // Counted and logged already.
+            let _ = self
+                .slot
+                .call(connection, |store, _| resource.handle.resource_drop(store));
         }
     }
 }

@@ -1,1 +1,547 @@
+mod guests;
 
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
+
+use guests::{BALANCER, Bed, FILTER, PREDICATE, handshake, message, module};
+
+use super::*;
+use crate::metrics::{CallVerdict, FailureReason, MessageKind, Side, WorkerIndex};
+
+mod load {
+    use super::*;
+
+    #[test]
+    fn a_core_module_is_made_a_component_and_a_component_is_taken_as_it_is() {
+        let bed = Bed::new();
+        let module = module(FILTER, "filter");
+        let component = wit_component::ComponentEncoder::default()
+            .module(&module)
+            .unwrap()
+            .encode()
+            .unwrap();
+        for bytes in [module, component] {
+            let loaded = bed.host.load("shout", &bytes, Limits::default()).unwrap();
+            assert_eq!(
+                (loaded.kind(), loaded.name(), loaded.size()),
+                (Kind::Filter, "shout", bytes.len())
+            );
+            let import = Import {
+                name: "tidegate:edge/log@0.1.0".to_owned(),
+                permission: "write to the log".to_owned(),
+            };
+            assert_eq!(loaded.imports(), [import]);
+        }
+    }
+
+    #[test]
+    fn every_foreign_import_is_refused_by_name() {
+        let imports = r#"(module
+            (import "vendor:clouds/weather@1.0.0" "today" (func $today (param i32)))
+            (import "tidegate:edge/endpoint-stats@0.1.0" "active" (func $active (param i32) (result i32)))"#;
+        let text = PREDICATE.replacen("(module", imports, 1);
+        let error = Bed::new().load(&text, "forecasting").unwrap_err();
+        let LoadError::ForeignImports(names) = &error else {
+            panic!("{error}")
+        };
+        assert_eq!(
+            names,
+            &["tidegate:edge/endpoint-stats@0.1.0", "vendor:clouds/weather@1.0.0"]
+        );
+        assert!(error.to_string().contains("vendor:clouds/weather@1.0.0"));
+    }
+
+    #[test]
+    fn bytes_that_are_no_component_are_told_apart() {
+        let host = Host::new(1).unwrap();
+        let load = |bytes: &[u8]| host.load("x", bytes, Limits::default()).unwrap_err();
+        assert_eq!(load(b"#!/bin/sh"), LoadError::NotWasm);
+        assert_eq!(load(b""), LoadError::NotWasm);
+        assert_eq!(load(b" (component)"), LoadError::Text);
+        assert_eq!(load(&wat::parse_str("(module)").unwrap()), LoadError::NoComponentType);
+        let preview1 =
+            r#"(module (import "wasi_snapshot_preview1" "fd_write" (func (param i32 i32 i32 i32) (result i32))))"#;
+        assert_eq!(load(&wat::parse_str(preview1).unwrap()), LoadError::Preview1);
+        let truncated = module(FILTER, "filter");
+        assert!(matches!(
+            load(&truncated[..truncated.len() / 2]),
+            LoadError::Malformed(_)
+        ));
+    }
+
+    #[test]
+    fn a_component_decides_one_thing() {
+        let bed = Bed::new();
+        assert_eq!(bed.load("(module)", "idle").unwrap_err(), LoadError::NoWorld);
+        let component = |names: [&str; 2]| {
+            let exports = names.map(|name| format!(r#"(export "{name}" (instance $i))"#)).concat();
+            wat::parse_str(format!("(component (instance $i) {exports})")).unwrap()
+        };
+        let both = component(["tidegate:edge/predicates@0.1.0", "tidegate:edge/balancing@0.1.0"]);
+        let error = bed.host.load("x", &both, Limits::default()).unwrap_err();
+        assert!(matches!(error, LoadError::SeveralWorlds(names) if names.len() == 2));
+        let newer = component(["tidegate:edge/filtering@0.2.0", "some:thing/else@1.0.0"]);
+        let error = bed.host.load("x", &newer, Limits::default()).unwrap_err();
+        assert_eq!(
+            error,
+            LoadError::OtherVersion("tidegate:edge/filtering@0.2.0".to_owned())
+        );
+        let empty = component(["tidegate:edge/filtering@0.1.3", "some:thing/else@1.0.0"]);
+        let error = bed.host.load("x", &empty, Limits::default()).unwrap_err();
+        assert_eq!(
+            error,
+            LoadError::MissingExport("tidegate:edge/filtering@0.1.3.configure".to_owned())
+        );
+    }
+
+    #[test]
+    fn a_component_that_cannot_fit_its_memory_is_refused_at_once() {
+        let limits = Limits {
+            max_memory: 1 << 16,
+            ..Limits::default()
+        };
+        let error = Host::new(1)
+            .unwrap()
+            .load("x", &module(FILTER, "filter"), limits)
+            .unwrap_err();
+        assert_eq!(
+            error,
+            LoadError::Memory {
+                initial: 2 << 16,
+                limit: 1 << 16
+            }
+        );
+    }
+}
+
+mod configure {
+    use super::*;
+
+    fn configure(config: &str) -> Result<Arc<FilterUse>, ConfigureError> {
+        let bed = Bed::new();
+        bed.load(FILTER, "filter")
+            .unwrap()
+            .filter("chat", config, OnFailure::Close, &bed.metrics)
+    }
+
+    #[test]
+    fn the_interest_is_what_the_component_answers() {
+        let selection = Selection {
+            kinds: Kinds {
+                text: true,
+                binary: true,
+            },
+            payload: Payload::Head(4),
+        };
+        let interest = Interest {
+            from_client: selection,
+            from_upstream: selection,
+        };
+        assert_eq!(configure("head").unwrap().interest(), interest);
+    }
+
+    #[test]
+    fn an_error_reaches_the_operator_in_the_components_words() {
+        let error = configure("error").unwrap_err();
+        assert_eq!(error.to_string(), "out of luck");
+        assert!(matches!(error, ConfigureError::Rejected(_)));
+    }
+
+    #[test]
+    fn a_trap_in_configure_is_a_failure_to_start() {
+        let error = configure("trap").unwrap_err();
+        assert!(
+            matches!(
+                error,
+                ConfigureError::Failed(Failure {
+                    reason: FailureReason::Start,
+                    ..
+                })
+            ),
+            "{error}"
+        );
+    }
+
+    #[test]
+    fn a_configure_that_never_ends_meets_a_deadline() {
+        let error = configure("loop").unwrap_err();
+        assert!(
+            matches!(
+                error,
+                ConfigureError::Failed(Failure {
+                    reason: FailureReason::Deadline,
+                    ..
+                })
+            ),
+            "{error}"
+        );
+    }
+
+    #[test]
+    fn a_component_of_another_kind_is_refused() {
+        let bed = Bed::new();
+        let error = bed
+            .load(PREDICATE, "predicate")
+            .unwrap()
+            .balancer("chat", "{}", &bed.metrics)
+            .unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            "component `predicate` is a predicate, and a balancer is needed here"
+        );
+    }
+}
+
+mod filter {
+    use super::*;
+
+    #[test]
+    fn every_verdict_comes_through() {
+        let bed = Bed::new();
+        let filter = bed.filter("{}", Limits::default());
+        let mut session = bed.session(&filter);
+        let itself = Outgoing {
+            to: Side::Client,
+            kind: MessageKind::Binary,
+            payload: b"s!".to_vec(),
+        };
+        let close = CloseFrame {
+            code: 4000,
+            reason: "bye".to_owned(),
+        };
+        for (payload, verdict) in [
+            (&b"x"[..], Verdict::Forward),
+            (b"", Verdict::Forward),
+            (b"n", Verdict::Delay(3)),
+            (b"replaced", Verdict::Replace(b"replaced".to_vec())),
+            (b"d", Verdict::Drop),
+            (b"s!", Verdict::Send(vec![itself])),
+            (b"close", Verdict::Close(close)),
+        ] {
+            assert_eq!(session.on_message(message(payload)).unwrap(), verdict);
+        }
+        let verdicts = bed.metrics.component_use("chat", "filter");
+        let count = |verdict: CallVerdict| verdicts.of(WorkerIndex(0)).verdicts[verdict as usize].value();
+        assert_eq!(
+            (
+                count(CallVerdict::Forward),
+                count(CallVerdict::Close),
+                count(CallVerdict::Admit)
+            ),
+            (2, 1, 1)
+        );
+        bed.with_shard("filter", |shard| {
+            assert_eq!(shard.call_seconds.counts().sum::<u64>(), 8)
+        });
+    }
+
+    #[test]
+    fn a_batch_gives_the_verdicts_of_its_messages_in_order() {
+        let bed = Bed::new();
+        let filter = bed.filter("{}", Limits::default());
+        let mut session = bed.session(&filter);
+        let mut payloads = vec![&b"n"[..]; MAX_BATCH * 2];
+        payloads.extend([&b"d"[..], b"x"]);
+        let large = vec![b'r'; MAX_BATCH_BYTES * 2];
+        payloads.insert(1, &large);
+        let messages: Vec<_> = payloads.iter().map(|payload| message(payload)).collect();
+        let mut verdicts = Vec::new();
+        session.on_messages(&messages, &mut verdicts).unwrap();
+        let mut expected: Vec<_> = (3..).map(Verdict::Delay).take(MAX_BATCH * 2 - 1).collect();
+        expected.splice(0..0, [Verdict::Delay(1), Verdict::Replace(large.clone())]);
+        expected.extend([Verdict::Drop, Verdict::Forward]);
+        assert_eq!(verdicts, expected);
+    }
+
+    #[test]
+    fn a_refusal_carries_its_status_and_body() {
+        let bed = Bed::new();
+        let filter = bed.filter("{}", Limits::default());
+        let opened = bed.pool.open(&filter, &Rc::new(handshake("/refuse"))).unwrap();
+        let Opened::Refused(refusal) = opened else {
+            panic!("admitted")
+        };
+        assert_eq!(
+            refusal,
+            Refusal {
+                status: 403,
+                headers: Vec::new(),
+                body: b"bye".to_vec()
+            }
+        );
+    }
+
+    #[test]
+    fn an_admission_carries_edits_and_a_lease() {
+        let bed = Bed::new();
+        let filter = bed.filter("{}", Limits::default());
+        let admission = bed.admission(&filter, "/user");
+        assert_eq!(
+            admission.upstream_headers,
+            [HeaderEdit::Set("x-user".to_owned(), b"bye".to_vec())]
+        );
+        assert_eq!(admission.lease, Some(Duration::from_secs(60)));
+    }
+
+    #[test]
+    fn an_answer_to_a_handshake_that_breaks_the_contract_is_a_failure() {
+        let bed = Bed::new();
+        let filter = bed.filter("{}", Limits::default());
+        for path in ["/Refuse with 200", "/host"] {
+            let failure = bed.pool.open(&filter, &Rc::new(handshake(path))).unwrap_err();
+            assert_eq!(failure.reason, FailureReason::InvalidAnswer, "{failure}");
+        }
+        // The session of the second was dropped in the guest.
+        assert_eq!(
+            bed.session(&filter).on_message(message(b"q")).unwrap(),
+            Verdict::Delay(1)
+        );
+    }
+
+    #[test]
+    fn a_session_that_is_dropped_or_closed_is_dropped_in_the_guest() {
+        let bed = Bed::new();
+        let filter = bed.filter("{}", Limits::default());
+        let mut session = bed.session(&filter);
+        drop(bed.session(&filter));
+        bed.session(&filter)
+            .on_close(Some(Side::Client), Some(&CloseFrame::new(1000, "done")));
+        bed.session(&filter).on_close(None, None);
+        assert_eq!(session.on_message(message(b"q")).unwrap(), Verdict::Delay(3));
+    }
+}
+
+mod failures {
+    use super::*;
+
+    fn failure_of(payload: &[u8]) -> Failure {
+        let bed = Bed::new();
+        let filter = bed.filter("{}", Limits::default());
+        let failure = bed.session(&filter).on_message(message(payload)).unwrap_err();
+        bed.with_shard("filter", |shard| {
+            assert_eq!(shard.failures[failure.reason as usize].value(), 1)
+        });
+        failure
+    }
+
+    #[test]
+    fn each_way_to_fail_has_its_reason() {
+        for (payload, reason, words) in [
+            (&b"trap"[..], FailureReason::Trap, "unreachable"),
+            (b"panic", FailureReason::Trap, "panicked: out of luck"),
+            (b"loop", FailureReason::Deadline, "deadline of 10ms"),
+            (b"memory", FailureReason::Memory, "bytes of memory"),
+            (b"verdict 9", FailureReason::InvalidAnswer, "discriminant"),
+            (b"C", FailureReason::InvalidAnswer, "code 1005"),
+            (b"R", FailureReason::InvalidAnswer, "not UTF-8"),
+            (b"o", FailureReason::InvalidAnswer, "fuel"),
+        ] {
+            let failure = failure_of(payload);
+            assert_eq!(failure.reason, reason, "{failure}");
+            assert!(failure.message.contains(words), "{failure}");
+        }
+    }
+
+    #[test]
+    fn a_trap_says_where_it_happened() {
+        let failure = failure_of(b"trap");
+        assert!(
+            failure.message.contains("; in filter.wasm!decide") || failure.message.contains("decide"),
+            "{failure}"
+        );
+    }
+
+    #[test]
+    fn a_batch_with_a_verdict_too_few_is_a_failure_and_the_neighbours_go_on() {
+        let bed = Bed::new();
+        let filter = bed.filter("{}", Limits::default());
+        let (mut session, mut neighbour) = (bed.session(&filter), bed.session(&filter));
+        neighbour.on_message(message(b"x")).unwrap();
+        let mut verdicts = Vec::new();
+        let failure = session
+            .on_messages(&[message(b"x"), message(b"b")], &mut verdicts)
+            .unwrap_err();
+        assert_eq!(failure.reason, FailureReason::InvalidAnswer, "{failure}");
+        assert!(verdicts.is_empty());
+        assert_eq!(
+            neighbour.on_message(message(b"n")).unwrap(),
+            Verdict::Delay(2),
+            "its state was lost"
+        );
+    }
+
+    #[test]
+    fn a_trap_ends_its_session_and_reopens_the_neighbours() {
+        let bed = Bed::new();
+        let filter = bed.filter("{}", Limits::default());
+        let (mut session, mut neighbour) = (bed.session(&filter), bed.session(&filter));
+        for _ in 0..3 {
+            neighbour.on_message(message(b"x")).unwrap();
+        }
+        session.on_message(message(b"trap")).unwrap_err();
+        assert_eq!(neighbour.on_message(message(b"n")).unwrap(), Verdict::Delay(1));
+        assert_eq!(
+            session.on_message(message(b"x")).unwrap_err().message,
+            "its session has failed before"
+        );
+        bed.with_shard("filter", |shard| {
+            assert_eq!(shard.failures[FailureReason::Trap as usize].value(), 1)
+        });
+        drop(session);
+        assert_eq!(neighbour.on_message(message(b"q")).unwrap(), Verdict::Delay(0));
+    }
+
+    #[test]
+    fn a_neighbour_that_ends_after_a_trap_asks_nothing_of_the_new_instance() {
+        let bed = Bed::new();
+        let filter = bed.filter("{}", Limits::default());
+        let (mut session, neighbour, closing) = (bed.session(&filter), bed.session(&filter), bed.session(&filter));
+        session.on_message(message(b"trap")).unwrap_err();
+        drop(neighbour);
+        closing.on_close(None, None);
+        bed.with_shard("filter", |shard| assert_eq!(shard.memory_bytes.value(), 0));
+    }
+
+    #[test]
+    fn an_isolated_session_shares_nothing() {
+        let bed = Bed::new();
+        let filter = bed.filter(
+            "{}",
+            Limits {
+                isolation: Isolation::Connection,
+                ..Limits::default()
+            },
+        );
+        let (mut session, mut neighbour) = (bed.session(&filter), bed.session(&filter));
+        bed.with_shard("filter", |shard| assert_eq!(shard.memory_bytes.value(), 4 << 16));
+        neighbour.on_message(message(b"x")).unwrap();
+        session.on_message(message(b"trap")).unwrap_err();
+        assert_eq!(neighbour.on_message(message(b"n")).unwrap(), Verdict::Delay(2));
+        drop((session, neighbour));
+        bed.with_shard("filter", |shard| assert_eq!(shard.memory_bytes.value(), 0));
+    }
+
+    #[test]
+    fn a_payload_beyond_the_guests_memory_never_reaches_it() {
+        let bed = Bed::new();
+        let filter = bed.filter(
+            "{}",
+            Limits {
+                max_memory: 4 << 16,
+                ..Limits::default()
+            },
+        );
+        let (mut session, mut neighbour) = (bed.session(&filter), bed.session(&filter));
+        neighbour.on_message(message(b"x")).unwrap();
+        let failure = session.on_message(message(&[b'x'; 4 << 16])).unwrap_err();
+        assert_eq!(failure.reason, FailureReason::Memory);
+        assert_eq!(neighbour.on_message(message(b"n")).unwrap(), Verdict::Delay(2));
+    }
+
+    #[test]
+    fn a_message_that_was_not_seen_whole_cannot_be_replaced() {
+        let bed = Bed::new();
+        let filter = bed.filter("head", Limits::default());
+        for payload in [&b"r"[..], b"s"] {
+            let failure = bed.session(&filter).on_message(message(payload)).unwrap_err();
+            assert_eq!(failure.reason, FailureReason::InvalidAnswer, "{failure}");
+        }
+    }
+
+    #[test]
+    fn a_trap_while_opening_is_counted_and_the_next_handshake_finds_a_new_instance() {
+        let bed = Bed::new();
+        let filter = bed.filter("{}", Limits::default());
+        let failure = bed.pool.open(&filter, &Rc::new(handshake("/trap"))).unwrap_err();
+        assert_eq!(failure.reason, FailureReason::Trap);
+        bed.session(&filter).on_message(message(b"x")).unwrap();
+    }
+
+    #[test]
+    fn retiring_a_use_leaves_the_sessions_that_need_it() {
+        let bed = Bed::new();
+        let filter = bed.filter("{}", Limits::default());
+        let mut session = bed.session(&filter);
+        bed.pool.retire(&|_| false);
+        session.on_message(message(b"x")).unwrap();
+        drop(session);
+        bed.with_shard("filter", |shard| assert_eq!(shard.memory_bytes.value(), 0));
+    }
+}
+
+mod decisions {
+    use super::*;
+
+    #[test]
+    fn a_predicate_sees_the_handshake() {
+        let bed = Bed::new();
+        let predicate = bed
+            .load(PREDICATE, "predicate")
+            .unwrap()
+            .predicate("chat", "{}", &bed.metrics)
+            .unwrap();
+        assert!(bed.pool.matches(&predicate, &handshake("/chat")).unwrap());
+        assert!(!bed.pool.matches(&predicate, &handshake("/")).unwrap());
+    }
+
+    fn endpoint(id: u32, active: u32) -> PickEndpoint {
+        PickEndpoint {
+            id,
+            url: format!("ws://127.0.0.1:{id}"),
+            weight: 50,
+            active: Arc::new(AtomicU32::new(active)),
+        }
+    }
+
+    #[test]
+    fn a_balancer_picks_and_reads_live_counts() {
+        let bed = Bed::new();
+        let balancer = bed
+            .load(BALANCER, "balancer")
+            .unwrap()
+            .balancer("chat", "{}", &bed.metrics)
+            .unwrap();
+        let endpoints = [endpoint(7, 0), endpoint(3, 9)];
+        let pick = |tried: &[u32]| bed.pool.pick(&balancer, 1, &endpoints, &handshake("/"), tried);
+        assert_eq!(pick(&[]).unwrap(), Some(7));
+        assert_eq!(pick(&[7, 3]).unwrap(), None);
+        endpoints[0].active.store(3, Ordering::Relaxed);
+        assert_eq!(pick(&[1, 2, 3]).unwrap(), Some(3));
+    }
+
+    #[test]
+    fn an_endpoint_that_does_not_exist_is_a_failure() {
+        let bed = Bed::new();
+        let balancer = bed
+            .load(BALANCER, "balancer")
+            .unwrap()
+            .balancer("chat", "{}", &bed.metrics)
+            .unwrap();
+        let failure = bed
+            .pool
+            .pick(&balancer, 1, &[endpoint(7, 0)], &handshake("/"), &[7])
+            .unwrap_err();
+        assert_eq!(failure.reason, FailureReason::InvalidAnswer);
+    }
+
+    #[test]
+    fn endpoints_are_told_when_their_version_changes_and_to_every_new_instance() {
+        let bed = Bed::new();
+        let balancer = bed
+            .load(BALANCER, "balancer")
+            .unwrap()
+            .balancer("chat", "{}", &bed.metrics)
+            .unwrap();
+        let endpoints = [endpoint(1, 0), endpoint(2, 0)];
+        let updates = |version| bed.pool.pick(&balancer, version, &endpoints, &handshake("/"), &[0; 4]);
+        assert_eq!(updates(1).unwrap(), Some(1));
+        assert_eq!(updates(1).unwrap(), Some(1));
+        assert_eq!(updates(2).unwrap(), Some(2));
+        bed.pool
+            .pick(&balancer, 2, &endpoints, &handshake("/"), &[0; 5])
+            .unwrap_err();
+        assert_eq!(updates(2).unwrap(), Some(1));
+    }
+}

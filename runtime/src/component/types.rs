@@ -1,29 +1,45 @@
 //! The contract of `wit/` in Rust, as the rest of the runtime sees it.
 
 use crate::metrics::{FailureReason, MessageKind, Side};
+pub use crate::ws::CloseFrame;
 
 /// A client's opening handshake as components see it; the fields are those of `types.handshake` in the WIT.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Handshake {
+    /// The request method.
     pub method: String,
+    /// `ws` or `wss`, as the client spoke to the listener.
     pub scheme: String,
+    /// Host and port as the client sent them; empty when it sent none.
     pub authority: String,
+    /// The path as it came, starting with `/`.
     pub path: String,
+    /// The query without its `?`.
     pub query: Option<String>,
+    /// `1.1` or `2`.
     pub http_version: String,
+    /// All header fields, names in lower case, in the order of arrival.
     pub headers: Vec<(String, Vec<u8>)>,
+    /// The subprotocols offered, in the order of preference.
     pub protocols: Vec<String>,
+    /// The client's IP address in text, without port or brackets.
     pub client_address: String,
+    /// The client's TCP port.
     pub client_port: u16,
+    /// Names the connection for the life of the process.
     pub connection_id: String,
+    /// The route under consideration.
     pub route: String,
+    /// What the filters opened before have attached.
     pub attributes: Vec<(String, String)>,
 }
 
 /// Which message kinds a filter wants.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Kinds {
+    /// Text messages.
     pub text: bool,
+    /// Binary messages.
     pub binary: bool,
 }
 
@@ -40,16 +56,21 @@ impl Kinds {
 /// How much of a message a filter has to see.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Payload {
+    /// Nothing.
     #[default]
     None,
+    /// The first bytes, at most this many, at least one.
     Head(u32),
+    /// Everything.
     Whole,
 }
 
 /// Which messages of one direction a filter wants, and how much of each.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Selection {
+    /// The kinds it wants.
     pub kinds: Kinds,
+    /// How much of each.
     pub payload: Payload,
 }
 
@@ -63,7 +84,9 @@ impl Selection {
 /// What a filter wants of both directions.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Interest {
+    /// Of what the client sends.
     pub from_client: Selection,
+    /// Of what the upstream sends.
     pub from_upstream: Selection,
 }
 
@@ -80,49 +103,64 @@ impl Interest {
 /// A data message, or the part of it that a filter selected.
 #[derive(Clone, Copy, Debug)]
 pub struct Message<'a> {
+    /// Who sent it.
     pub origin: Side,
+    /// Text or binary.
     pub kind: MessageKind,
     /// Length of the payload, even where only a part of it is here.
     pub size: u64,
+    /// Nothing, the head or the whole, as selected.
     pub payload: &'a [u8],
 }
 
 /// What happens to a message.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Verdict {
+    /// It goes on as it came.
     Forward,
     /// Forward it, then nothing more from its sender for this many milliseconds after the call.
     Delay(u32),
+    /// It goes on with this payload, which is UTF-8 if it is a text message.
     Replace(Vec<u8>),
+    /// It goes no further.
     Drop,
+    /// These go out in its place.
     Send(Vec<Outgoing>),
+    /// It goes no further, and the connection is closed with this, which may stand in a frame.
     Close(CloseFrame),
 }
 
 /// A message that a filter sends in place of the one it was given.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Outgoing {
+    /// Whom it goes to.
     pub to: Side,
+    /// Text or binary.
     pub kind: MessageKind,
+    /// UTF-8 if it is a text message.
     pub payload: Vec<u8>,
 }
-
-pub use crate::ws::CloseFrame;
 
 /// A change to a list of header fields. Names are valid and in lower case, values are valid field values, and no name
 /// is one that the runtime owns.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum HeaderEdit {
+    /// Replaces all fields of that name.
     Set(String, Vec<u8>),
+    /// Adds a field.
     Append(String, Vec<u8>),
+    /// Removes all fields of that name.
     Remove(String),
 }
 
 /// A filter's refusal of a handshake; `status` is within 400 to 599.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Refusal {
+    /// The status of the answer.
     pub status: u16,
+    /// Header fields of the answer, valid and none of them the runtime's own.
     pub headers: Vec<(String, Vec<u8>)>,
+    /// The body of the answer.
     pub body: Vec<u8>,
 }
 

@@ -12,6 +12,7 @@ use crate::metrics;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ComponentType, Lift)]
 #[component(enum)]
 #[repr(u8)]
+#[expect(dead_code, reason = "some levels are made by guests only")]
 pub(super) enum Level {
     #[component(name = "error")]
     Error,
