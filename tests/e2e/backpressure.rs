@@ -27,10 +27,7 @@ async fn a_reader_that_stops_is_harmless(rest: &str) {
     let before = proxy.resident();
     let sent = upstream.write_until_stuck(&flood, PATIENCE).await;
     let grown = proxy.resident().saturating_sub(before);
-    assert!(
-        sent < flood.len(),
-        "the whole flood went somewhere although nobody reads"
-    );
+    assert!(sent < flood.len(), "the whole flood went somewhere although nobody reads");
     assert!(grown < BOUND, "the proxy grew by {grown} bytes");
 
     neighbour.send(Frame::text("meanwhile")).await;
@@ -40,10 +37,7 @@ async fn a_reader_that_stops_is_harmless(rest: &str) {
 
     let whole = sent - sent % message.len();
     let arrived = client.read_exactly(whole).await;
-    assert!(
-        arrived == flood[..whole],
-        "what the reader got after its sleep is not what was sent"
-    );
+    assert!(arrived == flood[..whole], "what the reader got after its sleep is not what was sent");
 }
 
 #[tokio::test]
@@ -67,9 +61,6 @@ async fn replies_to_a_client_that_does_not_read_cost_bounded_memory() {
     let flood = message.repeat(FLOOD / message.len());
     let sent = client.write_until_stuck(&flood, PATIENCE).await;
     let grown = proxy.resident().saturating_sub(before);
-    assert!(
-        sent < flood.len(),
-        "the proxy took all although nobody reads its replies"
-    );
+    assert!(sent < flood.len(), "the proxy took all although nobody reads its replies");
     assert!(grown < BOUND, "the proxy grew by {grown} bytes");
 }

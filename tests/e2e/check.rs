@@ -18,12 +18,7 @@ async fn check(config: &str) -> Finished {
 
 /// The lines that are marked with `# HERE`, counted from 1.
 fn marked(config: &str) -> Vec<usize> {
-    config
-        .lines()
-        .enumerate()
-        .filter(|(_, line)| line.ends_with("# HERE"))
-        .map(|(index, _)| index + 1)
-        .collect()
+    config.lines().enumerate().filter(|(_, line)| line.ends_with("# HERE")).map(|(index, _)| index + 1).collect()
 }
 
 /// Demands that a configuration is refused, with the place of every marked line and with all of `words`.
@@ -32,10 +27,7 @@ async fn refused(config: &str, words: &[&str]) {
     let text = finished.text();
     assert_eq!(finished.code, Some(2), "{config}\n{text}");
     for line in marked(config) {
-        assert!(
-            text.contains(&format!("tidegate.toml:{line}:")),
-            "line {line} of\n{config}\nis not named in\n{text}"
-        );
+        assert!(text.contains(&format!("tidegate.toml:{line}:")), "line {line} of\n{config}\nis not named in\n{text}");
     }
     for word in words {
         assert!(text.contains(word), "{word:?} is not in\n{text}");
@@ -70,11 +62,7 @@ async fn a_good_configuration_passes() {
 async fn checking_binds_no_port() {
     let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let directory = tempfile::tempdir().unwrap();
-    let text = format!(
-        "{}[[listeners]]\nlisten = \"{}\"\n",
-        with(""),
-        taken.local_addr().unwrap()
-    );
+    let text = format!("{}[[listeners]]\nlisten = \"{}\"\n", with(""), taken.local_addr().unwrap());
     std::fs::write(directory.path().join("tidegate.toml"), text).unwrap();
     let finished = Finished::run(directory.path(), &["check", "--config", "tidegate.toml"]).await;
     assert_eq!(finished.code, Some(0), "{finished:?}");
@@ -87,11 +75,7 @@ async fn a_syntax_error_is_refused() {
 
 #[tokio::test]
 async fn an_unknown_key_at_the_top_is_refused_with_the_key_that_was_meant() {
-    refused(
-        &format!("max_conections = 5 # HERE\n{}", with("")),
-        &["max_conections", "max_connections"],
-    )
-    .await;
+    refused(&format!("max_conections = 5 # HERE\n{}", with("")), &["max_conections", "max_connections"]).await;
 }
 
 #[tokio::test]
@@ -106,20 +90,12 @@ async fn a_value_of_the_wrong_type_is_refused() {
 
 #[tokio::test]
 async fn a_duration_that_is_none_is_refused() {
-    refused(
-        &with("ping_interval = \"10 parsecs\" # HERE"),
-        &["ping_interval", "parsecs"],
-    )
-    .await;
+    refused(&with("ping_interval = \"10 parsecs\" # HERE"), &["ping_interval", "parsecs"]).await;
 }
 
 #[tokio::test]
 async fn a_size_that_is_none_is_refused() {
-    refused(
-        &with("max_message_size = \"1 elephant\" # HERE"),
-        &["max_message_size", "elephant"],
-    )
-    .await;
+    refused(&with("max_message_size = \"1 elephant\" # HERE"), &["max_message_size", "elephant"]).await;
 }
 
 #[tokio::test]
@@ -143,11 +119,7 @@ async fn an_endpoint_that_is_no_url_is_refused() {
 
 #[tokio::test]
 async fn a_component_that_does_not_exist_is_refused_with_the_one_that_was_meant() {
-    refused(
-        &with("filters = [\"rate-limits\"] # HERE"),
-        &["rate-limits", "rate-limit"],
-    )
-    .await;
+    refused(&with("filters = [\"rate-limits\"] # HERE"), &["rate-limits", "rate-limit"]).await;
 }
 
 #[tokio::test]
@@ -228,20 +200,14 @@ async fn a_broken_component_is_refused_at_its_place() {
         let finished = check_in(directory.path(), &config).await;
         let text = finished.text();
         assert_eq!(finished.code, Some(2), "for {name}: {text}");
-        assert!(
-            text.contains("tidegate.toml:") && text.contains("components.broken"),
-            "for {name}: {text}"
-        );
+        assert!(text.contains("tidegate.toml:") && text.contains("components.broken"), "for {name}: {text}");
     }
 }
 
 #[tokio::test]
 async fn a_component_file_that_is_not_there_is_refused() {
-    refused(
-        &with("filters = [\"absent\"]\n[components.absent]\npath = \"nowhere.wasm\" # HERE"),
-        &["nowhere.wasm"],
-    )
-    .await;
+    refused(&with("filters = [\"absent\"]\n[components.absent] # HERE\npath = \"nowhere.wasm\""), &["nowhere.wasm"])
+        .await;
 }
 
 #[tokio::test]

@@ -24,13 +24,8 @@ async fn help_and_version_end_with_0() {
 
 #[tokio::test]
 async fn bad_usage_ends_with_2() {
-    for arguments in [
-        &["run"][..],
-        &["frobnicate"],
-        &["check"],
-        &["component", "inspect"],
-        &["run", "--workers", "0"],
-    ] {
+    for arguments in [&["run"][..], &["frobnicate"], &["check"], &["component", "inspect"], &["run", "--workers", "0"]]
+    {
         let finished = tidegate(arguments).await;
         assert_eq!(finished.code, Some(2), "{arguments:?}: {finished:?}");
         assert!(!finished.stderr.is_empty(), "{arguments:?} was refused without a word");
@@ -56,10 +51,7 @@ async fn inspect_shows_the_kind_size_interest_and_compile_time_of_a_guest() {
     }
     let size = std::fs::metadata(guests::path("script")).unwrap().len();
     let kibibytes = (size / 1024).to_string();
-    assert!(
-        text.contains(&kibibytes) || text.contains(&size.to_string()),
-        "no size near {size} bytes in {text}"
-    );
+    assert!(text.contains(&kibibytes) || text.contains(&size.to_string()), "no size near {size} bytes in {text}");
 }
 
 #[tokio::test]
@@ -70,11 +62,7 @@ async fn inspect_shows_what_a_standard_component_is() {
         std::fs::write(&file, standard.bytes).unwrap();
         let finished = tidegate(&["component", "inspect", &file.display().to_string()]).await;
         assert_eq!(finished.code, Some(0), "{finished:?}");
-        assert!(
-            finished.stdout.contains(standard.kind),
-            "{}: {finished:?}",
-            standard.name
-        );
+        assert!(finished.stdout.contains(standard.kind), "{}: {finished:?}", standard.name);
         assert!(!finished.stdout.contains("wasi:"), "{}: {finished:?}", standard.name);
     }
 }
@@ -88,11 +76,7 @@ async fn inspect_shows_imports_as_permissions() {
 
 #[tokio::test]
 async fn inspect_tells_predicates_and_balancers_from_filters() {
-    for (name, kind) in [
-        ("hostile-predicate", "predicate"),
-        ("hostile-balancer", "balancer"),
-        ("miscount", "filter"),
-    ] {
+    for (name, kind) in [("hostile-predicate", "predicate"), ("hostile-balancer", "balancer"), ("miscount", "filter")] {
         let finished = tidegate(&["component", "inspect", &path(name)]).await;
         assert!(finished.stdout.contains(kind), "{name}: {finished:?}");
     }
@@ -101,10 +85,7 @@ async fn inspect_tells_predicates_and_balancers_from_filters() {
 #[tokio::test]
 async fn inspect_of_a_component_with_a_foreign_import_names_it() {
     let finished = tidegate(&["component", "inspect", &path("foreign")]).await;
-    assert!(
-        finished.text().contains("wasi:sockets/instance-network"),
-        "{finished:?}"
-    );
+    assert!(finished.text().contains("wasi:sockets/instance-network"), "{finished:?}");
     assert_eq!(finished.code, Some(2), "{finished:?}");
 }
 
@@ -129,11 +110,7 @@ async fn a_port_that_is_taken_ends_with_1_and_is_named() {
     ] {
         let config = format!("{}{tables}", route(&[&refused_address()], ""));
         std::fs::write(directory.path().join("tidegate.toml"), config).unwrap();
-        let finished = Finished::run(
-            directory.path(),
-            &["run", "--config", "tidegate.toml", "--workers", "1"],
-        )
-        .await;
+        let finished = Finished::run(directory.path(), &["run", "--config", "tidegate.toml", "--workers", "1"]).await;
         assert_eq!(finished.code, Some(1), "{finished:?}");
         assert!(finished.text().contains(&address), "{finished:?}");
     }
@@ -160,10 +137,7 @@ async fn a_second_sigterm_ends_the_process_at_once() {
     let backend = Backend::bind().await;
     let config = format!("drain_time = \"10h\"\n{}", route(&[&backend.address()], ""));
     let mut proxy = Proxy::start(&config).await;
-    let _open = [
-        backend.open(proxy.address, "/").await,
-        backend.open(proxy.address, "/").await,
-    ];
+    let _open = [backend.open(proxy.address, "/").await, backend.open(proxy.address, "/").await];
     proxy.signal(Signal::TERM);
     proxy.wait_for_log(&["drain"]).await;
     proxy.signal(Signal::TERM);
@@ -182,10 +156,7 @@ async fn the_admin_api_says_that_the_proxy_is_ready() {
 #[tokio::test]
 async fn the_admin_api_lists_routes_upstreams_components_and_connections() {
     let backend = Backend::bind().await;
-    let config = route(
-        &[&backend.address()],
-        &format!("filters = [\"script\"]\n{}", guest("script")),
-    );
+    let config = route(&[&backend.address()], &format!("filters = [\"script\"]\n{}", guest("script")));
     let proxy = Proxy::start(&config).await;
     let _open = backend.open(proxy.address, "/").await;
     for (target, word) in [
@@ -197,10 +168,7 @@ async fn the_admin_api_lists_routes_upstreams_components_and_connections() {
         let reply = proxy.admin("GET", target).await;
         assert_eq!(reply.status, 200, "{target}: {reply:?}");
         assert!(reply.body.contains(&word), "{target}: {reply:?}");
-        assert!(
-            serde_json::from_str::<serde_json::Value>(&reply.body).is_ok(),
-            "{target}: {reply:?}"
-        );
+        assert!(serde_json::from_str::<serde_json::Value>(&reply.body).is_ok(), "{target}: {reply:?}");
     }
 }
 

@@ -30,9 +30,7 @@ async fn close(first: &mut Peer, second: &mut Peer, frame: Frame) {
 async fn codes_and_reasons_pass_both_ways() {
     for rest in relayed_and_filtered() {
         let (proxy, backend) = start(&rest).await;
-        for code in [
-            1000, 1001, 1002, 1003, 1007, 1008, 1009, 1010, 1011, 1012, 1013, 1014, 3000, 3999, 4000, 4999,
-        ] {
+        for code in [1000, 1001, 1002, 1003, 1007, 1008, 1009, 1010, 1011, 1012, 1013, 1014, 3000, 3999, 4000, 4999] {
             let frame = Frame::close(code, format!("because of {code} ✓"));
             let (mut client, mut upstream) = backend.open(proxy.address, "/").await;
             close(&mut client, &mut upstream, frame.clone()).await;
@@ -77,15 +75,11 @@ async fn messages_under_way_are_delivered_before_the_close_frame() {
     for rest in relayed_and_filtered() {
         let (proxy, backend) = start(&rest).await;
         let (mut client, mut upstream) = backend.open(proxy.address, "/").await;
-        client
-            .send_all(&[Frame::text("one"), Frame::text("two"), Frame::close(1000, "done")])
-            .await;
+        client.send_all(&[Frame::text("one"), Frame::text("two"), Frame::close(1000, "done")]).await;
         upstream.expect(Frame::text("one")).await;
         upstream.expect(Frame::text("two")).await;
         upstream.expect(Frame::close(1000, "done")).await;
-        upstream
-            .send_all(&[Frame::text("late"), Frame::close(1000, "done")])
-            .await;
+        upstream.send_all(&[Frame::text("late"), Frame::close(1000, "done")]).await;
         client.expect(Frame::text("late")).await;
         client.expect(Frame::close(1000, "done")).await;
     }
@@ -122,9 +116,7 @@ async fn what_a_half_closed_client_sent_is_delivered_first() {
     for rest in relayed_and_filtered() {
         let (proxy, backend) = start(&rest).await;
         let (mut client, mut upstream) = backend.open(proxy.address, "/").await;
-        client
-            .send_all(&[Frame::text("one"), Frame::text("two"), Frame::text("three")])
-            .await;
+        client.send_all(&[Frame::text("one"), Frame::text("two"), Frame::text("three")]).await;
         client.shut_down().await;
         for text in ["one", "two", "three"] {
             upstream.expect(Frame::text(text)).await;
@@ -138,9 +130,7 @@ async fn what_a_half_closed_upstream_sent_is_delivered_first() {
     for rest in relayed_and_filtered() {
         let (proxy, backend) = start(&rest).await;
         let (mut client, mut upstream) = backend.open(proxy.address, "/").await;
-        upstream
-            .send_all(&[Frame::text("one"), Frame::text("two"), Frame::text("three")])
-            .await;
+        upstream.send_all(&[Frame::text("one"), Frame::text("two"), Frame::text("three")]).await;
         upstream.shut_down().await;
         for text in ["one", "two", "three"] {
             client.expect(Frame::text(text)).await;
@@ -159,10 +149,7 @@ async fn a_close_frame_that_nobody_answers_ends_the_connection_after_close_timeo
     client.drain().await;
     upstream.expect_end().await;
     let took = sent.elapsed();
-    assert!(
-        (Duration::from_millis(150)..Duration::from_secs(3)).contains(&took),
-        "it took {took:?}"
-    );
+    assert!((Duration::from_millis(150)..Duration::from_secs(3)).contains(&took), "it took {took:?}");
 }
 
 #[tokio::test]
@@ -172,9 +159,7 @@ async fn a_vanished_side_leaves_the_other_close_timeout_to_answer() {
     drop(upstream);
     client.expect_close(1014).await;
     client.expect_end().await;
-    proxy
-        .until("tidegate_connections_active", &[("route", "main")], 0)
-        .await;
+    proxy.until("tidegate_connections_active", &[("route", "main")], 0).await;
 }
 
 #[tokio::test]
@@ -198,11 +183,5 @@ async fn an_ending_without_a_close_frame_is_counted_as_1006_of_the_side_that_van
     drop(upstream);
     client.expect_close(1014).await;
     drop(client);
-    proxy
-        .until(
-            "tidegate_closes_total",
-            &[("route", "main"), ("by", "upstream"), ("code", "1006")],
-            1,
-        )
-        .await;
+    proxy.until("tidegate_closes_total", &[("route", "main"), ("by", "upstream"), ("code", "1006")], 1).await;
 }

@@ -33,9 +33,7 @@ async fn handshake(config: &str, request: Request) -> (Head, Reply, Proxy, Peer,
 
 #[tokio::test]
 async fn client_messages_pass_the_filters_in_order_and_upstream_messages_in_reverse() {
-    let filters = ["a", "b", "c"]
-        .map(|tag| script(&format!("tag = \"{tag}\"")))
-        .join(", ");
+    let filters = ["a", "b", "c"].map(|tag| script(&format!("tag = \"{tag}\""))).join(", ");
     let (proxy, backend) = start(&format!("[{filters}]"), "").await;
     let (mut client, mut upstream) = backend.open(proxy.address, "/").await;
     client.send(Frame::text("-")).await;
@@ -61,14 +59,7 @@ async fn a_message_is_replaced() {
 async fn a_dropped_message_leaves_its_neighbours() {
     let (proxy, backend) = start("[\"script\"]", "").await;
     let (mut client, mut upstream) = backend.open(proxy.address, "/").await;
-    client
-        .send_all(&[
-            Frame::text("one"),
-            Frame::text("drop"),
-            Frame::text("nothing"),
-            Frame::text("two"),
-        ])
-        .await;
+    client.send_all(&[Frame::text("one"), Frame::text("drop"), Frame::text("nothing"), Frame::text("two")]).await;
     upstream.expect(Frame::text("one")).await;
     upstream.expect(Frame::text("two")).await;
 }
@@ -108,13 +99,7 @@ async fn what_a_filter_sends_onward_passes_the_filters_that_are_left_and_a_reply
 async fn a_filter_closes_both_sides_with_its_code_and_reason() {
     let (proxy, backend) = start("[\"script\"]", "").await;
     let (mut client, mut upstream) = backend.open(proxy.address, "/").await;
-    client
-        .send_all(&[
-            Frame::text("before"),
-            Frame::text("close:4321:enough"),
-            Frame::text("after"),
-        ])
-        .await;
+    client.send_all(&[Frame::text("before"), Frame::text("close:4321:enough"), Frame::text("after")]).await;
     upstream.expect(Frame::text("before")).await;
     assert_eq!(upstream.expect_close(4321).await, "enough");
     assert_eq!(client.expect_close(4321).await, "enough");
@@ -129,9 +114,7 @@ async fn a_delay_holds_back_what_its_sender_sends_next_and_nobody_else() {
     let (proxy, backend) = start("[\"script\"]", "").await;
     let (mut client, mut upstream) = backend.open(proxy.address, "/").await;
     let sent = Instant::now();
-    client
-        .send_all(&[Frame::text("delay:400"), Frame::text("second")])
-        .await;
+    client.send_all(&[Frame::text("delay:400"), Frame::text("second")]).await;
     upstream.expect(Frame::text("delay:400")).await;
     upstream.send(Frame::text("meanwhile")).await;
     client.expect(Frame::text("meanwhile")).await;
@@ -141,23 +124,15 @@ async fn a_delay_holds_back_what_its_sender_sends_next_and_nobody_else() {
     let undisturbed = sent.elapsed();
     upstream.expect(Frame::text("second")).await;
     let held = sent.elapsed();
-    assert!(
-        undisturbed < Duration::from_millis(400),
-        "the others waited, too: {undisturbed:?}"
-    );
-    assert!(
-        (Duration::from_millis(380)..Duration::from_secs(3)).contains(&held),
-        "held back for {held:?}"
-    );
+    assert!(undisturbed < Duration::from_millis(400), "the others waited, too: {undisturbed:?}");
+    assert!((Duration::from_millis(380)..Duration::from_secs(3)).contains(&held), "held back for {held:?}");
 }
 
 #[tokio::test]
 async fn a_filter_that_needs_no_payload_decides_by_the_size_alone() {
     let (proxy, backend) = start(&format!("[{}]", script("from_client = \"none\", drop_size = 5")), "").await;
     let (mut client, mut upstream) = backend.open(proxy.address, "/").await;
-    client
-        .send_all(&[Frame::text("drop"), Frame::text("12345"), Frame::text("replace:x")])
-        .await;
+    client.send_all(&[Frame::text("drop"), Frame::text("12345"), Frame::text("replace:x")]).await;
     upstream.expect(Frame::text("drop")).await;
     upstream.expect(Frame::text("replace:x")).await;
 }
@@ -166,9 +141,7 @@ async fn a_filter_that_needs_no_payload_decides_by_the_size_alone() {
 async fn a_filter_that_needs_a_head_decides_when_it_is_there_and_the_rest_streams() {
     let (proxy, backend) = start(&format!("[{}]", script("from_client = { head = 4 }")), "").await;
     let (mut client, mut upstream) = backend.open(proxy.address, "/").await;
-    client
-        .send_all(&[Frame::text("dropping this"), Frame::text("drop"), Frame::text("dro")])
-        .await;
+    client.send_all(&[Frame::text("dropping this"), Frame::text("drop"), Frame::text("dro")]).await;
     upstream.expect(Frame::text("dro")).await;
     // Only the first half of a frame has been written: it can be there only if nobody waits for the whole.
     let whole = client.encode(&Frame::text("keep".to_owned() + &"x".repeat(200_000)));
@@ -186,11 +159,7 @@ async fn a_filter_that_needs_a_head_decides_when_it_is_there_and_the_rest_stream
 async fn a_message_of_a_kind_that_no_filter_wants_is_relayed_as_it_came() {
     let (proxy, backend) = start(&format!("[{}]", script("kinds = \"text\", tag = \"!\"")), "").await;
     let (mut client, mut upstream) = backend.open(proxy.address, "/").await;
-    let frames = [
-        Frame::binary("b").unfinished(),
-        Frame::continuation("").unfinished(),
-        Frame::continuation("in"),
-    ];
+    let frames = [Frame::binary("b").unfinished(), Frame::continuation("").unfinished(), Frame::continuation("in")];
     client.send_all(&frames).await;
     client.send(Frame::text("text")).await;
     for frame in frames {
@@ -223,12 +192,7 @@ async fn a_message_over_max_message_size_closes_its_sender_with_1009() {
     client.expect_close(1009).await;
 
     let (mut client, _upstream) = backend.open(proxy.address, "/").await;
-    client
-        .send_all(&[
-            Frame::text("x".repeat(600)).unfinished(),
-            Frame::continuation("x".repeat(600)),
-        ])
-        .await;
+    client.send_all(&[Frame::text("x".repeat(600)).unfinished(), Frame::continuation("x".repeat(600))]).await;
     client.expect_close(1009).await;
 
     let (_client, mut upstream) = backend.open(proxy.address, "/").await;
@@ -252,11 +216,8 @@ async fn header_edits_apply_to_the_request_and_to_the_answer() {
         client_headers = [["set", "x-both", "mine"], ["append", "x-added", "yes"], ["remove", "x-from-upstream", ""]]
     "#
     .replace('\n', " ");
-    let request = Request::upgrade("/")
-        .with("X-Set", "old")
-        .with("X-Append", "one")
-        .with("X-Remove", "1")
-        .with("X-Keep", "1");
+    let request =
+        Request::upgrade("/").with("X-Set", "old").with("X-Append", "one").with("X-Remove", "1").with("X-Keep", "1");
     let (head, reply, ..) = handshake(&config, request).await;
     assert_eq!(head.joined("x-set"), "new");
     assert_eq!(head.joined("x-append"), "one, two");
@@ -274,17 +235,9 @@ async fn a_refusal_reaches_the_client_with_its_status_headers_and_body_before_an
     let reply = proxy.answer(&Request::upgrade("/")).await;
     assert_eq!((reply.status, reply.body.as_str()), (418, "not today"));
     assert_eq!(reply.header("x-refused-by"), "script");
-    let metrics = proxy
-        .until("tidegate_handshakes_total", &[("outcome", "filter_refused")], 1)
-        .await;
+    let metrics = proxy.until("tidegate_handshakes_total", &[("outcome", "filter_refused")], 1).await;
     assert_eq!(metrics.count("tidegate_upstream_connects_total", &[]), 0);
-    assert_eq!(
-        metrics.count(
-            "tidegate_component_calls_total",
-            &[("component", "script"), ("verdict", "refuse")]
-        ),
-        1
-    );
+    assert_eq!(metrics.count("tidegate_component_calls_total", &[("component", "script"), ("verdict", "refuse")]), 1);
 }
 
 #[tokio::test]
@@ -316,9 +269,7 @@ async fn a_filter_is_told_how_the_connection_ended() {
     client.send(Frame::close(4001, "")).await;
     upstream.expect_close(4001).await;
     upstream.send(Frame::close(4001, "")).await;
-    proxy
-        .wait_for_log(&["script saw the end: Some(Side::Client) Some(4001)"])
-        .await;
+    proxy.wait_for_log(&["script saw the end: Some(Side::Client) Some(4001)"]).await;
     let (client, upstream) = backend.open(proxy.address, "/").await;
     drop((upstream, client));
     proxy.wait_for_log(&["script saw the end", "None"]).await;
@@ -329,10 +280,8 @@ async fn messages_that_arrive_together_are_decided_one_by_one_in_order() {
     let (proxy, backend) = start(&format!("[{}]", script("tag = \"!\"")), "").await;
     let (mut client, mut upstream) = backend.open(proxy.address, "/").await;
     let texts: Vec<String> = (0..200).map(|index| index.to_string()).collect();
-    let frames: Vec<Frame> = texts
-        .iter()
-        .flat_map(|text| [Frame::text(text), Frame::text("drop"), Frame::ping(text)])
-        .collect();
+    let frames: Vec<Frame> =
+        texts.iter().flat_map(|text| [Frame::text(text), Frame::text("drop"), Frame::ping(text)]).collect();
     client.send_all(&frames).await;
     for text in &texts {
         upstream.expect(Frame::text(format!("{text}!"))).await;
@@ -344,9 +293,7 @@ async fn messages_that_arrive_together_are_decided_one_by_one_in_order() {
 async fn a_changed_message_goes_out_in_frames_that_its_receiver_may_join() {
     let (proxy, backend) = start(&format!("[{}]", script("tag = \"!\"")), "").await;
     let (mut client, mut upstream) = backend.open(proxy.address, "/").await;
-    client
-        .send_all(&[Frame::text("frag").unfinished(), Frame::continuation("mented")])
-        .await;
+    client.send_all(&[Frame::text("frag").unfinished(), Frame::continuation("mented")]).await;
     let mut text = String::new();
     loop {
         let frame = upstream.frame().await;
@@ -365,9 +312,7 @@ async fn a_standard_filter_works_from_the_configuration_alone() {
     let filters = r#"filters = [{ component = "rate-limit", config = { messages_per_second = 1, burst = 2, action = "close" } }]"#;
     let proxy = Proxy::start(&route(&[&backend.address()], filters)).await;
     let (mut client, mut upstream) = backend.open(proxy.address, "/").await;
-    client
-        .send_all(&[Frame::text("1"), Frame::text("2"), Frame::text("3")])
-        .await;
+    client.send_all(&[Frame::text("1"), Frame::text("2"), Frame::text("3")]).await;
     upstream.expect(Frame::text("1")).await;
     upstream.expect(Frame::text("2")).await;
     upstream.expect_close(1008).await;

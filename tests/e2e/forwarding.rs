@@ -52,10 +52,7 @@ async fn hop_by_hop_headers_stay_behind() {
     for name in ["x-private", "keep-alive", "proxy-connection", "te"] {
         assert_eq!(head.header(name), None, "{head:?}");
     }
-    assert!(
-        !head.joined("connection").to_ascii_lowercase().contains("x-private"),
-        "{head:?}"
-    );
+    assert!(!head.joined("connection").to_ascii_lowercase().contains("x-private"), "{head:?}");
 }
 
 #[tokio::test]
@@ -66,11 +63,7 @@ async fn the_upstream_gets_an_opening_handshake_of_the_proxys_own() {
     let (first, ..) = sent(&proxy, &backend, &request).await;
     let (second, ..) = sent(&proxy, &backend, &request).await;
     let key = first.joined("sec-websocket-key");
-    assert_eq!(
-        (key.len(), key.ends_with("==")),
-        (24, true),
-        "no 16 bytes in base64: {key}"
-    );
+    assert_eq!((key.len(), key.ends_with("==")), (24, true), "no 16 bytes in base64: {key}");
     assert_ne!(key, "dGhlIHNhbXBsZSBub25jZQ==", "the client's key was passed on");
     assert_ne!(key, second.joined("sec-websocket-key"), "a key was used twice");
     assert_eq!(first.joined("sec-websocket-version"), "13");
@@ -83,15 +76,9 @@ async fn the_client_is_named_in_forwarded_headers() {
     let head = arriving("", Request::upgrade("/").replacing("Host", "chat.example.com")).await;
     assert_eq!(head.joined("x-forwarded-for"), "127.0.0.1");
     assert_eq!(head.joined("x-forwarded-host"), "chat.example.com");
-    assert!(
-        ["ws", "http"].contains(&head.joined("x-forwarded-proto").as_str()),
-        "{head:?}"
-    );
+    assert!(["ws", "http"].contains(&head.joined("x-forwarded-proto").as_str()), "{head:?}");
     let forwarded = head.joined("forwarded").to_ascii_lowercase();
-    assert!(
-        forwarded.contains("for=127.0.0.1") || forwarded.contains("for=\"127.0.0.1"),
-        "{forwarded}"
-    );
+    assert!(forwarded.contains("for=127.0.0.1") || forwarded.contains("for=\"127.0.0.1"), "{forwarded}");
     assert!(
         forwarded.contains("host=chat.example.com") || forwarded.contains("host=\"chat.example.com"),
         "{forwarded}"
@@ -155,10 +142,7 @@ async fn a_client_without_a_group_id_gets_one_of_its_own_that_is_logged() {
     client.drain().await;
     drop((client, upstream));
     let lines = proxy.access_lines(2).await;
-    assert!(
-        lines.iter().any(|line| line.to_string().contains(&first)),
-        "{first} is not in {lines:?}"
-    );
+    assert!(lines.iter().any(|line| line.to_string().contains(&first)), "{first} is not in {lines:?}");
 }
 
 #[tokio::test]

@@ -13,10 +13,7 @@ async fn a_plain_request_on_a_websocket_route_gets_426() {
     let reply = answer(Request::new("GET", "/ws")).await;
     assert_eq!(reply.status, 426);
     assert_eq!(reply.header("upgrade"), "websocket");
-    assert!(
-        reply.header("connection").to_ascii_lowercase().contains("upgrade"),
-        "{reply:?}"
-    );
+    assert!(reply.header("connection").to_ascii_lowercase().contains("upgrade"), "{reply:?}");
     assert_eq!(reply.header("sec-websocket-version"), "13");
 }
 
@@ -47,28 +44,15 @@ async fn another_version_gets_426_that_names_version_13() {
 #[tokio::test]
 async fn a_bad_key_gets_400() {
     let proxy = Proxy::start(&route(&[&refused_address()], "")).await;
-    for key in [
-        "",
-        "short",
-        "!!!!!!!!!!!!!!!!!!!!!!==",
-        "dGhlIHNhbXBsZSBub25j",
-        "dGhlIHNhbXBsZSBub25jZXh4eA==",
-    ] {
-        let reply = proxy
-            .answer(&Request::upgrade("/").replacing("Sec-WebSocket-Key", key))
-            .await;
+    for key in ["", "short", "!!!!!!!!!!!!!!!!!!!!!!==", "dGhlIHNhbXBsZSBub25j", "dGhlIHNhbXBsZSBub25jZXh4eA=="] {
+        let reply = proxy.answer(&Request::upgrade("/").replacing("Sec-WebSocket-Key", key)).await;
         assert_eq!(reply.status, 400, "for the key {key:?}");
     }
 }
 
 #[tokio::test]
 async fn a_missing_key_gets_400() {
-    assert_eq!(
-        answer(Request::upgrade("/ws").without("Sec-WebSocket-Key"))
-            .await
-            .status,
-        400
-    );
+    assert_eq!(answer(Request::upgrade("/ws").without("Sec-WebSocket-Key")).await.status, 400);
 }
 
 #[tokio::test]
@@ -79,12 +63,7 @@ async fn two_keys_get_400() {
 
 #[tokio::test]
 async fn an_upgrade_that_connection_does_not_name_gets_400() {
-    assert_eq!(
-        answer(Request::upgrade("/ws").replacing("Connection", "keep-alive"))
-            .await
-            .status,
-        400
-    );
+    assert_eq!(answer(Request::upgrade("/ws").replacing("Connection", "keep-alive")).await.status, 400);
 }
 
 #[tokio::test]
@@ -96,9 +75,8 @@ async fn a_handshake_without_host_gets_400() {
 async fn tokens_are_compared_without_regard_to_case_and_among_others() {
     let backend = Backend::bind().await;
     let proxy = Proxy::start(&route(&[&backend.address()], "")).await;
-    let request = Request::upgrade("/")
-        .replacing("Upgrade", "WebSocket")
-        .replacing("Connection", "keep-alive, UPGRADE");
+    let request =
+        Request::upgrade("/").replacing("Upgrade", "WebSocket").replacing("Connection", "keep-alive, UPGRADE");
     let ((_, reply), _upstream) = tokio::join!(Peer::handshake(proxy.address, &request), backend.accept());
     assert_eq!(reply.status, 101);
 }
@@ -110,10 +88,7 @@ async fn the_accept_value_is_derived_from_the_clients_key() {
     let request = Request::upgrade("/");
     let ((_, reply), _upstream) = tokio::join!(Peer::handshake(proxy.address, &request), backend.accept());
     assert_eq!(reply.status, 101);
-    assert_eq!(
-        reply.header("sec-websocket-accept"),
-        accept_key("dGhlIHNhbXBsZSBub25jZQ==")
-    );
+    assert_eq!(reply.header("sec-websocket-accept"), accept_key("dGhlIHNhbXBsZSBub25jZQ=="));
     assert_eq!(reply.header("sec-websocket-accept"), "s3pPLMBiTxaQ9kYGzzhZRbK+xOo=");
     assert!(reply.header("upgrade").eq_ignore_ascii_case("websocket"), "{reply:?}");
     assert!(reply.header("connection").eq_ignore_ascii_case("upgrade"), "{reply:?}");
@@ -126,9 +101,7 @@ async fn the_client_gets_its_101_only_after_the_upstream_has_agreed() {
     let mut client = Peer::connect(proxy.address).await;
     client.write(Request::upgrade("/").encode()).await;
     let (mut upstream, _) = backend.request().await;
-    upstream
-        .write("HTTP/1.1 403 Forbidden\r\nContent-Length: 2\r\n\r\nno")
-        .await;
+    upstream.write("HTTP/1.1 403 Forbidden\r\nContent-Length: 2\r\n\r\nno").await;
     assert_eq!(client.read_reply().await.status, 403);
 }
 
@@ -166,22 +139,13 @@ async fn a_client_that_leaves_during_its_handshake_takes_the_upstream_connection
     let (mut upstream, _) = backend.request().await;
     drop(client);
     upstream.expect_end().await;
-    proxy
-        .until(
-            "tidegate_handshakes_total",
-            &[("route", "main"), ("outcome", "client_gone")],
-            1,
-        )
-        .await;
+    proxy.until("tidegate_handshakes_total", &[("route", "main"), ("outcome", "client_gone")], 1).await;
 }
 
 #[tokio::test]
 async fn a_foreign_origin_gets_403() {
     let backend = Backend::bind().await;
-    let config = route(
-        &[&backend.address()],
-        "allowed_origins = [\"https://chat.example.com\"]",
-    );
+    let config = route(&[&backend.address()], "allowed_origins = [\"https://chat.example.com\"]");
     let proxy = Proxy::start(&config).await;
     let foreign = Request::upgrade("/").with("Origin", "https://evil.example.com");
     assert_eq!(proxy.answer(&foreign).await.status, 403);

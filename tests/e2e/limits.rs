@@ -10,9 +10,7 @@ async fn a_request_head_over_max_header_bytes_gets_431() {
     let mut client = Peer::connect(proxy.address).await;
     client.write_while_open(request.encode()).await;
     assert_eq!(client.read_reply().await.status, 431);
-    proxy
-        .until("tidegate_handshakes_total", &[("outcome", "malformed")], 1)
-        .await;
+    proxy.until("tidegate_handshakes_total", &[("outcome", "malformed")], 1).await;
 }
 
 #[tokio::test]
@@ -23,9 +21,7 @@ async fn a_client_that_does_not_finish_its_request_within_handshake_timeout_gets
     client.write("GET / HTTP/1.1\r\nHost: proxy.test\r\nUpgr").await;
     assert_eq!(client.read_reply().await.status, 408);
     client.expect_end().await;
-    proxy
-        .until("tidegate_handshakes_total", &[("outcome", "client_timeout")], 1)
-        .await;
+    proxy.until("tidegate_handshakes_total", &[("outcome", "client_timeout")], 1).await;
 }
 
 #[tokio::test]
@@ -38,25 +34,17 @@ async fn a_connection_over_max_connections_gets_503_until_another_has_gone() {
     upstream.expect_close(1000).await;
     upstream.send(Frame::close(1000, "")).await;
     client.expect_close(1000).await;
-    proxy
-        .until("tidegate_connections_active", &[("route", "main")], 0)
-        .await;
+    proxy.until("tidegate_connections_active", &[("route", "main")], 0).await;
     backend.open(proxy.address, "/").await;
 }
 
 #[tokio::test]
-async fn a_handshake_over_handshakes_per_second_gets_503() {
+async fn a_handshake_over_handshakes_per_second_gets_429() {
     let backend = Backend::bind().await;
     let proxy = Proxy::start(&route(&[&backend.address()], "handshakes_per_second = 1")).await;
     let _first = backend.open(proxy.address, "/").await;
-    assert_eq!(proxy.answer(&Request::upgrade("/")).await.status, 503);
-    proxy
-        .until(
-            "tidegate_handshakes_total",
-            &[("route", "main"), ("outcome", "limited")],
-            1,
-        )
-        .await;
+    assert_eq!(proxy.answer(&Request::upgrade("/")).await.status, 429);
+    proxy.until("tidegate_handshakes_total", &[("route", "main"), ("outcome", "limited")], 1).await;
 }
 
 #[tokio::test]
@@ -75,11 +63,7 @@ async fn a_relay_carries_a_message_of_any_size() {
     let backend = Backend::bind().await;
     let proxy = Proxy::start(&route(&[&backend.address()], "")).await;
     let (mut client, mut upstream) = backend.open(proxy.address, "/").await;
-    let large = Frame::binary(
-        (0..4_u32 << 20)
-            .map(|index| index.to_le_bytes()[1])
-            .collect::<Vec<u8>>(),
-    );
+    let large = Frame::binary((0..4_u32 << 20).map(|index| index.to_le_bytes()[1]).collect::<Vec<u8>>());
     let (sent, received) = (client.send(large.clone()), upstream.frame());
     let ((), received) = tokio::join!(sent, received);
     assert!(received == large, "{received:?} is not what was sent");

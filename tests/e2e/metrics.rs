@@ -17,11 +17,8 @@ async fn chat(mut client: Peer) -> u64 {
     for index in 0..MESSAGES {
         let payload = vec![b'x'; size(index)];
         bytes += u64::try_from(payload.len()).unwrap();
-        let frame = if index % 2 == 0 {
-            Frame::text(String::from_utf8(payload).unwrap())
-        } else {
-            Frame::binary(payload)
-        };
+        let frame =
+            if index % 2 == 0 { Frame::text(String::from_utf8(payload).unwrap()) } else { Frame::binary(payload) };
         client.send(frame.clone()).await;
         client.expect(frame).await;
     }
@@ -49,20 +46,11 @@ async fn equals_the_traffic(rest: &str) -> Proxy {
         let counted = metrics.count("tidegate_message_bytes_total", &[main, ("from", from)]);
         assert_eq!(counted, bytes, "bytes from the {from}");
     }
-    assert_eq!(
-        metrics.count("tidegate_handshakes_total", &[main, ("outcome", "upgraded")]),
-        CLIENTS
-    );
+    assert_eq!(metrics.count("tidegate_handshakes_total", &[main, ("outcome", "upgraded")]), CLIENTS);
     assert_eq!(metrics.count("tidegate_handshakes_total", &[]), CLIENTS);
-    assert_eq!(
-        metrics.count("tidegate_closes_total", &[main, ("by", "client"), ("code", "1000")]),
-        CLIENTS
-    );
+    assert_eq!(metrics.count("tidegate_closes_total", &[main, ("by", "client"), ("code", "1000")]), CLIENTS);
     assert_eq!(metrics.count("tidegate_closes_total", &[]), CLIENTS);
-    assert_eq!(
-        metrics.count("tidegate_connection_duration_seconds_count", &[main]),
-        CLIENTS
-    );
+    assert_eq!(metrics.count("tidegate_connection_duration_seconds_count", &[main]), CLIENTS);
     let connects = [("upstream", "back"), ("outcome", "connected")];
     assert_eq!(metrics.count("tidegate_upstream_connects_total", &connects), CLIENTS);
     assert_eq!(metrics.count("tidegate_upstream_connections_active", &[]), 0);
@@ -80,18 +68,11 @@ async fn the_counts_of_a_filtered_route_equal_the_traffic() {
     let proxy = equals_the_traffic(&rest).await;
     let metrics = proxy.metrics().await;
     let script = [("route", "main"), ("component", "script")];
-    let verdict = |verdict| {
-        metrics.count(
-            "tidegate_component_calls_total",
-            &[script[0], script[1], ("verdict", verdict)],
-        )
-    };
+    let verdict =
+        |verdict| metrics.count("tidegate_component_calls_total", &[script[0], script[1], ("verdict", verdict)]);
     assert_eq!(verdict("admit"), CLIENTS);
     assert_eq!(verdict("forward"), 2 * CLIENTS * MESSAGES);
-    assert_eq!(
-        metrics.count("tidegate_component_calls_total", &script),
-        CLIENTS + 2 * CLIENTS * MESSAGES
-    );
+    assert_eq!(metrics.count("tidegate_component_calls_total", &script), CLIENTS + 2 * CLIENTS * MESSAGES);
     assert_eq!(metrics.count("tidegate_component_failures_total", &[]), 0);
 }
 
@@ -101,17 +82,7 @@ async fn each_verdict_is_counted_as_what_it_was() {
     let rest = format!("filters = [\"script\"]\n{}", guest("script"));
     let proxy = Proxy::start(&route(&[&backend.address()], &rest)).await;
     let (mut client, mut upstream) = backend.open(proxy.address, "/").await;
-    let texts = [
-        "a",
-        "b",
-        "drop",
-        "replace:x",
-        "onward:1,2",
-        "delay:1",
-        "drop",
-        "replace:y",
-        "replace:z",
-    ];
+    let texts = ["a", "b", "drop", "replace:x", "onward:1,2", "delay:1", "drop", "replace:y", "replace:z"];
     client.send_all(&texts.map(Frame::text)).await;
     for text in ["a", "b", "x", "1", "2", "delay:1", "y", "z"] {
         upstream.expect(Frame::text(text)).await;
@@ -129,10 +100,7 @@ async fn each_verdict_is_counted_as_what_it_was() {
     let sent: usize = texts.iter().map(|text| text.len()).sum::<usize>() + "close:4000:".len();
     let labels = [("route", "main"), ("from", "client")];
     assert_eq!(metrics.count("tidegate_messages_total", &labels), 10);
-    assert_eq!(
-        metrics.count("tidegate_message_bytes_total", &labels),
-        u64::try_from(sent).unwrap()
-    );
+    assert_eq!(metrics.count("tidegate_message_bytes_total", &labels), u64::try_from(sent).unwrap());
 }
 
 #[tokio::test]
@@ -165,11 +133,7 @@ async fn a_fragmented_message_counts_once_with_all_its_bytes() {
 async fn closes_are_counted_by_who_began_and_by_code() {
     let backend = Backend::bind().await;
     let proxy = Proxy::start(&route(&[&backend.address()], "")).await;
-    for (frame, times) in [
-        (Frame::close(1000, ""), 3),
-        (Frame::close(4001, ""), 2),
-        (Frame::empty_close(), 1),
-    ] {
+    for (frame, times) in [(Frame::close(1000, ""), 3), (Frame::close(4001, ""), 2), (Frame::empty_close(), 1)] {
         for _ in 0..times {
             let (mut client, mut upstream) = backend.open(proxy.address, "/").await;
             client.send(frame.clone()).await;
@@ -184,12 +148,7 @@ async fn closes_are_counted_by_who_began_and_by_code() {
     client.send(Frame::close(3001, "")).await;
     upstream.expect_close(3001).await;
     let metrics = proxy.until("tidegate_connections_active", &[], 0).await;
-    let count = |by, code| {
-        metrics.count(
-            "tidegate_closes_total",
-            &[("route", "main"), ("by", by), ("code", code)],
-        )
-    };
+    let count = |by, code| metrics.count("tidegate_closes_total", &[("route", "main"), ("by", by), ("code", code)]);
     assert_eq!(count("client", "1000"), 3);
     assert_eq!(count("client", "4000-4999"), 2);
     assert_eq!(count("client", "1005"), 1);
@@ -200,11 +159,7 @@ async fn closes_are_counted_by_who_began_and_by_code() {
 #[tokio::test]
 async fn refused_handshakes_are_counted_by_their_reason() {
     let address = refused_address();
-    let proxy = Proxy::start(&route(
-        &[&address],
-        "path = \"/ws\"\nallowed_origins = [\"https://a.example\"]",
-    ))
-    .await;
+    let proxy = Proxy::start(&route(&[&address], "path = \"/ws\"\nallowed_origins = [\"https://a.example\"]")).await;
     let origin = |request: Request| request.with("Origin", "https://a.example");
     for request in [
         Request::upgrade("/elsewhere"),
@@ -218,14 +173,7 @@ async fn refused_handshakes_are_counted_by_their_reason() {
     }
     let metrics = proxy.until("tidegate_handshakes_total", &[], 6).await;
     let count = |outcome| metrics.count("tidegate_handshakes_total", &[("outcome", outcome)]);
-    let counts = [
-        "no_route",
-        "upgrade_required",
-        "malformed",
-        "origin_refused",
-        "upstream_failed",
-    ]
-    .map(count);
+    let counts = ["no_route", "upgrade_required", "malformed", "origin_refused", "upstream_failed"].map(count);
     assert_eq!(counts, [1, 2, 1, 1, 1]);
 }
 
@@ -237,30 +185,18 @@ async fn open_connections_are_shown_as_active() {
     for _ in 0..5 {
         open.push(backend.open(proxy.address, "/").await);
     }
-    let metrics = proxy
-        .until("tidegate_connections_active", &[("route", "main")], 5)
-        .await;
-    assert_eq!(
-        metrics.count("tidegate_upstream_connections_active", &[("upstream", "back")]),
-        5
-    );
+    let metrics = proxy.until("tidegate_connections_active", &[("route", "main")], 5).await;
+    assert_eq!(metrics.count("tidegate_upstream_connections_active", &[("upstream", "back")]), 5);
     open.clear();
-    let metrics = proxy
-        .until("tidegate_connections_active", &[("route", "main")], 0)
-        .await;
-    assert_eq!(
-        metrics.count("tidegate_upstream_connections_active", &[("upstream", "back")]),
-        0
-    );
+    let metrics = proxy.until("tidegate_connections_active", &[("route", "main")], 0).await;
+    assert_eq!(metrics.count("tidegate_upstream_connections_active", &[("upstream", "back")]), 0);
 }
 
 #[tokio::test]
 async fn what_a_peer_sends_makes_no_label() {
     let backend = Backend::bind().await;
     let proxy = Proxy::start(&route(&[&backend.address()], "path = \"/ws\"")).await;
-    proxy
-        .answer(&Request::upgrade("/peers-path").replacing("Host", "peers-host"))
-        .await;
+    proxy.answer(&Request::upgrade("/peers-path").replacing("Host", "peers-host")).await;
     let (mut client, mut upstream) = backend.open(proxy.address, "/ws").await;
     client.send(Frame::close(4242, "peers-reason")).await;
     upstream.expect_close(4242).await;

@@ -21,13 +21,7 @@ async fn negotiate(rest: &str, offer: Request, answer: &[&str]) -> Negotiation {
         (upstream, head)
     };
     let ((client, reply), (upstream, arrived)) = tokio::join!(Peer::handshake(proxy.address, &offer), upstream);
-    Negotiation {
-        arrived,
-        reply,
-        client,
-        upstream,
-        _proxy: proxy,
-    }
+    Negotiation { arrived, reply, client, upstream, _proxy: proxy }
 }
 
 fn filtered() -> String {
@@ -56,24 +50,12 @@ async fn an_upstream_may_choose_no_subprotocol() {
 #[tokio::test]
 async fn a_subprotocol_that_was_not_offered_gets_the_client_502() {
     let offer = Request::upgrade("/").with("Sec-WebSocket-Protocol", "chat");
-    assert_eq!(
-        negotiate("", offer, &["Sec-WebSocket-Protocol: stomp"])
-            .await
-            .reply
-            .status,
-        502
-    );
+    assert_eq!(negotiate("", offer, &["Sec-WebSocket-Protocol: stomp"]).await.reply.status, 502);
 }
 
 #[tokio::test]
 async fn a_subprotocol_that_nobody_asked_for_gets_the_client_502() {
-    assert_eq!(
-        negotiate("", Request::upgrade("/"), &["Sec-WebSocket-Protocol: chat"])
-            .await
-            .reply
-            .status,
-        502
-    );
+    assert_eq!(negotiate("", Request::upgrade("/"), &["Sec-WebSocket-Protocol: chat"]).await.reply.status, 502);
 }
 
 #[tokio::test]
@@ -82,10 +64,7 @@ async fn a_relay_passes_the_offer_of_extensions_and_its_answer() {
     let negotiation = negotiate("", offer, &["Sec-WebSocket-Extensions: permessage-deflate"]).await;
     assert_eq!(negotiation.arrived.joined("sec-websocket-extensions"), DEFLATE);
     assert_eq!(negotiation.reply.status, 101);
-    assert_eq!(
-        negotiation.reply.header("sec-websocket-extensions"),
-        "permessage-deflate"
-    );
+    assert_eq!(negotiation.reply.header("sec-websocket-extensions"), "permessage-deflate");
 }
 
 #[tokio::test]
@@ -93,10 +72,7 @@ async fn a_relay_carries_compressed_frames_as_they_are() {
     let offer = Request::upgrade("/").with("Sec-WebSocket-Extensions", "permessage-deflate");
     let mut negotiation = negotiate("", offer, &["Sec-WebSocket-Extensions: permessage-deflate"]).await;
     let hello = Frame::text("").with_reserved(4);
-    let compressed = Frame {
-        payload: vec![0xf2, 0x48, 0xcd, 0xc9, 0xc9, 0x07, 0x00],
-        ..hello
-    };
+    let compressed = Frame { payload: vec![0xf2, 0x48, 0xcd, 0xc9, 0xc9, 0x07, 0x00], ..hello };
     negotiation.client.send(compressed.clone()).await;
     negotiation.upstream.expect(compressed.clone()).await;
     negotiation.upstream.send(compressed.clone()).await;

@@ -115,10 +115,8 @@ async fn broken_components_in_a_reload_leave_the_running_proxy_as_it_is() {
 async fn open_connections_go_on_with_what_they_have() {
     let backend = Backend::bind().await;
     let tagged = |tag: &str| {
-        let filter = format!(
-            "filters = [{{ component = \"script\", config = {{ tag = \"{tag}\" }} }}]\n{}",
-            guest("script")
-        );
+        let filter =
+            format!("filters = [{{ component = \"script\", config = {{ tag = \"{tag}\" }} }}]\n{}", guest("script"));
         route(&[&backend.address()], &filter)
     };
     let proxy = Proxy::start(&tagged("1")).await;
@@ -156,11 +154,7 @@ async fn reloads_under_load_lose_and_reorder_nothing() {
     const RELOADS_UNDER_LOAD: u64 = 20;
     let echo = Echo::start().await;
     let config = |generation: u64| {
-        let filter = format!(
-            "filters = [\"script\"]\nmax_connections = {}\n{}",
-            1000 + generation,
-            guest("script")
-        );
+        let filter = format!("filters = [\"script\"]\nmax_connections = {}\n{}", 1000 + generation, guest("script"));
         route(&[echo.address()], &filter)
     };
     let proxy = Proxy::with_workers(2, &config(0)).await;

@@ -6,9 +6,7 @@ use tidegate_tests::{Echo, Frame, Peer, Proxy, Request};
 /// Upstreams `a`, `b` and `c`, each with a back end that echoes its name, and `routes`.
 async fn start(routes: &str) -> Proxy {
     let (a, b, c) = (Echo::named("a").await, Echo::named("b").await, Echo::named("c").await);
-    let upstreams = [("a", a), ("b", b), ("c", c)]
-        .map(|(name, echo)| upstream(name, &[echo.address()], ""))
-        .concat();
+    let upstreams = [("a", a), ("b", b), ("c", c)].map(|(name, echo)| upstream(name, &[echo.address()], "")).concat();
     Proxy::start(&format!("{upstreams}{routes}")).await
 }
 
@@ -155,14 +153,8 @@ async fn equal_routes_are_tried_in_the_order_of_the_file() {
         "#,
     )
     .await;
-    assert_eq!(
-        reached_by(&proxy, Request::upgrade("/ws").with("X-Pass", "first")).await,
-        "b"
-    );
-    assert_eq!(
-        reached_by(&proxy, Request::upgrade("/ws").with("X-Pass", "other")).await,
-        "a"
-    );
+    assert_eq!(reached_by(&proxy, Request::upgrade("/ws").with("X-Pass", "first")).await, "b");
+    assert_eq!(reached_by(&proxy, Request::upgrade("/ws").with("X-Pass", "other")).await, "a");
 }
 
 #[tokio::test]
@@ -204,15 +196,9 @@ async fn all_predicates_of_a_route_must_hold() {
         "#,
     )
     .await;
-    assert_eq!(
-        reached_by(&proxy, Request::upgrade("/?two=2").with("X-One", "1")).await,
-        "a"
-    );
+    assert_eq!(reached_by(&proxy, Request::upgrade("/?two=2").with("X-One", "1")).await, "a");
     assert_eq!(reached_by(&proxy, Request::upgrade("/?two=2")).await, "404");
-    assert_eq!(
-        reached_by(&proxy, Request::upgrade("/").with("X-One", "1")).await,
-        "404"
-    );
+    assert_eq!(reached_by(&proxy, Request::upgrade("/").with("X-One", "1")).await, "404");
 }
 
 #[tokio::test]
@@ -232,22 +218,10 @@ async fn conditions_may_be_nested() {
         "#,
     )
     .await;
-    assert_eq!(
-        reached_by(&proxy, Request::upgrade("/vip/1").with("Cookie", "plan=gold")).await,
-        "a"
-    );
-    assert_eq!(
-        reached_by(&proxy, Request::upgrade("/").with("Cookie", "plan=gold")).await,
-        "404"
-    );
-    assert_eq!(
-        reached_by(&proxy, Request::upgrade("/").with("User-Agent", "internal/7")).await,
-        "a"
-    );
-    assert_eq!(
-        reached_by(&proxy, Request::upgrade("/").with("User-Agent", "external/7")).await,
-        "404"
-    );
+    assert_eq!(reached_by(&proxy, Request::upgrade("/vip/1").with("Cookie", "plan=gold")).await, "a");
+    assert_eq!(reached_by(&proxy, Request::upgrade("/").with("Cookie", "plan=gold")).await, "404");
+    assert_eq!(reached_by(&proxy, Request::upgrade("/").with("User-Agent", "internal/7")).await, "a");
+    assert_eq!(reached_by(&proxy, Request::upgrade("/").with("User-Agent", "external/7")).await, "404");
 }
 
 #[tokio::test]
@@ -274,14 +248,8 @@ async fn a_predicate_that_traps_matches_nothing_and_is_counted() {
 #[tokio::test]
 async fn the_service_header_wins_over_the_path_table() {
     let proxy = start(SERVICES).await;
-    assert_eq!(
-        reached_by(&proxy, Request::upgrade("/b/x").with("service_id", "service-a")).await,
-        "a"
-    );
-    assert_eq!(
-        reached_by(&proxy, Request::upgrade("/b/x").with("service-id", "service-a")).await,
-        "a"
-    );
+    assert_eq!(reached_by(&proxy, Request::upgrade("/b/x").with("service_id", "service-a")).await, "a");
+    assert_eq!(reached_by(&proxy, Request::upgrade("/b/x").with("service-id", "service-a")).await, "a");
 }
 
 #[tokio::test]
@@ -296,10 +264,7 @@ async fn the_path_table_of_services_matches_by_segment() {
 async fn a_handshake_that_names_no_known_service_takes_the_next_route() {
     let proxy = start(SERVICES).await;
     assert_eq!(reached_by(&proxy, Request::upgrade("/other")).await, "c");
-    assert_eq!(
-        reached_by(&proxy, Request::upgrade("/other").with("service_id", "service-x")).await,
-        "c"
-    );
+    assert_eq!(reached_by(&proxy, Request::upgrade("/other").with("service_id", "service-x")).await, "c");
 }
 
 const SERVICES: &str = r#"

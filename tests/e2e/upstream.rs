@@ -18,9 +18,7 @@ async fn switched(answer: impl FnOnce(&str) -> String) -> Reply {
     let request = Request::upgrade("/");
     let upstream = async {
         let (mut upstream, head) = backend.request().await;
-        upstream
-            .write(answer(&accept_key(head.header("sec-websocket-key").unwrap())))
-            .await;
+        upstream.write(answer(&accept_key(head.header("sec-websocket-key").unwrap()))).await;
         upstream
     };
     let (reply, _upstream) = tokio::join!(proxy.answer(&request), upstream);
@@ -76,9 +74,7 @@ async fn a_connection_whose_answer_was_relayed_is_not_used_again() {
     let mut client = Peer::connect(proxy.address).await;
     client.write(Request::upgrade("/").encode()).await;
     let (mut upstream, _) = backend.request().await;
-    upstream
-        .write("HTTP/1.1 401 Unauthorized\r\nContent-Length: 0\r\n\r\n")
-        .await;
+    upstream.write("HTTP/1.1 401 Unauthorized\r\nContent-Length: 0\r\n\r\n").await;
     assert_eq!(client.read_reply().await.status, 401);
     upstream.expect_end().await;
 }
@@ -104,13 +100,7 @@ async fn an_upstream_whose_endpoints_are_all_disabled_gets_the_client_503() {
     )
     .await;
     assert_eq!(proxy.answer(&Request::upgrade("/")).await.status, 503);
-    proxy
-        .until(
-            "tidegate_handshakes_total",
-            &[("route", "main"), ("outcome", "no_endpoint")],
-            1,
-        )
-        .await;
+    proxy.until("tidegate_handshakes_total", &[("route", "main"), ("outcome", "no_endpoint")], 1).await;
 }
 
 #[tokio::test]
@@ -121,13 +111,7 @@ async fn an_upstream_that_never_answers_gets_the_client_504() {
     let (reply, (mut upstream, _)) = tokio::join!(proxy.answer(&request), backend.request());
     assert_eq!(reply.status, 504);
     upstream.expect_end().await;
-    proxy
-        .until(
-            "tidegate_handshakes_total",
-            &[("route", "main"), ("outcome", "upstream_timeout")],
-            1,
-        )
-        .await;
+    proxy.until("tidegate_handshakes_total", &[("route", "main"), ("outcome", "upstream_timeout")], 1).await;
 }
 
 #[tokio::test]
@@ -140,17 +124,11 @@ async fn an_upstream_that_does_not_take_the_connection_gets_the_client_504() {
     let _filling = TcpStream::connect(address).await.unwrap();
     let config = format!(
         "{}[[routes]]\nname = \"main\"\nupstream = \"back\"\n",
-        upstream("back", &[&address.to_string()], "connect_timeout = \"200ms\"")
+        upstream("back", &[&address.to_string()], "connect_timeout = \"200ms\"\nretries = 0")
     );
     let proxy = Proxy::start(&config).await;
     assert_eq!(proxy.answer(&Request::upgrade("/")).await.status, 504);
-    proxy
-        .until(
-            "tidegate_upstream_connects_total",
-            &[("upstream", "back"), ("outcome", "connect_timeout")],
-            1,
-        )
-        .await;
+    proxy.until("tidegate_upstream_connects_total", &[("upstream", "back"), ("outcome", "connect_timeout")], 1).await;
 }
 
 #[tokio::test]

@@ -17,9 +17,7 @@ pub struct Backend {
 impl Backend {
     /// Listens on a free port.
     pub async fn bind() -> Self {
-        Self {
-            listener: TcpListener::bind("127.0.0.1:0").await.expect("bind"),
-        }
+        Self { listener: TcpListener::bind("127.0.0.1:0").await.expect("bind") }
     }
 
     /// Where it listens, as `127.0.0.1:PORT`.
@@ -29,9 +27,7 @@ impl Backend {
 
     /// The next TCP connection.
     pub async fn connection(&self) -> Peer {
-        let (stream, _) = within("a connection to the back end", self.listener.accept())
-            .await
-            .expect("accept");
+        let (stream, _) = within("a connection to the back end", self.listener.accept()).await.expect("accept");
         Peer::new(stream, Role::Upstream)
     }
 

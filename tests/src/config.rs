@@ -3,18 +3,12 @@
 /// Back ends of one upstream, by address, and one route named `main` to them, which `rest` goes on describing; it may
 /// open further tables.
 pub fn route(addresses: &[&str], rest: &str) -> String {
-    format!(
-        "{}\n[[routes]]\nname = \"main\"\nupstream = \"back\"\n{rest}\n",
-        upstream("back", addresses, "")
-    )
+    format!("{}\n[[routes]]\nname = \"main\"\nupstream = \"back\"\n{rest}\n", upstream("back", addresses, ""))
 }
 
 /// An upstream with these endpoints; `rest` holds more of its keys.
 pub fn upstream(name: &str, addresses: &[&str], rest: &str) -> String {
-    let endpoints: Vec<String> = addresses
-        .iter()
-        .map(|address| format!("{{ url = \"ws://{address}\" }}"))
-        .collect();
+    let endpoints: Vec<String> = addresses.iter().map(|address| format!("{{ url = \"ws://{address}\" }}")).collect();
     format!("[upstreams.{name}]\nendpoints = [{}]\n{rest}\n", endpoints.join(", "))
 }
 

@@ -39,12 +39,7 @@ pub struct Frame {
 impl Frame {
     /// A final frame.
     pub fn new(opcode: Opcode, payload: impl AsRef<[u8]>) -> Self {
-        Self {
-            fin: true,
-            reserved: 0,
-            opcode: opcode as u8,
-            payload: payload.as_ref().to_vec(),
-        }
+        Self { fin: true, reserved: 0, opcode: opcode as u8, payload: payload.as_ref().to_vec() }
     }
 
     /// A text message in one frame.
@@ -143,12 +138,7 @@ impl Frame {
         }
         bytes.extend(mask.into_iter().flatten());
         let mask = mask.unwrap_or_default();
-        bytes.extend(
-            self.payload
-                .iter()
-                .zip(mask.iter().cycle())
-                .map(|(byte, key)| byte ^ key),
-        );
+        bytes.extend(self.payload.iter().zip(mask.iter().cycle()).map(|(byte, key)| byte ^ key));
         bytes
     }
 
@@ -167,22 +157,9 @@ impl Frame {
             header += 4;
         }
         let end = header.checked_add(usize::try_from(length).ok()?)?;
-        let payload = bytes
-            .get(header..end)?
-            .iter()
-            .zip(mask.iter().cycle())
-            .map(|(byte, key)| byte ^ key)
-            .collect();
+        let payload = bytes.get(header..end)?.iter().zip(mask.iter().cycle()).map(|(byte, key)| byte ^ key).collect();
         bytes.drain(..end);
-        Some((
-            Self {
-                fin: first & 0x80 != 0,
-                reserved: (first >> 4) & 7,
-                opcode: first & 0xf,
-                payload,
-            },
-            masked,
-        ))
+        Some((Self { fin: first & 0x80 != 0, reserved: (first >> 4) & 7, opcode: first & 0xf, payload }, masked))
     }
 }
 

@@ -53,11 +53,7 @@ impl Request {
 
     /// The same with another method.
     pub fn method(mut self, method: &str) -> Self {
-        let rest = self
-            .line
-            .split_once(' ')
-            .map(|(_, rest)| rest.to_owned())
-            .unwrap_or_default();
+        let rest = self.line.split_once(' ').map(|(_, rest)| rest.to_owned()).unwrap_or_default();
         self.line = format!("{method} {rest}");
         self
     }
@@ -100,20 +96,13 @@ impl Head {
 
     /// The first field of that name.
     pub fn header(&self, name: &str) -> Option<&str> {
-        self.headers
-            .iter()
-            .find(|(present, _)| present == name)
-            .map(|(_, value)| value.as_str())
+        self.headers.iter().find(|(present, _)| present == name).map(|(_, value)| value.as_str())
     }
 
     /// All fields of that name, joined as RFC 9110 section 5.3 allows.
     pub fn joined(&self, name: &str) -> String {
-        let values: Vec<&str> = self
-            .headers
-            .iter()
-            .filter(|(present, _)| present == name)
-            .map(|(_, value)| value.as_str())
-            .collect();
+        let values: Vec<&str> =
+            self.headers.iter().filter(|(present, _)| present == name).map(|(_, value)| value.as_str()).collect();
         values.join(", ")
     }
 
@@ -161,19 +150,13 @@ impl Reply {
             return None;
         };
         *bytes = rest;
-        Some(Self {
-            status,
-            head,
-            body: String::from_utf8_lossy(&body).into_owned(),
-        })
+        Some(Self { status, head, body: String::from_utf8_lossy(&body).into_owned() })
     }
 }
 
 /// Sends one request on a connection of its own.
 pub async fn request(address: SocketAddr, request: &Request) -> Reply {
-    Peer::handshake(address, &request.clone().with("Connection", "close"))
-        .await
-        .1
+    Peer::handshake(address, &request.clone().with("Connection", "close")).await.1
 }
 
 fn decode_chunks(bytes: &mut Vec<u8>) -> Option<Vec<u8>> {
@@ -202,19 +185,13 @@ mod tests {
     fn an_answer_is_read_once_all_of_it_is_there() {
         for (text, body) in [
             ("HTTP/1.1 401 No\r\nContent-Length: 2\r\n\r\nno", "no"),
-            (
-                "HTTP/1.1 401 No\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nno\r\n3;x=y\r\n, n\r\n0\r\n\r\n",
-                "no, n",
-            ),
+            ("HTTP/1.1 401 No\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nno\r\n3;x=y\r\n, n\r\n0\r\n\r\n", "no, n"),
             ("HTTP/1.1 101 Switching Protocols\r\n\r\n", ""),
         ] {
             let part = text.as_bytes()[..text.len() - 1].to_vec();
             assert!(Reply::decode(&mut part.clone(), false).is_none(), "{text}");
             let mut bytes = [text.as_bytes(), b"more"].concat();
-            assert_eq!(
-                Reply::decode(&mut bytes, false).map(|reply| reply.body).as_deref(),
-                Some(body)
-            );
+            assert_eq!(Reply::decode(&mut bytes, false).map(|reply| reply.body).as_deref(), Some(body));
             assert_eq!(bytes, b"more");
         }
     }

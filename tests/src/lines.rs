@@ -36,17 +36,13 @@ impl Lines {
     /// # Panics
     /// When none comes, with all lines that did.
     pub async fn find(&self, what: &str, wanted: impl Fn(&Value) -> bool) -> Value {
-        self.try_find(&wanted)
-            .await
-            .unwrap_or_else(|| panic!("no line is {what}: {:#?}", self.so_far()))
+        self.try_find(&wanted).await.unwrap_or_else(|| panic!("no line is {what}: {:#?}", self.so_far()))
     }
 
     /// Waits until there are `count` lines, and gives them.
     pub async fn at_least(&self, count: usize) -> Vec<Value> {
         let mut seen = self.seen.clone();
-        let lines = within("lines", seen.wait_for(|lines| lines.len() >= count))
-            .await
-            .map(|lines| lines.clone());
+        let lines = within("lines", seen.wait_for(|lines| lines.len() >= count)).await.map(|lines| lines.clone());
         lines.unwrap_or_else(|_| panic!("the stream ended before its line {count}: {:#?}", self.so_far()))
     }
 
@@ -64,9 +60,7 @@ impl Lines {
     }
 }
 
-/// The message of an operational log line.
-pub(crate) fn message(line: &Value) -> &str {
-    line.pointer("/fields/message")
-        .and_then(Value::as_str)
-        .unwrap_or_default()
+/// A text field of an operational log line; empty when there is none.
+pub(crate) fn field<'a>(line: &'a Value, name: &str) -> &'a str {
+    line.get(name).and_then(Value::as_str).unwrap_or_default()
 }

@@ -32,21 +32,14 @@ pub struct Peer {
 impl Peer {
     /// Connects as a client.
     pub async fn connect(address: SocketAddr) -> Self {
-        let stream = within("a TCP connection", TcpStream::connect(address))
-            .await
-            .expect("connect");
+        let stream = within("a TCP connection", TcpStream::connect(address)).await.expect("connect");
         Self::new(stream, Role::Client)
     }
 
     /// Takes a stream over.
     pub fn new(stream: TcpStream, role: Role) -> Self {
         stream.set_nodelay(true).expect("TCP_NODELAY");
-        Self {
-            stream,
-            buffer: Vec::new(),
-            role,
-            ended: false,
-        }
+        Self { stream, buffer: Vec::new(), role, ended: false }
     }
 
     /// Connects as a client and opens a WebSocket at `target`.
@@ -80,11 +73,7 @@ impl Peer {
             if let Some(reply) = Reply::decode(&mut self.buffer, self.ended) {
                 return reply;
             }
-            assert!(
-                !self.ended,
-                "the connection ended inside an answer: {:?}",
-                self.buffered()
-            );
+            assert!(!self.ended, "the connection ended inside an answer: {:?}", self.buffered());
             self.fill("an answer").await;
         }
     }
@@ -95,11 +84,7 @@ impl Peer {
             if let Some(head) = Head::decode(&mut self.buffer) {
                 return head;
             }
-            assert!(
-                !self.ended,
-                "the connection ended inside a request: {:?}",
-                self.buffered()
-            );
+            assert!(!self.ended, "the connection ended inside a request: {:?}", self.buffered());
             self.fill("a request").await;
         }
     }
@@ -114,9 +99,7 @@ impl Peer {
     /// # Panics
     /// When the other end is gone.
     pub async fn write(&mut self, bytes: impl AsRef<[u8]>) {
-        within("room to write", self.stream.write_all(bytes.as_ref()))
-            .await
-            .expect("write");
+        within("room to write", self.stream.write_all(bytes.as_ref())).await.expect("write");
     }
 
     /// Writes bytes as they are, as far as the other end takes them: it may have closed already.
@@ -160,20 +143,11 @@ impl Peer {
     pub async fn receive(&mut self) -> Option<Frame> {
         loop {
             if let Some((frame, masked)) = Frame::decode(&mut self.buffer) {
-                assert_eq!(
-                    masked,
-                    self.role == Role::Upstream,
-                    "masking of {frame:?} as {:?} read it",
-                    self.role
-                );
+                assert_eq!(masked, self.role == Role::Upstream, "masking of {frame:?} as {:?} read it", self.role);
                 return Some(frame);
             }
             if self.ended {
-                assert!(
-                    self.buffer.is_empty(),
-                    "the connection ended inside a frame: {:?}",
-                    self.buffered()
-                );
+                assert!(self.buffer.is_empty(), "the connection ended inside a frame: {:?}", self.buffered());
                 return None;
             }
             self.fill("a frame").await;
@@ -182,9 +156,7 @@ impl Peer {
 
     /// The next frame, which has to be there.
     pub async fn frame(&mut self) -> Frame {
-        self.receive()
-            .await
-            .unwrap_or_else(|| panic!("the {:?}'s connection ended before a frame came", self.role))
+        self.receive().await.unwrap_or_else(|| panic!("the {:?}'s connection ended before a frame came", self.role))
     }
 
     /// Reads the next frame and demands that it is this one.
@@ -195,12 +167,7 @@ impl Peer {
     /// Reads the next frame, demands that it is a close frame with this code, and gives its reason.
     pub async fn expect_close(&mut self, code: u16) -> String {
         let frame = self.frame().await;
-        assert_eq!(
-            frame.close_code(),
-            Some(code),
-            "instead of close {code}, the {:?} got {frame:?}",
-            self.role
-        );
+        assert_eq!(frame.close_code(), Some(code), "instead of close {code}, the {:?} got {frame:?}", self.role);
         frame.close_reason()
     }
 
@@ -213,11 +180,7 @@ impl Peer {
     /// Reads exactly this many raw bytes.
     pub async fn read_exactly(&mut self, count: usize) -> Vec<u8> {
         while self.buffer.len() < count {
-            assert!(
-                !self.ended,
-                "the connection ended after {} of {count} bytes",
-                self.buffer.len()
-            );
+            assert!(!self.ended, "the connection ended after {} of {count} bytes", self.buffer.len());
             self.fill("bytes").await;
         }
         self.buffer.drain(..count).collect()

@@ -11,7 +11,7 @@ use serde_json::Value;
 use tempfile::TempDir;
 use tokio::process::{Child, Command};
 
-use crate::lines::message;
+use crate::lines::field;
 use crate::{DEADLINE, Lines, Peer, Reply, Request, Samples, within};
 
 pub use rustix::process::Signal;
@@ -55,18 +55,10 @@ impl Proxy {
             .expect("start the proxy");
         let access = Lines::of(child.stdout.take().expect("stdout"));
         let log = Lines::of(child.stderr.take().expect("stderr"));
-        log.find("that the proxy is ready", |line| message(line) == "ready")
-            .await;
+        log.find("that the proxy is ready", |line| field(line, "message") == "ready").await;
         let address = address(&log, "listening").await;
         let admin = self::address(&log, "admin listening").await;
-        Self {
-            address,
-            admin,
-            log,
-            access,
-            child,
-            directory,
-        }
+        Self { address, admin, log, access, child, directory }
     }
 
     /// The process id.
@@ -136,7 +128,7 @@ impl Proxy {
 
     /// Waits for the first `count` lines of the access log.
     pub async fn access_lines(&self, count: usize) -> Vec<Value> {
-        self.access.at_least(count).await.into_iter().map(flatten).collect()
+        self.access.at_least(count).await
     }
 
     /// Waits for the only line of the access log.
@@ -146,10 +138,7 @@ impl Proxy {
 
     /// Sends a signal.
     pub fn signal(&self, signal: Signal) {
-        let pid = i32::try_from(self.pid())
-            .ok()
-            .and_then(rustix::process::Pid::from_raw)
-            .expect("a process id");
+        let pid = i32::try_from(self.pid()).ok().and_then(rustix::process::Pid::from_raw).expect("a process id");
         rustix::process::kill_process(pid, signal).expect("kill");
     }
 
@@ -162,10 +151,7 @@ impl Proxy {
 
     /// Waits for the process to end, and gives its exit code.
     pub async fn exit_code(&mut self) -> Option<i32> {
-        within("the proxy to end", self.child.wait())
-            .await
-            .expect("wait")
-            .code()
+        within("the proxy to end", self.child.wait()).await.expect("wait").code()
     }
 
     /// The folder the configuration lies in.
@@ -192,10 +178,7 @@ impl Proxy {
     /// The resident memory in bytes.
     pub fn resident(&self) -> u64 {
         let status = std::fs::read_to_string(format!("/proc/{}/status", self.pid())).expect("a process status");
-        let line = status
-            .lines()
-            .find_map(|line| line.strip_prefix("VmRSS:"))
-            .expect("VmRSS");
+        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).expect("VmRSS");
         line.trim().trim_end_matches(" kB").parse::<u64>().expect("a size") * 1024
     }
 }
@@ -239,11 +222,7 @@ pub fn tidegate() -> PathBuf {
     let test = std::env::current_exe().expect("the path of this test");
     let folder = test.parent().and_then(Path::parent).expect("a target folder");
     let binary = folder.join("tidegate");
-    assert!(
-        binary.exists(),
-        "{} is not built: run `cargo test --workspace`",
-        binary.display()
-    );
+    assert!(binary.exists(), "{} is not built: run `cargo test --workspace`", binary.display());
     binary
 }
 
@@ -272,18 +251,6 @@ fn config_path(directory: &TempDir) -> PathBuf {
 }
 
 async fn address(log: &Lines, what: &str) -> SocketAddr {
-    let line = log.find(what, |line| message(line) == what).await;
-    let address = line
-        .pointer("/fields/address")
-        .and_then(Value::as_str)
-        .unwrap_or_default();
-    address.parse().unwrap_or_else(|_| panic!("no address: {line}"))
-}
-
-/// An access line's fields, whether they stand at the top or in `fields`.
-fn flatten(line: Value) -> Value {
-    match line.get("fields") {
-        Some(fields) => fields.clone(),
-        None => line,
-    }
+    let line = log.find(what, |line| field(line, "message") == what).await;
+    field(&line, "address").parse().unwrap_or_else(|_| panic!("no address: {line}"))
 }

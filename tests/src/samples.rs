@@ -36,24 +36,14 @@ impl Samples {
     /// When it is not one.
     pub fn count(&self, name: &str, labels: &[(&str, &str)]) -> u64 {
         let value = self.value(name, labels);
-        format!("{value}")
-            .parse()
-            .unwrap_or_else(|_| panic!("{name}{labels:?} is {value}, no count"))
+        format!("{value}").parse().unwrap_or_else(|_| panic!("{name}{labels:?} is {value}, no count"))
     }
 
     /// All series of this name with a value other than 0: the value of one label, and the sample.
     pub fn by_label(&self, name: &str, label: &str) -> BTreeMap<String, u64> {
         let mut sums = BTreeMap::new();
-        for (labels, value) in self
-            .0
-            .get(name)
-            .into_iter()
-            .flatten()
-            .filter(|(_, value)| *value != 0.0)
-        {
-            let value: u64 = format!("{value}")
-                .parse()
-                .unwrap_or_else(|_| panic!("{name} is {value}, no count"));
+        for (labels, value) in self.0.get(name).into_iter().flatten().filter(|(_, value)| *value != 0.0) {
+            let value: u64 = format!("{value}").parse().unwrap_or_else(|_| panic!("{name} is {value}, no count"));
             *sums.entry(labels.get(label).cloned().unwrap_or_default()).or_default() += value;
         }
         sums
@@ -61,9 +51,7 @@ impl Samples {
 
     fn matching<'a>(&'a self, name: &str, wanted: &'a [(&str, &str)]) -> impl Iterator<Item = f64> + 'a {
         self.0.get(name).into_iter().flatten().filter_map(|(labels, value)| {
-            let fits = wanted
-                .iter()
-                .all(|(label, value)| labels.get(*label).is_some_and(|present| present == value));
+            let fits = wanted.iter().all(|(label, value)| labels.get(*label).is_some_and(|present| present == value));
             fits.then_some(*value)
         })
     }
@@ -93,10 +81,7 @@ mod tests {
         assert_eq!(samples.count("a", &[("y", "p q")]), 2);
         assert_eq!(samples.count("a", &[]), 9);
         assert_eq!(samples.count("c", &[]), 0);
-        assert_eq!(
-            samples.by_label("a", "y"),
-            [("p q".to_owned(), 2), ("r".to_owned(), 7)].into()
-        );
+        assert_eq!(samples.by_label("a", "y"), [("p q".to_owned(), 2), ("r".to_owned(), 7)].into());
         assert!((samples.value("b", &[]) - 0.5).abs() < f64::EPSILON);
     }
 }
