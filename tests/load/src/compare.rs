@@ -1,0 +1,4 @@
+//! stub
+#[derive(Debug, clap::Args)]
+/// stub
+pub struct CompareArguments {}
