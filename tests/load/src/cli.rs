@@ -30,6 +30,9 @@ pub enum Command {
         /// Core to run on.
         #[arg(long)]
         pin: Option<usize>,
+        /// Bytes of kernel buffer on each side of each socket; the kernel's choice unless given.
+        #[arg(long)]
+        socket_buffer: Option<usize>,
     },
     /// A closed loop with a window, or a fixed rate.
     Run {
@@ -100,7 +103,7 @@ pub enum Command {
         #[arg(long, default_value_t = 100)]
         connections: usize,
         /// Payload bytes that one connection sends at most.
-        #[arg(long, default_value_t = 32 << 20)]
+        #[arg(long, default_value_t = 8 << 20)]
         most_bytes: u64,
         /// Seconds without movement after which everything is full.
         #[arg(long, default_value_t = 1.0)]
@@ -166,7 +169,9 @@ impl TargetArguments {
             request: Request {
                 host: self.host.clone().unwrap_or_else(|| self.target.to_string()),
                 path: self.path.clone(),
-                headers: headers.map(|(name, value)| (name.trim().into(), value.trim().into())).collect(),
+                headers: headers
+                    .map(|(name, value)| (name.trim().into(), value.trim().into()))
+                    .collect(),
             },
             process: self.proxy_pid.map(ProcessTree::new),
         }
@@ -198,6 +203,10 @@ impl MessageArguments {
             (_, true) => Mix::Binary,
             _ => Mix::Both,
         };
-        Messages { size: self.size, mix, fragments: self.fragments }
+        Messages {
+            size: self.size,
+            mix,
+            fragments: self.fragments,
+        }
     }
 }

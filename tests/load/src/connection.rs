@@ -80,7 +80,9 @@ pub enum Broken {
 #[derive(Debug)]
 enum Stage {
     Connecting,
-    Handshaking { accept: String },
+    Handshaking {
+        accept: String,
+    },
     Open,
     /// Our close frame is sent; the end of the stream is expected.
     Closing,
@@ -150,6 +152,13 @@ impl Connection {
         self.unsent.len() - self.written
     }
 
+    /// Fixes the kernel's buffers of this socket, in bytes, instead of letting it grow them to tens of megabytes.
+    pub fn set_socket_buffers(&mut self, bytes: usize) -> io::Result<()> {
+        let socket = socket2::SockRef::from(&self.stream);
+        socket.set_recv_buffer_size(bytes)?;
+        socket.set_send_buffer_size(bytes)
+    }
+
     /// Stops or resumes reading; after resuming, call [`Self::ready`] as if the socket were readable.
     pub fn set_reading(&mut self, reading: Reading) {
         self.reading = reading;
@@ -182,7 +191,10 @@ impl Connection {
             }
         }
         self.sent += 1;
-        self.waiting.push_back(Waiting { due, sent: clock::now() });
+        self.waiting.push_back(Waiting {
+            due,
+            sent: clock::now(),
+        });
     }
 
     /// Queues a ping that carries its number.
@@ -198,7 +210,11 @@ impl Connection {
             return;
         }
         let payload = code.map(u16::to_be_bytes);
-        self.control(tools, Opcode::Close, payload.as_ref().map_or(&[], |code| code.as_slice()));
+        self.control(
+            tools,
+            Opcode::Close,
+            payload.as_ref().map_or(&[], |code| code.as_slice()),
+        );
         tools.totals.sent.close(code.unwrap_or(1005));
         self.stage = Stage::Closing;
     }
@@ -326,7 +342,9 @@ impl Connection {
                 return Err(FrameError::TooLong(header.payload).into());
             }
             let start = used + header.length;
-            let Some(payload) = bytes.get(start..start + header.payload as usize) else { break };
+            let Some(payload) = bytes.get(start..start + header.payload as usize) else {
+                break;
+            };
             used = start + payload.len();
             if header.opcode.is_control() {
                 self.control_frame(tools, header.opcode, payload);
@@ -362,10 +380,12 @@ impl Connection {
             return Ok(false);
         }
         if self.kind.take().is_some() {
-            self.order.check(&tools.payloads, self.id, kind, &self.message, &mut tools.faults);
+            self.order
+                .check(&tools.payloads, self.id, kind, &self.message, &mut tools.faults);
             self.message.clear();
         } else {
-            self.order.check(&tools.payloads, self.id, kind, payload, &mut tools.faults);
+            self.order
+                .check(&tools.payloads, self.id, kind, payload, &mut tools.faults);
         }
         if let Some(waiting) = self.waiting.pop_front() {
             tools.echoed(waiting.due, waiting.sent, now);

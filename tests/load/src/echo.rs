@@ -27,6 +27,7 @@ pub struct EchoServer {
     connections: Slab<EchoConnection>,
     totals: Totals,
     scratch: Vec<u8>,
+    socket_buffer: Option<usize>,
 }
 
 /// An echo server on a thread of its own, stopped when dropped.
@@ -50,7 +51,15 @@ impl EchoServer {
             connections: Slab::new(),
             totals: Totals::default(),
             scratch: vec![0; SCRATCH],
+            socket_buffer: None,
         })
+    }
+
+    /// Fixes the kernel's buffers of every accepted socket, in bytes.
+    #[must_use]
+    pub fn with_socket_buffer(mut self, bytes: Option<usize>) -> Self {
+        self.socket_buffer = bytes;
+        self
     }
 
     /// Where it listens.
@@ -68,7 +77,12 @@ impl EchoServer {
             self.serve(|| stopped.load(Ordering::Relaxed))?;
             Ok(self.totals)
         })?;
-        Ok(RunningEcho { address, stop, waker, thread: Some(thread) })
+        Ok(RunningEcho {
+            address,
+            stop,
+            waker,
+            thread: Some(thread),
+        })
     }
 
     /// Serves until `stopped`, which is asked after each wake-up.
@@ -84,7 +98,9 @@ impl EchoServer {
                     LISTENER => self.accept()?,
                     WAKER => {}
                     Token(key) => {
-                        let Some(connection) = self.connections.get_mut(key) else { continue };
+                        let Some(connection) = self.connections.get_mut(key) else {
+                            continue;
+                        };
                         let at_end = event.is_read_closed() || event.is_error();
                         let readable = event.is_readable() || at_end;
                         let outcome = connection.ready(&mut self.totals, &mut self.scratch, readable, at_end);
@@ -108,10 +124,17 @@ impl EchoServer {
                 Err(error) => return Err(error),
             };
             stream.set_nodelay(true)?;
+            if let Some(bytes) = self.socket_buffer {
+                let socket = socket2::SockRef::from(&stream);
+                socket.set_recv_buffer_size(bytes)?;
+                socket.set_send_buffer_size(bytes)?;
+            }
             let entry = self.connections.vacant_entry();
             let token = Token(entry.key());
             let connection = entry.insert(EchoConnection::new(stream));
-            self.poll.registry().register(connection.stream(), token, Interest::READABLE | Interest::WRITABLE)?;
+            self.poll
+                .registry()
+                .register(connection.stream(), token, Interest::READABLE | Interest::WRITABLE)?;
         }
     }
 }
@@ -133,7 +156,11 @@ impl RunningEcho {
         if let Err(error) = self.waker.wake() {
             return Some(Err(error));
         }
-        Some(thread.join().unwrap_or_else(|_| Err(io::Error::other("the echo server panicked"))))
+        Some(
+            thread
+                .join()
+                .unwrap_or_else(|_| Err(io::Error::other("the echo server panicked"))),
+        )
     }
 }
 

@@ -28,7 +28,11 @@ impl ProcessTree {
         for process in self.processes()? {
             for task in entries(&format!("/proc/{process}/task")) {
                 if let Ok(text) = fs::read_to_string(format!("/proc/{process}/task/{task}/schedstat")) {
-                    sum += text.split(' ').next().and_then(|word| word.parse::<u64>().ok()).unwrap_or(0);
+                    sum += text
+                        .split(' ')
+                        .next()
+                        .and_then(|word| word.parse::<u64>().ok())
+                        .unwrap_or(0);
                 }
             }
         }
@@ -108,6 +112,10 @@ fn resident_of(process: u32) -> io::Result<u64> {
 }
 
 fn entries(directory: &str) -> Vec<String> {
-    let Ok(entries) = fs::read_dir(directory) else { return Vec::new() };
-    entries.filter_map(|entry| entry.ok()?.file_name().into_string().ok()).collect()
+    let Ok(entries) = fs::read_dir(directory) else {
+        return Vec::new();
+    };
+    entries
+        .filter_map(|entry| entry.ok()?.file_name().into_string().ok())
+        .collect()
 }

@@ -28,7 +28,11 @@ enum Stage {
     Handshake,
     Frames,
     /// Inside the payload of a data frame.
-    Payload { key: [u8; 4], offset: usize, remaining: u64 },
+    Payload {
+        key: [u8; 4],
+        offset: usize,
+        remaining: u64,
+    },
     /// Everything that will be sent is queued; nothing more is read.
     Closing,
 }
@@ -111,7 +115,8 @@ impl EchoConnection {
 
     fn absorb(&mut self, totals: &mut Totals, bytes: &[u8]) {
         let result = if self.unread.is_empty() {
-            self.echo(totals, bytes).map(|used| self.unread.extend_from_slice(&bytes[used..]))
+            self.echo(totals, bytes)
+                .map(|used| self.unread.extend_from_slice(&bytes[used..]))
         } else {
             let mut unread = std::mem::take(&mut self.unread);
             unread.extend_from_slice(bytes);
@@ -146,14 +151,22 @@ impl EchoConnection {
                     used += taken;
                     let remaining = remaining - taken as u64;
                     if remaining > 0 {
-                        self.stage = Stage::Payload { key, offset: (offset + taken) % 4, remaining };
+                        self.stage = Stage::Payload {
+                            key,
+                            offset: (offset + taken) % 4,
+                            remaining,
+                        };
                         return Ok(used);
                     }
                     self.stage = Stage::Frames;
                 }
                 Stage::Frames => {
-                    let Some(header) = FrameHeader::parse(&bytes[used..])? else { return Ok(used) };
-                    let Some(key) = header.mask else { return Err(FrameError::WrongMask) };
+                    let Some(header) = FrameHeader::parse(&bytes[used..])? else {
+                        return Ok(used);
+                    };
+                    let Some(key) = header.mask else {
+                        return Err(FrameError::WrongMask);
+                    };
                     let start = used + header.length;
                     if header.opcode.is_control() {
                         let Some(payload) = bytes.get(start..start + header.payload as usize) else {
@@ -166,7 +179,11 @@ impl EchoConnection {
                     } else {
                         self.start_frame(totals, &header)?;
                         used = start;
-                        self.stage = Stage::Payload { key, offset: 0, remaining: header.payload };
+                        self.stage = Stage::Payload {
+                            key,
+                            offset: 0,
+                            remaining: header.payload,
+                        };
                     }
                 }
             }

@@ -5,7 +5,7 @@ use serde::Serialize;
 
 use super::{Checked, Messages, ScenarioError, Target, open, settle};
 use crate::clock::{SECOND, now, seconds};
-use crate::connection::Reading;
+use crate::connection::{Connection, Reading};
 use crate::generator::{Generator, Silence};
 
 /// Slow readers.
@@ -52,7 +52,12 @@ pub fn run(target: &Target, load: SlowReaders) -> Result<SlowReport, ScenarioErr
     let before = target.resident()?;
     let most = load.most_bytes / load.messages.size as u64;
     for key in generator.keys() {
-        generator.act(key, |connection, _| connection.set_reading(Reading::Stopped));
+        let mut result = Ok(());
+        generator.act(key, |connection, _| {
+            connection.set_reading(Reading::Stopped);
+            result = connection.set_socket_buffers(SOCKET_BUFFER);
+        });
+        result?;
     }
     let begin = now();
     let (mut moved, mut taken) = (begin, 0);
@@ -67,7 +72,8 @@ pub fn run(target: &Target, load: SlowReaders) -> Result<SlowReport, ScenarioErr
             });
         }
         let size = load.messages.size as u64;
-        let now_taken: u64 = generator.connections().map(|each| (each.sent() * size).saturating_sub(each.unsent() as u64)).sum();
+        let taken_of = |connection: &Connection| (connection.sent() * size).saturating_sub(connection.unsent() as u64);
+        let now_taken: u64 = generator.connections().map(taken_of).sum();
         if now_taken > taken {
             (moved, taken) = (now(), now_taken);
         }
@@ -98,4 +104,6 @@ pub fn run(target: &Target, load: SlowReaders) -> Result<SlowReport, ScenarioErr
 }
 
 const BURST: u64 = 16;
+/// Left alone, the kernel takes tens of megabytes for each connection, and drops segments when that gets too much.
+pub const SOCKET_BUFFER: usize = 128 * 1024;
 const LONGEST: u64 = 60 * SECOND;
