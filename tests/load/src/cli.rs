@@ -103,7 +103,7 @@ pub enum Command {
         #[arg(long, default_value_t = 100)]
         connections: usize,
         /// Payload bytes that one connection sends at most.
-        #[arg(long, default_value_t = 8 << 20)]
+        #[arg(long, default_value_t = 16 << 20)]
         most_bytes: u64,
         /// Seconds without movement after which everything is full.
         #[arg(long, default_value_t = 1.0)]

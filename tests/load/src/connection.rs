@@ -72,6 +72,9 @@ pub enum Broken {
     /// Not an HTTP answer, or `Sec-WebSocket-Accept` is wrong.
     #[error("the answer to the handshake is wrong")]
     BadAnswer,
+    /// The time allowed for it was over.
+    #[error("still {0} when time was up")]
+    Unfinished(&'static str),
     /// A frame that must not be.
     #[error("frame: {0}")]
     Frame(#[from] FrameError),
@@ -261,6 +264,18 @@ impl Connection {
             self.read(tools, scratch, at_end, &mut progress)?;
         }
         Ok(progress)
+    }
+
+    /// That its time is over, and where it stood.
+    pub fn unfinished(&self) -> Broken {
+        Broken::Unfinished(match self.stage {
+            Stage::Connecting => "connecting",
+            Stage::Handshaking { .. } => "in the opening handshake",
+            Stage::Open => "open",
+            Stage::Closing if self.waiting.is_empty() => "waiting for the end of the closing handshake",
+            Stage::Closing => "waiting for echoes",
+            Stage::ClosedByPeer(_) => "waiting for the end of the stream",
+        })
     }
 
     /// Counts what is still missing once nothing more can come.

@@ -189,7 +189,9 @@ impl Generator {
         }
         self.run(&mut Silence, deadline, Self::is_empty)?;
         for key in self.keys() {
-            self.end(key, Some(&Broken::Socket(io::ErrorKind::TimedOut.into())));
+            if let Some(unfinished) = self.connections.get(key).map(Connection::unfinished) {
+                self.end(key, Some(&unfinished));
+            }
         }
         Ok(())
     }

@@ -165,7 +165,7 @@ impl Row {
                 let load = slow::SlowReaders {
                     connections,
                     messages: messages(4096),
-                    most_bytes: 8 << 20,
+                    most_bytes: 16 << 20,
                     stalled_after: 1.0,
                 };
                 let report = slow::run(&target, load)?;

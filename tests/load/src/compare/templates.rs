@@ -1,5 +1,6 @@
 //! The configurations under which the proxies are compared: plain WebSocket proxying with what each documents for it,
-//! one worker, no access log, limits high enough for thousands of connections, everything else at its default.
+//! one worker, no access log, limits high enough for thousands of connections, everything else at its default. Envoy
+//! must not wait a second for the client to close first, or opening and closing takes it minutes.
 
 use std::fmt::Write;
 use std::net::SocketAddr;
@@ -87,6 +88,7 @@ pub(super) fn envoy(listen: SocketAddr, upstream: SocketAddr, module: Option<&Pa
           \"@type\": type.googleapis.com/envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager
           stat_prefix: client
           codec_type: HTTP1
+          delayed_close_timeout: 0s
           upgrade_configs: [{{ upgrade_type: websocket }}]
           route_config:
             virtual_hosts:

@@ -25,6 +25,8 @@ pub struct Churn {
 pub struct ChurnReport {
     /// The scenario.
     pub load: Churn,
+    /// Connections for which there was no time.
+    pub unstarted: u64,
     /// Connections opened, used and closed in a second.
     pub connections_per_second: f64,
     /// CPU time of the watched process for one connection.
@@ -60,6 +62,7 @@ pub fn run(target: &Target, load: Churn) -> Result<ChurnReport, ScenarioError> {
     let finished = generator.ended;
     Ok(ChurnReport {
         load,
+        unstarted: left,
         connections_per_second: finished as f64 * SECOND as f64 / elapsed as f64,
         cpu_us_per_connection: microseconds_each(target, cpu, finished),
         resident_kib: target.process.map(|_| resident),
