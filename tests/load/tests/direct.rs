@@ -1,6 +1,6 @@
 //! The generator against the echo server with nothing in between: what goes out comes back, and both sides count alike.
 
-use std::io::{Read, Write};
+use std::io::{self, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 
 use tidegate_load::echo::{EchoServer, RunningEcho};
@@ -12,14 +12,12 @@ use tidegate_load::scenario::fixed::FixedRate;
 use tidegate_load::scenario::slow::{SOCKET_BUFFER, SlowReaders};
 use tidegate_load::scenario::{Messages, Target, churn, closed, fixed, idle, slow, verify};
 
-fn echo() -> (RunningEcho, Target) {
-    let echo = EchoServer::bind(loopback())
-        .unwrap()
+fn echo() -> io::Result<(RunningEcho, Target)> {
+    let echo = EchoServer::bind(loopback())?
         .with_socket_buffer(Some(SOCKET_BUFFER))
-        .spawn()
-        .unwrap();
+        .spawn()?;
     let target = Target::new(echo.address(), "/echo?query");
-    (echo, target)
+    Ok((echo, target))
 }
 
 fn loopback() -> SocketAddr {
@@ -36,7 +34,7 @@ fn messages(size: usize) -> Messages {
 
 #[test]
 fn both_sides_count_the_same_messages_bytes_pings_and_closes() {
-    let (echo, target) = echo();
+    let (echo, target) = echo().unwrap();
     let load = verify::Verify {
         connections: 5,
         count: 40,
@@ -74,7 +72,7 @@ fn both_sides_count_the_same_messages_bytes_pings_and_closes() {
 
 #[test]
 fn a_pipelined_closed_loop_ends_with_exactly_its_messages() {
-    let (echo, target) = echo();
+    let (echo, target) = echo().unwrap();
     let load = ClosedLoop {
         connections: 8,
         window: 16,
@@ -97,7 +95,7 @@ fn a_pipelined_closed_loop_ends_with_exactly_its_messages() {
 
 #[test]
 fn messages_larger_than_any_read_come_back_whole() {
-    let (_echo, target) = echo();
+    let (_echo, target) = echo().unwrap();
     let load = ClosedLoop {
         connections: 2,
         window: 2,
@@ -116,7 +114,7 @@ fn messages_larger_than_any_read_come_back_whole() {
 
 #[test]
 fn a_fixed_rate_sends_every_message_that_was_due() {
-    let (_echo, target) = echo();
+    let (_echo, target) = echo().unwrap();
     let load = FixedRate {
         connections: 7,
         rate: 2000.0,
@@ -135,7 +133,7 @@ fn a_fixed_rate_sends_every_message_that_was_due() {
 
 #[test]
 fn churn_and_idle_connections_each_carry_one_message() {
-    let (echo, target) = echo();
+    let (echo, target) = echo().unwrap();
     let churned = churn::run(
         &target,
         churn::Churn {
@@ -169,7 +167,7 @@ fn churn_and_idle_connections_each_carry_one_message() {
 
 #[test]
 fn slow_readers_get_everything_in_the_end() {
-    let (_echo, target) = echo();
+    let (_echo, target) = echo().unwrap();
     let load = SlowReaders {
         connections: 3,
         messages: messages(4096),
@@ -249,7 +247,7 @@ fn a_connection_that_is_cut_loses_its_messages_and_is_broken() {
 
 #[test]
 fn a_plain_request_to_the_echo_server_answers_with_its_counts() {
-    let (echo, _) = echo();
+    let (echo, _) = echo().unwrap();
     let mut stream = TcpStream::connect(echo.address()).unwrap();
     stream.write_all(b"GET /totals HTTP/1.1\r\nHost: echo\r\n\r\n").unwrap();
     let mut answer = String::new();
