@@ -133,7 +133,7 @@ impl Server {
                 let address = listener.local_addr()?;
                 tracing::info!(%address, "admin listening");
                 let operations = Arc::new(Control::new(state.clone()));
-                let admin = Admin::new(operations, state.metrics.clone(), Guard::new(address));
+                let admin = Admin::new(operations, state.metrics.clone(), Guard::default());
                 tokio::spawn(admin.serve(TcpListener::from_std(listener)?));
             }
             tokio::spawn(reload::serve(state.clone(), requests));

@@ -212,7 +212,7 @@ fn operator(
         Some(_) if name == "isBlank" => return place.refuse(problems, "unknown key; op \"isBlank\" takes no value"),
         None => return place.refuse(problems, format!("missing; op {name:?} compares with one")),
         Some(Value::String(value)) => value,
-        Some(other) => return place.refuse(problems, format!("must be a string; write \"{other}\" in quotes")),
+        Some(_) => return place.refuse(problems, "must be a string; write it in quotes"),
     };
     // Hosts are compared without regard to case; a regular expression says itself which case it means.
     let text = match parameter {

@@ -1,7 +1,7 @@
 use super::*;
 
 fn balancer(config: &str, weights: &[u32]) -> ConsistentHash {
-    let mut balancer: ConsistentHash = config.parse_config().expect("a configuration");
+    let mut balancer = configured(config).expect("a configuration");
     balancer.update(endpoints(weights));
     balancer
 }
@@ -24,15 +24,9 @@ fn client(address: &str) -> Handshake {
     }
 }
 
-/// A configuration in JSON, as the runtime hands it over.
-trait ParseConfig {
-    fn parse_config(&self) -> Result<ConsistentHash, String>;
-}
-
-impl ParseConfig for str {
-    fn parse_config(&self) -> Result<ConsistentHash, String> {
-        serde_json::from_str(self).map_err(|error| error.to_string())
-    }
+/// Reads a configuration in JSON, as the runtime hands it over.
+fn configured(config: &str) -> Result<ConsistentHash, String> {
+    serde_json::from_str(config).map_err(|error| error.to_string())
 }
 
 fn pick(balancer: &mut ConsistentHash, address: &str, tried: &[u32]) -> Option<u32> {
@@ -145,7 +139,7 @@ fn a_wrong_configuration_is_refused_with_what_to_write() {
             "compat: \"nginx\" is unknown; write \"shenyu\"",
         ),
     ] {
-        let error = config.parse_config().expect_err(config);
+        let error = configured(config).expect_err(config);
         assert!(error.starts_with(expected), "{config}: {error}");
     }
 }

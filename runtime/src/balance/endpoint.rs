@@ -73,7 +73,12 @@ impl Endpoint {
 
     /// The weight in force at a moment.
     pub fn effective_weight(&self, now: Instant, just_started: JustStarted) -> u32 {
-        effective_weight(milliseconds(now.saturating_duration_since(self.since)), self.warmup_ms(), self.spec.weight, just_started)
+        effective_weight(
+            milliseconds(now.saturating_duration_since(self.since)),
+            self.warmup_ms(),
+            self.spec.weight,
+            just_started,
+        )
     }
 
     /// When its full weight is reached; `None` when it is from the start.

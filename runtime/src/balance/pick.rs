@@ -55,7 +55,8 @@ impl Balance {
         now: Instant,
     ) -> Self {
         let mut next_id = previous.map_or(0, |previous| previous.next_id);
-        let mut kept: Vec<&Arc<Endpoint>> = previous.map_or_else(Vec::new, |previous| previous.endpoints.iter().collect());
+        let mut kept: Vec<&Arc<Endpoint>> =
+            previous.map_or_else(Vec::new, |previous| previous.endpoints.iter().collect());
         let mut endpoints = Vec::with_capacity(specs.len());
         for spec in specs {
             let url = spec.address.url();
@@ -76,7 +77,8 @@ impl Balance {
                 }
             }));
         }
-        let warm_at = endpoints.iter().filter(|endpoint| endpoint.is_enabled()).filter_map(|endpoint| endpoint.warm_at()).max();
+        let warm_at =
+            endpoints.iter().filter(|endpoint| endpoint.is_enabled()).filter_map(|endpoint| endpoint.warm_at()).max();
         let candidates = ArcSwap::from_pointee(Candidates::weigh(&endpoints, warm_at, just_started, now));
         Self {
             name: name.to_owned(),
@@ -139,7 +141,9 @@ impl Balance {
         if self.warm_at.is_none() || !self.candidates.load().warming {
             return;
         }
-        let Ok(_weighing) = self.weighing.try_lock() else { return };
+        let Ok(_weighing) = self.weighing.try_lock() else {
+            return;
+        };
         let current = self.candidates.load();
         if !current.warming {
             return;

@@ -14,7 +14,11 @@ pub enum JustStarted {
 /// without a warm-up (`warmup_ms` = 0) the weight is in force at once.
 ///
 /// The arithmetic is ShenYu's, in single precision, so that both pick the same endpoint.
-#[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a float cast saturates, and the result is clamped")]
+#[expect(
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "a float cast saturates, and the result is clamped"
+)]
 pub fn effective_weight(uptime_ms: i64, warmup_ms: u64, weight: u32, just_started: JustStarted) -> u32 {
     if weight == 0 || warmup_ms == 0 {
         return weight;

@@ -35,7 +35,7 @@ pub(super) fn reload(address: SocketAddr) -> ExitCode {
         .enable_all()
         .build()
         .map_err(|error| error.to_string())
-        .and_then(|runtime| runtime.block_on(admin::post(address, "/api/v1/reload")).map_err(|error| error.to_string()));
+        .and_then(|runtime| runtime.block_on(admin::post(&address.to_string(), "/api/v1/reload")).map_err(|error| error.to_string()));
     let (status, body) = match asked {
         Ok(answer) => answer,
         Err(error) => {

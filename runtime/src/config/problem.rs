@@ -23,6 +23,13 @@ pub struct Place {
     pub(super) width: usize,
 }
 
+impl Place {
+    /// A key that stands in no single line, as one that is missing.
+    pub fn of_key(key: &str) -> Self {
+        Self { key: key.to_owned(), ..Self::default() }
+    }
+}
+
 impl PartialEq for Place {
     fn eq(&self, _: &Self) -> bool {
         true

@@ -47,7 +47,7 @@ impl Scheme {
 pub struct Client {
     /// The other end of the socket.
     pub peer: SocketAddr,
-    /// The client's own address: the peer's, or what trusted proxies say; see [`Forwarding::client_address`].
+    /// The client's own address: the peer's, or what trusted proxies say; see [`Networks::client`].
     pub address: IpAddr,
     /// How it spoke to the listener.
     pub scheme: Scheme,
@@ -63,35 +63,17 @@ pub struct Forwarding {
     pub append: bool,
     /// Peers whose `X-Forwarded-*` and `Forwarded` are believed; those of others are replaced. None by default.
     pub trusted: Networks,
-    /// The field that carries the id of a connection's group; `x-group-id` by default.
-    pub group_id: HeaderName,
+    /// The field that carries the id of a connection's group; `x-group-id` by default, `None` for none.
+    pub group_id: Option<HeaderName>,
 }
 
 impl Default for Forwarding {
     fn default() -> Self {
-        Self { append: true, trusted: Networks::default(), group_id: HeaderName::from_static("x-group-id") }
+        Self { append: true, trusted: Networks::default(), group_id: Some(HeaderName::from_static("x-group-id")) }
     }
 }
 
 impl Forwarding {
-    /// The address of the client: the last one in `X-Forwarded-For` that is not a trusted proxy's, as far as the chain
-    /// of trusted proxies reaches; the peer's own when the peer is none.
-    pub fn client_address(&self, peer: IpAddr, headers: &HeaderMap) -> IpAddr {
-        let mut client = peer.to_canonical();
-        for line in headers.get_all(&X_FORWARDED_FOR).iter().rev() {
-            for hop in line.as_bytes().rsplit(|byte| *byte == b',') {
-                if !self.trusted.contains(client) {
-                    return client;
-                }
-                match std::str::from_utf8(hop.trim_ascii()).ok().and_then(address) {
-                    Some(address) => client = address.to_canonical(),
-                    None => return client,
-                }
-            }
-        }
-        client
-    }
-
     /// Makes the upstream's request. Also returns the group id, which is the connection's channel id in the access log.
     /// [`Target::of`](super::Target::of) has accepted the request, so its host can be quoted; the caller sets
     /// [`UpstreamRequest::matched`].
@@ -101,7 +83,7 @@ impl Forwarding {
         opening: &Opening,
         client: &Client,
         edits: impl IntoIterator<Item = &'a HeaderEdit>,
-    ) -> (UpstreamRequest, HeaderValue) {
+    ) -> (UpstreamRequest, Option<HeaderValue>) {
         let Parts { uri, mut headers, .. } = parts;
         let host = match uri.authority() {
             Some(authority) => HeaderValue::from_str(authority.as_str()).ok(),
@@ -152,17 +134,18 @@ impl Forwarding {
     }
 
     /// The group id as it came, or a new one.
-    fn group(&self, headers: &mut HeaderMap) -> HeaderValue {
-        match headers.get(&self.group_id) {
+    fn group(&self, headers: &mut HeaderMap) -> Option<HeaderValue> {
+        let name = self.group_id.as_ref()?;
+        Some(match headers.get(name) {
             Some(id) if !id.is_empty() => id.clone(),
             _ => {
                 let mut text = [0; uuid::fmt::Hyphenated::LENGTH];
                 let text = Uuid::new_v4().hyphenated().encode_lower(&mut text);
                 let id = HeaderValue::from_str(text).unwrap_or_else(|_| HeaderValue::from_static(""));
-                headers.insert(self.group_id.clone(), id.clone());
+                headers.insert(name.clone(), id.clone());
                 id
             }
-        }
+        })
     }
 }
 
@@ -191,12 +174,6 @@ pub fn apply<'a>(headers: &mut HeaderMap, edits: impl IntoIterator<Item = &'a He
     }
 }
 
-/// An address as `X-Forwarded-For` writes it: bare, in brackets, or with a port.
-fn address(text: &str) -> Option<IpAddr> {
-    let bare = text.strip_prefix('[').and_then(|text| text.strip_suffix(']')).unwrap_or(text);
-    bare.parse().ok().or_else(|| text.parse::<SocketAddr>().ok().map(|socket| socket.ip()))
-}
-
 fn append_to_list(headers: &mut HeaderMap, name: HeaderName, element: &str) {
     let value = match fields::combined(headers, &name) {
         Some(list) if !list.is_empty() => [list.as_bytes(), b", ", element.as_bytes()].concat(),
@@ -207,7 +184,7 @@ fn append_to_list(headers: &mut HeaderMap, name: HeaderName, element: &str) {
     }
 }
 
-const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
+pub(super) const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
 const X_FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
 

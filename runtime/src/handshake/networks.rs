@@ -1,9 +1,12 @@
 //! Lists of networks in CIDR notation: the proxies in front of us that may say who the client is.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::str::FromStr;
 
+use http::header::HeaderMap;
 use thiserror::Error;
+
+use super::forwarding::X_FORWARDED_FOR;
 
 /// A list of networks.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -31,6 +34,24 @@ impl Networks {
         let address = bits(address);
         self.0.iter().any(|network| address & network.mask == network.address)
     }
+
+    /// The address of a client: the last one in `X-Forwarded-For` that is not one of these proxies', as far as their
+    /// chain reaches; the peer's own when the peer is none of them.
+    pub fn client(&self, peer: IpAddr, headers: &HeaderMap) -> IpAddr {
+        let mut client = peer.to_canonical();
+        for line in headers.get_all(&X_FORWARDED_FOR).iter().rev() {
+            for hop in line.as_bytes().rsplit(|byte| *byte == b',') {
+                if !self.contains(client) {
+                    return client;
+                }
+                match std::str::from_utf8(hop.trim_ascii()).ok().and_then(address) {
+                    Some(address) => client = address.to_canonical(),
+                    None => return client,
+                }
+            }
+        }
+        client
+    }
 }
 
 impl FromStr for Network {
@@ -50,6 +71,12 @@ impl FromStr for Network {
         let mask = if address.is_ipv4() { mask | !u128::from(u32::MAX) } else { mask };
         Ok(Self { address: bits(address) & mask, mask })
     }
+}
+
+/// An address as `X-Forwarded-For` writes it: bare, in brackets, or with a port.
+fn address(text: &str) -> Option<IpAddr> {
+    let bare = text.strip_prefix('[').and_then(|text| text.strip_suffix(']')).unwrap_or(text);
+    bare.parse().ok().or_else(|| text.parse::<SocketAddr>().ok().map(|socket| socket.ip()))
 }
 
 /// IPv4 addresses stand where their mapped form does, so that one comparison does for both.

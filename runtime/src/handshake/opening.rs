@@ -48,9 +48,9 @@ pub fn validate(parts: &Parts) -> Result<Opening, Refused> {
     if version.as_bytes() != b"13" {
         return Err(Refused::Version);
     }
-    let key = only(headers, &header::SEC_WEBSOCKET_KEY)
-        .filter(|key| is_key(key.as_bytes()))
-        .ok_or(Refused::Malformed("a WebSocket handshake has exactly one Sec-WebSocket-Key field: 16 bytes in base64"))?;
+    let key = only(headers, &header::SEC_WEBSOCKET_KEY).filter(|key| is_key(key.as_bytes())).ok_or(
+        Refused::Malformed("a WebSocket handshake has exactly one Sec-WebSocket-Key field: 16 bytes in base64"),
+    )?;
     Ok(Opening { key: key.clone(), protocols: protocols(headers)?, extensions: offered_extensions(headers)? })
 }
 
@@ -76,7 +76,8 @@ impl Opening {
 
 /// The handshake as components see it: all of what the client sent, valid or not. The route is still to be filled in.
 pub fn describe(parts: &Parts, target: &Target<'_>, client: &Client) -> Handshake {
-    let protocols = parts.headers.get_all(header::SEC_WEBSOCKET_PROTOCOL).iter().filter_map(|value| value.to_str().ok());
+    let protocols =
+        parts.headers.get_all(header::SEC_WEBSOCKET_PROTOCOL).iter().filter_map(|value| value.to_str().ok());
     Handshake {
         method: parts.method.as_str().to_owned(),
         scheme: client.scheme.name().to_owned(),
@@ -84,7 +85,11 @@ pub fn describe(parts: &Parts, target: &Target<'_>, client: &Client) -> Handshak
         path: target.path.to_owned(),
         query: target.query.map(str::to_owned),
         http_version: if parts.version == Version::HTTP_10 { "1.0" } else { "1.1" }.to_owned(),
-        headers: parts.headers.iter().map(|(name, value)| (name.as_str().to_owned(), value.as_bytes().to_vec())).collect(),
+        headers: parts
+            .headers
+            .iter()
+            .map(|(name, value)| (name.as_str().to_owned(), value.as_bytes().to_vec()))
+            .collect(),
         protocols: protocols.flat_map(fields::elements).map(str::to_owned).collect(),
         client_address: client.address.to_string(),
         client_port: client.peer.port(),
@@ -108,7 +113,9 @@ fn has_body(headers: &HeaderMap) -> bool {
 /// 16 bytes in base64: 22 characters and the padding.
 fn is_key(value: &[u8]) -> bool {
     match value.strip_suffix(b"==") {
-        Some(digits) => digits.len() == 22 && digits.iter().all(|byte| byte.is_ascii_alphanumeric() || b"+/".contains(byte)),
+        Some(digits) => {
+            digits.len() == 22 && digits.iter().all(|byte| byte.is_ascii_alphanumeric() || b"+/".contains(byte))
+        }
         None => false,
     }
 }

@@ -95,7 +95,8 @@ pub fn refusal(refusal: Refusal) -> Response<AnswerBody> {
     let mut response = Response::new(AnswerBody::Whole(Bytes::from(refusal.body)));
     *response.status_mut() = StatusCode::from_u16(refusal.status).unwrap_or(StatusCode::FORBIDDEN);
     for (name, value) in refusal.headers {
-        let (Ok(name), Ok(value)) = (HeaderName::from_bytes(name.as_bytes()), HeaderValue::from_maybe_shared(value)) else {
+        let (Ok(name), Ok(value)) = (HeaderName::from_bytes(name.as_bytes()), HeaderValue::from_maybe_shared(value))
+        else {
             continue;
         };
         if !fields::is_owned_by_the_hop(&name) {

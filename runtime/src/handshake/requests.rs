@@ -43,6 +43,9 @@ impl Default for HeadLimits {
 pub struct Requests<S> {
     connection: http1::Connection<TokioIo<Watched<S>>, Handover>,
     exchange: Rc<Exchange>,
+    /// The body of the request under way, which nobody reads. Dropping it makes hyper stop reading, and then it may
+    /// think itself done before its answer is written; so it stays until then.
+    unread: Option<Incoming>,
     ended: bool,
 }
 
@@ -66,6 +69,9 @@ pub enum WriteError {
     /// The connection broke.
     #[error("the client's connection broke: {0}")]
     Broken(hyper::Error),
+    /// The body of the answer ended early, so the client got a part of it.
+    #[error("the answer's body broke off: {0}")]
+    Body(hyper::Error),
     /// The client was gone before its answer.
     #[error("the client closed its connection")]
     Closed,
@@ -85,7 +91,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin + 'static> Requests<S> {
             .max_header_size(limits.max_header_bytes)
             .max_buf_size(limits.max_header_bytes.max(SMALLEST_BUFFER))
             .serve_connection(TokioIo::new(watched), Handover(Rc::clone(&exchange)));
-        Self { connection, exchange, ended: false }
+        Self { connection, exchange, unread: None, ended: false }
     }
 
     /// The next request; `None` when the client has closed the connection between requests. A body is not read.
@@ -94,8 +100,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin + 'static> Requests<S> {
     pub async fn next(&mut self) -> Result<Option<Parts>, ReadError> {
         poll_fn(|context| {
             let ended = self.poll(context);
-            if let Some(request) = self.exchange.request.take() {
-                return Poll::Ready(Ok(Some(request)));
+            if let Some((parts, body)) = self.exchange.request.take() {
+                self.unread = Some(body);
+                return Poll::Ready(Ok(Some(parts)));
             }
             ended.map(|ended| match ended {
                 Ok(()) => Ok(None),
@@ -110,12 +117,11 @@ impl<S: AsyncRead + AsyncWrite + Unpin + 'static> Requests<S> {
     /// Answers the request with something other than 101, and returns when the answer is written. The connection goes
     /// on with [`next`](Self::next), which says whether it stays open.
     pub async fn answer(&mut self, response: Response<AnswerBody>) -> Result<(), WriteError> {
-        let (head, body) = response.into_parts();
-        self.exchange.body.set(Progress::Waiting);
-        self.exchange.response.set(Some(Response::from_parts(head, Reported { body, exchange: Rc::downgrade(&self.exchange) })));
-        poll_fn(|context| {
+        self.exchange.reply(response);
+        let written = poll_fn(|context| {
             if let Poll::Ready(ended) = self.poll(context) {
                 return Poll::Ready(match ended {
+                    Err(error) if error.is_user() => Err(WriteError::Body(error)),
                     Err(error) => Err(WriteError::Broken(error)),
                     Ok(()) if self.exchange.is_written() => Ok(()),
                     Ok(()) => Err(WriteError::Closed),
@@ -123,7 +129,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin + 'static> Requests<S> {
             }
             if self.exchange.is_written() { Poll::Ready(Ok(())) } else { Poll::Pending }
         })
-        .await
+        .await;
+        self.unread = None;
+        written
     }
 
     /// Runs a future while the client waits for its answer, and notices when the client leaves.
@@ -141,11 +149,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin + 'static> Requests<S> {
     /// Answers the request, which must be a valid opening handshake, with 101 and these fields, and gives the socket
     /// back together with what was read past the request.
     pub async fn switch(mut self, headers: HeaderMap) -> Result<(S, Bytes), WriteError> {
-        let mut response = Response::new(Reported { body: AnswerBody::Empty, exchange: Rc::downgrade(&self.exchange) });
+        let mut response = Response::new(AnswerBody::Empty);
         *response.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
         *response.headers_mut() = headers;
-        self.exchange.body.set(Progress::Waiting);
-        self.exchange.response.set(Some(response));
+        self.exchange.reply(response);
         poll_fn(|context| self.poll(context)).await.map_err(WriteError::Broken)?;
         if !self.exchange.is_written() {
             return Err(WriteError::Closed);
@@ -187,7 +194,7 @@ impl<S> std::fmt::Debug for Requests<S> {
 /// What hyper and the session hand each other.
 #[derive(Default)]
 struct Exchange {
-    request: Cell<Option<Parts>>,
+    request: Cell<Option<(Parts, Incoming)>>,
     response: Cell<Option<Response<Reported>>>,
     body: Cell<Progress>,
     blocked: Cell<bool>,
@@ -203,6 +210,13 @@ enum Progress {
 }
 
 impl Exchange {
+    /// Puts an answer where hyper finds it.
+    fn reply(self: &Rc<Self>, response: Response<AnswerBody>) {
+        self.response.set(Some(response.map(|body| Reported { body, exchange: Rc::downgrade(self) })));
+        // Last: an answer that was never taken reports when it makes room for this one.
+        self.body.set(Progress::Waiting);
+    }
+
     /// Whether all of the answer is in the socket: hyper has taken its end, and its last attempt to write went through.
     fn is_written(&self) -> bool {
         self.body.get() == Progress::Taken && !self.blocked.get()
@@ -218,10 +232,10 @@ impl Service<Request<Incoming>> for Handover {
     type Future = Reply;
 
     fn call(&self, request: Request<Incoming>) -> Reply {
-        let (mut parts, _) = request.into_parts();
+        let (mut parts, body) = request.into_parts();
         // hyper's handle for an upgrade, which we do without.
         parts.extensions.clear();
-        self.0.request.set(Some(parts));
+        self.0.request.set(Some((parts, body)));
         Reply(Rc::clone(&self.0))
     }
 }
@@ -247,7 +261,10 @@ impl Body for Reported {
     type Data = Bytes;
     type Error = RelayError;
 
-    fn poll_frame(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, RelayError>>> {
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, RelayError>>> {
         Pin::new(&mut self.body).poll_frame(context)
     }
 
@@ -282,7 +299,11 @@ impl<S> Watched<S> {
 }
 
 impl<S: AsyncRead + Unpin> AsyncRead for Watched<S> {
-    fn poll_read(mut self: Pin<&mut Self>, context: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
         Pin::new(&mut self.stream).poll_read(context, buffer)
     }
 }

@@ -118,7 +118,19 @@ mod tests {
 
     #[test]
     fn a_missing_repeated_or_invalid_host_is_refused() {
-        for hosts in [&[][..], &["a", "a"], &["a b"], &["a/b"], &["user@a"], &["a:b"], &["a:123456"], &["[::1"], &["[x]"], &["[::1]x"], &[":80"]] {
+        for hosts in [
+            &[][..],
+            &["a", "a"],
+            &["a b"],
+            &["a/b"],
+            &["user@a"],
+            &["a:b"],
+            &["a:123456"],
+            &["[::1"],
+            &["[x]"],
+            &["[::1]x"],
+            &[":80"],
+        ] {
             assert!(matches!(Target::of(&parts("/ws", hosts)), Err(Refused::Malformed(_))), "{hosts:?}");
         }
     }

@@ -16,9 +16,10 @@ impl Origins {
     /// send one. `null`, and more than one origin, match only if they are listed so.
     pub fn allow(&self, headers: &HeaderMap) -> bool {
         self.0.is_empty()
-            || headers.get_all(header::ORIGIN).iter().all(|origin| {
-                self.0.iter().any(|allowed| allowed.as_bytes().eq_ignore_ascii_case(origin.as_bytes()))
-            })
+            || headers
+                .get_all(header::ORIGIN)
+                .iter()
+                .all(|origin| self.0.iter().any(|allowed| allowed.as_bytes().eq_ignore_ascii_case(origin.as_bytes())))
     }
 }
 

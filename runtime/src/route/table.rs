@@ -23,8 +23,10 @@ pub struct PathRule {
 /// A matcher that could never match, or not what it says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
 pub enum InvalidMatcher {
+    /// A request's path starts with a slash.
     #[error("a path starts with `/`")]
     NoSlash,
+    /// A request's path ends before these.
     #[error("a path has no query, fragment or space")]
     NoPath,
 }
@@ -99,7 +101,8 @@ pub struct Found<'t, T> {
 impl<T> RouteTable<T> {
     /// Indexes routes; their order is the last criterion.
     pub fn new(routes: Vec<(Matcher, T)>) -> Self {
-        let mut table = Self { routes: Vec::new(), hosts: HashMap::new(), wildcards: HashMap::new(), any: HashMap::new() };
+        let mut table =
+            Self { routes: Vec::new(), hosts: HashMap::new(), wildcards: HashMap::new(), any: HashMap::new() };
         for (route, (matcher, _)) in routes.iter().enumerate() {
             let entry = Entry { route, exact: matcher.path.exact };
             if matcher.hosts.is_empty() {
@@ -127,7 +130,15 @@ impl<T> RouteTable<T> {
     /// host; within that by the longest path, an exact one before a prefix of the same length; then as in the file. Each
     /// route comes once. `host` is in lower case, without a port.
     pub fn candidates<'t>(&'t self, host: &'t str, path: &'t str) -> Candidates<'t, T> {
-        Candidates { table: self, host, path, level: Level::Exact, paths: self.hosts.get(host), rest: Some(path), entries: &[] }
+        Candidates {
+            table: self,
+            host,
+            path,
+            level: Level::Exact,
+            paths: self.hosts.get(host),
+            rest: Some(path),
+            entries: &[],
+        }
     }
 }
 
@@ -180,7 +191,9 @@ impl<'t, T> Iterator for Candidates<'t, T> {
         loop {
             while let Some((entry, rest)) = self.entries.split_first() {
                 self.entries = rest;
-                let Some((matcher, route)) = self.table.routes.get(entry.route) else { continue };
+                let Some((matcher, route)) = self.table.routes.get(entry.route) else {
+                    continue;
+                };
                 let matched = matcher.path.matched();
                 if (!entry.exact || matched == self.path.len()) && matcher.is_best_at(self.level, self.host) {
                     return Some(Found { route, matched });

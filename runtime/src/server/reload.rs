@@ -147,8 +147,7 @@ fn settled(before: &Config, after: &Config) -> Result<(), Problems> {
         ("max_connections", before.max_connections == after.max_connections),
     ];
     for (key, _) in fixed.into_iter().filter(|(_, same)| !same) {
-        let place = Place { key: key.to_owned(), ..Place::default() };
-        problems.add(&place, format!("`{key}` cannot change in a reload"), instead);
+        problems.add(&Place::of_key(key), format!("`{key}` cannot change in a reload"), instead);
     }
     if problems.is_empty() { Ok(()) } else { Err(problems) }
 }

@@ -83,7 +83,8 @@ impl Address {
             Ok(address) => Place::Socket(SocketAddr::new(address, port)),
             Err(_) => Place::Name(host.to_owned(), port),
         };
-        let authority = HeaderValue::from_str(authority.as_str()).map_err(|error| AddressError::Syntax(error.to_string()))?;
+        let authority =
+            HeaderValue::from_str(authority.as_str()).map_err(|error| AddressError::Syntax(error.to_string()))?;
         let path = rest.contains('/').then(|| uri.path().to_owned());
         Ok(Self { url, authority, place, path })
     }

@@ -21,18 +21,25 @@ pub struct Accepted {
 /// An answer that is not an upgrade although it says so, or no HTTP at all.
 #[derive(Debug, Error)]
 pub enum InvalidAnswer {
+    /// No HTTP, or a head over 64 KiB.
     #[error("the upstream did not answer in HTTP/1.1: {0}")]
     Http(String),
+    /// HTTP/1.0 has no 101.
     #[error("the upstream's 101 is not of HTTP/1.1")]
     Version,
+    /// It does not say what it switched to.
     #[error("the upstream's 101 lacks `upgrade: websocket`")]
     Upgrade,
+    /// It does not say that it switched.
     #[error("the upstream's 101 lacks `connection: upgrade`")]
     Connection,
+    /// It may be a cached answer, or one of a server that does not speak WebSocket.
     #[error("the upstream's sec-websocket-accept is not the answer to our key")]
     Accept,
+    /// The client would have to fail the connection.
     #[error("the upstream chose a subprotocol that was not offered")]
     Protocol,
+    /// The same, for an extension or its parameters.
     #[error(transparent)]
     Extensions(#[from] InvalidExtensions),
 }
@@ -107,7 +114,8 @@ mod tests {
         }
         let protocols = HeaderValue::from_static("chat, superchat");
         let extensions = HeaderValue::from_static("permessage-deflate; client_max_window_bits");
-        let sent = Sent { accept: "s3pPLMBiTxaQ9kYGzzhZRbK+xOo=", protocols: Some(&protocols), extensions: Some(&extensions) };
+        let sent =
+            Sent { accept: "s3pPLMBiTxaQ9kYGzzhZRbK+xOo=", protocols: Some(&protocols), extensions: Some(&extensions) };
         check(answer.body(()).unwrap().into_parts().0, &sent)
     }
 

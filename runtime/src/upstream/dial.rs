@@ -53,7 +53,8 @@ impl UpstreamRequest {
     pub fn offer_only_deflate(&mut self) {
         let Some(offer) = self.extensions.take() else { return };
         let Ok(text) = offer.to_str() else { return };
-        let is_deflate = |element: &&str| extensions::parse(element).is_ok_and(|found| found.iter().all(|one| one.is_deflate()));
+        let is_deflate =
+            |element: &&str| extensions::parse(element).is_ok_and(|found| found.iter().all(|one| one.is_deflate()));
         let kept: Vec<&str> = super::fields::elements(text).filter(is_deflate).collect();
         if !kept.is_empty() {
             self.extensions = HeaderValue::from_str(&kept.join(", ")).ok();
@@ -151,11 +152,18 @@ pub async fn dial(address: &Address, request: UpstreamRequest, timeouts: &Timeou
 }
 
 /// Upgrades a fresh connection to an endpoint.
-pub async fn upgrade<S>(stream: S, address: &Address, request: UpstreamRequest, timeouts: &Timeouts) -> Result<Upgraded<S>, DialError>
+pub async fn upgrade<S>(
+    stream: S,
+    address: &Address,
+    request: UpstreamRequest,
+    timeouts: &Timeouts,
+) -> Result<Upgraded<S>, DialError>
 where
     S: AsyncRead + AsyncWrite + Unpin + 'static,
 {
-    within(timeouts.handshake, ask(stream, address, request, timeouts.answer_body)).await.ok_or(DialError::HandshakeTimeout)?
+    within(timeouts.handshake, ask(stream, address, request, timeouts.answer_body))
+        .await
+        .ok_or(DialError::HandshakeTimeout)?
 }
 
 /// Tries all addresses of the endpoint's name in turn.
@@ -168,7 +176,12 @@ async fn connect(address: &Address) -> io::Result<TcpStream> {
     Ok(stream)
 }
 
-async fn ask<S>(stream: S, address: &Address, request: UpstreamRequest, answer_body: Duration) -> Result<Upgraded<S>, DialError>
+async fn ask<S>(
+    stream: S,
+    address: &Address,
+    request: UpstreamRequest,
+    answer_body: Duration,
+) -> Result<Upgraded<S>, DialError>
 where
     S: AsyncRead + AsyncWrite + Unpin + 'static,
 {
@@ -182,7 +195,8 @@ where
     add_handshake(http.headers_mut(), address, &key, protocols.as_ref(), extensions.as_ref())?;
 
     let mut builder = http1::Builder::new();
-    let (mut sender, mut connection) = builder.max_buf_size(MAX_BUFFER).handshake(TokioIo::new(stream)).await.map_err(broken)?;
+    let (mut sender, mut connection) =
+        builder.max_buf_size(MAX_BUFFER).handshake(TokioIo::new(stream)).await.map_err(broken)?;
     let mut ended = false;
     let response = {
         let mut response = pin!(sender.send_request(http));
@@ -236,7 +250,8 @@ fn broken(error: hyper::Error) -> DialError {
     if error.is_parse() {
         return InvalidAnswer::Http(error.to_string()).into();
     }
-    let kind = std::error::Error::source(&error).and_then(|source| source.downcast_ref::<io::Error>()).map(io::Error::kind);
+    let kind =
+        std::error::Error::source(&error).and_then(|source| source.downcast_ref::<io::Error>()).map(io::Error::kind);
     DialError::Refused(io::Error::new(kind.unwrap_or(io::ErrorKind::ConnectionAborted), error))
 }
 

@@ -153,7 +153,18 @@ mod tests {
 
     #[test]
     fn what_breaks_the_grammar_is_malformed() {
-        for list in ["a b", "a;", "a; =1", "a; b=", "a; b=\"1", "a; b=\"\"", "a; b=\"x,y\"", "\"a\"", "a; b=\"x y\"", "a; b=1=2"] {
+        for list in [
+            "a b",
+            "a;",
+            "a; =1",
+            "a; b=",
+            "a; b=\"1",
+            "a; b=\"\"",
+            "a; b=\"x,y\"",
+            "\"a\"",
+            "a; b=\"x y\"",
+            "a; b=1=2",
+        ] {
             assert_eq!(parse(list), Err(Malformed), "{list}");
         }
     }
@@ -161,7 +172,8 @@ mod tests {
     #[test]
     fn an_answer_has_to_fit_the_offer() {
         let browser = "permessage-deflate; client_max_window_bits";
-        let strict = "permessage-deflate; server_no_context_takeover; server_max_window_bits=10; client_max_window_bits=12";
+        let strict =
+            "permessage-deflate; server_no_context_takeover; server_max_window_bits=10; client_max_window_bits=12";
         let fallback = "permessage-deflate; server_max_window_bits=9, permessage-deflate";
         for (offer, answer, expected) in [
             (browser, "permessage-deflate", Ok(())),

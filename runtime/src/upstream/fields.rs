@@ -5,7 +5,10 @@ use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 /// Whether one of the elements of a list field is this token, without regard to case.
 pub fn has_token(headers: &HeaderMap, name: &HeaderName, token: &str) -> bool {
     headers.get_all(name).iter().any(|value| {
-        value.as_bytes().split(|byte| *byte == b',').any(|element| element.trim_ascii().eq_ignore_ascii_case(token.as_bytes()))
+        value
+            .as_bytes()
+            .split(|byte| *byte == b',')
+            .any(|element| element.trim_ascii().eq_ignore_ascii_case(token.as_bytes()))
     })
 }
 

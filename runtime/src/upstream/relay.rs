@@ -5,7 +5,7 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::{StatusCode, header, response};
+use http::{StatusCode, response};
 use hyper::body::{Body, Frame, Incoming, SizeHint};
 use thiserror::Error;
 use tokio::time::{Sleep, sleep};
@@ -37,11 +37,6 @@ impl Answer {
             StatusCode::BAD_GATEWAY | StatusCode::SERVICE_UNAVAILABLE | StatusCode::GATEWAY_TIMEOUT
         )
     }
-
-    /// The length the upstream announced, in bytes.
-    pub fn content_length(&self) -> Option<&header::HeaderValue> {
-        self.head.headers.get(header::CONTENT_LENGTH)
-    }
 }
 
 /// The body of an [`Answer`]: it streams, so it needs no memory of its own, and it is cut off at a deadline.
@@ -54,8 +49,10 @@ pub struct RelayedBody {
 /// Why an answer's body ended early. The client sees it cut, by its length or its missing last chunk.
 #[derive(Debug, Error)]
 pub enum RelayError {
+    /// The time for the body ran out.
     #[error("the upstream took too long over the body of its answer")]
     Timeout,
+    /// The connection ended within the body, or its framing is wrong.
     #[error("the upstream broke off the body of its answer: {0}")]
     Upstream(#[from] hyper::Error),
 }
@@ -75,7 +72,10 @@ impl Body for RelayedBody {
     type Data = Bytes;
     type Error = RelayError;
 
-    fn poll_frame(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, RelayError>>> {
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, RelayError>>> {
         // Nobody else drives the connection. How it ended is told by the body.
         if let Some(connection) = &mut self.connection
             && connection.as_mut().poll(context).is_ready()

@@ -55,7 +55,7 @@ fn every_mistake_names_its_place_and_what_to_write() {
         ),
         (
             json!({"path": true, "op": "=", "value": 7}),
-            "value: must be a string; write \"7\" in quotes",
+            "value: must be a string; write it in quotes",
         ),
         (
             json!({"path": "/ws", "op": "=", "value": "/ws"}),

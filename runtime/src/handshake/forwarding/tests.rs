@@ -150,6 +150,7 @@ fn a_group_id_is_forwarded_as_it_is_and_made_when_absent() {
         let parts = parts("/", fields);
         let opening = validate(&parts).unwrap();
         let (request, id) = forwarding.request(parts, &opening, &client("192.0.2.1:5"), []);
+        let id = id.unwrap();
         assert_eq!(request.headers["x-group-id"], id);
         id
     };
@@ -174,7 +175,7 @@ fn the_client_is_the_last_hop_that_is_no_trusted_proxy() {
         ("::ffff:10.0.0.1", &["203.0.113.7:80"], "203.0.113.7"),
     ] {
         let headers = lines.iter().map(|line| (X_FORWARDED_FOR, HeaderValue::from_str(line).unwrap())).collect();
-        let address = forwarding.client_address(peer.parse().unwrap(), &headers);
+        let address = forwarding.trusted.client(peer.parse().unwrap(), &headers);
         assert_eq!(address, expected.parse::<IpAddr>().unwrap(), "{peer} {lines:?}");
     }
 }

@@ -141,7 +141,11 @@ fn the_101_carries_the_upstreams_fields_and_the_filters_edits() {
 
 #[test]
 fn components_see_the_handshake_as_it_came() {
-    let parts = with(&[("host", &["Chat.Example.com:8080"]), ("sec-websocket-protocol", &["b, a", "c"]), ("x-raw", &["\u{e9}"])]);
+    let parts = with(&[
+        ("host", &["Chat.Example.com:8080"]),
+        ("sec-websocket-protocol", &["b, a", "c"]),
+        ("x-raw", &["\u{e9}"]),
+    ]);
     let client = Client {
         peer: "10.0.0.1:4711".parse().unwrap(),
         address: "203.0.113.7".parse().unwrap(),
@@ -149,7 +153,10 @@ fn components_see_the_handshake_as_it_came() {
         connection_id: "w0-1".to_owned(),
     };
     let handshake = describe(&parts, &Target::of(&parts).unwrap(), &client);
-    assert_eq!((handshake.method.as_str(), handshake.scheme.as_str(), handshake.http_version.as_str()), ("GET", "wss", "1.1"));
+    assert_eq!(
+        (handshake.method.as_str(), handshake.scheme.as_str(), handshake.http_version.as_str()),
+        ("GET", "wss", "1.1")
+    );
     assert_eq!(handshake.authority, "Chat.Example.com:8080");
     assert_eq!((handshake.path.as_str(), handshake.query.as_deref()), ("/ws/chat", Some("a=b")));
     assert_eq!(handshake.protocols, ["b", "a", "c"]);

@@ -3,8 +3,9 @@ use std::time::Duration;
 use tokio::io::{DuplexStream, duplex};
 use tokio::time::{sleep, timeout};
 
-use super::super::refused::{Refused, text};
+use super::super::refused::{Refused, relayed, text};
 use super::*;
+use crate::upstream::{Address, DialError, Timeouts, UpstreamRequest, upgrade as upgrade_upstream};
 
 fn connection(buffer: usize) -> (DuplexStream, Requests<DuplexStream>) {
     let (client, server) = duplex(buffer);
@@ -184,4 +185,56 @@ async fn an_answer_that_ends_the_connection_is_read_in_full() {
     let ((), answer) = tokio::join!(server, peer);
     assert!(answer.starts_with("HTTP/1.1 400 ") && answer.ends_with("a mistake\n"), "{answer}");
     assert!(answer.contains("connection: close\r\n"), "{answer}");
+}
+
+/// What a client gets, and how its answer ends, when the upstream answers the handshake with this and then leaves.
+async fn relayed_to_client(answer: &'static str) -> (String, Result<(), WriteError>) {
+    let (mut client, mut requests) = connection(64);
+    let (stream, mut upstream) = duplex(4096);
+    let upstream = async move {
+        head(&mut upstream).await;
+        upstream.write_all(answer.as_bytes()).await.unwrap();
+    };
+    let proxy = async move {
+        requests.next().await.unwrap().unwrap();
+        let request = UpstreamRequest {
+            target: "/ws".parse().unwrap(),
+            matched: 0,
+            headers: HeaderMap::new(),
+            protocols: None,
+            extensions: None,
+        };
+        let (address, timeouts) = (Address::parse("endpoint").unwrap(), Timeouts::default());
+        let dialled = requests.during(upgrade_upstream(stream, &address, request, &timeouts)).await.unwrap();
+        let Err(DialError::Answered(answer)) = dialled else { panic!("{dialled:?}") };
+        requests.answer(relayed(*answer)).await
+    };
+    let peer = async {
+        client.write_all(HANDSHAKE).await.unwrap();
+        let mut answer = String::new();
+        client.read_to_string(&mut answer).await.unwrap();
+        answer
+    };
+    let ((), written, answer) = tokio::join!(upstream, proxy, peer);
+    (answer, written)
+}
+
+#[tokio::test]
+async fn an_upstreams_refusal_reaches_the_client_with_its_fields_and_body() {
+    for answer in [
+        "HTTP/1.1 401 Unauthorized\r\nWWW-Authenticate: Bearer\r\nContent-Length: 11\r\n\r\nplease wait",
+        "HTTP/1.1 401 Unauthorized\r\nWWW-Authenticate: Bearer\r\n\r\nplease wait",
+    ] {
+        let (answer, written) = relayed_to_client(answer).await;
+        written.unwrap();
+        assert!(answer.starts_with("HTTP/1.1 401 Unauthorized\r\n"), "{answer}");
+        assert!(answer.contains("\r\nwww-authenticate: Bearer\r\n") && answer.contains("please wait"), "{answer}");
+    }
+}
+
+#[tokio::test]
+async fn a_refusal_that_breaks_off_breaks_off_for_the_client_too() {
+    let (answer, written) = relayed_to_client("HTTP/1.1 500 X\r\nContent-Length: 99\r\n\r\npart").await;
+    assert!(matches!(written, Err(WriteError::Body(_))), "{written:?}");
+    assert!(!answer.ends_with("\r\n0\r\n\r\n") && answer.len() < 99, "{answer}");
 }

@@ -1,7 +1,10 @@
 use super::*;
 
 fn table(routes: &[(&'static str, &[&str], PathRule)]) -> RouteTable<&'static str> {
-    let matcher = |hosts: &[&str], path: &PathRule| Matcher { hosts: hosts.iter().map(|host| (*host).to_owned()).collect(), path: path.clone() };
+    let matcher = |hosts: &[&str], path: &PathRule| Matcher {
+        hosts: hosts.iter().map(|host| (*host).to_owned()).collect(),
+        path: path.clone(),
+    };
     RouteTable::new(routes.iter().map(|(name, hosts, path)| (matcher(hosts, path), *name)).collect())
 }
 
@@ -100,7 +103,8 @@ fn a_route_with_several_hosts_comes_once_where_it_is_most_specific() {
 
 #[test]
 fn a_path_is_compared_as_it_came() {
-    let table = table(&[("admin", &[], prefix("/admin")), ("ws", &[], prefix("/ws")), ("encoded", &[], exact("/a%2Fb"))]);
+    let table =
+        table(&[("admin", &[], prefix("/admin")), ("ws", &[], prefix("/ws")), ("encoded", &[], exact("/a%2Fb"))]);
     assert_eq!(found(&table, "h", "/ws/../admin"), ["ws"]);
     assert_eq!(found(&table, "h", "/%77s"), [""; 0]);
     assert_eq!(found(&table, "h", "/a%2Fb"), ["encoded"]);

@@ -106,7 +106,11 @@ async fn an_upstream_that_leaves_without_an_answer_is_retried() {
 
 #[tokio::test]
 async fn another_answer_comes_with_its_fields_and_its_body() {
-    for framing in ["Content-Length: 11\r\n\r\nplease wait", "Transfer-Encoding: chunked\r\n\r\nb\r\nplease wait\r\n0\r\n\r\n", "\r\nplease wait"] {
+    for framing in [
+        "Content-Length: 11\r\n\r\nplease wait",
+        "Transfer-Encoding: chunked\r\n\r\nb\r\nplease wait\r\n0\r\n\r\n",
+        "\r\nplease wait",
+    ] {
         let head = "HTTP/1.1 401 Unauthorized\r\nWWW-Authenticate: Bearer\r\nConnection: X-Hop\r\nX-Hop: 1\r\n";
         let error = asked(&format!("{head}{framing}")).await.0.unwrap_err();
         assert!(!error.is_retryable());
@@ -122,7 +126,9 @@ async fn another_answer_comes_with_its_fields_and_its_body() {
 
 #[tokio::test]
 async fn answers_of_gateways_are_retried_and_others_are_not() {
-    for (status, retryable) in [(502, true), (503, true), (504, true), (500, false), (404, false), (302, false), (200, false)] {
+    for (status, retryable) in
+        [(502, true), (503, true), (504, true), (500, false), (404, false), (302, false), (200, false)]
+    {
         let error = asked(&format!("HTTP/1.1 {status} X\r\nContent-Length: 0\r\n\r\n")).await.0.unwrap_err();
         assert_eq!(error.is_retryable(), retryable, "{status}");
         assert_eq!(error.outcome(), ConnectOutcome::Answered);
@@ -139,8 +145,13 @@ async fn a_body_that_is_cut_off_is_an_error() {
 #[tokio::test(start_paused = true)]
 async fn a_body_that_does_not_come_is_given_up() {
     let (stream, mut upstream) = duplex(4096);
-    upstream.write_all(b"HTTP/1.1 500 X\r\nContent-Length: 99\r\n\r\npart").await.unwrap();
-    let error = upgrade(stream, &address(), request(), &Timeouts::default()).await.unwrap_err();
+    let (address, timeouts) = (address(), Timeouts::default());
+    let answer = async {
+        head(&mut upstream).await;
+        upstream.write_all(b"HTTP/1.1 500 X\r\nContent-Length: 99\r\n\r\npart").await.unwrap();
+    };
+    let (upgraded, ()) = tokio::join!(upgrade(stream, &address, request(), &timeouts), answer);
+    let error = upgraded.unwrap_err();
     let DialError::Answered(answer) = error else { panic!("{error}") };
     assert!(matches!(answer.body.collect().await, Err(crate::upstream::RelayError::Timeout)));
 }
@@ -153,6 +164,21 @@ async fn a_silent_upstream_runs_into_the_handshake_timeout() {
     assert!(matches!(error, DialError::HandshakeTimeout) && error.is_retryable());
     assert_eq!(error.status(), StatusCode::GATEWAY_TIMEOUT);
     assert_eq!(start.elapsed().as_secs(), 10);
+}
+
+#[test]
+fn a_connect_timeout_is_retried_and_told_as_504() {
+    assert!(DialError::ConnectTimeout.is_retryable());
+    assert_eq!(DialError::ConnectTimeout.status(), StatusCode::GATEWAY_TIMEOUT);
+}
+
+#[tokio::test(start_paused = true)]
+async fn no_limit_really_is_none() {
+    let start = tokio::time::Instant::now();
+    let hour = Duration::from_secs(3600);
+    assert_eq!(within(None, tokio::time::sleep(hour)).await, Some(()));
+    assert_eq!(start.elapsed(), hour);
+    assert_eq!(within(Some(hour), std::future::pending::<()>()).await, None);
 }
 
 #[tokio::test]
@@ -191,7 +217,18 @@ fn what_somebody_has_to_read_is_offered_no_other_extension_than_deflate() {
         request.offer_only_deflate();
         request.extensions
     };
-    assert_eq!(offer("x-a, permessage-deflate; client_max_window_bits, x-b").unwrap(), "permessage-deflate; client_max_window_bits");
-    assert_eq!(offer("permessage-deflate; server_max_window_bits=9, permessage-deflate").unwrap().to_str().unwrap().matches("permessage").count(), 2);
+    assert_eq!(
+        offer("x-a, permessage-deflate; client_max_window_bits, x-b").unwrap(),
+        "permessage-deflate; client_max_window_bits"
+    );
+    assert_eq!(
+        offer("permessage-deflate; server_max_window_bits=9, permessage-deflate")
+            .unwrap()
+            .to_str()
+            .unwrap()
+            .matches("permessage")
+            .count(),
+        2
+    );
     assert!(offer("x-a").is_none());
 }
