@@ -97,6 +97,17 @@ mod load {
     }
 
     #[test]
+    fn every_standard_component_loads_as_its_kind_and_asks_for_nothing_of_wasi() {
+        let host = Host::new(1).unwrap();
+        for standard in tidegate_filters::all() {
+            let component = host.load(standard.name, standard.bytes, Limits::default()).unwrap();
+            assert_eq!(component.kind().label(), standard.kind, "{}", standard.name);
+            let ours = component.imports().iter().all(|import| import.name.starts_with("tidegate:edge/"));
+            assert!(ours, "{}: {:?}", standard.name, component.imports());
+        }
+    }
+
+    #[test]
     fn a_component_that_cannot_fit_its_memory_is_refused_at_once() {
         let limits = Limits {
             max_memory: 1 << 16,
