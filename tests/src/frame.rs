@@ -211,3 +211,28 @@ impl fmt::Debug for Frame {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_frame_survives_being_written_and_read() {
+        for length in [0, 1, 125, 126, 65_535, 65_536] {
+            for mask in [None, Some([1, 2, 3, 4])] {
+                let frame = Frame::binary(vec![9; length]).unfinished().with_reserved(5);
+                let mut bytes = frame.encode(mask);
+                assert_eq!(Frame::decode(&mut bytes.clone()[..bytes.len() - 1].to_vec()), None);
+                assert_eq!(Frame::decode(&mut bytes), Some((frame, mask.is_some())));
+                assert!(bytes.is_empty());
+            }
+        }
+    }
+
+    #[test]
+    fn a_frame_is_written_as_in_the_examples_of_rfc_6455_section_5_7() {
+        assert_eq!(Frame::text("Hello").encode(None), b"\x81\x05Hello");
+        let masked = Frame::text("Hello").encode(Some([0x37, 0xfa, 0x21, 0x3d]));
+        assert_eq!(masked, b"\x81\x85\x37\xfa\x21\x3d\x7f\x9f\x4d\x51\x58");
+    }
+}

@@ -193,3 +193,29 @@ fn decode_chunks(bytes: &mut Vec<u8>) -> Option<Vec<u8>> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_answer_is_read_once_all_of_it_is_there() {
+        for (text, body) in [
+            ("HTTP/1.1 401 No\r\nContent-Length: 2\r\n\r\nno", "no"),
+            (
+                "HTTP/1.1 401 No\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nno\r\n3;x=y\r\n, n\r\n0\r\n\r\n",
+                "no, n",
+            ),
+            ("HTTP/1.1 101 Switching Protocols\r\n\r\n", ""),
+        ] {
+            let part = text.as_bytes()[..text.len() - 1].to_vec();
+            assert!(Reply::decode(&mut part.clone(), false).is_none(), "{text}");
+            let mut bytes = [text.as_bytes(), b"more"].concat();
+            assert_eq!(
+                Reply::decode(&mut bytes, false).map(|reply| reply.body).as_deref(),
+                Some(body)
+            );
+            assert_eq!(bytes, b"more");
+        }
+    }
+}

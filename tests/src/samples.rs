@@ -27,7 +27,7 @@ impl Samples {
 
     /// The sum of the samples of this name that carry these labels, and perhaps others; 0 when there is none.
     pub fn value(&self, name: &str, labels: &[(&str, &str)]) -> f64 {
-        self.matching(name, labels).sum()
+        self.matching(name, labels).fold(0.0, std::ops::Add::add)
     }
 
     /// The same as a whole number.
@@ -78,4 +78,25 @@ fn parse_labels(text: &str) -> BTreeMap<String, String> {
         rest = &after[end + 1..];
     }
     labels
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn samples_are_summed_over_the_labels_that_were_not_asked_for() {
+        let samples = Samples::parse(
+            "# HELP a b\n# TYPE a counter\na{x=\"1\",y=\"p q\"} 2\na{x=\"1\",y=\"r\"} 3\na{x=\"2\",y=\"r\"} 4\nb 0.5\n",
+        );
+        assert_eq!(samples.count("a", &[("x", "1")]), 5);
+        assert_eq!(samples.count("a", &[("y", "p q")]), 2);
+        assert_eq!(samples.count("a", &[]), 9);
+        assert_eq!(samples.count("c", &[]), 0);
+        assert_eq!(
+            samples.by_label("a", "y"),
+            [("p q".to_owned(), 2), ("r".to_owned(), 7)].into()
+        );
+        assert!((samples.value("b", &[]) - 0.5).abs() < f64::EPSILON);
+    }
 }
