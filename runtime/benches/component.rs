@@ -28,12 +28,7 @@ fn module(text: &str, world: &str) -> Vec<u8> {
 }
 
 fn message(payload: &[u8]) -> Message<'_> {
-    Message {
-        origin: Side::Client,
-        kind: MessageKind::Text,
-        size: payload.len() as u64,
-        payload,
-    }
+    Message { origin: Side::Client, kind: MessageKind::Text, size: payload.len() as u64, payload }
 }
 
 fn handshake() -> Handshake {
@@ -44,9 +39,7 @@ fn handshake() -> Handshake {
         authority: text("chat.example.com"),
         path: text("/"),
         http_version: text("1.1"),
-        headers: (0..10)
-            .map(|field| (format!("x-field-{field}"), vec![b'v'; 30]))
-            .collect(),
+        headers: (0..10).map(|field| (format!("x-field-{field}"), vec![b'v'; 30])).collect(),
         client_address: text("127.0.0.1"),
         connection_id: text("3f1c8a8e-0000-4000-8000-000000000001"),
         route: text("chat"),
@@ -57,12 +50,8 @@ fn handshake() -> Handshake {
 fn filter(criterion: &mut Criterion) {
     let host = Host::new(1).expect("a host");
     let metrics = Metrics::new(1);
-    let component = host
-        .load("filter", &module(FILTER, "filter"), Limits::default())
-        .expect("a component");
-    let filter = component
-        .filter("chat", "{}", OnFailure::Close, &metrics)
-        .expect("a filter");
+    let component = host.load("filter", &module(FILTER, "filter"), Limits::default()).expect("a component");
+    let filter = component.filter("chat", "{}", OnFailure::Close, &metrics).expect("a filter");
     let pool: Pool = host.pool(WorkerIndex(0));
     let handshake = Rc::new(handshake());
     let open = || -> Session {
@@ -106,18 +95,11 @@ fn filter(criterion: &mut Criterion) {
 fn balancer(criterion: &mut Criterion) {
     let host = Host::new(1).expect("a host");
     let metrics = Metrics::new(1);
-    let component = host
-        .load("balancer", &module(BALANCER, "balancer"), Limits::default())
-        .expect("a component");
+    let component = host.load("balancer", &module(BALANCER, "balancer"), Limits::default()).expect("a component");
     let balancer = component.balancer("chat", "{}", &metrics).expect("a balancer");
     let pool = host.pool(WorkerIndex(0));
     let endpoints: Vec<PickEndpoint> = (0..10)
-        .map(|id| PickEndpoint {
-            id,
-            url: format!("ws://10.0.0.{id}"),
-            weight: 1,
-            active: Arc::new(AtomicU32::new(0)),
-        })
+        .map(|id| PickEndpoint { id, url: format!("ws://10.0.0.{id}"), weight: 1, active: Arc::new(AtomicU32::new(0)) })
         .collect();
     let handshake = handshake();
     criterion.bench_function("pick", |bencher| {

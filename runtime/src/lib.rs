@@ -13,7 +13,7 @@
 //!
 //! # Threads
 //!
-//! Each worker is an OS thread with a single-threaded tokio runtime, its own listening sockets and its own component
+//! Each worker is an OS thread with a tokio runtime for tasks that stay on it, its own listening sockets and its own component
 //! instances. A connection lives on one worker, both sides of it, so the data path takes no lock and wakes no other
 //! thread. One further runtime, the control runtime, compiles components, watches files and serves the admin API; it
 //! publishes an immutable [`session::Snapshot`] that a worker reads once for each handshake.

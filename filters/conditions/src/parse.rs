@@ -40,10 +40,14 @@ impl Place {
     }
 
     /// Notes a problem here, and stands for the value that is not there because of it.
-    fn refuse<T>(&self, problems: &mut Vec<String>, problem: impl AsRef<str>) -> Option<T> {
-        let place = if self.0.is_empty() { "config" } else { &self.0 };
-        problems.push(format!("{place}: {}", problem.as_ref()));
+    fn refuse<T>(&self, problems: &mut Vec<String>, problem: impl Into<String>) -> Option<T> {
+        self.note(problems, problem.into());
         None
+    }
+
+    fn note(&self, problems: &mut Vec<String>, problem: String) {
+        let place = if self.0.is_empty() { "config" } else { &self.0 };
+        problems.push(format!("{place}: {problem}"));
     }
 }
 
@@ -73,7 +77,7 @@ fn group(
     for key in map.keys().filter(|key| *key != name) {
         place
             .key(key)
-            .refuse::<()>(problems, format!("unknown key beside `{name}`; move it into the list"));
+            .note(problems, format!("unknown key beside `{name}`; move it into the list"));
     }
     let place = place.key(name);
     match list {
@@ -96,9 +100,7 @@ fn leaf(map: &Map<String, Value>, place: &Place, problems: &mut Vec<String>) -> 
         .filter(|key| !PARAMETERS.contains(&key.as_str()) && !["op", "value"].contains(&key.as_str()))
     {
         let known = format!("{}, op, value", PARAMETERS.join(", "));
-        place
-            .key(key)
-            .refuse::<()>(problems, format!("unknown key; one of {known}"));
+        place.key(key).note(problems, format!("unknown key; one of {known}"));
     }
     let parameter = parameter(map, place, problems);
     let name = operator_name(map, place, problems)?;

@@ -22,9 +22,7 @@ pub(super) fn verdict(verdict: wire::Verdict, message: &Message<'_>, selection: 
         }
         Verdict::Send(messages) => {
             check_whole(selection, "sent others for")?;
-            messages
-                .iter()
-                .try_for_each(|Outgoing { kind, payload, .. }| check_text(*kind, payload))?;
+            messages.iter().try_for_each(|Outgoing { kind, payload, .. }| check_text(*kind, payload))?;
         }
         Verdict::Close(close) => check_close(close)?,
     }
@@ -35,14 +33,9 @@ pub(super) fn verdict(verdict: wire::Verdict, message: &Message<'_>, selection: 
 pub(super) fn refusal(refusal: wire::Refusal) -> Result<Refusal, Why> {
     let wire::Refusal { status, headers, body } = refusal;
     if !(400..=599).contains(&status) {
-        return Err(format!(
-            "it refused with status {status}, which is not within 400 to 599"
-        ));
+        return Err(format!("it refused with status {status}, which is not within 400 to 599"));
     }
-    let headers = headers
-        .into_iter()
-        .map(|(name, value)| field(&name, value))
-        .collect::<Result<_, _>>()?;
+    let headers = headers.into_iter().map(|(name, value)| field(&name, value)).collect::<Result<_, _>>()?;
     Ok(Refusal { status, headers, body })
 }
 
@@ -82,16 +75,10 @@ fn check_text(kind: MessageKind, payload: &[u8]) -> Result<(), Why> {
 
 fn check_close(close: &CloseFrame) -> Result<(), Why> {
     if !CloseFrame::is_sendable(close.code) {
-        return Err(format!(
-            "it closed with code {}, which must not stand in a frame",
-            close.code
-        ));
+        return Err(format!("it closed with code {}, which must not stand in a frame", close.code));
     }
     if close.reason.len() > CloseFrame::MAX_REASON {
-        return Err(format!(
-            "it closed with a reason of {} bytes, and 123 fit into a frame",
-            close.reason.len()
-        ));
+        return Err(format!("it closed with a reason of {} bytes, and 123 fit into a frame", close.reason.len()));
     }
     Ok(())
 }
@@ -135,14 +122,7 @@ mod tests {
 
     #[test]
     fn headers_that_the_runtime_owns_cannot_be_edited() {
-        for name in [
-            "Connection",
-            "upgrade",
-            "HOST",
-            "Sec-WebSocket-Key",
-            "transfer-encoding",
-            "content-length",
-        ] {
+        for name in ["Connection", "upgrade", "HOST", "Sec-WebSocket-Key", "transfer-encoding", "content-length"] {
             let why = edits(vec![wire::HeaderEdit::Remove(name.to_owned())]).unwrap_err();
             assert!(why.contains("belongs to the runtime"), "{name}: {why}");
         }
@@ -152,10 +132,7 @@ mod tests {
     fn edits_come_out_in_lower_case_and_in_order() {
         let set = wire::HeaderEdit::Set(("X-User".to_owned(), b"ann".to_vec()));
         let remove = wire::HeaderEdit::Remove("Cookie".to_owned());
-        let expected = [
-            HeaderEdit::Set("x-user".to_owned(), b"ann".to_vec()),
-            HeaderEdit::Remove("cookie".to_owned()),
-        ];
+        let expected = [HeaderEdit::Set("x-user".to_owned(), b"ann".to_vec()), HeaderEdit::Remove("cookie".to_owned())];
         assert_eq!(edits(vec![set, remove]).unwrap(), expected);
     }
 
@@ -168,13 +145,7 @@ mod tests {
 
     #[test]
     fn a_refusal_is_a_client_or_server_error() {
-        let with = |status| {
-            refusal(wire::Refusal {
-                status,
-                headers: Vec::new(),
-                body: Vec::new(),
-            })
-        };
+        let with = |status| refusal(wire::Refusal { status, headers: Vec::new(), body: Vec::new() });
         assert!(with(400).is_ok() && with(599).is_ok());
         assert!(with(399).is_err() && with(101).is_err() && with(600).is_err());
     }

@@ -53,13 +53,7 @@ impl Host {
         })?;
         let shared = workers.saturating_mul(SHARED_INSTANCES_PER_WORKER);
         let seats = Arc::new(Seats::new(instances.min(max_mapped_instances()).saturating_sub(shared)));
-        Ok(Self(Arc::new(Inner {
-            engine,
-            linker,
-            ticker,
-            control: Mutex::default(),
-            seats,
-        })))
+        Ok(Self(Arc::new(Inner { engine, linker, ticker, control: Mutex::default(), seats })))
     }
 
     pub(super) fn engine(&self) -> &Engine {
@@ -113,15 +107,11 @@ pub(super) struct Seat(Arc<Seats>);
 
 impl Seats {
     fn new(free: usize) -> Self {
-        Self {
-            free: AtomicUsize::new(free),
-        }
+        Self { free: AtomicUsize::new(free) }
     }
 
     fn take(seats: &Arc<Self>) -> Option<Seat> {
-        let taken = seats
-            .free
-            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |free| free.checked_sub(1));
+        let taken = seats.free.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |free| free.checked_sub(1));
         taken.ok().map(|_| Seat(Arc::clone(seats)))
     }
 }
@@ -187,10 +177,7 @@ const MAPS_PER_INSTANCE: usize = 6;
 /// How many instances the kernel's limit on memory maps allows for, with a fifth of it left to everything else.
 fn max_mapped_instances() -> usize {
     let limit = std::fs::read_to_string("/proc/sys/vm/max_map_count");
-    let maps = limit
-        .ok()
-        .and_then(|limit| limit.trim().parse().ok())
-        .unwrap_or(DEFAULT_MAX_MAPS);
+    let maps = limit.ok().and_then(|limit| limit.trim().parse().ok()).unwrap_or(DEFAULT_MAX_MAPS);
     maps / 5 * 4 / MAPS_PER_INSTANCE
 }
 

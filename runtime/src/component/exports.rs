@@ -53,9 +53,7 @@ impl Kind {
 
     /// Finds the functions of this kind in the exported interface of that name; the name of the one that is missing.
     pub(super) fn find(self, component: &Component, interface: &str) -> Result<Vec<Export>, String> {
-        let instance = component
-            .get_export_index(None, interface)
-            .ok_or_else(|| interface.to_owned())?;
+        let instance = component.get_export_index(None, interface).ok_or_else(|| interface.to_owned())?;
         let find = |name: &&'static str| match component.get_export_index(Some(&instance), *name) {
             Some(index) => Ok(Export { name, index }),
             None => Err(format!("{interface}.{name}")),
@@ -100,11 +98,7 @@ struct WrongType {
 
 impl<'a> Binder<'a> {
     pub(super) fn new(store: &'a mut Store<Guest>, instance: Instance, exports: &'a [Export]) -> Self {
-        Self {
-            store,
-            instance,
-            exports: exports.iter(),
-        }
+        Self { store, instance, exports: exports.iter() }
     }
 
     fn next<P, R>(&mut self) -> wasmtime::Result<TypedFunc<P, R>>
@@ -116,13 +110,7 @@ impl<'a> Binder<'a> {
             return Err(wasmtime::Error::msg("bound more functions than were found"));
         };
         let bound = self.instance.get_typed_func(&mut *self.store, export.index);
-        bound.map_err(|error| {
-            WrongType {
-                name: export.name,
-                why: format!("{error:#}"),
-            }
-            .into()
-        })
+        bound.map_err(|error| WrongType { name: export.name, why: format!("{error:#}") }.into())
     }
 }
 
@@ -139,10 +127,7 @@ impl Exports for PredicateExports {
     const FUNCTIONS: &'static [&'static str] = &["configure", "matches"];
 
     fn bind(binder: &mut Binder<'_>) -> wasmtime::Result<Self> {
-        Ok(Self {
-            configure: binder.next()?,
-            matches: binder.next()?,
-        })
+        Ok(Self { configure: binder.next()?, matches: binder.next()? })
     }
 
     fn configure(&self, store: &mut Store<Guest>, config: &str) -> wasmtime::Result<Result<(), String>> {
@@ -162,11 +147,7 @@ impl Exports for BalancerExports {
     const FUNCTIONS: &'static [&'static str] = &["configure", "update", "pick"];
 
     fn bind(binder: &mut Binder<'_>) -> wasmtime::Result<Self> {
-        Ok(Self {
-            configure: binder.next()?,
-            update: binder.next()?,
-            pick: binder.next()?,
-        })
+        Ok(Self { configure: binder.next()?, update: binder.next()?, pick: binder.next()? })
     }
 
     fn configure(&self, store: &mut Store<Guest>, config: &str) -> wasmtime::Result<Result<(), String>> {
@@ -185,15 +166,9 @@ pub(super) struct FilterExports {
     pub(super) on_message: TypedFunc<FlatMessage<'static>, (Verdict,)>,
     pub(super) on_messages: TypedFunc<(ResourceAny, &'static [Message<'static>]), (Vec<Verdict>,)>,
     pub(super) on_close: TypedFunc<(ResourceAny, Option<Side>, Option<CloseFrame<'static>>), ()>,
-    #[expect(
-        dead_code,
-        reason = "bound so that a wrong type is found at load; live swap will call it"
-    )]
+    #[expect(dead_code, reason = "bound so that a wrong type is found at load; live swap will call it")]
     pub(super) save: TypedFunc<(ResourceAny,), (Vec<u8>,)>,
-    #[expect(
-        dead_code,
-        reason = "bound so that a wrong type is found at load; live swap will call it"
-    )]
+    #[expect(dead_code, reason = "bound so that a wrong type is found at load; live swap will call it")]
     pub(super) resume: TypedFunc<(Handshake<'static>, &'static [u8]), Resumed>,
 }
 

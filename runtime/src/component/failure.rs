@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 use std::time::Duration;
 
-use wasmtime::{Error, Trap, WasmBacktrace};
+use wasmtime::{Error, FrameInfo, Trap, WasmBacktrace};
 
 use super::guest::Guest;
 use super::limits::Exceeded;
@@ -19,45 +19,56 @@ pub(super) fn classify(component: &str, error: &Error, guest: &Guest, deadline: 
         (FailureReason::Trap, denied.to_string())
     } else {
         match error.downcast_ref::<Trap>() {
-            Some(Trap::Interrupt) => (
-                FailureReason::Deadline,
-                format!("it ran past its deadline of {deadline:?}"),
-            ),
+            Some(Trap::Interrupt) => (FailureReason::Deadline, format!("it ran past its deadline of {deadline:?}")),
             Some(trap) => (FailureReason::Trap, trap.to_string()),
             None => (FailureReason::InvalidAnswer, without_backtrace(error)),
         }
     };
-    // Writing to a String cannot fail.
     if let Some(words) = guest.log.last_words() {
-        let _ = write!(message, ": {words}");
+        message.push_str(": ");
+        message.push_str(words);
     }
     if let Some(backtrace) = error.downcast_ref::<WasmBacktrace>() {
         describe(backtrace, &mut message);
     }
-    Failure {
-        component: component.to_owned(),
-        reason,
-        message,
+    Failure { component: component.to_owned(), reason, message }
+}
+
+/// The most frames shown, counted without those of the machinery.
+const MAX_FRAMES: usize = 4;
+
+/// Appends where it happened, innermost first, without the panic machinery that every Rust guest ends in.
+fn describe(backtrace: &WasmBacktrace, message: &mut String) {
+    let places: Vec<String> = backtrace.frames().iter().map(place).collect();
+    let own: Vec<&String> = places.iter().filter(|place| !is_machinery(place)).collect();
+    let shown = if own.is_empty() { places.iter().collect() } else { own };
+    let mut separator = "; in ";
+    for place in shown.into_iter().take(MAX_FRAMES) {
+        message.push_str(separator);
+        message.push_str(place);
+        separator = " < ";
     }
 }
 
-/// The most frames shown: enough to see past the panic machinery into the component.
-const MAX_FRAMES: usize = 8;
-
-fn describe(backtrace: &WasmBacktrace, message: &mut String) {
-    let mut separator = "; in ";
-    for frame in backtrace.frames().iter().take(MAX_FRAMES) {
-        let symbol = frame.symbols().first();
-        let name = symbol.and_then(|symbol| symbol.name()).or_else(|| frame.func_name());
-        let _ = match name {
-            Some(name) => write!(message, "{separator}{name}"),
-            None => write!(message, "{separator}function {}", frame.func_index()),
-        };
-        if let Some((file, line)) = symbol.and_then(|symbol| symbol.file().zip(symbol.line())) {
-            let _ = write!(message, " ({file}:{line})");
-        }
-        separator = " < ";
+/// A frame's function and, with debug information, its line.
+fn place(frame: &FrameInfo) -> String {
+    let symbol = frame.symbols().first();
+    let name = symbol.and_then(|symbol| symbol.name()).or_else(|| frame.func_name());
+    let mut place = match name {
+        Some(name) => format!("{:#}", rustc_demangle::demangle(name)),
+        None => format!("function {}", frame.func_index()),
+    };
+    if let Some((file, line)) = symbol.and_then(|symbol| symbol.file().zip(symbol.line())) {
+        // Writing to a String cannot fail.
+        let _ = write!(place, " ({file}:{line})");
     }
+    place
+}
+
+fn is_machinery(place: &str) -> bool {
+    let crates = ["std::", "core::", "alloc::", "__rust", "rust_", "dlmalloc", "abort"];
+    let place = place.trim_start_matches('<');
+    crates.iter().any(|name| place.starts_with(name)) || place.contains("(/rustc/") || place.contains("(wasisdk:")
 }
 
 /// The causes without the backtrace among them, which is described in one line.

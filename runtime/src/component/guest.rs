@@ -20,21 +20,13 @@ pub(super) struct Guest {
 
 impl Guest {
     pub(super) fn new(quota: Quota, log: Log) -> Self {
-        Self {
-            quota,
-            log,
-            random: Random::seeded(),
-            stdio: Stdio::default(),
-            endpoints: Vec::new(),
-        }
+        Self { quota, log, random: Random::seeded(), stdio: Stdio::default(), endpoints: Vec::new() }
     }
 
     /// The live connections to an endpoint; 0 for one that was never told to this guest.
     pub(super) fn active(&self, id: u32) -> u32 {
         let place = self.endpoints.binary_search_by_key(&id, |(id, _)| *id).ok();
-        place
-            .and_then(|place| self.endpoints.get(place))
-            .map_or(0, |(_, active)| active.load(Ordering::Relaxed))
+        place.and_then(|place| self.endpoints.get(place)).map_or(0, |(_, active)| active.load(Ordering::Relaxed))
     }
 
     /// Takes bytes written to a standard stream; each whole line goes to the log.
@@ -109,10 +101,7 @@ mod tests {
     fn guest() -> Guest {
         let metrics = Metrics::new(1).component("shout");
         let quota = Quota::new(0, Arc::clone(&metrics), WorkerIndex(0));
-        Guest::new(
-            quota,
-            Log::new("shout".into(), Arc::new(Rate::new(0)), metrics, WorkerIndex(0)),
-        )
+        Guest::new(quota, Log::new("shout".into(), Arc::new(Rate::new(0)), metrics, WorkerIndex(0)))
     }
 
     #[test]

@@ -51,14 +51,7 @@ pub(super) enum StartError {
 impl<E: Exports> Slot<E> {
     /// An empty place; `seat` is held with it.
     pub(super) fn new(recipe: Arc<Recipe>, worker: WorkerIndex, beat: Rc<Beat>, seat: Option<Seat>) -> Self {
-        Self {
-            recipe,
-            worker,
-            beat,
-            live: RefCell::new(None),
-            generation: Cell::new(0),
-            _seat: seat,
-        }
+        Self { recipe, worker, beat, live: RefCell::new(None), generation: Cell::new(0), _seat: seat }
     }
 
     /// Counts the stores that were lost here. What was obtained from a call belongs to the generation of that moment.
@@ -109,11 +102,7 @@ impl<E: Exports> Slot<E> {
 
     /// A failure that was found without a call, or in its answer.
     pub(super) fn refused(&self, reason: FailureReason, message: impl Into<String>) -> Failure {
-        self.failed(Failure {
-            component: self.recipe.name().to_owned(),
-            reason,
-            message: message.into(),
-        })
+        self.failed(Failure { component: self.recipe.name().to_owned(), reason, message: message.into() })
     }
 
     /// Counts verdicts.
@@ -140,12 +129,7 @@ impl<E: Exports> Slot<E> {
         let limits = self.recipe.limits();
         let metrics = self.recipe.metrics();
         let quota = Quota::new(limits.max_memory, Arc::clone(metrics), self.worker);
-        let log = Log::new(
-            component.shared_name(),
-            component.rate(),
-            Arc::clone(metrics),
-            self.worker,
-        );
+        let log = Log::new(component.shared_name(), component.rate(), Arc::clone(metrics), self.worker);
         let mut store = Store::new(component.host().engine(), Guest::new(quota, log));
         store.limiter(|guest| &mut guest.quota);
         store.set_hostcall_fuel(limits.max_memory);
@@ -160,9 +144,7 @@ impl<E: Exports> Slot<E> {
         match started {
             Ok((exports, Ok(configured))) => Ok((Live { store, exports }, configured)),
             Ok((_, Err(words))) => Err(StartError::Rejected(words)),
-            Err(error) => Err(StartError::Failed(
-                self.failed(self.start_failure(&error, &store, deadline)),
-            )),
+            Err(error) => Err(StartError::Failed(self.failed(self.start_failure(&error, &store, deadline)))),
         }
     }
 
@@ -170,10 +152,7 @@ impl<E: Exports> Slot<E> {
         let failure = classify(self.recipe.name(), error, store.data(), deadline);
         match failure.reason {
             FailureReason::Memory | FailureReason::Deadline => failure,
-            _ => Failure {
-                reason: FailureReason::Start,
-                ..failure
-            },
+            _ => Failure { reason: FailureReason::Start, ..failure },
         }
     }
 
@@ -205,9 +184,6 @@ impl<E: Exports> Slot<E> {
 
 impl<E> std::fmt::Debug for Slot<E> {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        formatter
-            .debug_struct("Slot")
-            .field("use", &self.recipe.id())
-            .finish_non_exhaustive()
+        formatter.debug_struct("Slot").field("use", &self.recipe.id()).finish_non_exhaustive()
     }
 }

@@ -82,21 +82,12 @@ pub(super) struct Quota {
 
 impl Quota {
     pub(super) fn new(max_memory: usize, metrics: Arc<ComponentMetrics>, worker: WorkerIndex) -> Self {
-        Self {
-            max_memory,
-            memory: 0,
-            granted: 0,
-            metrics,
-            worker,
-        }
+        Self { max_memory, memory: 0, granted: 0, metrics, worker }
     }
 
     fn set_memory(&mut self, memory: usize) {
         let signed = |bytes: usize| i64::try_from(bytes).unwrap_or(i64::MAX);
-        self.metrics
-            .of(self.worker)
-            .memory_bytes
-            .add(signed(memory) - signed(self.memory));
+        self.metrics.of(self.worker).memory_bytes.add(signed(memory) - signed(self.memory));
         self.memory = memory;
     }
 }
@@ -106,11 +97,7 @@ impl ResourceLimiter for Quota {
         let granted = desired.saturating_sub(current);
         let asked = self.memory.saturating_add(granted);
         if asked > self.max_memory {
-            return Err(Exceeded::Memory {
-                asked,
-                limit: self.max_memory,
-            }
-            .into());
+            return Err(Exceeded::Memory { asked, limit: self.max_memory }.into());
         }
         self.granted = granted;
         self.set_memory(asked);
@@ -153,13 +140,7 @@ mod tests {
         assert!(quota.memory_growing(0, 2 * PAGE, None).unwrap());
         assert_eq!(gauge(), 4 << 16);
         let error = quota.memory_growing(2 * PAGE, 3 * PAGE, None).unwrap_err();
-        assert_eq!(
-            error.downcast_ref(),
-            Some(&Exceeded::Memory {
-                asked: 5 * PAGE,
-                limit: 4 * PAGE
-            })
-        );
+        assert_eq!(error.downcast_ref(), Some(&Exceeded::Memory { asked: 5 * PAGE, limit: 4 * PAGE }));
         drop(quota);
         assert_eq!(gauge(), 0);
     }

@@ -116,11 +116,7 @@ impl Host {
                 &encoded
             }
         };
-        let Survey {
-            kind,
-            interface,
-            imports,
-        } = survey(component)?;
+        let Survey { kind, interface, imports } = survey(component)?;
         let started = Instant::now();
         let compiled = self.compile(component)?;
         let compile_time = started.elapsed();
@@ -206,35 +202,22 @@ impl Component {
 
 impl std::fmt::Debug for Component {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        formatter
-            .debug_struct("Component")
-            .field("name", &self.0.name)
-            .field("kind", &self.0.kind)
-            .finish()
+        formatter.debug_struct("Component").field("name", &self.0.name).field("kind", &self.0.kind).finish()
     }
 }
 
 fn encode(module: &[u8]) -> Result<Vec<u8>, LoadError> {
-    let encoded = ComponentEncoder::default()
-        .validate(true)
-        .module(module)
-        .and_then(|mut encoder| encoder.encode());
+    let encoded = ComponentEncoder::default().validate(true).module(module).and_then(|mut encoder| encoder.encode());
     encoded.map_err(|error| LoadError::Encode(format!("{error:#}")))
 }
 
 fn check_memory(compiled: &Compiled, limits: &Limits) -> Result<(), LoadError> {
-    let pages = compiled
-        .resources_required()
-        .and_then(|needs| needs.max_initial_memory_size)
-        .unwrap_or(0);
+    let pages = compiled.resources_required().and_then(|needs| needs.max_initial_memory_size).unwrap_or(0);
     let initial = pages.saturating_mul(PAGE);
     if usize::try_from(initial).is_ok_and(|initial| initial <= limits.max_memory) {
         Ok(())
     } else {
-        Err(LoadError::Memory {
-            initial,
-            limit: limits.max_memory,
-        })
+        Err(LoadError::Memory { initial, limit: limits.max_memory })
     }
 }
 

@@ -29,14 +29,7 @@ impl Log {
         metrics: Arc<ComponentMetrics>,
         worker: WorkerIndex,
     ) -> Self {
-        Self {
-            component,
-            connection: String::new(),
-            last_words: String::new(),
-            rate,
-            metrics,
-            worker,
-        }
+        Self { component, connection: String::new(), last_words: String::new(), rate, metrics, worker }
     }
 
     /// Says which connection the next lines are about; the empty text stands for none.
@@ -96,11 +89,7 @@ impl Rate {
     /// At most this many lines a second; 0 admits none.
     pub(super) fn new(lines_per_second: u32) -> Self {
         let interval = SECOND.checked_div(u64::from(lines_per_second)).unwrap_or(u64::MAX);
-        Self {
-            interval,
-            start: Instant::now(),
-            paid_until: AtomicU64::new(0),
-        }
+        Self { interval, start: Instant::now(), paid_until: AtomicU64::new(0) }
     }
 
     /// Whether a line may be written now; the one that may is counted.
@@ -110,9 +99,7 @@ impl Rate {
             let paid_until = paid_until.max(now).checked_add(self.interval)?;
             (paid_until <= now.saturating_add(SECOND)).then_some(paid_until)
         };
-        self.paid_until
-            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, pay)
-            .is_ok()
+        self.paid_until.fetch_update(Ordering::Relaxed, Ordering::Relaxed, pay).is_ok()
     }
 }
 
@@ -170,10 +157,7 @@ mod tests {
 
     #[test]
     fn a_line_cannot_forge_another_or_move_the_cursor() {
-        assert_eq!(
-            escape("a\nERROR b\u{1b}[2J\u{202e}", 0),
-            "a\\nERROR b\\u{1b}[2J\\u{202e}"
-        );
+        assert_eq!(escape("a\nERROR b\u{1b}[2J\u{202e}", 0), "a\\nERROR b\\u{1b}[2J\\u{202e}");
     }
 
     #[test]
@@ -181,11 +165,7 @@ mod tests {
         let text = "é".repeat(MAX_LINE);
         let escaped = escape(&format!("x{text}"), 2);
         assert!(escaped.starts_with("xé"));
-        assert!(
-            escaped.ends_with("é … (4100 bytes cut)"),
-            "{}",
-            &escaped[MAX_LINE - 10..]
-        );
+        assert!(escaped.ends_with("é … (4100 bytes cut)"), "{}", &escaped[MAX_LINE - 10..]);
     }
 
     #[test]

@@ -59,14 +59,9 @@ impl Pool {
     /// Whether a predicate holds for a handshake.
     pub fn matches(&self, predicate: &Arc<PredicateUse>, handshake: &Handshake) -> Result<bool, Failure> {
         let slot = self.predicates.of(predicate.id(), || self.slot(predicate.recipe()))?;
-        let matches = slot.call(&handshake.connection_id, |store, exports| {
-            Ok(exports.matches.call(store, (handshake.into(),))?.0)
-        })?;
-        slot.verdict(if matches {
-            CallVerdict::Match
-        } else {
-            CallVerdict::Mismatch
-        });
+        let matches = slot
+            .call(&handshake.connection_id, |store, exports| Ok(exports.matches.call(store, (handshake.into(),))?.0))?;
+        slot.verdict(if matches { CallVerdict::Match } else { CallVerdict::Mismatch });
         Ok(matches)
     }
 
@@ -82,12 +77,9 @@ impl Pool {
         handshake: &Handshake,
         tried: &[u32],
     ) -> Result<Option<u32>, Failure> {
-        let Balancer { slot, told } = &*self.balancers.of(balancer.id(), || {
-            Ok(Balancer {
-                slot: self.slot(balancer.recipe())?,
-                told: Cell::new(None),
-            })
-        })?;
+        let Balancer { slot, told } = &*self
+            .balancers
+            .of(balancer.id(), || Ok(Balancer { slot: self.slot(balancer.recipe())?, told: Cell::new(None) }))?;
         if told.get() != Some((slot.generation(), version)) {
             update(slot, endpoints, &handshake.connection_id)?;
             told.set(Some((slot.generation(), version)));
@@ -130,10 +122,7 @@ impl Pool {
         let beat = self.beat(recipe)?;
         match self.host.seat() {
             Some(seat) => Ok(Slot::new(Arc::clone(recipe), self.worker, beat, Some(seat))),
-            None => Err(self.cannot_start(
-                recipe,
-                "no more instances that serve one connection fit into the process",
-            )),
+            None => Err(self.cannot_start(recipe, "no more instances that serve one connection fit into the process")),
         }
     }
 
@@ -143,17 +132,12 @@ impl Pool {
         if beat.is_none() {
             *beat = self.host.beat().map(Rc::new);
         }
-        beat.clone()
-            .ok_or_else(|| self.cannot_start(recipe, "deadlines are no longer kept"))
+        beat.clone().ok_or_else(|| self.cannot_start(recipe, "deadlines are no longer kept"))
     }
 
     fn cannot_start(&self, recipe: &Recipe, message: &str) -> Failure {
         recipe.metrics().of(self.worker).failure(FailureReason::Start);
-        Failure {
-            component: recipe.name().to_owned(),
-            reason: FailureReason::Start,
-            message: message.to_owned(),
-        }
+        Failure { component: recipe.name().to_owned(), reason: FailureReason::Start, message: message.to_owned() }
     }
 }
 
@@ -174,10 +158,7 @@ fn update(slot: &Slot<BalancerExports>, endpoints: &[PickEndpoint], connection: 
             active: endpoint.active.load(Ordering::Relaxed),
         })
         .collect();
-    let mut active: Vec<_> = endpoints
-        .iter()
-        .map(|endpoint| (endpoint.id, Arc::clone(&endpoint.active)))
-        .collect();
+    let mut active: Vec<_> = endpoints.iter().map(|endpoint| (endpoint.id, Arc::clone(&endpoint.active))).collect();
     active.sort_unstable_by_key(|(id, _)| *id);
     slot.call(connection, |store, exports| {
         store.data_mut().endpoints = active;

@@ -80,16 +80,8 @@ impl Session {
             }
         };
         // From here on the guest's resource is dropped with the session.
-        let guest = State::Open(Resource {
-            handle: admission.session,
-            generation: slot.generation(),
-        });
-        let session = Self {
-            slot,
-            filter,
-            handshake,
-            guest,
-        };
+        let guest = State::Open(Resource { handle: admission.session, generation: slot.generation() });
+        let session = Self { slot, filter, handshake, guest };
         let slot = &session.slot;
         let upstream_headers = answer::edits(admission.upstream_headers).map_err(|why| slot.invalid(why))?;
         let client_headers = answer::edits(admission.client_headers).map_err(|why| slot.invalid(why))?;
@@ -98,9 +90,7 @@ impl Session {
             upstream_headers,
             client_headers,
             attributes: admission.attributes,
-            lease: admission
-                .lease_seconds
-                .map(|seconds| Duration::from_secs(seconds.into())),
+            lease: admission.lease_seconds.map(|seconds| Duration::from_secs(seconds.into())),
             session,
         }))
     }
@@ -127,16 +117,8 @@ impl Session {
         let handle = self.resource()?;
         let connection = &self.handshake.connection_id;
         let called = self.slot.call(connection, |store, exports| {
-            let Message {
-                origin,
-                kind,
-                size,
-                payload,
-            } = message;
-            Ok(exports
-                .on_message
-                .call(store, (handle, origin.into(), kind.into(), size, payload))?
-                .0)
+            let Message { origin, kind, size, payload } = message;
+            Ok(exports.on_message.call(store, (handle, origin.into(), kind.into(), size, payload))?.0)
         });
         let verdict = called.and_then(|verdict| self.checked(verdict, &message));
         verdict.inspect_err(|_| self.end())
@@ -168,9 +150,7 @@ impl Session {
             let connection = &self.handshake.connection_id;
             // Counted and logged already.
             let _ = self.slot.call(connection, |store, exports| {
-                exports
-                    .on_close
-                    .call(store, (resource.handle, by.map(Into::into), close))
+                exports.on_close.call(store, (resource.handle, by.map(Into::into), close))
             });
         }
     }
@@ -179,9 +159,9 @@ impl Session {
         let handle = self.resource()?;
         let connection = &self.handshake.connection_id;
         let lowered: Vec<wire::Message<'_>> = batch.iter().map(Into::into).collect();
-        let called = self.slot.call(connection, |store, exports| {
-            Ok(exports.on_messages.call(store, (handle, lowered.as_slice()))?.0)
-        });
+        let called = self
+            .slot
+            .call(connection, |store, exports| Ok(exports.on_messages.call(store, (handle, lowered.as_slice()))?.0));
         let decided = called.and_then(|answers| {
             if answers.len() != batch.len() {
                 let message = format!("it gave {} verdicts on {} messages", answers.len(), batch.len());
@@ -202,10 +182,7 @@ impl Session {
         if message.payload.len() < limit {
             return Ok(());
         }
-        let why = format!(
-            "a payload of {} bytes does not fit into its memory of {limit}",
-            message.payload.len()
-        );
+        let why = format!("a payload of {} bytes does not fit into its memory of {limit}", message.payload.len());
         self.end();
         Err(self.slot.refused(FailureReason::Memory, why))
     }
@@ -230,10 +207,7 @@ impl Session {
         match open(&self.slot, &self.handshake)? {
             Ok(admission) => {
                 let handle = admission.session;
-                self.guest = State::Open(Resource {
-                    handle,
-                    generation: self.slot.generation(),
-                });
+                self.guest = State::Open(Resource { handle, generation: self.slot.generation() });
                 Ok(handle)
             }
             Err(refusal) => {
@@ -261,9 +235,7 @@ impl Session {
         {
             let connection = &self.handshake.connection_id;
             // Counted and logged already.
-            let _ = self
-                .slot
-                .call(connection, |store, _| resource.handle.resource_drop(store));
+            let _ = self.slot.call(connection, |store, _| resource.handle.resource_drop(store));
         }
     }
 }

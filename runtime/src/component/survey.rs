@@ -54,11 +54,7 @@ pub(super) fn check_core_module(bytes: &[u8]) -> Result<(), LoadError> {
             _ => {}
         }
     }
-    if has_type {
-        Ok(())
-    } else {
-        Err(LoadError::NoComponentType)
-    }
+    if has_type { Ok(()) } else { Err(LoadError::NoComponentType) }
 }
 
 /// Reads a component's exports and imports.
@@ -70,21 +66,14 @@ pub(super) fn survey(bytes: &[u8]) -> Result<Survey, LoadError> {
     for name in imports {
         match permission(kind, &name) {
             Permission::Needless => {}
-            Permission::Lent(permission) => permissions.push(Import {
-                name,
-                permission: permission.to_owned(),
-            }),
+            Permission::Lent(permission) => permissions.push(Import { name, permission: permission.to_owned() }),
             Permission::Foreign => foreign.push(name),
         }
     }
     if !foreign.is_empty() {
         return Err(LoadError::ForeignImports(foreign));
     }
-    Ok(Survey {
-        kind,
-        interface,
-        imports: permissions,
-    })
+    Ok(Survey { kind, interface, imports: permissions })
 }
 
 fn malformed(error: wasmparser::BinaryReaderError) -> LoadError {
@@ -133,9 +122,7 @@ fn world(exports: Vec<String>) -> Result<(Kind, String), LoadError> {
     match <[_; 1]>::try_from(found) {
         Ok([world]) => Ok(world),
         Err(found) if found.is_empty() => Err(LoadError::NoWorld),
-        Err(found) => Err(LoadError::SeveralWorlds(
-            found.into_iter().map(|(_, name)| name).collect(),
-        )),
+        Err(found) => Err(LoadError::SeveralWorlds(found.into_iter().map(|(_, name)| name).collect())),
     }
 }
 

@@ -41,10 +41,7 @@ impl Ticker {
             let shared = Arc::clone(&shared);
             move || shared.run(tick)
         })?;
-        Ok(Self {
-            shared,
-            thread: Some(thread),
-        })
+        Ok(Self { shared, thread: Some(thread) })
     }
 
     /// A beat for the calling thread's guests; `None` once the thread is gone.
@@ -52,11 +49,7 @@ impl Ticker {
         let ticker = self.thread.as_ref()?.thread().clone();
         let flag = Arc::new(Flag::default());
         self.shared.flags().push(Arc::downgrade(&flag));
-        Some(Beat {
-            flag,
-            shared: Arc::clone(&self.shared),
-            ticker,
-        })
+        Some(Beat { flag, shared: Arc::clone(&self.shared), ticker })
     }
 }
 
@@ -155,9 +148,7 @@ impl Shared {
         self.flags().retain(|flag| {
             let Some(flag) = flag.upgrade() else { return false };
             // The exchange spares a flag that has become RUNNING in between.
-            let recent = flag
-                .0
-                .compare_exchange(RECENT, IDLE, Ordering::SeqCst, Ordering::SeqCst);
+            let recent = flag.0.compare_exchange(RECENT, IDLE, Ordering::SeqCst, Ordering::SeqCst);
             active |= recent != Err(IDLE);
             true
         });

@@ -95,11 +95,7 @@ impl Component {
         metrics: &Metrics,
     ) -> Result<Arc<FilterUse>, ConfigureError> {
         let (recipe, interest) = self.configured::<FilterExports>(Kind::Filter, route, config, metrics, route)?;
-        Ok(Arc::new(FilterUse {
-            recipe,
-            interest: interest.into(),
-            on_failure,
-        }))
+        Ok(Arc::new(FilterUse { recipe, interest: interest.into(), on_failure }))
     }
 
     /// Runs `configure` in an instance that is dropped afterwards. `route` is the label of the verdicts.
@@ -112,11 +108,7 @@ impl Component {
         route: &str,
     ) -> Result<(Arc<Recipe>, E::Configured), ConfigureError> {
         if self.kind() != expected {
-            return Err(ConfigureError::WrongKind {
-                component: self.name().to_owned(),
-                expected,
-                is: self.kind(),
-            });
+            return Err(ConfigureError::WrongKind { component: self.name().to_owned(), expected, is: self.kind() });
         }
         let recipe = Arc::new(Recipe {
             id: NEXT_ID.fetch_add(1, Ordering::Relaxed),
@@ -131,12 +123,7 @@ impl Component {
         let Some(beat) = self.host().beat() else {
             let component = self.name().to_owned();
             let message = "deadlines are no longer kept".to_owned();
-            return Err(Failure {
-                component,
-                reason: FailureReason::Start,
-                message,
-            }
-            .into());
+            return Err(Failure { component, reason: FailureReason::Start, message }.into());
         };
         let slot = Slot::<E>::new(Arc::clone(&recipe), metrics.control(), Rc::new(beat), None);
         match slot.configure() {

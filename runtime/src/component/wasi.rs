@@ -105,20 +105,14 @@ fn cli(linker: &mut Linker<Guest>) -> wasmtime::Result<()> {
     environment.func_wrap("initial-cwd", |_, (): ()| Ok((None::<String>,)))?;
 
     let mut exit = linker.instance("wasi:cli/exit@0.2.0")?;
-    exit.func_wrap("exit", |_, (_status,): (Result<(), ()>,)| -> wasmtime::Result<()> {
-        Err(Denied::Exit.into())
-    })?;
+    exit.func_wrap("exit", |_, (_status,): (Result<(), ()>,)| -> wasmtime::Result<()> { Err(Denied::Exit.into()) })?;
 
     let mut stdin = linker.instance("wasi:cli/stdin@0.2.0")?;
     stdin.func_wrap("get-stdin", |_, (): ()| Ok((Resource::<InputStream>::new_own(0),)))?;
     let mut stdout = linker.instance("wasi:cli/stdout@0.2.0")?;
-    stdout.func_wrap("get-stdout", |_, (): ()| {
-        Ok((Resource::<OutputStream>::new_own(STDOUT),))
-    })?;
+    stdout.func_wrap("get-stdout", |_, (): ()| Ok((Resource::<OutputStream>::new_own(STDOUT),)))?;
     let mut stderr = linker.instance("wasi:cli/stderr@0.2.0")?;
-    stderr.func_wrap("get-stderr", |_, (): ()| {
-        Ok((Resource::<OutputStream>::new_own(STDERR),))
-    })?;
+    stderr.func_wrap("get-stderr", |_, (): ()| Ok((Resource::<OutputStream>::new_own(STDERR),)))?;
 
     let mut input = linker.instance("wasi:cli/terminal-input@0.2.0")?;
     input.resource("terminal-input", ResourceType::host::<TerminalInput>(), |_, _| Ok(()))?;
@@ -127,13 +121,9 @@ fn cli(linker: &mut Linker<Guest>) -> wasmtime::Result<()> {
     let mut stdin = linker.instance("wasi:cli/terminal-stdin@0.2.0")?;
     stdin.func_wrap("get-terminal-stdin", |_, (): ()| Ok((None::<Resource<TerminalInput>>,)))?;
     let mut stdout = linker.instance("wasi:cli/terminal-stdout@0.2.0")?;
-    stdout.func_wrap("get-terminal-stdout", |_, (): ()| {
-        Ok((None::<Resource<TerminalOutput>>,))
-    })?;
+    stdout.func_wrap("get-terminal-stdout", |_, (): ()| Ok((None::<Resource<TerminalOutput>>,)))?;
     let mut stderr = linker.instance("wasi:cli/terminal-stderr@0.2.0")?;
-    stderr.func_wrap("get-terminal-stderr", |_, (): ()| {
-        Ok((None::<Resource<TerminalOutput>>,))
-    })
+    stderr.func_wrap("get-terminal-stderr", |_, (): ()| Ok((None::<Resource<TerminalOutput>>,)))
 }
 
 fn clocks(linker: &mut Linker<Guest>) -> wasmtime::Result<()> {
@@ -151,17 +141,9 @@ fn clocks(linker: &mut Linker<Guest>) -> wasmtime::Result<()> {
     let mut wall_clock = linker.instance("wasi:clocks/wall-clock@0.2.0")?;
     wall_clock.func_wrap("now", |_, (): ()| {
         let now = wall();
-        Ok((Datetime {
-            seconds: now.as_secs(),
-            nanoseconds: now.subsec_nanos(),
-        },))
+        Ok((Datetime { seconds: now.as_secs(), nanoseconds: now.subsec_nanos() },))
     })?;
-    wall_clock.func_wrap("resolution", |_, (): ()| {
-        Ok((Datetime {
-            seconds: 0,
-            nanoseconds: 1,
-        },))
-    })
+    wall_clock.func_wrap("resolution", |_, (): ()| Ok((Datetime { seconds: 0, nanoseconds: 1 },)))
 }
 
 fn random(linker: &mut Linker<Guest>) -> wasmtime::Result<()> {
@@ -171,21 +153,15 @@ fn random(linker: &mut Linker<Guest>) -> wasmtime::Result<()> {
         getrandom::fill(&mut bytes).map_err(|_| Denied::NoEntropy)?;
         Ok((bytes,))
     })?;
-    secure.func_wrap("get-random-u64", |_, (): ()| {
-        Ok((getrandom::u64().map_err(|_| Denied::NoEntropy)?,))
-    })?;
+    secure.func_wrap("get-random-u64", |_, (): ()| Ok((getrandom::u64().map_err(|_| Denied::NoEntropy)?,)))?;
 
     let mut insecure = linker.instance("wasi:random/insecure@0.2.0")?;
-    insecure.func_wrap(
-        "get-insecure-random-bytes",
-        |mut store: Store<'_>, (length,): (u64,)| {
-            let length = random_length(length)?;
-            Ok((store.data_mut().random.bytes(length),))
-        },
-    )?;
-    insecure.func_wrap("get-insecure-random-u64", |mut store: Store<'_>, (): ()| {
-        Ok((store.data_mut().random.next(),))
+    insecure.func_wrap("get-insecure-random-bytes", |mut store: Store<'_>, (length,): (u64,)| {
+        let length = random_length(length)?;
+        Ok((store.data_mut().random.bytes(length),))
     })?;
+    insecure
+        .func_wrap("get-insecure-random-u64", |mut store: Store<'_>, (): ()| Ok((store.data_mut().random.next(),)))?;
 
     let mut seed = linker.instance("wasi:random/insecure-seed@0.2.0")?;
     seed.func_wrap("insecure-seed", |mut store: Store<'_>, (): ()| {
@@ -204,30 +180,21 @@ fn random_length(length: u64) -> Result<usize, Denied> {
 fn io(linker: &mut Linker<Guest>) -> wasmtime::Result<()> {
     let mut error = linker.instance("wasi:io/error@0.2.0")?;
     error.resource("error", ResourceType::host::<IoError>(), |_, _| Ok(()))?;
-    error.func_wrap("[method]error.to-debug-string", |_, (_error,): (Resource<IoError>,)| {
-        Ok((String::new(),))
-    })?;
+    error.func_wrap("[method]error.to-debug-string", |_, (_error,): (Resource<IoError>,)| Ok((String::new(),)))?;
 
     let mut poll = linker.instance("wasi:io/poll@0.2.0")?;
     poll.resource("pollable", ResourceType::host::<Pollable>(), |_, _| Ok(()))?;
-    poll.func_wrap("[method]pollable.ready", |_, (this,): (Resource<Pollable>,)| {
-        Ok((this.rep() == READY,))
-    })?;
-    poll.func_wrap("[method]pollable.block", |_, (this,): (Resource<Pollable>,)| {
-        if this.rep() == READY {
-            Ok(())
-        } else {
-            Err(Denied::Wait.into())
-        }
-    })?;
+    poll.func_wrap("[method]pollable.ready", |_, (this,): (Resource<Pollable>,)| Ok((this.rep() == READY,)))?;
+    poll.func_wrap(
+        "[method]pollable.block",
+        |_, (this,): (Resource<Pollable>,)| {
+            if this.rep() == READY { Ok(()) } else { Err(Denied::Wait.into()) }
+        },
+    )?;
     poll.func_wrap("poll", |_, (pollables,): (Vec<Resource<Pollable>>,)| {
         let ready = (0_u32..).zip(&pollables).filter(|(_, this)| this.rep() == READY);
         let ready: Vec<u32> = ready.map(|(place, _)| place).collect();
-        if ready.is_empty() {
-            Err(Denied::Wait.into())
-        } else {
-            Ok((ready,))
-        }
+        if ready.is_empty() { Err(Denied::Wait.into()) } else { Ok((ready,)) }
     })?;
 
     input_stream(linker)?;
@@ -247,10 +214,9 @@ fn input_stream(linker: &mut Linker<Guest>) -> wasmtime::Result<()> {
             Ok((Err::<u64, _>(StreamError::Closed),))
         })?;
     }
-    streams.func_wrap(
-        "[method]input-stream.subscribe",
-        |_, (_this,): (Resource<InputStream>,)| Ok((Resource::<Pollable>::new_own(READY),)),
-    )
+    streams.func_wrap("[method]input-stream.subscribe", |_, (_this,): (Resource<InputStream>,)| {
+        Ok((Resource::<Pollable>::new_own(READY),))
+    })
 }
 
 fn output_stream(linker: &mut Linker<Guest>) -> wasmtime::Result<()> {
@@ -260,17 +226,10 @@ fn output_stream(linker: &mut Linker<Guest>) -> wasmtime::Result<()> {
     streams.func_wrap("[method]output-stream.check-write", |_, (_this,): (This,)| {
         Ok((Ok::<_, StreamError>(WRITE_PERMIT),))
     })?;
-    for name in [
-        "[method]output-stream.write",
-        "[method]output-stream.blocking-write-and-flush",
-    ] {
+    for name in ["[method]output-stream.write", "[method]output-stream.blocking-write-and-flush"] {
         streams.func_wrap(name, |mut store: Store<'_>, (this, bytes): (This, WasmList<u8>)| {
             let bytes = bytes.as_le_slice(&store).to_vec();
-            let stream = if this.rep() == STDERR {
-                Stream::Stderr
-            } else {
-                Stream::Stdout
-            };
+            let stream = if this.rep() == STDERR { Stream::Stderr } else { Stream::Stdout };
             store.data_mut().print(stream, &bytes);
             Ok((Ok::<_, StreamError>(()),))
         })?;
@@ -278,19 +237,13 @@ fn output_stream(linker: &mut Linker<Guest>) -> wasmtime::Result<()> {
     for name in ["[method]output-stream.flush", "[method]output-stream.blocking-flush"] {
         streams.func_wrap(name, |_, (_this,): (This,)| Ok((Ok::<_, StreamError>(()),)))?;
     }
-    for name in [
-        "[method]output-stream.write-zeroes",
-        "[method]output-stream.blocking-write-zeroes-and-flush",
-    ] {
+    for name in ["[method]output-stream.write-zeroes", "[method]output-stream.blocking-write-zeroes-and-flush"] {
         streams.func_wrap(name, |_, (_this, _length): (This, u64)| Ok((Ok::<_, StreamError>(()),)))?;
     }
     for name in ["[method]output-stream.splice", "[method]output-stream.blocking-splice"] {
-        streams.func_wrap(
-            name,
-            |_, (_this, _source, _length): (This, Resource<InputStream>, u64)| {
-                Ok((Err::<u64, _>(StreamError::Closed),))
-            },
-        )?;
+        streams.func_wrap(name, |_, (_this, _source, _length): (This, Resource<InputStream>, u64)| {
+            Ok((Err::<u64, _>(StreamError::Closed),))
+        })?;
     }
     streams.func_wrap("[method]output-stream.subscribe", |_, (_this,): (This,)| {
         Ok((Resource::<Pollable>::new_own(READY),))

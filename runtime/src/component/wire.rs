@@ -251,21 +251,13 @@ impl<'a> From<&'a types::Handshake> for Handshake<'a> {
 
 impl<'a> From<&types::Message<'a>> for Message<'a> {
     fn from(message: &types::Message<'a>) -> Self {
-        Self {
-            origin: message.origin.into(),
-            kind: message.kind.into(),
-            size: message.size,
-            payload: message.payload,
-        }
+        Self { origin: message.origin.into(), kind: message.kind.into(), size: message.size, payload: message.payload }
     }
 }
 
 impl<'a> From<&'a types::CloseFrame> for CloseFrame<'a> {
     fn from(close: &'a types::CloseFrame) -> Self {
-        Self {
-            code: close.code,
-            reason: &close.reason,
-        }
+        Self { code: close.code, reason: &close.reason }
     }
 }
 
@@ -286,10 +278,7 @@ impl From<Selection> for types::Selection {
 
 impl From<Interest> for types::Interest {
     fn from(interest: Interest) -> Self {
-        Self {
-            from_client: interest.from_client.into(),
-            from_upstream: interest.from_upstream.into(),
-        }
+        Self { from_client: interest.from_client.into(), from_upstream: interest.from_upstream.into() }
     }
 }
 
@@ -305,11 +294,7 @@ impl From<HeaderEdit> for types::HeaderEdit {
 
 impl From<Outgoing> for types::Outgoing {
     fn from(outgoing: Outgoing) -> Self {
-        Self {
-            to: outgoing.to.into(),
-            kind: outgoing.kind.into(),
-            payload: outgoing.payload,
-        }
+        Self { to: outgoing.to.into(), kind: outgoing.kind.into(), payload: outgoing.payload }
     }
 }
 

@@ -9,9 +9,10 @@ use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use tokio::net::{TcpListener, TcpStream};
+use tokio::runtime::{self, LocalOptions};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
-use tokio::task::{LocalSet, spawn_local};
-use tokio::{runtime, time};
+use tokio::task::spawn_local;
+use tokio::time;
 
 use crate::admin::{ConnectionView, ConnectionsQuery, ConnectionsView};
 use crate::component::Host;
@@ -62,12 +63,12 @@ pub(super) struct Prepared {
 impl Prepared {
     /// Starts the thread.
     pub(super) fn spawn(self) -> io::Result<JoinHandle<()>> {
-        let runtime = runtime::Builder::new_current_thread().enable_all().build()?;
         let name = format!("worker-{}", self.index.0);
         std::thread::Builder::new().name(name).spawn(move || {
-            let local = LocalSet::new();
-            if let Err(error) = local.block_on(&runtime, self.work()) {
-                tracing::error!(%error, "a worker cannot listen");
+            // A runtime for tasks that stay on their thread is made on that thread.
+            let runtime = runtime::Builder::new_current_thread().enable_all().build_local(LocalOptions::default());
+            if let Err(error) = runtime.and_then(|runtime| runtime.block_on(self.work())) {
+                tracing::error!(%error, "a worker cannot serve");
             }
         })
     }

@@ -16,17 +16,14 @@ use crate::metrics::{ComponentShard, MessageKind, Metrics, Side, WorkerIndex};
 pub(super) const FILTER: &str = include_str!("filter.wat");
 pub(super) const BALANCER: &str = include_str!("balancer.wat");
 pub(super) const PREDICATE: &str = include_str!("predicate.wat");
+pub(super) const WASI: &str = include_str!("wasi.wat");
 
 /// A core module with the component type of a world.
 pub(super) fn module(text: &str, world: &str) -> Vec<u8> {
     let mut resolve = Resolve::default();
-    let (package, _) = resolve
-        .push_dir(Path::new(env!("CARGO_MANIFEST_DIR")).join("../wit"))
-        .unwrap();
+    let (package, _) = resolve.push_dir(Path::new(env!("CARGO_MANIFEST_DIR")).join("../wit")).unwrap();
     let ours = resolve.push_str("foreign.wit", include_str!("foreign.wit")).unwrap();
-    let world = resolve
-        .select_world(&[package], Some(world))
-        .or_else(|_| resolve.select_world(&[ours], Some(world)));
+    let world = resolve.select_world(&[package], Some(world)).or_else(|_| resolve.select_world(&[ours], Some(world)));
     let mut module = wat::parse_str(text).unwrap();
     embed_component_metadata(&mut module, &resolve, world.unwrap(), StringEncoding::UTF8).unwrap();
     module
@@ -43,11 +40,7 @@ impl Bed {
     pub(super) fn new() -> Self {
         let host = Host::new(1).unwrap();
         let pool = host.pool(WorkerIndex(0));
-        Self {
-            host,
-            metrics: Metrics::new(1),
-            pool,
-        }
+        Self { host, metrics: Metrics::new(1), pool }
     }
 
     pub(super) fn load(&self, text: &str, world: &str) -> Result<Component, LoadError> {
@@ -57,9 +50,7 @@ impl Bed {
     /// The misbehaving filter on route `chat`.
     pub(super) fn filter(&self, config: &str, limits: Limits) -> Arc<FilterUse> {
         let component = self.host.load("filter", &module(FILTER, "filter"), limits).unwrap();
-        component
-            .filter("chat", config, OnFailure::Close, &self.metrics)
-            .unwrap()
+        component.filter("chat", config, OnFailure::Close, &self.metrics).unwrap()
     }
 
     pub(super) fn admission(&self, filter: &Arc<FilterUse>, path: &str) -> Admission {
@@ -85,10 +76,7 @@ pub(super) fn handshake(path: &str) -> Handshake {
         authority: "example.com".to_owned(),
         path: path.to_owned(),
         http_version: "1.1".to_owned(),
-        headers: vec![
-            ("cookie".to_owned(), b"a=b".to_vec()),
-            ("x-tenant".to_owned(), b"\xff".to_vec()),
-        ],
+        headers: vec![("cookie".to_owned(), b"a=b".to_vec()), ("x-tenant".to_owned(), b"\xff".to_vec())],
         connection_id: "c-1".to_owned(),
         route: "chat".to_owned(),
         ..Handshake::default()
@@ -97,10 +85,5 @@ pub(super) fn handshake(path: &str) -> Handshake {
 
 /// A message of the client; text if it can be.
 pub(super) fn message(payload: &[u8]) -> Message<'_> {
-    Message {
-        origin: Side::Client,
-        kind: MessageKind::Text,
-        size: payload.len() as u64,
-        payload,
-    }
+    Message { origin: Side::Client, kind: MessageKind::Text, size: payload.len() as u64, payload }
 }

@@ -1,0 +1,191 @@
+//! Starting and stopping the proxies that are compared: one worker each, on its core, on loopback ports of our choice,
+//! everything they write in a temporary directory.
+
+use std::fs;
+use std::io;
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
+
+use anyhow::Context;
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use serde::Serialize;
+
+use super::templates;
+use crate::clock::{SECOND, now};
+use crate::process::{Pinned, ProcessTree};
+use crate::scenario::Target;
+
+/// A column of the table.
+#[derive(Clone, Debug, Serialize)]
+pub struct Variant {
+    /// Its head.
+    pub name: String,
+    /// How it is started.
+    #[serde(skip)]
+    pub launch: Launch,
+}
+
+/// How a proxy is started.
+#[derive(Clone, Debug)]
+pub enum Launch {
+    /// nginx with one worker process.
+    Nginx {
+        /// The executable.
+        binary: PathBuf,
+    },
+    /// haproxy with one thread.
+    Haproxy {
+        /// The executable.
+        binary: PathBuf,
+    },
+    /// Envoy with one worker thread.
+    Envoy {
+        /// The executable.
+        binary: PathBuf,
+        /// A proxy-wasm module that runs on every chunk.
+        module: Option<PathBuf>,
+    },
+    /// Tidegate with one worker and one route.
+    Tidegate {
+        /// The executable.
+        binary: PathBuf,
+        /// The route's filters, as they stand in the configuration or as paths.
+        filters: Vec<String>,
+    },
+    /// Tidegate with one worker and a configuration of one's own.
+    TidegateConfig {
+        /// The executable.
+        binary: PathBuf,
+        /// The text of the configuration with {listen}, {admin} and {upstream} in it.
+        template: String,
+    },
+}
+
+/// A proxy that runs, ended when dropped.
+#[derive(Debug)]
+pub struct Proxy {
+    child: Child,
+    address: SocketAddr,
+}
+
+impl Proxy {
+    /// Starts it on `core` in front of `upstream` and waits until it accepts connections.
+    pub fn start(variant: &Variant, upstream: SocketAddr, core: usize, directory: &Path) -> anyhow::Result<Self> {
+        let (listen, admin) = (free_address()?, free_address()?);
+        let directory = directory.join(listen.port().to_string());
+        fs::create_dir_all(&directory)?;
+        let place = |name: &str, text: String| -> io::Result<PathBuf> {
+            let path = directory.join(name);
+            fs::write(&path, text).map(|()| path)
+        };
+        let mut command = match &variant.launch {
+            Launch::Nginx { binary } => {
+                let mut command = Command::new(binary);
+                command
+                    .arg("-p")
+                    .arg(&directory)
+                    .arg("-e")
+                    .arg(directory.join("error.log"));
+                command
+                    .arg("-c")
+                    .arg(place("nginx.conf", templates::nginx(&directory, listen, upstream))?);
+                command
+            }
+            Launch::Haproxy { binary } => {
+                let mut command = Command::new(binary);
+                command
+                    .arg("-db")
+                    .arg("-f")
+                    .arg(place("haproxy.cfg", templates::haproxy(listen, upstream))?);
+                command
+            }
+            Launch::Envoy { binary, module } => {
+                let mut command = Command::new(binary);
+                let config = place("envoy.yaml", templates::envoy(listen, upstream, module.as_deref()))?;
+                command
+                    .arg("-c")
+                    .arg(config)
+                    .args(["--concurrency", "1", "--disable-hot-restart", "-l", "error"]);
+                command
+            }
+            Launch::Tidegate { binary, filters } => tidegate(
+                binary,
+                &place("tidegate.toml", templates::tidegate(listen, admin, upstream, filters)?)?,
+            ),
+            Launch::TidegateConfig { binary, template } => {
+                let text = template
+                    .replace("{listen}", &listen.to_string())
+                    .replace("{admin}", &admin.to_string())
+                    .replace("{upstream}", &upstream.to_string());
+                tidegate(binary, &place("tidegate.toml", text)?)
+            }
+        };
+        let log = directory.join("output.log");
+        command
+            .stdin(Stdio::null())
+            .stdout(fs::File::create(&log)?)
+            .stderr(fs::File::options().append(true).open(&log)?);
+        let child = {
+            // The child inherits the affinity of the thread that starts it.
+            let _pinned = Pinned::to(core)?;
+            command.spawn().with_context(|| format!("{command:?}"))?
+        };
+        let mut proxy = Self { child, address: listen };
+        proxy
+            .wait_until_it_listens()
+            .with_context(|| fs::read_to_string(&log).unwrap_or_default())?;
+        Ok(proxy)
+    }
+
+    /// The target of its load, with its process to watch.
+    pub fn target(&self) -> Target {
+        Target {
+            process: Some(ProcessTree::new(self.child.id())),
+            ..Target::new(self.address, "/")
+        }
+    }
+
+    fn wait_until_it_listens(&mut self) -> anyhow::Result<()> {
+        let deadline = now() + 30 * SECOND;
+        while now() < deadline {
+            if let Some(status) = self.child.try_wait()? {
+                anyhow::bail!("it ended with {status}");
+            }
+            if TcpStream::connect(self.address).is_ok() {
+                return Ok(());
+            }
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        anyhow::bail!("it does not listen on {} after 30 seconds", self.address)
+    }
+}
+
+impl Drop for Proxy {
+    fn drop(&mut self) {
+        // A master process must get the chance to end its workers, so it is asked first.
+        let pid = i32::try_from(self.child.id()).unwrap_or_default();
+        let _ = kill(Pid::from_raw(pid), Signal::SIGTERM);
+        let deadline = now() + 3 * SECOND;
+        while now() < deadline {
+            if !matches!(self.child.try_wait(), Ok(None)) {
+                return;
+            }
+            std::thread::sleep(Duration::from_millis(10));
+        }
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+fn tidegate(binary: &Path, config: &Path) -> Command {
+    let mut command = Command::new(binary);
+    command.arg("run").arg("--config").arg(config).args(["--workers", "1"]);
+    command
+}
+
+fn free_address() -> io::Result<SocketAddr> {
+    TcpListener::bind(SocketAddr::from(([127, 0, 0, 1], 0)))?.local_addr()
+}

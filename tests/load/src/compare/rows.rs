@@ -1,0 +1,186 @@
+//! The rows of the table: five message loads with their bars, and the costs of a connection.
+
+use serde::Serialize;
+
+use super::proxy::Proxy;
+use super::{CompareArguments, Sample};
+use crate::scenario::closed::{ClosedLoop, Stop};
+use crate::scenario::{Checked, Messages, ScenarioError, churn, closed, idle, slow};
+
+/// A row.
+#[derive(Clone, Copy, Debug, Serialize)]
+pub struct Row {
+    /// Its name on the command line.
+    pub name: &'static str,
+    /// Its head in the table.
+    pub title: &'static str,
+    /// What its costs are counted in.
+    pub unit: &'static str,
+    /// What happens.
+    pub load: Load,
+}
+
+/// What happens in a row.
+#[derive(Clone, Copy, Debug, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Load {
+    /// A closed loop.
+    Closed {
+        /// Bytes of a message.
+        size: usize,
+        /// Connections.
+        connections: usize,
+        /// Messages in flight on each.
+        window: u64,
+    },
+    /// Idle connections.
+    Idle(usize),
+    /// Connections opened, used once and closed.
+    Churn(u64),
+    /// Connections whose clients do not read.
+    Slow(usize),
+}
+
+/// All rows, the five message loads first.
+pub const ROWS: [Row; 8] = [
+    closed_row("64B", "64 B, 64 connections, 1 in flight", 64, 64, 1),
+    closed_row("125B", "125 B, 64 connections, 16 in flight", 125, 64, 16),
+    closed_row("4KiB", "4 KiB, 32 connections, 4 in flight", 4096, 32, 4),
+    closed_row("16KiB", "16 KiB, 8 connections, 4 in flight", 16_384, 8, 4),
+    closed_row("1MiB", "1 MiB, 4 connections, 1 in flight", 1_048_576, 4, 1),
+    Row {
+        name: "idle",
+        title: "idle connection, of 3,000",
+        unit: "KiB",
+        load: Load::Idle(3000),
+    },
+    Row {
+        name: "churn",
+        title: "open, one echo, close",
+        unit: "CPU µs",
+        load: Load::Churn(5000),
+    },
+    Row {
+        name: "slow",
+        title: "connection with a stalled reader, of 100",
+        unit: "KiB",
+        load: Load::Slow(100),
+    },
+];
+
+const fn closed_row(name: &'static str, title: &'static str, size: usize, connections: usize, window: u64) -> Row {
+    Row {
+        name,
+        title,
+        unit: "CPU µs",
+        load: Load::Closed {
+            size,
+            connections,
+            window,
+        },
+    }
+}
+
+/// The rows called `names`; "messages" are the closed loops.
+pub fn select(names: &[String]) -> anyhow::Result<Vec<Row>> {
+    for name in names {
+        let known = name == "all" || name == "messages" || ROWS.iter().any(|row| row.name == name);
+        let rows = ROWS.map(|row| row.name).join(", ");
+        anyhow::ensure!(known, "no row is called {name}; there are {rows}, messages and all");
+    }
+    let wanted = |row: &Row| {
+        let closed = matches!(row.load, Load::Closed { .. });
+        names
+            .iter()
+            .any(|name| name == row.name || name == "all" || (name == "messages" && closed))
+    };
+    Ok(ROWS.into_iter().filter(wanted).collect())
+}
+
+impl Row {
+    /// Memory that an earlier load left behind would hide what a connection costs.
+    pub fn wants_fresh_process(&self) -> bool {
+        matches!(self.load, Load::Idle(_) | Load::Slow(_))
+    }
+
+    /// Whether the upstream's kernel buffers must not swallow the load.
+    pub fn wants_small_buffers(&self) -> bool {
+        matches!(self.load, Load::Slow(_))
+    }
+
+    /// Measures one proxy once.
+    pub fn measure(&self, proxy: &Proxy, arguments: &CompareArguments) -> Result<Sample, ScenarioError> {
+        let target = proxy.target();
+        let messages = |size| Messages {
+            size,
+            mix: arguments.mix,
+            fragments: 1,
+        };
+        match self.load {
+            Load::Closed {
+                size,
+                connections,
+                window,
+            } => {
+                let stop = Stop::After {
+                    warm_up: arguments.warm_up,
+                    seconds: arguments.seconds,
+                };
+                let load = ClosedLoop {
+                    connections,
+                    window,
+                    messages: messages(size),
+                    stop,
+                };
+                let report = closed::run(&target, load)?;
+                let cost = report.cpu_us_per_message.unwrap_or(f64::NAN);
+                let (rate, p99) = (report.messages_per_second, report.latency_us.p99);
+                Ok(sample(cost, Some(rate), Some(p99), report.checked))
+            }
+            Load::Idle(connections) => {
+                let load = idle::Idle {
+                    connections,
+                    messages: messages(64),
+                    settle: 1.0,
+                };
+                let report = idle::run(&target, load)?;
+                Ok(sample(report.kib_per_connection, None, None, report.checked))
+            }
+            Load::Churn(connections) => {
+                let load = churn::Churn {
+                    connections,
+                    concurrent: 16,
+                    messages: messages(64),
+                };
+                let report = churn::run(&target, load)?;
+                let cost = report.cpu_us_per_connection.unwrap_or(f64::NAN);
+                Ok(sample(
+                    cost,
+                    Some(report.connections_per_second),
+                    Some(report.latency_us.p99),
+                    report.checked,
+                ))
+            }
+            Load::Slow(connections) => {
+                let load = slow::SlowReaders {
+                    connections,
+                    messages: messages(4096),
+                    most_bytes: 16 << 20,
+                    stalled_after: 1.0,
+                };
+                let report = slow::run(&target, load)?;
+                Ok(sample(report.kib_per_connection, None, None, report.checked))
+            }
+        }
+    }
+}
+
+fn sample(cost: f64, rate: Option<f64>, p99_us: Option<f64>, checked: Checked) -> Sample {
+    Sample {
+        cost,
+        rate,
+        p99_us,
+        faults: checked.faults,
+        reasons: checked.reasons,
+    }
+}

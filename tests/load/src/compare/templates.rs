@@ -1,0 +1,162 @@
+//! The configurations under which the proxies are compared: plain WebSocket proxying with what each documents for it,
+//! one worker, no access log, limits high enough for thousands of connections, everything else at its default. Envoy
+//! must not wait a second for the client to close first, or opening and closing takes it minutes.
+
+use std::fmt::Write;
+use std::net::SocketAddr;
+use std::path::Path;
+
+pub(super) fn nginx(directory: &Path, listen: SocketAddr, upstream: SocketAddr) -> String {
+    let directory = directory.display();
+    format!(
+        "worker_processes 1;
+daemon off;
+user root;
+pid {directory}/nginx.pid;
+worker_rlimit_nofile 20000;
+events {{ worker_connections 20000; }}
+http {{
+    access_log off;
+    client_body_temp_path {directory}/body;
+    proxy_temp_path {directory}/proxy;
+    fastcgi_temp_path {directory}/fastcgi;
+    uwsgi_temp_path {directory}/uwsgi;
+    scgi_temp_path {directory}/scgi;
+    map $http_upgrade $connection_upgrade {{ default upgrade; '' close; }}
+    upstream echo {{ server {upstream}; }}
+    server {{
+        listen {listen};
+        location / {{
+            proxy_pass http://echo;
+            proxy_http_version 1.1;
+            proxy_set_header Upgrade $http_upgrade;
+            proxy_set_header Connection $connection_upgrade;
+            proxy_set_header Host $host;
+            proxy_read_timeout 300s;
+            proxy_send_timeout 300s;
+        }}
+    }}
+}}
+"
+    )
+}
+
+pub(super) fn haproxy(listen: SocketAddr, upstream: SocketAddr) -> String {
+    format!(
+        "global
+    nbthread 1
+    maxconn 9900
+defaults
+    mode http
+    timeout connect 5s
+    timeout client 300s
+    timeout server 300s
+    timeout tunnel 300s
+frontend client
+    bind {listen}
+    default_backend echo
+backend echo
+    server echo {upstream}
+"
+    )
+}
+
+pub(super) fn envoy(listen: SocketAddr, upstream: SocketAddr, module: Option<&Path>) -> String {
+    let wasm = module.map_or_else(String::new, |module| {
+        format!(
+            "          - name: wasm
+            typed_config:
+              \"@type\": type.googleapis.com/envoy.extensions.filters.http.wasm.v3.Wasm
+              config:
+                name: read
+                vm_config:
+                  runtime: envoy.wasm.runtime.v8
+                  code: {{ local: {{ filename: \"{}\" }} }}
+",
+            module.display()
+        )
+    });
+    format!(
+        "static_resources:
+  listeners:
+  - name: client
+    address: {{ socket_address: {{ address: {}, port_value: {} }} }}
+    filter_chains:
+    - filters:
+      - name: http
+        typed_config:
+          \"@type\": type.googleapis.com/envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager
+          stat_prefix: client
+          codec_type: HTTP1
+          delayed_close_timeout: 0s
+          upgrade_configs: [{{ upgrade_type: websocket }}]
+          route_config:
+            virtual_hosts:
+            - name: any
+              domains: [\"*\"]
+              routes: [{{ match: {{ prefix: / }}, route: {{ cluster: echo, timeout: 0s }} }}]
+          http_filters:
+{wasm}          - name: router
+            typed_config:
+              \"@type\": type.googleapis.com/envoy.extensions.filters.http.router.v3.Router
+  clusters:
+  - name: echo
+    type: STATIC
+    connect_timeout: 5s
+    circuit_breakers: {{ thresholds: [{{ max_connections: 20000, max_pending_requests: 20000, max_requests: 20000 }}] }}
+    load_assignment:
+      cluster_name: echo
+      endpoints:
+      - lb_endpoints:
+        - endpoint: {{ address: {{ socket_address: {{ address: {}, port_value: {} }} }} }}
+",
+        listen.ip(),
+        listen.port(),
+        upstream.ip(),
+        upstream.port()
+    )
+}
+
+/// One route to one endpoint. A filter with a slash in it is the path of a component; one in braces is taken as it is.
+pub(super) fn tidegate(
+    listen: SocketAddr,
+    admin: SocketAddr,
+    upstream: SocketAddr,
+    filters: &[String],
+) -> anyhow::Result<String> {
+    let mut components = String::new();
+    let mut chain = Vec::new();
+    for (place, filter) in filters.iter().enumerate() {
+        if filter.starts_with('{') {
+            chain.push(filter.clone());
+        } else if filter.contains('/') {
+            let path = Path::new(filter).canonicalize()?;
+            write!(
+                components,
+                "\n[components.filter-{place}]\npath = {:?}\n",
+                path.display().to_string()
+            )?;
+            chain.push(format!("\"filter-{place}\""));
+        } else {
+            chain.push(format!("{filter:?}"));
+        }
+    }
+    let filters = chain.join(", ");
+    Ok(format!(
+        "[admin]
+listen = \"{admin}\"
+
+[[listeners]]
+listen = \"{listen}\"
+{components}
+[upstreams.echo]
+endpoints = [{{ url = \"ws://{upstream}\" }}]
+
+[[routes]]
+name = \"bench\"
+path_prefix = \"/\"
+filters = [{filters}]
+upstream = \"echo\"
+"
+    ))
+}
