@@ -244,7 +244,7 @@ async fn a_component_that_fails_to_configure_is_refused() {
     for deed in ["trap", "loop", "hoard"] {
         let config = with(&format!(
             "filters = [{{ component = \"hostile\", config = {{ do = \"{deed}\", at = \"configure\" }} }}] # HERE\n{}",
-            tidegate_tests::config::guest("hostile")
+            tidegate_tests::config::guest_within("hostile", "100ms")
         ));
         refused(&config, &["hostile"]).await;
     }

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use tidegate_tests::config::{guest, route, upstream};
+use tidegate_tests::config::{guest, guest_within, route, upstream};
 use tidegate_tests::{Backend, Finished, Frame, Peer, Proxy, Request};
 use tokio::time::Instant;
 
@@ -19,6 +19,9 @@ const DEEDS: &[(&str, &str)] = &[
     ("send-invalid-text", "invalid_answer"),
 ];
 
+/// Ten times the default, so that a busy machine does not take the well-behaved calls for endless ones.
+const DEADLINE: &str = "100ms";
+
 /// A proxy with a route for each deed, whose path is the deed's name; `rest` holds more keys of the filters' uses.
 async fn start_all(deeds: &[(&str, &str)], at: &str, rest: &str) -> (Proxy, Backend) {
     let backend = Backend::bind().await;
@@ -31,7 +34,8 @@ async fn start_all(deeds: &[(&str, &str)], at: &str, rest: &str) -> (Proxy, Back
             )
         })
         .collect();
-    let config = format!("{}{routes}{}", upstream("back", &[&backend.address()], ""), guest("hostile"));
+    let config =
+        format!("{}{routes}{}", upstream("back", &[&backend.address()], ""), guest_within("hostile", DEADLINE));
     (Proxy::start(&config).await, backend)
 }
 
@@ -54,8 +58,10 @@ impl Failures {
 /// A proxy whose one filter is `hostile` with this `config`; `rest` holds more keys of its use.
 async fn start(config: &str, rest: &str) -> (Proxy, Backend) {
     let backend = Backend::bind().await;
-    let filters =
-        format!("filters = [{{ component = \"hostile\", config = {{ {config} }}{rest} }}]\n{}", guest("hostile"));
+    let filters = format!(
+        "filters = [{{ component = \"hostile\", config = {{ {config} }}{rest} }}]\n{}",
+        guest_within("hostile", DEADLINE)
+    );
     let proxy = Proxy::start(&route(&[&backend.address()], &filters)).await;
     (proxy, backend)
 }
@@ -130,8 +136,8 @@ async fn a_loop_costs_its_neighbours_no_more_than_the_deadline() {
     exchange(&mut neighbour, &mut upstream_of_neighbour, "meanwhile").await;
     let took = sent.elapsed();
     client.expect_close(1011).await;
-    // The deadline is 10 ms; the rest is for a machine that is busy with other tests.
-    assert!(took < Duration::from_millis(500), "the neighbour waited {took:?}");
+    // The rest is for a machine that is busy with other tests.
+    assert!(took < Duration::from_millis(600), "the neighbour waited {took:?}");
 }
 
 #[tokio::test]
@@ -230,7 +236,7 @@ async fn an_instance_for_each_connection_works_and_fails_alone() {
     let backend = Backend::bind().await;
     let filters = format!(
         "filters = [{{ component = \"hostile\", config = {{ do = \"trap\" }} }}]\n{}isolation = \"connection\"\n",
-        guest("hostile")
+        guest_within("hostile", DEADLINE)
     );
     let proxy = Proxy::start(&route(&[&backend.address()], &filters)).await;
     let (mut neighbour, mut upstream_of_neighbour) = backend.open(proxy.address, "/").await;
