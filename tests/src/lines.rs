@@ -53,10 +53,7 @@ impl Lines {
             let lines = seen.wait_for(|lines| lines.iter().any(wanted)).await.ok()?;
             lines.iter().find(|line| wanted(line)).cloned()
         };
-        match tokio::time::timeout(crate::DEADLINE, waiting).await {
-            Ok(found) => found,
-            Err(_) => None,
-        }
+        tokio::time::timeout(crate::DEADLINE, waiting).await.ok().flatten()
     }
 }
 

@@ -4,7 +4,9 @@ use std::collections::BTreeMap;
 
 /// Labels and value of each sample, by metric name.
 #[derive(Clone, Debug, Default)]
-pub struct Samples(BTreeMap<String, Vec<(BTreeMap<String, String>, f64)>>);
+pub struct Samples(BTreeMap<String, Vec<(Labels, f64)>>);
+
+type Labels = BTreeMap<String, String>;
 
 impl Samples {
     /// Reads the Prometheus text format.
@@ -57,8 +59,8 @@ impl Samples {
     }
 }
 
-fn parse_labels(text: &str) -> BTreeMap<String, String> {
-    let mut labels = BTreeMap::new();
+fn parse_labels(text: &str) -> Labels {
+    let mut labels = Labels::new();
     let mut rest = text;
     while let Some((name, after)) = rest.split_once("=\"") {
         let end = after.find('"').expect("a closing quote");

@@ -50,3 +50,6 @@ impl GuestSession for Miscount {
 const _: () = {
     tidegate_guest::__private::filter::export_world!(Miscount with_types_in tidegate_guest::__private::filter);
 };
+
+#[cfg(not(target_arch = "wasm32"))]
+const _: Miscount = Miscount;
