@@ -227,7 +227,7 @@ where
             Event::Halt(Halt::Failed(failure)) => self.end(Ending::failed(&failure)),
             Event::Eof(error) => self.vanished(from, error),
             // The end of its sending half, or its close frame, is still to be read, and says more.
-            Event::TargetGone(_) => self.shared.clock.closing(),
+            Event::TargetGone => self.shared.clock.closing(),
         }
     }
 
