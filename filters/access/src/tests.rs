@@ -197,6 +197,17 @@ fn a_valid_token_without_the_claims_is_a_403() {
     );
     assert_eq!(opened(json!({"exp": NOW + 1, "role": "guest", "active": true})), 403);
     assert_eq!(opened(json!({"exp": NOW + 1, "role": "staff"})), 403);
+    assert_eq!(
+        opened(json!({"exp": NOW + 1, "role": {"admin": true}, "active": true})),
+        403
+    );
+}
+
+#[test]
+fn a_date_may_have_a_fraction() {
+    let jwt: Jwt = serde_json::from_value(json!({"secret": SECRET})).unwrap();
+    let token = signed(json!({"alg": "HS256"}), json!({"exp": 1_700_000_005.5}), SECRET);
+    assert_eq!(jwt.verify(&token, NOW).unwrap().admission().lease_seconds, Some(5));
 }
 
 #[test]
@@ -217,6 +228,8 @@ fn a_configuration_that_checks_nothing_or_cannot_is_refused() {
     assert!(error(json!({"allow": [{"header": ""}]})).starts_with("allow[0]: `header` is empty"));
     assert!(error(json!({"deny": [{"header": "x", "values": []}]})).starts_with("deny[0]: `values` is empty"));
     assert!(error(json!({"jwt": {"secret": "short"}})).starts_with("jwt: `secret` is too short"));
+    let fraction = json!({"jwt": {"secret": SECRET, "claims": {"level": [1, 1.5]}}});
+    assert!(error(fraction).starts_with("jwt: claims.level: write a text"));
     assert!(error(json!({"tokens": [{"token": "", "user": "x"}]})).contains("a secret is empty"));
     assert!(error(json!({"jwt": {"secret": SECRET}, "credential": "body"})).contains("write \"authorization\""));
     assert!(error(json!({"alow": []})).contains("unknown field `alow`"));

@@ -140,12 +140,25 @@ impl JsonGuard {
             Action::Close => Verdict::close(reason.code, reason.words.as_str()),
             Action::Drop => Verdict::Drop,
             Action::Reply => {
-                let text = serde_json::to_string(&reason.words).unwrap_or_default();
-                let answer = format!("{{\"error\":{{\"code\":{},\"message\":{text}}}}}", reason.code);
+                let (code, words) = (reason.code, escaped(&reason.words));
+                let answer = format!(r#"{{"error":{{"code":{code},"message":"{words}"}}}}"#);
                 Verdict::send([Outgoing::text(message.origin(), answer)])
             }
         }
     }
+}
+
+/// What stands between the quotes of a JSON string.
+fn escaped(text: &str) -> String {
+    let mut escaped = String::with_capacity(text.len());
+    for character in text.chars() {
+        match character {
+            '"' | '\\' => escaped.extend(['\\', character]),
+            '\0'..=' ' if character != ' ' => escaped.push_str(&format!("\\u{:04x}", u32::from(character))),
+            _ => escaped.push(character),
+        }
+    }
+    escaped
 }
 
 export_filter!(JsonGuard);
@@ -214,6 +227,23 @@ mod tests {
             decide(replying, "oops"),
             Verdict::send([Outgoing::text(Side::Client, answer)])
         );
+    }
+
+    #[test]
+    fn a_reply_about_a_strange_name_is_still_json() {
+        let required = vec!["say \"hi\"\n\\".to_owned()];
+        let Verdict::Send(sent) = decide(
+            JsonGuard {
+                required,
+                action: Action::Reply,
+                ..Default::default()
+            },
+            "{}",
+        ) else {
+            panic!("no reply");
+        };
+        let answer: serde_json::Value = serde_json::from_slice(&sent[0].payload).unwrap();
+        assert_eq!(answer["error"]["message"], "JSON without the member say \"hi\"\n\\");
     }
 
     #[test]

@@ -46,10 +46,7 @@ impl Filter for LogMessages {
             ));
         }
         if !(self.sample > 0.0 && self.sample <= 1.0) {
-            return Err(format!(
-                "`sample` is {}; write the share of messages to log, above 0 and up to 1",
-                self.sample
-            ));
+            return Err("`sample` is no share; write a number above 0 and up to 1".into());
         }
         Ok(self)
     }

@@ -28,7 +28,7 @@ pub(crate) struct Rule {
 }
 
 enum Pattern {
-    Literal(Finder<'static>),
+    Literal(Box<Finder<'static>>),
     Regex(Regex),
 }
 
@@ -36,7 +36,7 @@ impl Rule {
     pub(crate) fn new(written: Written) -> Result<Self, String> {
         let pattern = match (&written.find, &written.regex) {
             (Some(find), None) if find.is_empty() => return Err("`find` is empty; write the text to find".into()),
-            (Some(find), None) => Pattern::Literal(Finder::new(find).into_owned()),
+            (Some(find), None) => Pattern::Literal(Box::new(Finder::new(find).into_owned())),
             (None, Some(regex)) => Pattern::Regex(compile(regex)?),
             (Some(_), Some(_)) => return Err("both `find` and `regex`; write one of them".into()),
             (None, None) => return Err("neither `find` nor `regex`; write one of them".into()),

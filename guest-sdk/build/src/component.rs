@@ -16,7 +16,7 @@ pub(crate) fn interfaces(component: &[u8]) -> Result<(Vec<String>, Vec<String>),
     match wit_component::decode(component).map_err(|error| format!("{error:#}"))? {
         DecodedWasm::WitPackage(..) => Err("it is a WIT package".into()),
         DecodedWasm::Component(resolve, world) => {
-            let world = &resolve.worlds[world];
+            let world = resolve.worlds.get(world).ok_or("its world is missing")?;
             let imports = world.imports.keys().map(|key| resolve.name_world_key(key)).collect();
             let exports = world.exports.keys().map(|key| resolve.name_world_key(key)).collect();
             Ok((imports, exports))

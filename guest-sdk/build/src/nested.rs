@@ -112,13 +112,14 @@ const INHERITED: [&str; 10] = [
     "RUSTFLAGS",
 ];
 
-/// Small code that is fast enough, without debug information but with the names of functions.
+/// Small code, because it is compiled again when the proxy starts; what scans bytes has a setting of its own in the
+/// workspace's release profile. No debug information, but the names of functions.
 const PROFILE: [(&str, &str); 7] = [
     ("CARGO_PROFILE_RELEASE_CODEGEN_UNITS", "1"),
     ("CARGO_PROFILE_RELEASE_DEBUG", "false"),
     ("CARGO_PROFILE_RELEASE_INCREMENTAL", "false"),
     ("CARGO_PROFILE_RELEASE_LTO", "fat"),
-    ("CARGO_PROFILE_RELEASE_OPT_LEVEL", "3"),
+    ("CARGO_PROFILE_RELEASE_OPT_LEVEL", "s"),
     ("CARGO_PROFILE_RELEASE_PANIC", "abort"),
     ("CARGO_PROFILE_RELEASE_STRIP", "debuginfo"),
 ];

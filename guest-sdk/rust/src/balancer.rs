@@ -58,7 +58,7 @@ pub struct Export<T>(PhantomData<T>);
 impl<T: Balancer> balancing::Guest for Export<T> {
     fn configure(text: String) -> Result<(), String> {
         config::log_panics();
-        config::install(RefCell::new(config::parse::<T>(&text)?.configured()?)).map(drop)
+        config::install(RefCell::new(config::json::read::<T>(&text)?.configured()?)).map(drop)
     }
 
     fn update(endpoints: Vec<Endpoint>) {

@@ -47,7 +47,7 @@ pub struct Export<T>(PhantomData<T>);
 impl<T: Predicate> predicates::Guest for Export<T> {
     fn configure(text: String) -> Result<(), String> {
         config::log_panics();
-        config::install(config::parse::<T>(&text)?.configured()?).map(drop)
+        config::install(config::json::read::<T>(&text)?.configured()?).map(drop)
     }
 
     fn matches(handshake: Handshake) -> bool {

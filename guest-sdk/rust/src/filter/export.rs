@@ -18,7 +18,7 @@ impl<T: Filter> filtering::Guest for Export<T> {
 
     fn configure(text: String) -> Result<Interest, String> {
         config::log_panics();
-        Ok(config::install(config::parse::<T>(&text)?.configured()?)?.interest())
+        Ok(config::install(config::json::read::<T>(&text)?.configured()?)?.interest())
     }
 }
 

@@ -87,7 +87,8 @@ impl Verdict {
     /// It goes on, and nothing more from its sender does for this long, in whole milliseconds rounded up, counted from
     /// this call.
     pub fn delay(time: Duration) -> Self {
-        let milliseconds = time.as_nanos().div_ceil(1_000_000);
+        let rest = u64::from(time.subsec_nanos().div_ceil(1_000_000));
+        let milliseconds = time.as_secs().saturating_mul(1_000).saturating_add(rest);
         match u32::try_from(milliseconds) {
             Ok(0) => Self::Forward,
             Ok(milliseconds) => Self::Delay(milliseconds),
