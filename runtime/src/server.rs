@@ -29,6 +29,7 @@ use crate::log;
 use crate::metrics::Metrics;
 
 use operations::Control;
+use signals::Signals;
 use state::{Phase, State};
 
 /// Why the process cannot serve.
@@ -126,6 +127,7 @@ impl Server {
         let threads = workers.into_iter().map(worker::Prepared::spawn).collect::<io::Result<Vec<_>>>()?;
         let runtime = runtime::Builder::new_current_thread().enable_all().thread_name("control").build()?;
         runtime.block_on(async {
+            let signals = Signals::new()?;
             for address in &addresses {
                 tracing::info!(%address, "listening");
             }
@@ -139,7 +141,8 @@ impl Server {
             tokio::spawn(reload::serve(state.clone(), requests));
             state.enter(Phase::Ready);
             tracing::info!(workers = threads.len(), "ready");
-            signals::until_drained(&state).await
+            signals.until_drained(&state).await;
+            io::Result::Ok(())
         })?;
         state.end();
         for thread in threads {
