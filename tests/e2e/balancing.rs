@@ -1,6 +1,6 @@
 //! Which endpoint of an upstream gets a connection.
 
-use tidegate_tests::config::guest;
+use tidegate_tests::config::guest_within;
 use tidegate_tests::{Backend, Echo, Frame, Peer, Proxy, Request, refused_address};
 
 /// One route to endpoints with these addresses and further keys, balanced as `upstream` says.
@@ -167,7 +167,7 @@ async fn a_balancer_that_misbehaves_is_replaced_by_a_uniform_choice_and_counted(
         let (a, b) = (Echo::named("A").await, Echo::named("B").await);
         let balance = format!(r#"balance = {{ component = "hostile-balancer", config = {{ do = "{deed}" }} }}"#);
         let config = balanced(&balance, &[(a.address(), ""), (b.address(), "")]);
-        let proxy = Proxy::start(&format!("{config}{}", guest("hostile-balancer"))).await;
+        let proxy = Proxy::start(&format!("{config}{}", guest_within("hostile-balancer", "100ms"))).await;
         let names = cycle(&proxy, 3).await;
         assert_eq!(names.len(), 3, "{names}");
         let labels = [("component", "hostile-balancer"), ("reason", reason)];
@@ -183,7 +183,7 @@ async fn a_balancer_that_picks_nobody_gets_the_client_503() {
     let a = Echo::named("A").await;
     let balance = r#"balance = { component = "hostile-balancer", config = { do = "nobody" } }"#;
     let config = balanced(balance, &[(a.address(), "")]);
-    let proxy = Proxy::start(&format!("{config}{}", guest("hostile-balancer"))).await;
+    let proxy = Proxy::start(&format!("{config}{}", guest_within("hostile-balancer", "100ms"))).await;
     assert_eq!(proxy.answer(&Request::upgrade("/")).await.status, 503);
 }
 

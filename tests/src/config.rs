@@ -12,7 +12,13 @@ pub fn upstream(name: &str, addresses: &[&str], rest: &str) -> String {
     format!("[upstreams.{name}]\nendpoints = [{}]\n{rest}\n", endpoints.join(", "))
 }
 
-/// The entry of a component of this suite.
+/// The entry of a component of this suite, with a deadline that only a component which never returns misses, however
+/// busy the machine is.
 pub fn guest(name: &str) -> String {
-    format!("[components.{name}]\npath = {:?}\n", crate::guests::path(name))
+    guest_within(name, "1s")
+}
+
+/// The entry of a component of this suite with a deadline of its own.
+pub fn guest_within(name: &str, deadline: &str) -> String {
+    format!("[components.{name}]\npath = {:?}\ndeadline = \"{deadline}\"\n", crate::guests::path(name))
 }

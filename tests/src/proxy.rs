@@ -241,10 +241,23 @@ listen = "127.0.0.1:0"
 "#;
 
 /// The whole text of a configuration; one that declares its listener keeps it.
+///
+/// Standard components get a longer deadline than the default, because a deadline is wall time and a machine that runs
+/// tests may keep a worker from its core for longer than that.
 pub(crate) fn complete(config: &str) -> String {
     let listener = if config.contains("[[listeners]]") { "" } else { LISTENER };
-    format!("{config}\n{EPILOGUE}{listener}")
+    let is_used = |name: &&&str| match **name {
+        "round-robin" => !config.contains("balance = ") || config.contains("\"round-robin\""),
+        name => config.contains(&format!("\"{name}\"")),
+    };
+    let deadlines: String =
+        STANDARD.iter().filter(is_used).map(|name| format!("[components.{name}]\ndeadline = \"1s\"\n")).collect();
+    format!("{config}\n{EPILOGUE}{deadlines}{listener}")
 }
+
+/// The standard components that tests use.
+const STANDARD: &[&str] =
+    &["conditions", "round-robin", "random", "consistent-hash", "least-connections", "p2c", "rate-limit"];
 
 fn config_path(directory: &TempDir) -> PathBuf {
     directory.path().join("tidegate.toml")
