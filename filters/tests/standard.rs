@@ -30,10 +30,7 @@ fn interfaces(bytes: &[u8]) -> Result<(Vec<String>, Vec<String>)> {
 fn a_standard_component_imports_only_what_the_proxy_lends() {
     for Standard { name, bytes, .. } in all() {
         let (imports, _) = interfaces(bytes).unwrap();
-        let foreign: Vec<_> = imports
-            .iter()
-            .filter(|import| !import.starts_with("tidegate:edge/"))
-            .collect();
+        let foreign: Vec<_> = imports.iter().filter(|import| !import.starts_with("tidegate:edge/")).collect();
         assert!(foreign.is_empty(), "{name} imports {foreign:?}");
     }
 }
@@ -60,10 +57,6 @@ fn a_standard_component_stays_small() {
 #[test]
 fn a_standard_component_is_found_by_its_name() {
     let filters = ["access", "json-guard", "log-messages", "rate-limit", "rewrite"];
-    assert!(
-        filters
-            .iter()
-            .all(|name| find(name).is_some_and(|standard| standard.kind == "filter"))
-    );
+    assert!(filters.iter().all(|name| find(name).is_some_and(|standard| standard.kind == "filter")));
     assert_eq!(find("no-such-component"), None);
 }

@@ -202,7 +202,8 @@ fn connection_limit() -> usize {
     limit.current = limit.maximum;
     // Where raising is forbidden, the limit stays as it was, and is read again.
     let _ = setrlimit(Resource::Nofile, limit);
-    let files = getrlimit(Resource::Nofile).current.map_or(usize::MAX, |files| usize::try_from(files).unwrap_or(usize::MAX));
+    let files =
+        getrlimit(Resource::Nofile).current.map_or(usize::MAX, |files| usize::try_from(files).unwrap_or(usize::MAX));
     (files.saturating_sub(OWN_FILES) / 2).clamp(1, MOST_CONNECTIONS)
 }
 

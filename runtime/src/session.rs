@@ -108,7 +108,13 @@ struct Open {
 impl Open {
     /// Joins the two sockets of a handshake that both sides have agreed on. `permit` is its place
     /// on the route.
-    fn new(worker: &Rc<Worker>, connection: Connection, client: (TcpStream, Bytes), sides: Sides, permit: Option<Permit>) -> Self {
+    fn new(
+        worker: &Rc<Worker>,
+        connection: Connection,
+        client: (TcpStream, Bytes),
+        sides: Sides,
+        permit: Option<Permit>,
+    ) -> Self {
         let connection = Rc::new(connection);
         let route = &connection.route;
         let plan = Plan {

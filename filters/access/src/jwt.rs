@@ -70,9 +70,7 @@ impl Jwt {
             return Err(format!("`secret` is too short; write {SHORTEST_SECRET} bytes or more"));
         }
         match self.claims.iter().find(|(_, wanted)| !wanted.is_comparable()) {
-            Some((name, _)) => Err(format!(
-                "claims.{name}: write a text, an integer, a boolean or a list of such"
-            )),
+            Some((name, _)) => Err(format!("claims.{name}: write a text, an integer, a boolean or a list of such")),
             None => Ok(()),
         }
     }
@@ -81,39 +79,18 @@ impl Jwt {
     pub(crate) fn verify(&self, token: &str, now: u64) -> Result<Bearer, Rejection> {
         let claims = self.authentic(token)?;
         let remaining = self.remaining(&claims, now)?;
-        if self
-            .issuer
-            .as_deref()
-            .is_some_and(|issuer| claims.get("iss").and_then(Claim::text) != Some(issuer))
-        {
+        if self.issuer.as_deref().is_some_and(|issuer| claims.get("iss").and_then(Claim::text) != Some(issuer)) {
             return Err(Rejection::Invalid("wrong issuer"));
         }
-        if self
-            .audience
-            .as_deref()
-            .is_some_and(|audience| !claims.get("aud").is_some_and(|aud| aud.holds(audience)))
-        {
+        if self.audience.as_deref().is_some_and(|audience| !claims.get("aud").is_some_and(|aud| aud.holds(audience))) {
             return Err(Rejection::Invalid("wrong audience"));
         }
-        if !self
-            .claims
-            .iter()
-            .all(|(name, wanted)| claims.get(name).is_some_and(|claim| claim.satisfies(wanted)))
-        {
+        if !self.claims.iter().all(|(name, wanted)| claims.get(name).is_some_and(|claim| claim.satisfies(wanted))) {
             return Err(Rejection::NotEnough);
         }
-        let subject = claims
-            .get("sub")
-            .and_then(Claim::text)
-            .map(|subject| ("user".to_owned(), subject.to_owned()));
-        let attributes = self
-            .attributes
-            .iter()
-            .filter_map(|name| Some((name.clone(), claims.get(name)?.plain()?)));
-        Ok(Bearer {
-            attributes: subject.into_iter().chain(attributes).collect(),
-            remaining,
-        })
+        let subject = claims.get("sub").and_then(Claim::text).map(|subject| ("user".to_owned(), subject.to_owned()));
+        let attributes = self.attributes.iter().filter_map(|name| Some((name.clone(), claims.get(name)?.plain()?)));
+        Ok(Bearer { attributes: subject.into_iter().chain(attributes).collect(), remaining })
     }
 
     /// The claims of a token that somebody with the secret has signed.
@@ -133,8 +110,7 @@ impl Jwt {
         };
         mac.update(signed.as_bytes());
         // Compares in constant time.
-        mac.verify_slice(&signature)
-            .map_err(|_| Rejection::Invalid("bad signature"))?;
+        mac.verify_slice(&signature).map_err(|_| Rejection::Invalid("bad signature"))?;
         let parsed = read::<Header>(header);
         match parsed {
             Some(Header { alg, crit: None }) if alg == "HS256" => {}

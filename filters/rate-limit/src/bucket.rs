@@ -44,10 +44,7 @@ pub(crate) struct Bucket {
 impl Bucket {
     /// A bucket that a burst fits through; of what has no rate, one that nobody asks.
     pub(crate) fn full(rate: Option<Rate>, now: Duration) -> Self {
-        Self {
-            tokens: rate.map_or(0.0, |rate| rate.burst),
-            refilled: now,
-        }
+        Self { tokens: rate.map_or(0.0, |rate| rate.burst), refilled: now }
     }
 
     /// Adds what the time since the last call has brought.

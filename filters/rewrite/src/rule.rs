@@ -41,11 +41,7 @@ impl Rule {
             (Some(_), Some(_)) => return Err("both `find` and `regex`; write one of them".into()),
             (None, None) => return Err("neither `find` nor `regex`; write one of them".into()),
         };
-        Ok(Self {
-            pattern,
-            replacement: written.replace,
-            from: written.from,
-        })
+        Ok(Self { pattern, replacement: written.replace, from: written.from })
     }
 
     /// Whether it is about messages of this peer.
@@ -68,9 +64,7 @@ impl Rule {
 fn compile(regex: &str) -> Result<Regex, String> {
     let compiled = Regex::new(regex).map_err(|error| format!("`regex` is not valid: {error}"))?;
     match compiled.is_match("") {
-        true => Err(format!(
-            "`regex` {regex:?} matches an empty text, so it would match everywhere"
-        )),
+        true => Err(format!("`regex` {regex:?} matches an empty text, so it would match everywhere")),
         false => Ok(compiled),
     }
 }

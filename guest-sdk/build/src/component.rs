@@ -6,9 +6,7 @@ use wit_component::{ComponentEncoder, DecodedWasm};
 /// names of functions, so that a trap has a readable backtrace.
 pub fn encode(module: &[u8]) -> Result<Vec<u8>, String> {
     let encoder = ComponentEncoder::default().validate(true).module(module);
-    encoder
-        .and_then(|mut encoder| encoder.encode())
-        .map_err(|error| format!("{error:#}"))
+    encoder.and_then(|mut encoder| encoder.encode()).map_err(|error| format!("{error:#}"))
 }
 
 /// The names of the interfaces that a component imports and exports.

@@ -28,10 +28,7 @@ pub(crate) fn installed<T: 'static>() -> &'static T {
 }
 
 #[cold]
-#[expect(
-    clippy::panic,
-    reason = "the runtime has broken the contract, and a trap is how it learns of that"
-)]
+#[expect(clippy::panic, reason = "the runtime has broken the contract, and a trap is how it learns of that")]
 fn not_configured() -> ! {
     panic!("called before `configure`")
 }

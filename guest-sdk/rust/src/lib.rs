@@ -60,10 +60,7 @@
 //! trap: its text goes to the proxy's log, and the runtime builds a new instance.
 
 mod balancer;
-#[expect(
-    missing_docs,
-    reason = "generated code; what is public of it has its words from the WIT"
-)]
+#[expect(missing_docs, reason = "generated code; what is public of it has its words from the WIT")]
 mod bindings;
 mod config;
 mod filter;

@@ -355,7 +355,8 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Watched<S> {
 const SMALLEST_BUFFER: usize = 8192;
 
 /// hyper answers requests, and there is none.
-const TIMED_OUT: &[u8] = b"HTTP/1.1 408 Request Timeout\r\nconnection: close\r\ncontent-type: text/plain; charset=utf-8\r\n\
+const TIMED_OUT: &[u8] =
+    b"HTTP/1.1 408 Request Timeout\r\nconnection: close\r\ncontent-type: text/plain; charset=utf-8\r\n\
     content-length: 33\r\n\r\nthe request did not come in time\n";
 
 #[cfg(test)]

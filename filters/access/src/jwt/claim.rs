@@ -103,11 +103,7 @@ impl<'de> Visitor<'de> for AnyClaim {
         }
         #[expect(clippy::cast_possible_truncation, reason = "checked to be in range")]
         let whole = number as i64;
-        Ok(if number.fract() == 0.0 {
-            Claim::Number(whole)
-        } else {
-            Claim::Fraction(whole)
-        })
+        Ok(if number.fract() == 0.0 { Claim::Number(whole) } else { Claim::Fraction(whole) })
     }
 
     fn visit_bool<E>(self, truth: bool) -> Result<Claim, E> {

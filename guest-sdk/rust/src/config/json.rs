@@ -32,11 +32,7 @@ impl Error {
     /// Says that the error is inside this key or `[index]`.
     #[inline(never)]
     fn within(mut self, outer: &str) -> Self {
-        let dot = if self.place.is_empty() || self.place.starts_with('[') {
-            ""
-        } else {
-            "."
-        };
+        let dot = if self.place.is_empty() || self.place.starts_with('[') { "" } else { "." };
         self.place = format!("{outer}{dot}{}", self.place);
         self
     }
@@ -55,24 +51,15 @@ impl std::error::Error for Error {}
 
 impl de::Error for Error {
     fn custom<T: Display>(message: T) -> Self {
-        Self {
-            place: String::new(),
-            message: message.to_string(),
-        }
+        Self { place: String::new(), message: message.to_string() }
     }
 
     fn invalid_type(unexpected: Unexpected<'_>, expected: &dyn Expected) -> Self {
-        Self::custom(format_args!(
-            "invalid type: {}, expected {expected}",
-            Written(unexpected)
-        ))
+        Self::custom(format_args!("invalid type: {}, expected {expected}", Written(unexpected)))
     }
 
     fn invalid_value(unexpected: Unexpected<'_>, expected: &dyn Expected) -> Self {
-        Self::custom(format_args!(
-            "invalid value: {}, expected {expected}",
-            Written(unexpected)
-        ))
+        Self::custom(format_args!("invalid value: {}, expected {expected}", Written(unexpected)))
     }
 }
 
@@ -130,9 +117,7 @@ impl<'de> Reader<'de> {
     /// The bytes from here on that belong to a word or a number.
     fn word(&mut self) -> &'de str {
         let rest = self.text.get(self.at..).unwrap_or_default();
-        let end = rest
-            .bytes()
-            .position(|byte| !matches!(byte, b'a'..=b'z' | b'E' | b'0'..=b'9' | b'+' | b'-' | b'.'));
+        let end = rest.bytes().position(|byte| !matches!(byte, b'a'..=b'z' | b'E' | b'0'..=b'9' | b'+' | b'-' | b'.'));
         let word = rest.get(..end.unwrap_or(rest.len())).unwrap_or_default();
         self.at += word.len();
         word
@@ -267,18 +252,13 @@ enum Token<'de> {
 /// A decimal fraction. The standard library's parser is exact to the last bit, and brings large tables for it.
 fn fraction(word: &str) -> Option<f64> {
     let (mantissa, exponent) = word.split_once(['e', 'E']).unwrap_or((word, "0"));
-    let (sign, digits) = mantissa
-        .strip_prefix('-')
-        .map_or((1.0, mantissa), |digits| (-1.0, digits));
+    let (sign, digits) = mantissa.strip_prefix('-').map_or((1.0, mantissa), |digits| (-1.0, digits));
     let (whole, decimals) = digits.split_once('.').unwrap_or((digits, ""));
     let mut value = 0.0;
     for digit in whole.bytes().chain(decimals.bytes()) {
         value = value * 10.0 + f64::from(char::from(digit).to_digit(10)?);
     }
-    let exponent = exponent
-        .parse::<i32>()
-        .ok()?
-        .checked_sub(i32::try_from(decimals.len()).ok()?)?;
+    let exponent = exponent.parse::<i32>().ok()?.checked_sub(i32::try_from(decimals.len()).ok()?)?;
     let power = (0..exponent.unsigned_abs().min(400)).fold(1.0, |power, _| power * 10.0);
     Some(sign * if exponent < 0 { value / power } else { value * power })
 }
@@ -301,11 +281,7 @@ impl<'de> de::Deserializer<'de> for &mut Reader<'de> {
                 Ok(value)
             }
             Token::Table => {
-                let value = visitor.visit_map(Members {
-                    reader: self,
-                    key: None,
-                    first: true,
-                })?;
+                let value = visitor.visit_map(Members { reader: self, key: None, first: true })?;
                 self.end(b'}')?;
                 Ok(value)
             }
@@ -333,11 +309,7 @@ impl<'de> de::Deserializer<'de> for &mut Reader<'de> {
             Some(b'"') => visitor.visit_enum(StrDeserializer::new(&self.string()?)),
             Some(b'{') => {
                 self.token()?;
-                let members = Members {
-                    reader: self,
-                    key: None,
-                    first: true,
-                };
+                let members = Members { reader: self, key: None, first: true };
                 let value = visitor.visit_enum(MapAccessDeserializer::new(members))?;
                 self.end(b'}')?;
                 Ok(value)
@@ -366,9 +338,7 @@ impl<'de> de::SeqAccess<'de> for Elements<'_, 'de> {
         }
         let index = self.index;
         self.index += 1;
-        seed.deserialize(&mut *self.reader)
-            .map(Some)
-            .map_err(|error| error.within(&format!("[{index}]")))
+        seed.deserialize(&mut *self.reader).map(Some).map_err(|error| error.within(&format!("[{index}]")))
     }
 }
 

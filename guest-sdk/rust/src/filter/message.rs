@@ -17,12 +17,7 @@ pub struct Message<'a> {
 impl<'a> Message<'a> {
     /// A message whose payload is here as a whole.
     pub fn new(origin: Side, kind: MessageKind, payload: &'a [u8]) -> Self {
-        Self {
-            origin,
-            kind,
-            size: payload.len() as u64,
-            payload,
-        }
+        Self { origin, kind, size: payload.len() as u64, payload }
     }
 
     /// A text message.
@@ -110,20 +105,12 @@ impl Verdict {
 impl Outgoing {
     /// A text message.
     pub fn text(to: Side, text: impl Into<String>) -> Self {
-        Self {
-            to,
-            kind: MessageKind::Text,
-            payload: text.into().into_bytes(),
-        }
+        Self { to, kind: MessageKind::Text, payload: text.into().into_bytes() }
     }
 
     /// A binary message.
     pub fn binary(to: Side, payload: impl Into<Vec<u8>>) -> Self {
-        Self {
-            to,
-            kind: MessageKind::Binary,
-            payload: payload.into(),
-        }
+        Self { to, kind: MessageKind::Binary, payload: payload.into() }
     }
 }
 

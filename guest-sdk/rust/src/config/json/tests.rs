@@ -42,25 +42,13 @@ fn a_configuration_becomes_the_type_of_its_component() {
     let text =
         r#" { "limit" : 5, "share": 0.25, "mode": "fast", "rules": [ {"find": "a"}, {"find":"", "names":{"x":1}} ] } "#;
     let settings: Settings = read(text).unwrap();
-    assert_eq!(
-        (settings.limit, settings.share, settings.mode),
-        (5, 0.25, Some(Mode::Fast))
-    );
-    assert_eq!(
-        settings.rules[1],
-        Rule {
-            find: String::new(),
-            names: BTreeMap::from([("x".into(), 1)])
-        }
-    );
+    assert_eq!((settings.limit, settings.share, settings.mode), (5, 0.25, Some(Mode::Fast)));
+    assert_eq!(settings.rules[1], Rule { find: String::new(), names: BTreeMap::from([("x".into(), 1)]) });
 }
 
 #[test]
 fn variants_with_values_are_tables_of_one_key() {
-    assert_eq!(
-        read::<Vec<Mode>>(r#"[{"within":7},"fast"]"#).unwrap(),
-        [Mode::Within(7), Mode::Fast]
-    );
+    assert_eq!(read::<Vec<Mode>>(r#"[{"within":7},"fast"]"#).unwrap(), [Mode::Within(7), Mode::Fast]);
     let between = read::<Mode>(r#"{"between":{"low":-1,"high":2}}"#).unwrap();
     assert_eq!(between, Mode::Between { low: -1, high: 2 });
     assert!(read::<Mode>(r#"{"within":7,"fast":1}"#).is_err());
@@ -68,28 +56,13 @@ fn variants_with_values_are_tables_of_one_key() {
 
 #[test]
 fn an_error_names_the_key_it_is_about() {
-    assert_eq!(
-        error(r#"{"limit":"ten"}"#),
-        r#"limit: invalid type: string "ten", expected u32"#
-    );
-    assert_eq!(
-        error(r#"{"limit":-1}"#),
-        "limit: invalid value: integer `-1`, expected u32"
-    );
-    assert_eq!(
-        error(r#"{"limit":1.5}"#),
-        "limit: invalid type: number with a fraction, expected u32"
-    );
+    assert_eq!(error(r#"{"limit":"ten"}"#), r#"limit: invalid type: string "ten", expected u32"#);
+    assert_eq!(error(r#"{"limit":-1}"#), "limit: invalid value: integer `-1`, expected u32");
+    assert_eq!(error(r#"{"limit":1.5}"#), "limit: invalid type: number with a fraction, expected u32");
     assert_eq!(error(r#"{"limit":[]}"#), "limit: invalid type: list, expected u32");
-    assert_eq!(
-        error(r#"{"limit":1,"rules":[{"find":"a"},{}]}"#),
-        "rules[1]: missing field `find`"
-    );
+    assert_eq!(error(r#"{"limit":1,"rules":[{"find":"a"},{}]}"#), "rules[1]: missing field `find`");
     let nested = r#"{"limit":1,"rules":[{"find":"a","names":{"x":true}}]}"#;
-    assert_eq!(
-        error(nested),
-        "rules[0].names.x: invalid type: boolean `true`, expected u8"
-    );
+    assert_eq!(error(nested), "rules[0].names.x: invalid type: boolean `true`, expected u8");
     assert_eq!(
         error(r#"{"limit":1,"mode":"slow"}"#),
         "mode: unknown variant `slow`, expected one of `fast`, `within`, `between`"
@@ -101,10 +74,7 @@ fn unknown_missing_and_repeated_keys_are_refused() {
     assert_eq!(error("{}"), "missing field `limit`");
     assert_eq!(error(r#"{"limit":1,"limit":2}"#), "duplicate field `limit`");
     let unknown = error(r#"{"limits":1}"#);
-    assert_eq!(
-        unknown,
-        "unknown field `limits`, expected one of `limit`, `share`, `mode`, `rules`"
-    );
+    assert_eq!(unknown, "unknown field `limits`, expected one of `limit`, `share`, `mode`, `rules`");
 }
 
 #[test]
@@ -127,11 +97,7 @@ fn any_json_reads_as_a_general_reader_has_it() {
         r#"{"a\n":[true,false,null,{"b":"c"}]}"#,
         " [ 1 , 2 ] ",
     ] {
-        assert_eq!(
-            read::<Value>(text).unwrap(),
-            serde_json::from_str::<Value>(text).unwrap(),
-            "{text}"
-        );
+        assert_eq!(read::<Value>(text).unwrap(), serde_json::from_str::<Value>(text).unwrap(), "{text}");
     }
 }
 
@@ -167,9 +133,5 @@ fn what_is_no_json_is_refused() {
 #[test]
 fn deep_nesting_is_refused_before_the_stack_runs_out() {
     assert!(read::<Value>(&("[".repeat(64) + &"]".repeat(64))).is_ok());
-    assert!(
-        read::<Value>(&"[".repeat(1_000_000))
-            .unwrap_err()
-            .ends_with("nested too deep")
-    );
+    assert!(read::<Value>(&"[".repeat(1_000_000)).unwrap_err().ends_with("nested too deep"));
 }
