@@ -25,10 +25,7 @@ fn main() -> Result<()> {
             exports => bail!("{name} exports {exports:?} and not exactly one interface of tidegate:edge"),
         };
         let path = component.path;
-        write!(
-            table,
-            "Standard {{ name: {name:?}, kind: {kind:?}, bytes: include_bytes!({path:?}) }}, "
-        )?;
+        write!(table, "Standard {{ name: {name:?}, kind: {kind:?}, bytes: include_bytes!({path:?}) }}, ")?;
     }
     table.push(']');
     let out = PathBuf::from(env::var_os("OUT_DIR").context("OUT_DIR is not set")?);

@@ -65,11 +65,7 @@ pub struct Admin {
 impl Admin {
     /// An admin server, not yet listening.
     pub fn new(operations: Arc<dyn Operations>, metrics: Arc<Metrics>, guard: Guard) -> Arc<Self> {
-        Arc::new(Self {
-            operations,
-            metrics,
-            guard,
-        })
+        Arc::new(Self { operations, metrics, guard })
     }
 
     /// Accepts and answers until it is dropped, and every connection with it.

@@ -46,12 +46,7 @@ pub fn load(path: &Path, standard: &[&str]) -> Result<Config, Problems> {
         Ok(bytes) => bytes,
         Err(error) => {
             let what = format!("the file cannot be read: {error}");
-            return refuse(
-                &Source::new(&file, ""),
-                &Place::default(),
-                what,
-                "name a file that exists and is readable",
-            );
+            return refuse(&Source::new(&file, ""), &Place::default(), what, "name a file that exists and is readable");
         }
     };
     match String::from_utf8(bytes) {
@@ -85,11 +80,7 @@ pub fn parse(name: &str, text: &str, base: &Path, standard: &[&str]) -> Result<C
         Ok(_) => Err(problems),
         Err(_) => {
             if problems.is_empty() {
-                problems.add(
-                    &Place::default(),
-                    "the file was refused without a reason",
-                    "please report this",
-                );
+                problems.add(&Place::default(), "the file was refused without a reason", "please report this");
             }
             Err(problems)
         }
@@ -101,12 +92,7 @@ fn syntax(source: &Source, errors: &[toml::de::Error]) -> Problems {
     let mut problems = Problems::new(source.clone());
     let mut places: Vec<(Place, &str)> = errors
         .iter()
-        .map(|error| {
-            (
-                error.span().map_or_else(Place::default, |span| source.place(&span, "")),
-                error.message(),
-            )
-        })
+        .map(|error| (error.span().map_or_else(Place::default, |span| source.place(&span, "")), error.message()))
         .collect();
     places.sort_by_key(|(place, _)| (place.line, place.column));
     places.dedup_by_key(|(place, _)| place.line);

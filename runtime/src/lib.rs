@@ -36,7 +36,7 @@ pub mod balance;
 pub mod upstream;
 pub mod pipe;
 pub mod component;
-pub mod ws;
 pub mod drain;
+pub mod ws;
 pub mod log;
 pub mod metrics;

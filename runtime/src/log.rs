@@ -42,11 +42,7 @@ pub struct Settings {
 
 impl Default for Settings {
     fn default() -> Self {
-        Self {
-            level: tracing::Level::INFO,
-            format: Format::Text,
-            access: true,
-        }
+        Self { level: tracing::Level::INFO, format: Format::Text, access: true }
     }
 }
 
@@ -75,13 +71,8 @@ pub fn start(settings: &Settings, metrics: &Metrics) -> Result<(AccessLog, Guard
         Format::Json => lines.json().flatten_event(true).boxed(),
     };
     let level = LevelFilter::from_level(settings.level);
-    let shown = Targets::new()
-        .with_default(level.min(LevelFilter::WARN))
-        .with_target("tidegate", level);
-    tracing_subscriber::registry()
-        .with(lines.with_filter(shown))
-        .try_init()
-        .map_err(|_| AlreadyStarted)?;
+    let shown = Targets::new().with_default(level.min(LevelFilter::WARN)).with_target("tidegate", level);
+    tracing_subscriber::registry().with(lines.with_filter(shown)).try_init().map_err(|_| AlreadyStarted)?;
 
     let (access, access_guard) = match settings.access {
         true => {
@@ -90,13 +81,7 @@ pub fn start(settings: &Settings, metrics: &Metrics) -> Result<(AccessLog, Guard
         }
         false => (AccessLog::off(), None),
     };
-    Ok((
-        access,
-        Guard {
-            _operational: operational_guard,
-            _access: access_guard,
-        },
-    ))
+    Ok((access, Guard { _operational: operational_guard, _access: access_guard }))
 }
 
 /// The access log. Clones share one queue.
@@ -109,23 +94,14 @@ pub struct AccessLog {
 impl AccessLog {
     /// A log that writes nothing and formats nothing.
     pub fn off() -> Self {
-        Self {
-            queue: None,
-            format: Format::Text,
-        }
+        Self { queue: None, format: Format::Text }
     }
 
     /// A log that writes to `target` from a thread of its own; lines beyond the queue's bound are dropped and counted.
     pub fn to(target: impl Write + Send + 'static, format: Format, metrics: &Metrics) -> (Self, WorkerGuard) {
         let (queue, guard) = queue("access-log", target);
         metrics.watch_log("access", queue.error_counter());
-        (
-            Self {
-                queue: Some(queue),
-                format,
-            },
-            guard,
-        )
+        (Self { queue: Some(queue), format }, guard)
     }
 
     /// Writes the line of a connection that has ended. Never blocks and never fails.

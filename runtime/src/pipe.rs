@@ -174,7 +174,10 @@ where
             if self.ending.is_some() && self.client.peer.is_done() && self.upstream.peer.is_done() {
                 return self.finish();
             }
-            if !quiet || self.from_client.may_go_on(&self.client.peer) || self.from_upstream.may_go_on(&self.upstream.peer) {
+            if !quiet
+                || self.from_client.may_go_on(&self.client.peer)
+                || self.from_upstream.may_go_on(&self.upstream.peer)
+            {
                 continue;
             }
             let wake_at = [self.from_client.opens_at(), self.from_upstream.opens_at()].into_iter().flatten().min();
@@ -227,7 +230,7 @@ where
             Event::Halt(Halt::Failed(failure)) => self.end(Ending::failed(&failure)),
             Event::Eof(error) => self.vanished(from, error),
             // The end of its sending half, or its close frame, is still to be read, and says more.
-            Event::TargetGone(_) => self.shared.clock.closing(),
+            Event::TargetGone => self.shared.clock.closing(),
         }
     }
 

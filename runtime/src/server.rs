@@ -29,6 +29,7 @@ use crate::log;
 use crate::metrics::Metrics;
 
 use operations::Control;
+use signals::Signals;
 use state::{Phase, State};
 
 /// Why the process cannot serve.
@@ -126,6 +127,7 @@ impl Server {
         let threads = workers.into_iter().map(worker::Prepared::spawn).collect::<io::Result<Vec<_>>>()?;
         let runtime = runtime::Builder::new_current_thread().enable_all().thread_name("control").build()?;
         runtime.block_on(async {
+            let signals = Signals::new()?;
             for address in &addresses {
                 tracing::info!(%address, "listening");
             }
@@ -139,7 +141,8 @@ impl Server {
             tokio::spawn(reload::serve(state.clone(), requests));
             state.enter(Phase::Ready);
             tracing::info!(workers = threads.len(), "ready");
-            signals::until_drained(&state).await
+            signals.until_drained(&state).await;
+            io::Result::Ok(())
         })?;
         state.end();
         for thread in threads {
@@ -199,7 +202,8 @@ fn connection_limit() -> usize {
     limit.current = limit.maximum;
     // Where raising is forbidden, the limit stays as it was, and is read again.
     let _ = setrlimit(Resource::Nofile, limit);
-    let files = getrlimit(Resource::Nofile).current.map_or(usize::MAX, |files| usize::try_from(files).unwrap_or(usize::MAX));
+    let files =
+        getrlimit(Resource::Nofile).current.map_or(usize::MAX, |files| usize::try_from(files).unwrap_or(usize::MAX));
     (files.saturating_sub(OWN_FILES) / 2).clamp(1, MOST_CONNECTIONS)
 }
 

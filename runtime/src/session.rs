@@ -17,6 +17,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use http::StatusCode;
 use tokio::net::TcpStream;
 use tokio::time::{Instant, timeout};
 
@@ -69,8 +70,11 @@ async fn open(worker: &Rc<Worker>, accepted: Accepted) -> Option<Open> {
                 return None;
             }
             Err(_) => {
-                if first {
-                    Record::new(worker, peer, started).refused(HandshakeOutcome::ClientTimeout, None);
+                let answered = timeout(worker.close_timeout(), requests.time_out()).await.unwrap_or(false);
+                // A connection that is only kept for a next request may end without a word.
+                if answered || first {
+                    let status = answered.then_some(StatusCode::REQUEST_TIMEOUT.as_u16());
+                    Record::new(worker, peer, started).refused(HandshakeOutcome::ClientTimeout, status);
                 }
                 return None;
             }
@@ -104,7 +108,13 @@ struct Open {
 impl Open {
     /// Joins the two sockets of a handshake that both sides have agreed on. `permit` is its place
     /// on the route.
-    fn new(worker: &Rc<Worker>, connection: Connection, client: (TcpStream, Bytes), sides: Sides, permit: Option<Permit>) -> Self {
+    fn new(
+        worker: &Rc<Worker>,
+        connection: Connection,
+        client: (TcpStream, Bytes),
+        sides: Sides,
+        permit: Option<Permit>,
+    ) -> Self {
         let connection = Rc::new(connection);
         let route = &connection.route;
         let plan = Plan {

@@ -1,11 +1,7 @@
 //! The shape of the code, as a test: a module uses only what stands below it in `lib.rs`, a file stays readable, and
 //! no file is named for what it is not.
 
-#![expect(
-    clippy::unwrap_used,
-    clippy::panic,
-    reason = "a test says what it expects, also in its functions"
-)]
+#![expect(clippy::unwrap_used, clippy::panic, reason = "a test says what it expects, also in its functions")]
 
 use std::fmt::Write;
 use std::fs;
@@ -19,12 +15,7 @@ fn a_module_uses_only_what_stands_below_it() {
 
     let mut upward = String::new();
     for file in rust_files(&runtime) {
-        let path: Vec<_> = file
-            .strip_prefix(&runtime)
-            .unwrap()
-            .iter()
-            .map(|part| part.to_str().unwrap())
-            .collect();
+        let path: Vec<_> = file.strip_prefix(&runtime).unwrap().iter().map(|part| part.to_str().unwrap()).collect();
         let own = path[0].trim_end_matches(".rs");
         if path.len() == 1 && matches!(own, "lib" | "main") {
             continue;
@@ -32,10 +23,7 @@ fn a_module_uses_only_what_stands_below_it() {
         let own_rank = order.iter().position(|module| module == own);
         let own_rank = own_rank.unwrap_or_else(|| panic!("{} belongs to no module of lib.rs", file.display()));
         for (line, used) in paths_from_the_root(&read(&file), path.len()) {
-            let is_allowed = order
-                .iter()
-                .position(|module| *module == used)
-                .is_some_and(|rank| rank >= own_rank);
+            let is_allowed = order.iter().position(|module| *module == used).is_some_and(|rank| rank >= own_rank);
             if !is_allowed {
                 writeln!(upward, "{}:{line}: `{own}` must not use `{used}`", file.display()).unwrap();
             }
@@ -46,18 +34,13 @@ fn a_module_uses_only_what_stands_below_it() {
 
 #[test]
 fn a_file_has_at_most_500_lines() {
-    let long: Vec<_> = workspace_files()
-        .into_iter()
-        .filter(|file| read(file).lines().count() > 500)
-        .collect();
+    let long: Vec<_> = workspace_files().into_iter().filter(|file| read(file).lines().count() > 500).collect();
     assert!(long.is_empty(), "these are two files each: {long:?}");
 }
 
 #[test]
 fn a_file_is_named_for_what_it_holds() {
-    const SAYS_NOTHING: [&str; 9] = [
-        "util", "utils", "common", "manager", "helper", "helpers", "misc", "data", "mod",
-    ];
+    const SAYS_NOTHING: [&str; 9] = ["util", "utils", "common", "manager", "helper", "helpers", "misc", "data", "mod"];
     let vague: Vec<_> = workspace_files()
         .into_iter()
         .filter(|file| SAYS_NOTHING.contains(&file.file_stem().unwrap().to_str().unwrap()))
@@ -96,10 +79,7 @@ mod tests {
 
 /// The modules of `lib.rs`, from top to bottom.
 fn modules(lib: &str) -> Vec<String> {
-    lib.lines()
-        .filter_map(|line| line.strip_prefix("pub mod ")?.strip_suffix(';'))
-        .map(str::to_owned)
-        .collect()
+    lib.lines().filter_map(|line| line.strip_prefix("pub mod ")?.strip_suffix(';')).map(str::to_owned).collect()
 }
 
 /// Every top-level module that a file names, with the line: by `crate::` or by enough `super::`. `depth` is 1 for a
@@ -118,19 +98,10 @@ fn paths_from_the_root(source: &str, depth: usize) -> Vec<(usize, String)> {
             let reaches_root = steps == 0 || steps >= depth + inside_inline_module;
             let start = offset + code.len() - after.len();
             if reaches_root {
-                found.extend(
-                    first_segments(&source[start..])
-                        .into_iter()
-                        .map(|module| (index + 1, module)),
-                );
+                found.extend(first_segments(&source[start..]).into_iter().map(|module| (index + 1, module)));
             } else if source[start..].starts_with('{') {
                 let inner = first_segments(&source[start..]);
-                found.extend(
-                    inner
-                        .into_iter()
-                        .filter(|module| module == "super")
-                        .map(|module| (index + 1, module)),
-                );
+                found.extend(inner.into_iter().filter(|module| module == "super").map(|module| (index + 1, module)));
             }
             rest = after;
         }
@@ -186,10 +157,7 @@ fn segment(path: &str) -> Option<String> {
 
 fn workspace_files() -> Vec<PathBuf> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
-    ["runtime", "filters", "guest-sdk", "tests"]
-        .iter()
-        .flat_map(|member| rust_files(&root.join(member)))
-        .collect()
+    ["runtime", "filters", "guest-sdk", "tests"].iter().flat_map(|member| rust_files(&root.join(member))).collect()
 }
 
 /// All Rust files below a directory, but not what was built there.

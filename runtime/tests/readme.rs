@@ -1,10 +1,6 @@
 //! What the README shows is what works.
 
-#![expect(
-    clippy::unwrap_used,
-    clippy::panic,
-    reason = "a test says what it expects, also in its functions"
-)]
+#![expect(clippy::unwrap_used, clippy::panic, reason = "a test says what it expects, also in its functions")]
 
 use std::fs;
 use std::path::Path;
@@ -23,17 +19,12 @@ fn the_configuration_of_the_readme_is_valid() {
 fn the_filter_of_the_readme_is_the_one_that_the_sdk_compiles() {
     let sdk = fs::read_to_string(root().join("guest-sdk/rust/src/lib.rs")).unwrap();
     let documentation: String =
-        sdk.lines()
-            .map_while(|line| line.strip_prefix("//!"))
-            .fold(String::new(), |text, line| {
-                let line = line.strip_prefix(' ').unwrap_or(line);
-                text + line + "\n"
-            });
+        sdk.lines().map_while(|line| line.strip_prefix("//!")).fold(String::new(), |text, line| {
+            let line = line.strip_prefix(' ').unwrap_or(line);
+            text + line + "\n"
+        });
     let compiled = block(&documentation, "");
-    let shown = compiled
-        .lines()
-        .filter(|line| !line.starts_with("# "))
-        .map(|line| format!("{line}\n"));
+    let shown = compiled.lines().filter(|line| !line.starts_with("# ")).map(|line| format!("{line}\n"));
 
     assert_eq!(block(&readme(), "rust"), shown.collect::<String>());
 }
@@ -45,28 +36,15 @@ fn every_metric_of_the_readme_is_exposed_and_the_other_way_round() {
     metrics.endpoint("u", "e");
     metrics.component("c");
     let verdicts = metrics.component_use("r", "c");
-    verdicts
-        .of(metrics.control())
-        .verdict(tidegate::metrics::CallVerdict::Forward, 1);
+    verdicts.of(metrics.control()).verdict(tidegate::metrics::CallVerdict::Forward, 1);
     let (_log, _guard) = tidegate::log::AccessLog::to(std::io::sink(), tidegate::log::Format::Text, &metrics);
     let text = metrics.encode();
-    let mut exposed: Vec<_> = text
-        .lines()
-        .filter_map(|line| line.strip_prefix("# TYPE ")?.split(' ').next())
-        .collect();
+    let mut exposed: Vec<_> = text.lines().filter_map(|line| line.strip_prefix("# TYPE ")?.split(' ').next()).collect();
     exposed.sort_unstable();
 
     let readme = readme();
-    let table = readme
-        .split_once("| metric | labels |")
-        .unwrap()
-        .1
-        .split_once("\n\n")
-        .unwrap()
-        .0;
-    let names = table
-        .split('`')
-        .filter(|name| name.starts_with("tidegate_") || name.starts_with("process_"));
+    let table = readme.split_once("| metric | labels |").unwrap().1.split_once("\n\n").unwrap().0;
+    let names = table.split('`').filter(|name| name.starts_with("tidegate_") || name.starts_with("process_"));
     let mut listed: Vec<_> = names.collect();
     listed.sort_unstable();
 

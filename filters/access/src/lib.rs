@@ -39,13 +39,7 @@ impl Filter for Access {
     type Session = ();
 
     fn configured(mut self) -> Result<Self, String> {
-        let Self {
-            deny,
-            allow,
-            tokens,
-            jwt,
-            ..
-        } = &mut self;
+        let Self { deny, allow, tokens, jwt, .. } = &mut self;
         if deny.is_empty() && allow.is_empty() && tokens.is_empty() && jwt.is_none() {
             return Err("nothing to check; write `deny`, `allow`, `tokens` or `jwt`".into());
         }
@@ -79,10 +73,8 @@ impl Filter for Access {
         };
         // All of the list is gone through, so that the time does not tell which entry it was.
         let given = Digest::of(credential.as_bytes());
-        let known = self.tokens.iter().fold(
-            None,
-            |known, entry| if entry.token == given { Some(entry) } else { known },
-        );
+        let known =
+            self.tokens.iter().fold(None, |known, entry| if entry.token == given { Some(entry) } else { known });
         match (known, &self.jwt) {
             (Some(entry), _) => Ok(Admission::of(()).attribute("user", entry.user.as_str())),
             (None, Some(jwt)) => match jwt.verify(credential, clock::wall().as_secs()) {
@@ -101,9 +93,7 @@ fn forbidden() -> Refusal {
 
 /// With the challenge that RFC 9110 section 11.6.1 demands of a 401.
 fn unauthorized(challenge: &str) -> Refusal {
-    Refusal::new(401)
-        .header("www-authenticate", challenge)
-        .text("unauthorized\n")
+    Refusal::new(401).header("www-authenticate", challenge).text("unauthorized\n")
 }
 
 /// RFC 6750 section 3.1. `why` is one of our own texts, never what the client sent.

@@ -9,21 +9,13 @@ const SECRET: &str = "0123456789abcdef0123456789abcdef";
 const NOW: u64 = 1_700_000_000;
 
 fn access(config: serde_json::Value) -> Result<Access, String> {
-    serde_json::from_value::<Access>(config)
-        .map_err(|error| error.to_string())?
-        .configured()
+    serde_json::from_value::<Access>(config).map_err(|error| error.to_string())?.configured()
 }
 
 fn open(config: serde_json::Value, headers: &[(&str, &str)]) -> Result<Admission<()>, Refusal> {
     testing::set_wall(std::time::Duration::from_secs(NOW));
-    let headers = headers
-        .iter()
-        .map(|(name, value)| ((*name).to_owned(), value.as_bytes().to_vec()))
-        .collect();
-    access(config).unwrap().open(&Handshake {
-        headers,
-        ..Handshake::default()
-    })
+    let headers = headers.iter().map(|(name, value)| ((*name).to_owned(), value.as_bytes().to_vec())).collect();
+    access(config).unwrap().open(&Handshake { headers, ..Handshake::default() })
 }
 
 fn status(answer: Result<Admission<()>, Refusal>) -> u16 {
@@ -43,31 +35,20 @@ fn encode(bytes: &[u8]) -> String {
 }
 
 fn signed(header: serde_json::Value, claims: serde_json::Value, secret: &str) -> String {
-    let signed = format!(
-        "{}.{}",
-        encode(header.to_string().as_bytes()),
-        encode(claims.to_string().as_bytes())
-    );
+    let signed = format!("{}.{}", encode(header.to_string().as_bytes()), encode(claims.to_string().as_bytes()));
     let mut mac = Hmac::<Sha256>::new_from_slice(secret.as_bytes()).unwrap();
     mac.update(signed.as_bytes());
     format!("{signed}.{}", encode(&mac.finalize().into_bytes()))
 }
 
 fn bearer(claims: serde_json::Value) -> String {
-    format!(
-        "Bearer {}",
-        signed(json!({"alg": "HS256", "typ": "JWT"}), claims, SECRET)
-    )
+    format!("Bearer {}", signed(json!({"alg": "HS256", "typ": "JWT"}), claims, SECRET))
 }
 
 fn challenge(answer: Result<Admission<()>, Refusal>) -> String {
     let refusal = answer.unwrap_err();
     assert_eq!(refusal.status, 401);
-    let (_, value) = refusal
-        .headers
-        .iter()
-        .find(|(name, _)| name == "www-authenticate")
-        .unwrap();
+    let (_, value) = refusal.headers.iter().find(|(name, _)| name == "www-authenticate").unwrap();
     String::from_utf8(value.clone()).unwrap()
 }
 
@@ -94,10 +75,7 @@ fn a_listed_token_names_its_user() {
     assert_eq!(admission, Admission::of(()).attribute("user", "ann"));
     assert_eq!(challenge(open(config.clone(), &[])), "Bearer");
     let wrong = challenge(open(config, &[("authorization", "Bearer s3cre")]));
-    assert_eq!(
-        wrong,
-        r#"Bearer error="invalid_token", error_description="unknown token""#
-    );
+    assert_eq!(wrong, r#"Bearer error="invalid_token", error_description="unknown token""#);
 }
 
 #[test]
@@ -106,10 +84,7 @@ fn a_browser_may_bring_its_token_in_a_cookie_or_the_query() {
     let cookie = json!({"tokens": tokens, "credential": "cookie:session"});
     assert_eq!(status(open(cookie, &[("cookie", "a=b; session=s3cret")])), 101);
     let query = access(json!({"tokens": tokens, "credential": "query:token"})).unwrap();
-    let handshake = Handshake {
-        query: Some("token=s3cret".into()),
-        ..Handshake::default()
-    };
+    let handshake = Handshake { query: Some("token=s3cret".into()), ..Handshake::default() };
     assert_eq!(status(query.open(&handshake)), 101);
 }
 
@@ -118,10 +93,7 @@ fn a_connection_lasts_no_longer_than_its_token() {
     let claims = json!({"sub": "ann", "exp": NOW + 90, "tenant": "gold", "level": 3, "tags": ["x"]});
     let config = json!({"jwt": {"secret": SECRET, "attributes": ["tenant", "level", "tags", "none"]}});
     let admission = open(config, &[("authorization", &bearer(claims))]).unwrap();
-    let expected = Admission::of(())
-        .attribute("user", "ann")
-        .attribute("tenant", "gold")
-        .attribute("level", "3");
+    let expected = Admission::of(()).attribute("user", "ann").attribute("tenant", "gold").attribute("level", "3");
     assert_eq!(admission, expected.lease_seconds(90));
 }
 
@@ -133,12 +105,7 @@ fn a_token_that_another_implementation_has_signed_verifies() {
     let config = json!({"secret": "your-256-bit-secret", "allow_without_expiry": true, "attributes": ["name"]});
     let jwt: Jwt = serde_json::from_value(config).unwrap();
     let admission = jwt.verify(token, NOW).unwrap().admission();
-    assert_eq!(
-        admission,
-        Admission::of(())
-            .attribute("user", "1234567890")
-            .attribute("name", "John Doe")
-    );
+    assert_eq!(admission, Admission::of(()).attribute("user", "1234567890").attribute("name", "John Doe"));
 }
 
 #[test]
@@ -146,10 +113,7 @@ fn a_token_that_is_not_valid_is_a_401_that_says_why() {
     let refused = |authorization: String| {
         let config = json!({"jwt": {"secret": SECRET, "issuer": "gate", "audience": "chat"}});
         let challenge = challenge(open(config, &[("authorization", &authorization)]));
-        let why = challenge
-            .strip_prefix("Bearer error=\"invalid_token\", error_description=\"")
-            .unwrap()
-            .to_owned();
+        let why = challenge.strip_prefix("Bearer error=\"invalid_token\", error_description=\"").unwrap().to_owned();
         why.trim_end_matches('"').to_owned()
     };
     let claims = json!({"iss": "gate", "aud": ["web", "chat"], "exp": NOW + 1});
@@ -164,21 +128,10 @@ fn a_token_that_is_not_valid_is_a_401_that_says_why() {
     assert_eq!(refused(with("nbf", json!(NOW + 1))), "token not yet valid");
     assert_eq!(refused(with("iss", json!("else"))), "wrong issuer");
     assert_eq!(refused(with("aud", json!(["web"]))), "wrong audience");
-    assert_eq!(
-        refused(bearer(json!({"iss": "gate", "aud": "chat"}))),
-        "token without expiry"
-    );
-    let forged = signed(
-        json!({"alg": "HS256"}),
-        claims.clone(),
-        "another secret of thirty-two bytes",
-    );
+    assert_eq!(refused(bearer(json!({"iss": "gate", "aud": "chat"}))), "token without expiry");
+    let forged = signed(json!({"alg": "HS256"}), claims.clone(), "another secret of thirty-two bytes");
     assert_eq!(refused(format!("Bearer {forged}")), "bad signature");
-    let unsigned = format!(
-        "{}.{}.",
-        encode(br#"{"alg":"none"}"#),
-        encode(claims.to_string().as_bytes())
-    );
+    let unsigned = format!("{}.{}.", encode(br#"{"alg":"none"}"#), encode(claims.to_string().as_bytes()));
     assert_eq!(refused(format!("Bearer {unsigned}")), "bad signature");
     let other = signed(json!({"alg": "HS512"}), claims.clone(), SECRET);
     assert_eq!(refused(format!("Bearer {other}")), "unsupported token");
@@ -191,22 +144,23 @@ fn a_valid_token_without_the_claims_is_a_403() {
         status(open(config, &[("authorization", &bearer(claims))]))
     };
     assert_eq!(opened(json!({"exp": NOW + 1, "role": "staff", "active": true})), 101);
-    assert_eq!(
-        opened(json!({"exp": NOW + 1, "role": ["guest", "admin"], "active": true})),
-        101
-    );
+    assert_eq!(opened(json!({"exp": NOW + 1, "role": ["guest", "admin"], "active": true})), 101);
     assert_eq!(opened(json!({"exp": NOW + 1, "role": "guest", "active": true})), 403);
     assert_eq!(opened(json!({"exp": NOW + 1, "role": "staff"})), 403);
+    assert_eq!(opened(json!({"exp": NOW + 1, "role": {"admin": true}, "active": true})), 403);
+}
+
+#[test]
+fn a_date_may_have_a_fraction() {
+    let jwt: Jwt = serde_json::from_value(json!({"secret": SECRET})).unwrap();
+    let token = signed(json!({"alg": "HS256"}), json!({"exp": 1_700_000_005.5}), SECRET);
+    assert_eq!(jwt.verify(&token, NOW).unwrap().admission().lease_seconds, Some(5));
 }
 
 #[test]
 fn leeway_stretches_a_token_at_both_ends() {
     let jwt: Jwt = serde_json::from_value(json!({"secret": SECRET, "leeway_seconds": 10})).unwrap();
-    let token = signed(
-        json!({"alg": "HS256"}),
-        json!({"nbf": NOW + 10, "exp": NOW - 9}),
-        SECRET,
-    );
+    let token = signed(json!({"alg": "HS256"}), json!({"nbf": NOW + 10, "exp": NOW - 9}), SECRET);
     assert_eq!(jwt.verify(&token, NOW).unwrap().admission().lease_seconds, Some(1));
 }
 
@@ -217,6 +171,8 @@ fn a_configuration_that_checks_nothing_or_cannot_is_refused() {
     assert!(error(json!({"allow": [{"header": ""}]})).starts_with("allow[0]: `header` is empty"));
     assert!(error(json!({"deny": [{"header": "x", "values": []}]})).starts_with("deny[0]: `values` is empty"));
     assert!(error(json!({"jwt": {"secret": "short"}})).starts_with("jwt: `secret` is too short"));
+    let fraction = json!({"jwt": {"secret": SECRET, "claims": {"level": [1, 1.5]}}});
+    assert!(error(fraction).starts_with("jwt: claims.level: write a text"));
     assert!(error(json!({"tokens": [{"token": "", "user": "x"}]})).contains("a secret is empty"));
     assert!(error(json!({"jwt": {"secret": SECRET}, "credential": "body"})).contains("write \"authorization\""));
     assert!(error(json!({"alow": []})).contains("unknown field `alow`"));

@@ -50,16 +50,10 @@ impl Network {
     fn contains_address(&self, address: IpAddr) -> bool {
         match (self.address, address) {
             (IpAddr::V4(network), IpAddr::V4(address)) => {
-                (network.to_bits() ^ address.to_bits())
-                    .checked_shr(32 - self.prefix_length)
-                    .unwrap_or(0)
-                    == 0
+                (network.to_bits() ^ address.to_bits()).checked_shr(32 - self.prefix_length).unwrap_or(0) == 0
             }
             (IpAddr::V6(network), IpAddr::V6(address)) => {
-                (network.to_bits() ^ address.to_bits())
-                    .checked_shr(128 - self.prefix_length)
-                    .unwrap_or(0)
-                    == 0
+                (network.to_bits() ^ address.to_bits()).checked_shr(128 - self.prefix_length).unwrap_or(0) == 0
             }
             _ => false,
         }

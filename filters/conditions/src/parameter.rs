@@ -31,14 +31,9 @@ impl Parameter {
     pub(crate) fn values<'a>(&self, handshake: &'a Handshake) -> Vec<Cow<'a, str>> {
         match self {
             Self::Path => vec![decode_path(&handshake.path)],
-            Self::Query(name) => query(handshake)
-                .filter(|(key, _)| key == name)
-                .map(|(_, value)| value)
-                .collect(),
+            Self::Query(name) => query(handshake).filter(|(key, _)| key == name).map(|(_, value)| value).collect(),
             Self::Header(name) => header(handshake, name).collect(),
-            Self::Cookie(name) => header(handshake, "cookie")
-                .flat_map(|line| cookie(&line, name))
-                .collect(),
+            Self::Cookie(name) => header(handshake, "cookie").flat_map(|line| cookie(&line, name)).collect(),
             Self::Host => vec![Cow::Owned(host(&handshake.authority))],
             Self::Ip => vec![Cow::Borrowed(&handshake.client_address)],
             Self::Method => vec![Cow::Borrowed(&handshake.method)],
@@ -47,11 +42,7 @@ impl Parameter {
 }
 
 fn header<'a>(handshake: &'a Handshake, name: &str) -> impl Iterator<Item = Cow<'a, str>> {
-    handshake
-        .headers
-        .iter()
-        .filter(move |(key, _)| key == name)
-        .map(|(_, value)| String::from_utf8_lossy(value))
+    handshake.headers.iter().filter(move |(key, _)| key == name).map(|(_, value)| String::from_utf8_lossy(value))
 }
 
 fn cookie<'a>(line: &str, name: &str) -> Vec<Cow<'a, str>> {
@@ -126,11 +117,7 @@ fn decode(text: &str, form: Form) -> Cow<'_, str> {
 /// The byte that the two hexadecimal digits at the start of `text` stand for.
 fn encoded_byte(text: &[u8]) -> Option<u8> {
     let [high, low, ..] = text else { return None };
-    let digit = |digit: u8| {
-        char::from(digit)
-            .to_digit(16)
-            .and_then(|digit| u8::try_from(digit).ok())
-    };
+    let digit = |digit: u8| char::from(digit).to_digit(16).and_then(|digit| u8::try_from(digit).ok());
     Some(digit(*high)? << 4 | digit(*low)?)
 }
 
@@ -182,13 +169,9 @@ mod tests {
 
     #[test]
     fn a_host_loses_its_port_and_brackets() {
-        for (authority, expected) in [
-            ("example.com", "example.com"),
-            ("[::1]:80", "::1"),
-            ("[FD00::1]", "fd00::1"),
-            (":80", ""),
-            ("", ""),
-        ] {
+        for (authority, expected) in
+            [("example.com", "example.com"), ("[::1]:80", "::1"), ("[FD00::1]", "fd00::1"), (":80", ""), ("", "")]
+        {
             assert_eq!(host(authority), expected);
         }
     }

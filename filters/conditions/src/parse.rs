@@ -28,11 +28,7 @@ struct Place(String);
 
 impl Place {
     fn key(&self, key: &str) -> Self {
-        Self(if self.0.is_empty() {
-            key.to_owned()
-        } else {
-            format!("{}.{key}", self.0)
-        })
+        Self(if self.0.is_empty() { key.to_owned() } else { format!("{}.{key}", self.0) })
     }
 
     fn index(&self, index: usize) -> Self {
@@ -75,18 +71,13 @@ fn group(
     problems: &mut Vec<String>,
 ) -> Option<Vec<Condition>> {
     for key in map.keys().filter(|key| *key != name) {
-        place
-            .key(key)
-            .note(problems, format!("unknown key beside `{name}`; move it into the list"));
+        place.key(key).note(problems, format!("unknown key beside `{name}`; move it into the list"));
     }
     let place = place.key(name);
     match list {
         Value::Array(list) if list.is_empty() => place.refuse(problems, "is empty; list at least one condition"),
         Value::Array(list) => {
-            let conditions = list
-                .iter()
-                .enumerate()
-                .map(|(index, value)| node(value, &place.index(index), problems));
+            let conditions = list.iter().enumerate().map(|(index, value)| node(value, &place.index(index), problems));
             // Not collected into an Option, which would stop at the first problem.
             Some(conditions.collect::<Vec<_>>().into_iter().flatten().collect())
         }
@@ -95,9 +86,7 @@ fn group(
 }
 
 fn leaf(map: &Map<String, Value>, place: &Place, problems: &mut Vec<String>) -> Option<Condition> {
-    for key in map
-        .keys()
-        .filter(|key| !PARAMETERS.contains(&key.as_str()) && !["op", "value"].contains(&key.as_str()))
+    for key in map.keys().filter(|key| !PARAMETERS.contains(&key.as_str()) && !["op", "value"].contains(&key.as_str()))
     {
         let known = format!("{}, op, value", PARAMETERS.join(", "));
         place.key(key).note(problems, format!("unknown key; one of {known}"));
@@ -105,13 +94,7 @@ fn leaf(map: &Map<String, Value>, place: &Place, problems: &mut Vec<String>) -> 
     let parameter = parameter(map, place, problems);
     let name = operator_name(map, place, problems)?;
     let parameter = parameter?;
-    let operator = operator(
-        name,
-        parameter.as_ref(),
-        map.get("value"),
-        &place.key("value"),
-        problems,
-    );
+    let operator = operator(name, parameter.as_ref(), map.get("value"), &place.key("value"), problems);
     match (parameter, name) {
         (Some(named @ (Parameter::Query(_) | Parameter::Header(_) | Parameter::Cookie(_))), _) => {
             operator.map(|operator| Condition::Value(named, operator))
@@ -126,9 +109,7 @@ const PARAMETERS: [&str; 7] = ["path", "query", "header", "cookie", "host", "ip"
 
 /// The outer `None`: a problem was noted. The inner one: the condition names no parameter.
 fn parameter(map: &Map<String, Value>, place: &Place, problems: &mut Vec<String>) -> Option<Option<Parameter>> {
-    let mut present = PARAMETERS
-        .iter()
-        .filter_map(|key| map.get(*key).map(|value| (*key, value)));
+    let mut present = PARAMETERS.iter().filter_map(|key| map.get(*key).map(|value| (*key, value)));
     let Some((key, value)) = present.next() else {
         return Some(None);
     };
@@ -143,10 +124,7 @@ fn parameter(map: &Map<String, Value>, place: &Place, problems: &mut Vec<String>
         "header" => |name| Parameter::Header(name.to_ascii_lowercase()),
         _ => {
             if *value != Value::Bool(true) {
-                return place.refuse(
-                    problems,
-                    format!("write `{key} = true`; what to compare with stands in `value`"),
-                );
+                return place.refuse(problems, format!("write `{key} = true`; what to compare with stands in `value`"));
             }
             return Some(Some(match key {
                 "path" => Parameter::Path,
@@ -159,19 +137,13 @@ fn parameter(map: &Map<String, Value>, place: &Place, problems: &mut Vec<String>
     match value.as_str() {
         Some(name) if key == "query" && !name.is_empty() => Some(Some(named(name.to_owned()))),
         Some(name) if is_token(name) => Some(Some(named(name.to_owned()))),
-        _ => place.refuse(
-            problems,
-            format!("must be the name of a {key}, a string such as \"x-tenant\""),
-        ),
+        _ => place.refuse(problems, format!("must be the name of a {key}, a string such as \"x-tenant\"")),
     }
 }
 
 /// A token of RFC 9110 section 5.6.2, which the names of header fields and cookies are.
 fn is_token(name: &str) -> bool {
-    !name.is_empty()
-        && name
-            .bytes()
-            .all(|byte| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte))
+    !name.is_empty() && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte))
 }
 
 fn operator_name(map: &Map<String, Value>, place: &Place, problems: &mut Vec<String>) -> Option<&'static str> {
@@ -233,9 +205,7 @@ fn operator(
         "=" => Ok(Operator::Equals(text)),
         "timeBefore" => time(&text).map(Operator::TimeBefore),
         "timeAfter" => time(&text).map(Operator::TimeAfter),
-        _ if text.is_empty() => Err(format!(
-            "is empty, so op {name:?} would hold for any value; write a text"
-        )),
+        _ if text.is_empty() => Err(format!("is empty, so op {name:?} would hold for any value; write a text")),
         "startsWith" => Ok(Operator::StartsWith(text)),
         "endsWith" => Ok(Operator::EndsWith(text)),
         _ => Ok(Operator::Contains(text)),
@@ -261,12 +231,7 @@ fn time(text: &str) -> Result<Time, String> {
 
 /// Compiles an expression that covers the whole value.
 fn regex(expression: &str) -> Result<Regex, String> {
-    let compile = |expression: &str| {
-        RegexBuilder::new(expression)
-            .size_limit(MAX_REGEX_SIZE)
-            .nest_limit(64)
-            .build()
-    };
+    let compile = |expression: &str| RegexBuilder::new(expression).size_limit(MAX_REGEX_SIZE).nest_limit(64).build();
     // First as it stands: wrapped, an unbalanced `a)|(b` would balance.
     compile(expression)
         .and_then(|_| compile(&format!(r"\A(?:{expression})\z")))

@@ -23,9 +23,7 @@ impl PathPattern {
     /// Errors say what is wrong and what to write instead.
     pub(crate) fn parse(pattern: &str, dialect: Dialect) -> Result<Self, String> {
         if !pattern.starts_with('/') && !pattern.starts_with("**") {
-            return Err(format!(
-                "{pattern:?} fits no path: a path starts with \"/\"; write \"/{pattern}\""
-            ));
+            return Err(format!("{pattern:?} fits no path: a path starts with \"/\"; write \"/{pattern}\""));
         }
         let mut segments = Vec::new();
         let mut texts = pattern.split('/').peekable();
@@ -33,9 +31,7 @@ impl PathPattern {
             let is_last = texts.peek().is_none();
             let segment = Segment::parse(text, is_last)?;
             if matches!(segment, Segment::Rest) && !is_last && dialect == Dialect::PathPattern {
-                return Err(format!(
-                    "{pattern:?} has \"**\" before its end; write op \"match\" for that"
-                ));
+                return Err(format!("{pattern:?} has \"**\" before its end; write op \"match\" for that"));
             }
             segments.push(segment);
         }
@@ -115,16 +111,10 @@ impl Element<&str> for Segment {
 
 fn check_name(name: &str) -> Result<(), String> {
     if name.contains(':') {
-        return Err(format!(
-            "\"{{{name}}}\" holds a regular expression; write op \"regex\" for that"
-        ));
+        return Err(format!("\"{{{name}}}\" holds a regular expression; write op \"regex\" for that"));
     }
     let is_name = !name.is_empty() && name.chars().all(|c| c.is_alphanumeric() || c == '_' || c == '-');
-    if is_name {
-        Ok(())
-    } else {
-        Err(format!("\"{{{name}}}\" has no name in its braces; write \"{{name}}\""))
-    }
+    if is_name { Ok(()) } else { Err(format!("\"{{{name}}}\" has no name in its braces; write \"{{name}}\"")) }
 }
 
 #[cfg(test)]

@@ -17,10 +17,7 @@ impl Time {
     /// A time from what the host's wall clock tells.
     pub(crate) fn from_unix(since_epoch: Duration) -> Self {
         let seconds = i64::try_from(since_epoch.as_secs()).unwrap_or(i64::MAX);
-        Self {
-            seconds,
-            nanoseconds: since_epoch.subsec_nanos(),
-        }
+        Self { seconds, nanoseconds: since_epoch.subsec_nanos() }
     }
 
     /// `None` when `text` is no time in one of the two forms.
@@ -45,11 +42,7 @@ impl Time {
             return None;
         }
         let nanoseconds = text.fraction()?;
-        let offset = if text.0.is_empty() && separator == b' ' {
-            0
-        } else {
-            text.offset_seconds()?
-        };
+        let offset = if text.0.is_empty() && separator == b' ' { 0 } else { text.offset_seconds()? };
         if !text.0.is_empty() {
             return None;
         }
@@ -173,10 +166,7 @@ mod tests {
         let time = |text| Time::parse(text).expect("a time");
 
         assert!(time("2026-01-01T00:00:00.5Z") > time("2026-01-01T00:00:00.499999999999Z"));
-        assert_eq!(
-            time("1970-01-01T00:00:01.25Z"),
-            Time::from_unix(Duration::from_millis(1_250))
-        );
+        assert_eq!(time("1970-01-01T00:00:01.25Z"), Time::from_unix(Duration::from_millis(1_250)));
     }
 
     #[test]

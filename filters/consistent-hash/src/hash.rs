@@ -5,9 +5,7 @@
 
 /// The hash of `bytes`; another `seed` gives another, unrelated hash.
 pub(crate) fn hash(bytes: &[u8], seed: u64) -> u64 {
-    let fnv = bytes.iter().fold(FNV_OFFSET ^ mix(seed), |hash, byte| {
-        (hash ^ u64::from(*byte)).wrapping_mul(FNV_PRIME)
-    });
+    let fnv = bytes.iter().fold(FNV_OFFSET ^ mix(seed), |hash, byte| (hash ^ u64::from(*byte)).wrapping_mul(FNV_PRIME));
     mix(fnv)
 }
 

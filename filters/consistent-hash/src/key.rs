@@ -30,9 +30,7 @@ impl Key {
             Self::Cookie(name) => handshake.cookie(name).map(str::as_bytes),
             Self::Query(name) => handshake.query_parameter(name).map(str::as_bytes),
         };
-        value
-            .filter(|value| !value.is_empty())
-            .unwrap_or(handshake.client_address.as_bytes())
+        value.filter(|value| !value.is_empty()).unwrap_or(handshake.client_address.as_bytes())
     }
 }
 
@@ -57,10 +55,7 @@ impl TryFrom<String> for Key {
 
 /// A token of RFC 9110 section 5.6.2, which the names of header fields and cookies are.
 fn is_token(name: &str) -> bool {
-    !name.is_empty()
-        && name
-            .bytes()
-            .all(|byte| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte))
+    !name.is_empty() && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte))
 }
 
 #[cfg(test)]

@@ -73,17 +73,13 @@ impl Owners {
 impl Balancer for ConsistentHash {
     fn update(&mut self, endpoints: Vec<Endpoint>) {
         self.owners = match self.compat {
-            Compat::ShenYu => Owners::Ring(Ring::new(
-                endpoints.iter().map(|endpoint| (endpoint.id, endpoint.url.as_str())),
-            )),
+            Compat::ShenYu => {
+                Owners::Ring(Ring::new(endpoints.iter().map(|endpoint| (endpoint.id, endpoint.url.as_str()))))
+            }
             Compat::None => {
                 let members = candidates(&endpoints, &[]).into_iter().filter_map(|candidate| {
                     let endpoint = endpoints.get(candidate.index)?;
-                    Some(Member {
-                        id: candidate.id,
-                        url: &endpoint.url,
-                        weight: candidate.weight,
-                    })
+                    Some(Member { id: candidate.id, url: &endpoint.url, weight: candidate.weight })
                 });
                 Owners::Table(Table::new(members.collect()))
             }
@@ -98,12 +94,7 @@ impl Balancer for ConsistentHash {
             return Some(owner);
         }
         // Endpoints of weight 0 own nothing, but one of them is better than one that has failed.
-        let spare = || {
-            self.endpoints
-                .iter()
-                .map(|endpoint| endpoint.id)
-                .find(|id| !tried.contains(id))
-        };
+        let spare = || self.endpoints.iter().map(|endpoint| endpoint.id).find(|id| !tried.contains(id));
         walk.find(|id| !tried.contains(id)).or_else(spare).or(Some(owner))
     }
 }

@@ -63,9 +63,7 @@ impl Table {
     pub(crate) fn walk<'a>(&'a self, key: &[u8]) -> impl Iterator<Item = u32> + use<'a> {
         let slot = usize::try_from(hash(key, KEY_SEED) % SLOTS as u64).unwrap_or(0);
         let (before, from) = self.owners.split_at(slot.min(self.owners.len()));
-        from.iter()
-            .chain(before)
-            .filter_map(|owner| self.ids.get(usize::from(*owner)).copied())
+        from.iter().chain(before).filter_map(|owner| self.ids.get(usize::from(*owner)).copied())
     }
 }
 
@@ -84,11 +82,7 @@ struct Claims {
 impl Claims {
     fn new(url: &str) -> Self {
         let below = |bound: usize, seed| usize::try_from(hash(url.as_bytes(), seed) % bound as u64).unwrap_or(0);
-        Self {
-            next: below(SLOTS, 1),
-            stride: below(SLOTS - 1, 2) + 1,
-            taken: 0,
-        }
+        Self { next: below(SLOTS, 1), stride: below(SLOTS - 1, 2) + 1, taken: 0 }
     }
 
     /// Claims the best free slot for `index`; there must be one.

@@ -13,9 +13,8 @@ const POINTS: u32 = 5;
 impl Ring {
     /// Places endpoints, each an id and a url. Where two points fall together, the later endpoint has it.
     pub(crate) fn new<'a>(endpoints: impl Iterator<Item = (u32, &'a str)>) -> Self {
-        let mut points: Vec<(u32, u32)> = endpoints
-            .flat_map(|(id, url)| (0..POINTS).map(move |point| (point_hash(url, point), id)))
-            .collect();
+        let mut points: Vec<(u32, u32)> =
+            endpoints.flat_map(|(id, url)| (0..POINTS).map(move |point| (point_hash(url, point), id))).collect();
         points.reverse();
         points.sort_by_key(|(hash, _)| *hash);
         points.dedup_by_key(|(hash, _)| *hash);
@@ -60,10 +59,7 @@ mod tests {
 
     /// Endpoints with their ports as ids.
     fn ring(scheme: &str, ports: &[u32], end: &str) -> Ring {
-        let urls: Vec<_> = ports
-            .iter()
-            .map(|port| (*port, format!("{scheme}127.0.0.1:{port}{end}")))
-            .collect();
+        let urls: Vec<_> = ports.iter().map(|port| (*port, format!("{scheme}127.0.0.1:{port}{end}"))).collect();
         Ring::new(urls.iter().map(|(port, url)| (*port, url.as_str())))
     }
 

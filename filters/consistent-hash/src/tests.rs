@@ -8,20 +8,13 @@ fn balancer(config: &str, weights: &[u32]) -> ConsistentHash {
 
 /// Endpoints on ports from 8001 on, with their ports as ids.
 fn endpoints(weights: &[u32]) -> Vec<Endpoint> {
-    let endpoint = |(id, weight): (u32, &u32)| Endpoint {
-        id,
-        url: format!("ws://127.0.0.1:{id}"),
-        weight: *weight,
-        active: 0,
-    };
+    let endpoint =
+        |(id, weight): (u32, &u32)| Endpoint { id, url: format!("ws://127.0.0.1:{id}"), weight: *weight, active: 0 };
     (8001..).zip(weights).map(endpoint).collect()
 }
 
 fn client(address: &str) -> Handshake {
-    Handshake {
-        client_address: address.into(),
-        ..Handshake::default()
-    }
+    Handshake { client_address: address.into(), ..Handshake::default() }
 }
 
 /// Reads a configuration in JSON, as the runtime hands it over.
@@ -66,15 +59,10 @@ fn the_same_key_goes_to_the_same_endpoint() {
 
 #[test]
 fn a_handshake_without_the_key_goes_by_its_address() {
-    let (mut by_header, mut by_address) = (
-        balancer(r#"{"key": "header:x-user"}"#, &[1; 9]),
-        balancer(r#"{"key": "client-ip"}"#, &[1; 9]),
-    );
+    let (mut by_header, mut by_address) =
+        (balancer(r#"{"key": "header:x-user"}"#, &[1; 9]), balancer(r#"{"key": "client-ip"}"#, &[1; 9]));
     for address in (0..50).map(|host| format!("10.0.0.{host}")) {
-        assert_eq!(
-            pick(&mut by_header, &address, &[]),
-            pick(&mut by_address, &address, &[])
-        );
+        assert_eq!(pick(&mut by_header, &address, &[]), pick(&mut by_address, &address, &[]));
     }
 }
 
@@ -98,17 +86,12 @@ fn each_try_goes_to_another_endpoint_while_there_is_one() {
 fn the_keys_of_a_failed_endpoint_spread_over_the_others() {
     let mut balancer = balancer("{}", &[1, 1, 1]);
     let addresses = (0..600).map(|host| format!("10.0.{}.{}", host / 250, host % 250));
-    let orphans: Vec<_> = addresses
-        .filter(|address| pick(&mut balancer, address, &[]) == Some(8001))
-        .collect();
+    let orphans: Vec<_> = addresses.filter(|address| pick(&mut balancer, address, &[]) == Some(8001)).collect();
 
     let heirs = orphans.iter().map(|address| pick(&mut balancer, address, &[8001]));
 
     let second = heirs.filter(|heir| *heir == Some(8002)).count();
-    assert!(
-        orphans.len() > 120 && second * 3 > orphans.len() && second * 3 < orphans.len() * 2,
-        "{second}"
-    );
+    assert!(orphans.len() > 120 && second * 3 > orphans.len() && second * 3 < orphans.len() * 2, "{second}");
 }
 
 #[test]
@@ -129,15 +112,9 @@ fn no_endpoint_is_no_pick() {
 #[test]
 fn a_wrong_configuration_is_refused_with_what_to_write() {
     for (config, expected) in [
-        (
-            r#"{"keys": "client-ip"}"#,
-            "unknown field `keys`, expected `key` or `compat`",
-        ),
+        (r#"{"keys": "client-ip"}"#, "unknown field `keys`, expected `key` or `compat`"),
         (r#"{"key": "ip"}"#, "key: \"ip\" is unknown; one of \"client-ip\""),
-        (
-            r#"{"compat": "nginx"}"#,
-            "compat: \"nginx\" is unknown; write \"shenyu\"",
-        ),
+        (r#"{"compat": "nginx"}"#, "compat: \"nginx\" is unknown; write \"shenyu\""),
     ] {
         let error = configured(config).expect_err(config);
         assert!(error.starts_with(expected), "{config}: {error}");

@@ -48,7 +48,7 @@ fn unescape(name: &str) -> Option<String> {
 
 /// The text of a JSON string that has escapes. Rare in keys, so it may cost an allocation.
 fn unquote(quoted: &[u8]) -> Option<String> {
-    serde_json::from_slice(&[b"\"", quoted, b"\""].concat()).ok()
+    tidegate_guest::read_json(&format!("\"{}\"", str::from_utf8(quoted).ok()?)).ok()
 }
 
 #[cfg(test)]

@@ -21,16 +21,9 @@ pub(crate) enum Fault {
 /// Checks that `text` is one JSON value, nested at most `max_depth` (at most [`DEEPEST`]) deep, in which every pointer
 /// leads to a member.
 pub(crate) fn scan(text: &[u8], max_depth: u32, required: &[Pointer]) -> Result<(), Fault> {
-    let mut search = Search {
-        required,
-        progress: vec![Progress::Matched(0); required.len()],
-    };
+    let mut search = Search { required, progress: vec![Progress::Matched(0); required.len()] };
     let mut scanner = Scanner { text, at: 0 };
-    let mut open = Open {
-        objects: [0; WORDS],
-        depth: 0,
-        max_depth,
-    };
+    let mut open = Open { objects: [0; WORDS], depth: 0, max_depth };
     loop {
         scanner.skip_space();
         match scanner.peek() {
@@ -137,11 +130,7 @@ impl Search<'_> {
         let index = depth - 1;
         for (pointer, progress) in self.required.iter().zip(&mut self.progress) {
             if *progress == Progress::Matched(index) && pointer.names(index, key) {
-                *progress = if pointer.len() == depth {
-                    Progress::Found
-                } else {
-                    Progress::Matched(depth)
-                };
+                *progress = if pointer.len() == depth { Progress::Found } else { Progress::Matched(depth) };
             }
         }
     }

@@ -52,12 +52,7 @@ mod tests {
         let endpoint = |(id, (weight, active)): (u32, &(u32, u32))| {
             testing::set_active(id, *active);
             // The count in the list is stale on purpose: the live one decides.
-            Endpoint {
-                id,
-                url: "ws://127.0.0.1".into(),
-                weight: *weight,
-                active: 99 - active,
-            }
+            Endpoint { id, url: "ws://127.0.0.1".into(), weight: *weight, active: 99 - active }
         };
         balancer.update((0..).zip(endpoints).map(endpoint).collect());
         balancer

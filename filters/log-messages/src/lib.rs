@@ -26,12 +26,7 @@ enum Level {
 
 impl Default for LogMessages {
     fn default() -> Self {
-        Self {
-            from: Origins::Both,
-            level: Level::Info,
-            bytes: 0,
-            sample: 1.0,
-        }
+        Self { from: Origins::Both, level: Level::Info, bytes: 0, sample: 1.0 }
     }
 }
 
@@ -40,16 +35,10 @@ impl Filter for LogMessages {
 
     fn configured(self) -> Result<Self, String> {
         if self.bytes > MAX_BYTES {
-            return Err(format!(
-                "`bytes` is {}; a line has room for {MAX_BYTES} at most",
-                self.bytes
-            ));
+            return Err(format!("`bytes` is {}; a line has room for {MAX_BYTES} at most", self.bytes));
         }
         if !(self.sample > 0.0 && self.sample <= 1.0) {
-            return Err(format!(
-                "`sample` is {}; write the share of messages to log, above 0 and up to 1",
-                self.sample
-            ));
+            return Err("`sample` is no share; write a number above 0 and up to 1".into());
         }
         Ok(self)
     }
@@ -138,51 +127,31 @@ mod tests {
     #[test]
     fn a_line_has_the_direction_the_kind_and_the_size() {
         let message = Message::new(Side::Client, MessageKind::Text, b"").of_size(90_000);
-        assert_eq!(
-            logged(LogMessages::default(), message),
-            ["from=client kind=text size=90000"]
-        );
+        assert_eq!(logged(LogMessages::default(), message), ["from=client kind=text size=90000"]);
     }
 
     #[test]
     fn payloads_are_not_asked_for_unless_they_are_logged() {
         let facts = LogMessages::default().interest();
         assert_eq!(facts, Interest::both(Selection::fact(Kinds::all())));
-        let heads = LogMessages {
-            bytes: 16,
-            from: Origins::Upstream,
-            ..Default::default()
-        }
-        .interest();
+        let heads = LogMessages { bytes: 16, from: Origins::Upstream, ..Default::default() }.interest();
         assert_eq!(heads, Interest::from_upstream(Selection::head(Kinds::all(), 16)));
     }
 
     #[test]
     fn the_head_is_quoted_as_text_or_in_hexadecimal() {
-        let filter = || LogMessages {
-            bytes: 4,
-            ..Default::default()
-        };
+        let filter = || LogMessages { bytes: 4, ..Default::default() };
         let text = Message::new(Side::Client, MessageKind::Text, b"ahoy").of_size(9);
-        assert_eq!(
-            logged(filter(), text),
-            ["from=client kind=text size=9 payload=\"ahoy\"..."]
-        );
+        assert_eq!(logged(filter(), text), ["from=client kind=text size=9 payload=\"ahoy\"..."]);
         let binary = Message::binary_from(Side::Upstream, &[0, 0xa1, 255]);
-        assert_eq!(
-            logged(filter(), binary),
-            ["from=upstream kind=binary size=3 payload=00a1ff"]
-        );
+        assert_eq!(logged(filter(), binary), ["from=upstream kind=binary size=3 payload=00a1ff"]);
     }
 
     #[test]
     fn a_sample_logs_about_its_share() {
         testing::seed(1);
         testing::take_log();
-        let filter = LogMessages {
-            sample: 0.1,
-            ..Default::default()
-        };
+        let filter = LogMessages { sample: 0.1, ..Default::default() };
         for _ in 0..10_000 {
             filter.on_message(&mut (), Message::text_from(Side::Client, "x"));
         }
@@ -192,14 +161,7 @@ mod tests {
     #[test]
     fn a_sample_that_is_no_share_is_refused() {
         for sample in [0.0, -1.0, 1.5, f64::NAN] {
-            assert!(
-                LogMessages {
-                    sample,
-                    ..Default::default()
-                }
-                .configured()
-                .is_err()
-            );
+            assert!(LogMessages { sample, ..Default::default() }.configured().is_err());
         }
     }
 }

@@ -43,12 +43,8 @@ mod tests {
     /// How often each endpoint is picked in 10,000 picks.
     fn picks(weights: &[u32], tried: &[u32]) -> Vec<usize> {
         let mut balancer = Random::default();
-        let endpoint = |(id, weight): (u32, &u32)| Endpoint {
-            id,
-            url: "ws://127.0.0.1".into(),
-            weight: *weight,
-            active: 0,
-        };
+        let endpoint =
+            |(id, weight): (u32, &u32)| Endpoint { id, url: "ws://127.0.0.1".into(), weight: *weight, active: 0 };
         balancer.update((0..).zip(weights).map(endpoint).collect());
         testing::seed(42);
         let mut counts = vec![0; weights.len()];
@@ -62,10 +58,7 @@ mod tests {
     fn assert_shares(counts: &[usize], shares: &[f64]) {
         for (count, share) in counts.iter().zip(shares) {
             let tolerance = 5.0 * (10_000.0 * share * (1.0 - share)).sqrt();
-            assert!(
-                (*count as f64 - 10_000.0 * share).abs() <= tolerance,
-                "{counts:?} for {shares:?}"
-            );
+            assert!((*count as f64 - 10_000.0 * share).abs() <= tolerance, "{counts:?} for {shares:?}");
         }
     }
 

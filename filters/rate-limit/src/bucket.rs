@@ -24,11 +24,11 @@ impl Rate {
             };
         };
         if !(per_second > 0.0 && per_second.is_finite()) {
-            return Err(format!("`{rate_key}` is {per_second}; write a number above 0"));
+            return Err(format!("`{rate_key}` is not above 0; write a number above 0"));
         }
         let burst = burst.unwrap_or(per_second.max(1.0));
         if !(burst >= 1.0 && burst.is_finite()) {
-            return Err(format!("`{burst_key}` is {burst}; write 1 or more"));
+            return Err(format!("`{burst_key}` is less than 1; write 1 or more"));
         }
         Ok(Some(Self { per_second, burst }))
     }
@@ -44,10 +44,7 @@ pub(crate) struct Bucket {
 impl Bucket {
     /// A bucket that a burst fits through; of what has no rate, one that nobody asks.
     pub(crate) fn full(rate: Option<Rate>, now: Duration) -> Self {
-        Self {
-            tokens: rate.map_or(0.0, |rate| rate.burst),
-            refilled: now,
-        }
+        Self { tokens: rate.map_or(0.0, |rate| rate.burst), refilled: now }
     }
 
     /// Adds what the time since the last call has brought.

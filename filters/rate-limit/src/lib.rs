@@ -65,12 +65,7 @@ impl Filter for RateLimit {
 
     fn configured(mut self) -> Result<Self, String> {
         self.messages = Rate::configured("messages_per_second", self.messages_per_second, "burst", self.burst)?;
-        self.bytes = Rate::configured(
-            "bytes_per_second",
-            self.bytes_per_second,
-            "burst_bytes",
-            self.burst_bytes,
-        )?;
+        self.bytes = Rate::configured("bytes_per_second", self.bytes_per_second, "burst_bytes", self.burst_bytes)?;
         if self.messages.is_none() && self.bytes.is_none() {
             return Err("nothing to limit; write `messages_per_second`, `bytes_per_second` or both".into());
         }
@@ -83,10 +78,7 @@ impl Filter for RateLimit {
 
     fn open(&self, _: &Handshake) -> Result<Admission<Session>, Refusal> {
         let now = clock::monotonic();
-        Ok(Admission::of(Session {
-            client: self.full(now),
-            upstream: self.full(now),
-        }))
+        Ok(Admission::of(Session { client: self.full(now), upstream: self.full(now) }))
     }
 
     fn on_message(&self, session: &mut Session, message: Message<'_>) -> Verdict {
@@ -114,25 +106,15 @@ impl Filter for RateLimit {
 
     fn save(&self, session: &Session) -> Vec<u8> {
         let Session { client, upstream } = session;
-        [&client.messages, &client.bytes, &upstream.messages, &upstream.bytes]
-            .map(Bucket::save)
-            .concat()
+        [&client.messages, &client.bytes, &upstream.messages, &upstream.bytes].map(Bucket::save).concat()
     }
 
     /// The new limits hold at once; what was used up stays used up.
     fn resume(&self, _: &Handshake, state: &[u8]) -> Result<Session, String> {
         let now = clock::monotonic();
-        let mut session = Session {
-            client: self.full(now),
-            upstream: self.full(now),
-        };
+        let mut session = Session { client: self.full(now), upstream: self.full(now) };
         let Session { client, upstream } = &mut session;
-        let buckets = [
-            &mut client.messages,
-            &mut client.bytes,
-            &mut upstream.messages,
-            &mut upstream.bytes,
-        ];
+        let buckets = [&mut client.messages, &mut client.bytes, &mut upstream.messages, &mut upstream.bytes];
         for (bucket, saved) in buckets.into_iter().zip(state.as_chunks().0) {
             bucket.restore(*saved);
         }
@@ -142,10 +124,7 @@ impl Filter for RateLimit {
 
 impl RateLimit {
     fn full(&self, now: Duration) -> Buckets {
-        Buckets {
-            messages: Bucket::full(self.messages, now),
-            bytes: Bucket::full(self.bytes, now),
-        }
+        Buckets { messages: Bucket::full(self.messages, now), bytes: Bucket::full(self.bytes, now) }
     }
 
     fn take(&self, buckets: &mut Buckets, size: u64) {
@@ -164,12 +143,8 @@ impl RateLimit {
     /// message, and so does the delay, which the proxy counts from the call.
     fn delayed(&self, buckets: &mut Buckets, size: u64) -> Verdict {
         self.take(buckets, size);
-        let messages = self
-            .messages
-            .map_or(Duration::ZERO, |rate| buckets.messages.time_until(rate, 1.0));
-        let bytes = self
-            .bytes
-            .map_or(Duration::ZERO, |rate| buckets.bytes.time_until(rate, 1.0));
+        let messages = self.messages.map_or(Duration::ZERO, |rate| buckets.messages.time_until(rate, 1.0));
+        let bytes = self.bytes.map_or(Duration::ZERO, |rate| buckets.bytes.time_until(rate, 1.0));
         Verdict::delay(messages.max(bytes))
     }
 }

@@ -41,10 +41,7 @@ fn a_burst_passes_and_then_each_message_waits_for_its_token() {
 fn the_delays_of_a_batch_grow_with_the_debt() {
     let (limit, mut session) = open(limit());
     let verdicts: Vec<_> = (0..5).map(|_| limit.on_message(&mut session, message(1))).collect();
-    assert_eq!(
-        verdicts[2..],
-        [Verdict::Delay(100), Verdict::Delay(200), Verdict::Delay(300)]
-    );
+    assert_eq!(verdicts[2..], [Verdict::Delay(100), Verdict::Delay(200), Verdict::Delay(300)]);
 }
 
 #[test]
@@ -62,10 +59,7 @@ fn a_sender_that_obeys_the_delays_keeps_the_rate_exactly() {
 
 #[test]
 fn dropped_messages_take_no_token() {
-    let (limit, mut session) = open(RateLimit {
-        action: Action::Drop,
-        ..limit()
-    });
+    let (limit, mut session) = open(RateLimit { action: Action::Drop, ..limit() });
     let verdicts: Vec<_> = (0..5).map(|_| limit.on_message(&mut session, message(1))).collect();
     let forwarded = [Verdict::Forward, Verdict::Forward, Verdict::Forward];
     assert_eq!(verdicts[..3], forwarded);
@@ -76,26 +70,14 @@ fn dropped_messages_take_no_token() {
 
 #[test]
 fn the_message_over_the_limit_closes_with_1008() {
-    let (limit, mut session) = open(RateLimit {
-        action: Action::Close,
-        burst: Some(1.0),
-        ..limit()
-    });
+    let (limit, mut session) = open(RateLimit { action: Action::Close, burst: Some(1.0), ..limit() });
     assert_eq!(limit.on_message(&mut session, message(1)), Verdict::Forward);
-    assert_eq!(
-        limit.on_message(&mut session, message(1)),
-        Verdict::close(1008, "rate limit exceeded")
-    );
+    assert_eq!(limit.on_message(&mut session, message(1)), Verdict::close(1008, "rate limit exceeded"));
 }
 
 #[test]
 fn bytes_are_limited_by_the_size_even_of_a_message_larger_than_the_burst() {
-    let bytes = RateLimit {
-        messages_per_second: None,
-        burst: None,
-        bytes_per_second: Some(1_000.0),
-        ..limit()
-    };
+    let bytes = RateLimit { messages_per_second: None, burst: None, bytes_per_second: Some(1_000.0), ..limit() };
     let (limit, mut session) = open(bytes);
     // 2,999 bytes over the burst, and room for one more byte: 3,000 ms at 1,000 bytes a second.
     assert_eq!(limit.on_message(&mut session, message(3_999)), Verdict::Delay(3_000));
@@ -111,11 +93,7 @@ fn an_idle_connection_saves_up_no_more_than_a_burst() {
 
 #[test]
 fn each_direction_has_its_own_bucket() {
-    let (limit, mut session) = open(RateLimit {
-        from: Origins::Both,
-        burst: Some(2.0),
-        ..limit()
-    });
+    let (limit, mut session) = open(RateLimit { from: Origins::Both, burst: Some(2.0), ..limit() });
     limit.on_message(&mut session, message(1));
     let from_upstream = Message::text_from(Side::Upstream, "x");
     assert_eq!(limit.on_message(&mut session, from_upstream), Verdict::Forward);
@@ -141,33 +119,8 @@ fn a_swapped_component_gives_no_new_burst() {
 #[test]
 fn a_configuration_that_limits_nothing_is_refused() {
     let error = |limit: RateLimit| limit.configured().err().unwrap();
-    assert!(
-        error(RateLimit {
-            messages_per_second: None,
-            burst: None,
-            ..limit()
-        })
-        .starts_with("nothing to limit")
-    );
-    assert!(
-        error(RateLimit {
-            messages_per_second: None,
-            ..limit()
-        })
-        .contains("`burst` without")
-    );
-    assert!(
-        error(RateLimit {
-            messages_per_second: Some(0.0),
-            ..limit()
-        })
-        .contains("write a number above 0")
-    );
-    assert!(
-        error(RateLimit {
-            burst: Some(0.0),
-            ..limit()
-        })
-        .contains("write 1 or more")
-    );
+    assert!(error(RateLimit { messages_per_second: None, burst: None, ..limit() }).starts_with("nothing to limit"));
+    assert!(error(RateLimit { messages_per_second: None, ..limit() }).contains("`burst` without"));
+    assert!(error(RateLimit { messages_per_second: Some(0.0), ..limit() }).contains("write a number above 0"));
+    assert!(error(RateLimit { burst: Some(0.0), ..limit() }).contains("write 1 or more"));
 }

@@ -30,8 +30,7 @@ impl Filter for Rewrite {
             return Err("`rules` is empty; write at least one { find = \"...\", replace = \"...\" }".into());
         }
         for (index, written) in self.rules.drain(..).enumerate() {
-            self.compiled
-                .push(Rule::new(written).map_err(|error| format!("rules[{index}]: {error}"))?);
+            self.compiled.push(Rule::new(written).map_err(|error| format!("rules[{index}]: {error}"))?);
         }
         Ok(self)
     }
@@ -41,10 +40,7 @@ impl Filter for Rewrite {
             true => Selection::whole(Kinds::TEXT),
             false => Selection::nothing(),
         };
-        Interest {
-            from_client: selection(Side::Client),
-            from_upstream: selection(Side::Upstream),
-        }
+        Interest { from_client: selection(Side::Client), from_upstream: selection(Side::Upstream) }
     }
 
     fn open(&self, _: &Handshake) -> Result<Admission<()>, Refusal> {
@@ -75,50 +71,29 @@ mod tests {
     use super::*;
 
     fn written(find: &str, replace: &str) -> Written {
-        Written {
-            find: Some(find.into()),
-            regex: None,
-            replace: replace.into(),
-            from: tidegate_guest::Origins::Both,
-        }
+        Written { find: Some(find.into()), regex: None, replace: replace.into(), from: tidegate_guest::Origins::Both }
     }
 
     fn pattern(regex: &str, replace: &str) -> Written {
-        Written {
-            find: None,
-            regex: Some(regex.into()),
-            ..written("", replace)
-        }
+        Written { find: None, regex: Some(regex.into()), ..written("", replace) }
     }
 
     fn rewrite(rules: Vec<Written>) -> Result<Rewrite, String> {
-        Rewrite {
-            rules,
-            compiled: Vec::new(),
-        }
-        .configured()
+        Rewrite { rules, compiled: Vec::new() }.configured()
     }
 
     fn decide(rules: Vec<Written>, text: &str) -> Verdict {
-        rewrite(rules)
-            .unwrap()
-            .on_message(&mut (), Message::text_from(Side::Client, text))
+        rewrite(rules).unwrap().on_message(&mut (), Message::text_from(Side::Client, text))
     }
 
     #[test]
     fn every_occurrence_is_replaced() {
-        assert_eq!(
-            decide(vec![written("ä", "ae")], "ä bär ä"),
-            Verdict::replace("ae baer ae")
-        );
+        assert_eq!(decide(vec![written("ä", "ae")], "ä bär ä"), Verdict::replace("ae baer ae"));
     }
 
     #[test]
     fn a_message_in_which_nothing_is_found_goes_on_as_it_came() {
-        assert_eq!(
-            decide(vec![written("x", "y"), pattern("[0-9]", "#")], "abc"),
-            Verdict::Forward
-        );
+        assert_eq!(decide(vec![written("x", "y"), pattern("[0-9]", "#")], "abc"), Verdict::Forward);
     }
 
     #[test]
@@ -134,23 +109,14 @@ mod tests {
 
     #[test]
     fn rules_apply_in_order_to_what_the_ones_before_have_made() {
-        assert_eq!(
-            decide(vec![written("a", "b"), written("bb", "c")], "ab"),
-            Verdict::replace("c")
-        );
+        assert_eq!(decide(vec![written("a", "b"), written("bb", "c")], "ab"), Verdict::replace("c"));
     }
 
     #[test]
     fn binary_messages_and_other_directions_are_not_asked_for() {
-        let rules = vec![Written {
-            from: tidegate_guest::Origins::Upstream,
-            ..written("a", "b")
-        }];
+        let rules = vec![Written { from: tidegate_guest::Origins::Upstream, ..written("a", "b") }];
         let rewrite = rewrite(rules).unwrap();
-        assert_eq!(
-            rewrite.interest(),
-            Interest::from_upstream(Selection::whole(Kinds::TEXT))
-        );
+        assert_eq!(rewrite.interest(), Interest::from_upstream(Selection::whole(Kinds::TEXT)));
     }
 
     #[test]
@@ -159,10 +125,7 @@ mod tests {
         assert!(error(written("", "x")).starts_with("rules[1]: `find` is empty"));
         assert!(error(pattern("(", "x")).starts_with("rules[1]: `regex`"));
         assert!(error(pattern("x*", "y")).contains("matches an empty text"));
-        let both = Written {
-            find: Some("a".into()),
-            ..pattern("b", "c")
-        };
+        let both = Written { find: Some("a".into()), ..pattern("b", "c") };
         assert!(error(both).starts_with("rules[1]: both `find` and `regex`"));
     }
 }

@@ -28,7 +28,7 @@ pub(crate) struct Rule {
 }
 
 enum Pattern {
-    Literal(Finder<'static>),
+    Literal(Box<Finder<'static>>),
     Regex(Regex),
 }
 
@@ -36,16 +36,12 @@ impl Rule {
     pub(crate) fn new(written: Written) -> Result<Self, String> {
         let pattern = match (&written.find, &written.regex) {
             (Some(find), None) if find.is_empty() => return Err("`find` is empty; write the text to find".into()),
-            (Some(find), None) => Pattern::Literal(Finder::new(find).into_owned()),
+            (Some(find), None) => Pattern::Literal(Box::new(Finder::new(find).into_owned())),
             (None, Some(regex)) => Pattern::Regex(compile(regex)?),
             (Some(_), Some(_)) => return Err("both `find` and `regex`; write one of them".into()),
             (None, None) => return Err("neither `find` nor `regex`; write one of them".into()),
         };
-        Ok(Self {
-            pattern,
-            replacement: written.replace,
-            from: written.from,
-        })
+        Ok(Self { pattern, replacement: written.replace, from: written.from })
     }
 
     /// Whether it is about messages of this peer.
@@ -68,9 +64,7 @@ impl Rule {
 fn compile(regex: &str) -> Result<Regex, String> {
     let compiled = Regex::new(regex).map_err(|error| format!("`regex` is not valid: {error}"))?;
     match compiled.is_match("") {
-        true => Err(format!(
-            "`regex` {regex:?} matches an empty text, so it would match everywhere"
-        )),
+        true => Err(format!("`regex` {regex:?} matches an empty text, so it would match everywhere")),
         false => Ok(compiled),
     }
 }

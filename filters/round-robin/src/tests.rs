@@ -19,26 +19,17 @@ fn balancer(weights: &[u32]) -> RoundRobin {
 
 fn picks(balancer: &mut RoundRobin, count: usize) -> String {
     let pick = |_| {
-        balancer
-            .pick(&Handshake::default(), &[])
-            .map_or('-', |id| char::from_u32(u32::from('A') + id).unwrap_or('?'))
+        balancer.pick(&Handshake::default(), &[]).map_or('-', |id| char::from_u32(u32::from('A') + id).unwrap_or('?'))
     };
     (0..count).map(pick).collect()
 }
 
 #[test]
 fn picks_follow_the_weights_and_stand_apart() {
-    for (weights, cycle) in [
-        ([50, 30, 20], "ABCAABACBA"),
-        ([5, 1, 1], "AABACAA"),
-        ([50, 20, 30], "ACBAACABCA"),
-        ([1, 1, 1], "ABC"),
-    ] {
-        assert_eq!(
-            picks(&mut balancer(&weights), cycle.len() * 2),
-            cycle.repeat(2),
-            "{weights:?}"
-        );
+    for (weights, cycle) in
+        [([50, 30, 20], "ABCAABACBA"), ([5, 1, 1], "AABACAA"), ([50, 20, 30], "ACBAACABCA"), ([1, 1, 1], "ABC")]
+    {
+        assert_eq!(picks(&mut balancer(&weights), cycle.len() * 2), cycle.repeat(2), "{weights:?}");
     }
 }
 

@@ -6,9 +6,7 @@ use wit_component::{ComponentEncoder, DecodedWasm};
 /// names of functions, so that a trap has a readable backtrace.
 pub fn encode(module: &[u8]) -> Result<Vec<u8>, String> {
     let encoder = ComponentEncoder::default().validate(true).module(module);
-    encoder
-        .and_then(|mut encoder| encoder.encode())
-        .map_err(|error| format!("{error:#}"))
+    encoder.and_then(|mut encoder| encoder.encode()).map_err(|error| format!("{error:#}"))
 }
 
 /// The names of the interfaces that a component imports and exports.
@@ -16,7 +14,7 @@ pub(crate) fn interfaces(component: &[u8]) -> Result<(Vec<String>, Vec<String>),
     match wit_component::decode(component).map_err(|error| format!("{error:#}"))? {
         DecodedWasm::WitPackage(..) => Err("it is a WIT package".into()),
         DecodedWasm::Component(resolve, world) => {
-            let world = &resolve.worlds[world];
+            let world = resolve.worlds.get(world).ok_or("its world is missing")?;
             let imports = world.imports.keys().map(|key| resolve.name_world_key(key)).collect();
             let exports = world.exports.keys().map(|key| resolve.name_world_key(key)).collect();
             Ok((imports, exports))

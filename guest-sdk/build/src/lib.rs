@@ -102,9 +102,7 @@ pub fn build<P: AsRef<Path>>(crates: impl IntoIterator<Item = P>) -> Result<Vec<
     let mut folders = Vec::new();
     for folder in crates {
         let folder = manifest_folder.join(folder);
-        let folder = folder
-            .canonicalize()
-            .map_err(|error| BuildError::File { path: folder, error })?;
+        let folder = folder.canonicalize().map_err(|error| BuildError::File { path: folder, error })?;
         nested::watch(&folder.join("Cargo.toml"));
         nested::watch(&folder.join("src"));
         folders.push(folder);
@@ -114,46 +112,22 @@ pub fn build<P: AsRef<Path>>(crates: impl IntoIterator<Item = P>) -> Result<Vec<
     }
     target::ensure()?;
     let modules = nested::build(&folders, &shared_target(&out))?;
-    folders
-        .iter()
-        .zip(modules)
-        .map(|(folder, module)| component(folder, &module, &out))
-        .collect()
+    folders.iter().zip(modules).map(|(folder, module)| component(folder, &module, &out)).collect()
 }
 
 fn component(folder: &Path, module: &Path, out: &Path) -> Result<Component, BuildError> {
-    let name = folder
-        .file_name()
-        .map_or_else(String::new, |name| name.to_string_lossy().into_owned());
-    let module = fs::read(module).map_err(|error| BuildError::File {
-        path: module.to_owned(),
-        error,
-    })?;
-    let no_component = |why| BuildError::NoComponent {
-        guest: name.clone(),
-        why,
-    };
+    let name = folder.file_name().map_or_else(String::new, |name| name.to_string_lossy().into_owned());
+    let module = fs::read(module).map_err(|error| BuildError::File { path: module.to_owned(), error })?;
+    let no_component = |why| BuildError::NoComponent { guest: name.clone(), why };
     let bytes = encode(&module).map_err(no_component)?;
     let (imports, exports) = component::interfaces(&bytes).map_err(no_component)?;
     let path = out.join(&name).with_extension("wasm");
     // An untouched file is one that whoever embeds it need not compile again.
     if fs::read(&path).is_ok_and(|present| present == bytes) {
-        return Ok(Component {
-            name,
-            path,
-            exports,
-            imports,
-            size: bytes.len() as u64,
-        });
+        return Ok(Component { name, path, exports, imports, size: bytes.len() as u64 });
     }
     match fs::write(&path, &bytes) {
-        Ok(()) => Ok(Component {
-            name,
-            path,
-            exports,
-            imports,
-            size: bytes.len() as u64,
-        }),
+        Ok(()) => Ok(Component { name, path, exports, imports, size: bytes.len() as u64 }),
         Err(error) => Err(BuildError::File { path, error }),
     }
 }
@@ -164,9 +138,7 @@ fn shared_target(out: &Path) -> PathBuf {
 }
 
 fn variable(name: &'static str) -> Result<PathBuf, BuildError> {
-    env::var_os(name)
-        .map(PathBuf::from)
-        .ok_or(BuildError::NotABuildScript(name))
+    env::var_os(name).map(PathBuf::from).ok_or(BuildError::NotABuildScript(name))
 }
 
 #[cfg(test)]

@@ -17,20 +17,13 @@ pub(crate) fn build(folders: &[PathBuf], target_folder: &Path) -> Result<Vec<Pat
     let packages = packages(folders)?;
     let mut command = command(&packages, target_folder);
     let output = command.stdout(Stdio::piped()).stderr(Stdio::inherit()).output();
-    let output = output.map_err(|error| BuildError::Run {
-        program: command.get_program().to_string_lossy().into_owned(),
-        error,
-    })?;
+    let output = output
+        .map_err(|error| BuildError::Run { program: command.get_program().to_string_lossy().into_owned(), error })?;
     if !output.status.success() {
-        return Err(BuildError::Compile {
-            command: format!("{command:?}"),
-        });
+        return Err(BuildError::Compile { command: format!("{command:?}") });
     }
     let stdout = String::from_utf8_lossy(&output.stdout);
-    let artifacts: Vec<Artifact> = stdout
-        .lines()
-        .filter_map(|line| serde_json::from_str(line).ok())
-        .collect();
+    let artifacts: Vec<Artifact> = stdout.lines().filter_map(|line| serde_json::from_str(line).ok()).collect();
     folders.iter().map(|folder| module(folder, &artifacts)).collect()
 }
 
@@ -45,20 +38,12 @@ fn packages(folders: &[PathBuf]) -> Result<Vec<String>, BuildError> {
     let mut command = cargo();
     command.args(["metadata", "--no-deps", "--format-version=1"]);
     let output = command.stderr(Stdio::inherit()).output();
-    let output = output.map_err(|error| BuildError::Run {
-        program: "cargo metadata".into(),
-        error,
-    })?;
+    let output = output.map_err(|error| BuildError::Run { program: "cargo metadata".into(), error })?;
     let metadata: Metadata = serde_json::from_slice(&output.stdout).unwrap_or_default();
     let name = |folder: &PathBuf| {
         let manifest = folder.join("Cargo.toml");
-        let package = metadata
-            .packages
-            .iter()
-            .find(|package| package.manifest_path == manifest);
-        package
-            .map(|package| package.name.clone())
-            .ok_or_else(|| BuildError::NotAMember(folder.clone()))
+        let package = metadata.packages.iter().find(|package| package.manifest_path == manifest);
+        package.map(|package| package.name.clone()).ok_or_else(|| BuildError::NotAMember(folder.clone()))
     };
     folders.iter().map(name).collect()
 }
@@ -80,14 +65,7 @@ fn cargo() -> Command {
 
 fn command(packages: &[String], target_folder: &Path) -> Command {
     let mut command = cargo();
-    command.args([
-        "build",
-        "--release",
-        "--locked",
-        "--target",
-        TARGET,
-        "--message-format=json-render-diagnostics",
-    ]);
+    command.args(["build", "--release", "--locked", "--target", TARGET, "--message-format=json-render-diagnostics"]);
     command.arg("--target-dir").arg(target_folder);
     command.args(packages.iter().flat_map(|package| ["--package", package]));
     for inherited in INHERITED {
@@ -112,13 +90,14 @@ const INHERITED: [&str; 10] = [
     "RUSTFLAGS",
 ];
 
-/// Small code that is fast enough, without debug information but with the names of functions.
+/// Small code, because it is compiled again when the proxy starts; what scans bytes has a setting of its own in the
+/// workspace's release profile. No debug information, but the names of functions.
 const PROFILE: [(&str, &str); 7] = [
     ("CARGO_PROFILE_RELEASE_CODEGEN_UNITS", "1"),
     ("CARGO_PROFILE_RELEASE_DEBUG", "false"),
     ("CARGO_PROFILE_RELEASE_INCREMENTAL", "false"),
     ("CARGO_PROFILE_RELEASE_LTO", "fat"),
-    ("CARGO_PROFILE_RELEASE_OPT_LEVEL", "3"),
+    ("CARGO_PROFILE_RELEASE_OPT_LEVEL", "s"),
     ("CARGO_PROFILE_RELEASE_PANIC", "abort"),
     ("CARGO_PROFILE_RELEASE_STRIP", "debuginfo"),
 ];

@@ -36,16 +36,13 @@ pub trait Balancer: DeserializeOwned + 'static {
 macro_rules! export_balancer {
     ($type:ty) => {
         #[cfg(target_arch = "wasm32")]
-        #[allow(
-            unsafe_code,
-            reason = "exported functions have names of their own in the binary"
-        )]
+        #[allow(unsafe_code, reason = "exported functions have names of their own in the binary")]
         const _: () = {
             type Exported = $crate::__private::BalancerExport<$type>;
-    $crate::__private::balancer::export_world!(Exported with_types_in $crate::__private::balancer);
+            $crate::__private::balancer::export_world!(Exported with_types_in $crate::__private::balancer);
         };
         #[cfg(not(target_arch = "wasm32"))]
-        const _: () = {
+const _: () = {
             const fn is_a_balancer<T: $crate::Balancer>() {}
             is_a_balancer::<$type>()
         };
@@ -58,7 +55,7 @@ pub struct Export<T>(PhantomData<T>);
 impl<T: Balancer> balancing::Guest for Export<T> {
     fn configure(text: String) -> Result<(), String> {
         config::log_panics();
-        config::install(RefCell::new(config::parse::<T>(&text)?.configured()?)).map(drop)
+        config::install(RefCell::new(config::json::read::<T>(&text)?.configured()?)).map(drop)
     }
 
     fn update(endpoints: Vec<Endpoint>) {

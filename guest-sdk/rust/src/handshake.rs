@@ -5,18 +5,12 @@ pub use crate::bindings::balancer::tidegate::edge::types::{CloseFrame, Handshake
 impl Handshake {
     /// The value of the first header field of that name; `name` in lower case.
     pub fn header(&self, name: &str) -> Option<&[u8]> {
-        self.headers
-            .iter()
-            .find(|(candidate, _)| candidate == name)
-            .map(|(_, value)| value.as_slice())
+        self.headers.iter().find(|(candidate, _)| candidate == name).map(|(_, value)| value.as_slice())
     }
 
     /// The values of all header fields of that name, in the order of arrival; `name` in lower case.
     pub fn headers_named<'a>(&'a self, name: &'a str) -> impl Iterator<Item = &'a [u8]> {
-        self.headers
-            .iter()
-            .filter(move |(candidate, _)| candidate == name)
-            .map(|(_, value)| value.as_slice())
+        self.headers.iter().filter(move |(candidate, _)| candidate == name).map(|(_, value)| value.as_slice())
     }
 
     /// The value of the first cookie of that name (RFC 6265 section 4.2), as it came.
@@ -38,11 +32,7 @@ impl Handshake {
 
     /// The value of an attribute; where several filters have attached one of that name, the last.
     pub fn attribute(&self, name: &str) -> Option<&str> {
-        self.attributes
-            .iter()
-            .rev()
-            .find(|(candidate, _)| candidate == name)
-            .map(|(_, value)| value.as_str())
+        self.attributes.iter().rev().find(|(candidate, _)| candidate == name).map(|(_, value)| value.as_str())
     }
 }
 

@@ -37,8 +37,8 @@
 //! # Building
 //!
 //! Make the crate a `cdylib` (and nothing else: an `rlib` beside it makes the component larger) and build it with
-//! `cargo build --release --target wasm32-unknown-unknown` or `--target wasm32-wasip2`; the proxy takes either. The
-//! first is smaller and asks for no WASI import.
+//! `cargo build --release --target wasm32-unknown-unknown` or `--target wasm32-wasip2`. The first is smaller and asks for
+//! no WASI import; with the second, the standard library imports parts of `wasi:cli` and `wasi:io`.
 //!
 //! # Configuration
 //!
@@ -60,10 +60,7 @@
 //! trap: its text goes to the proxy's log, and the runtime builds a new instance.
 
 mod balancer;
-#[expect(
-    missing_docs,
-    reason = "generated code; what is public of it has its words from the WIT"
-)]
+#[expect(missing_docs, reason = "generated code; what is public of it has its words from the WIT")]
 mod bindings;
 mod config;
 mod filter;
@@ -80,6 +77,12 @@ pub use filter::{
 pub use handshake::{CloseFrame, Handshake, Header, MessageKind, Side};
 pub use host::{clock, endpoint_stats, log, random};
 pub use predicate::Predicate;
+
+/// Reads a small JSON text, as the SDK reads configurations: an error names the key it is about. Nesting is limited to
+/// 64, so the text may come from anywhere. serde_json does more, and makes a component larger.
+pub fn read_json<T: serde::de::DeserializeOwned>(text: &str) -> Result<T, String> {
+    config::json::read(text)
+}
 
 /// For the export macros only; no part of the interface.
 #[doc(hidden)]

@@ -25,16 +25,13 @@ pub trait Predicate: DeserializeOwned + 'static {
 macro_rules! export_predicate {
     ($type:ty) => {
         #[cfg(target_arch = "wasm32")]
-        #[allow(
-            unsafe_code,
-            reason = "exported functions have names of their own in the binary"
-        )]
+        #[allow(unsafe_code, reason = "exported functions have names of their own in the binary")]
         const _: () = {
             type Exported = $crate::__private::PredicateExport<$type>;
-    $crate::__private::predicate::export_world!(Exported with_types_in $crate::__private::predicate);
+            $crate::__private::predicate::export_world!(Exported with_types_in $crate::__private::predicate);
         };
         #[cfg(not(target_arch = "wasm32"))]
-        const _: () = {
+const _: () = {
             const fn is_a_predicate<T: $crate::Predicate>() {}
             is_a_predicate::<$type>()
         };
@@ -47,7 +44,7 @@ pub struct Export<T>(PhantomData<T>);
 impl<T: Predicate> predicates::Guest for Export<T> {
     fn configure(text: String) -> Result<(), String> {
         config::log_panics();
-        config::install(config::parse::<T>(&text)?.configured()?).map(drop)
+        config::install(config::json::read::<T>(&text)?.configured()?).map(drop)
     }
 
     fn matches(handshake: Handshake) -> bool {

@@ -45,38 +45,19 @@ pub enum ClientError {
 /// Sends a POST without a body to an admin listener (`host:port`) and returns the status and the body of its answer.
 pub async fn post(address: &str, path: &str) -> Result<(StatusCode, String), ClientError> {
     let late = |_| ClientError::Timeout(address.to_owned());
-    let connect = |error| ClientError::Connect {
-        address: address.to_owned(),
-        error,
-    };
-    let stream = timeout(CONNECT_TIMEOUT, TcpStream::connect(address))
-        .await
-        .map_err(late)?
-        .map_err(connect)?;
-    timeout(ANSWER_TIMEOUT, exchange(stream, address, path))
-        .await
-        .map_err(late)?
+    let connect = |error| ClientError::Connect { address: address.to_owned(), error };
+    let stream = timeout(CONNECT_TIMEOUT, TcpStream::connect(address)).await.map_err(late)?.map_err(connect)?;
+    timeout(ANSWER_TIMEOUT, exchange(stream, address, path)).await.map_err(late)?
 }
 
 async fn exchange(stream: TcpStream, address: &str, path: &str) -> Result<(StatusCode, String), ClientError> {
-    let http = |error| ClientError::Http {
-        address: address.to_owned(),
-        error,
-    };
-    let request = Request::builder()
-        .method(Method::POST)
-        .uri(path)
-        .header(HOST, address)
-        .body(Empty::<Bytes>::new())?;
+    let http = |error| ClientError::Http { address: address.to_owned(), error };
+    let request = Request::builder().method(Method::POST).uri(path).header(HOST, address).body(Empty::<Bytes>::new())?;
     let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await.map_err(http)?;
     let answer = async {
         let response = sender.send_request(request).await.map_err(http)?;
         let (parts, body) = response.into_parts();
-        let body = Limited::new(body, MAX_BODY)
-            .collect()
-            .await
-            .map_err(ClientError::Body)?
-            .to_bytes();
+        let body = Limited::new(body, MAX_BODY).collect().await.map_err(ClientError::Body)?.to_bytes();
         let text = String::from_utf8(body.into()).map_err(|error| ClientError::Body(error.into()))?;
         Ok((parts.status, text))
     };

@@ -114,10 +114,7 @@ fn refusal(unwelcome: Unwelcome) -> Response<Full<Bytes>> {
 }
 
 fn not_allowed(methods: &'static str) -> Response<Full<Bytes>> {
-    let mut response = problem(
-        StatusCode::METHOD_NOT_ALLOWED,
-        "this endpoint does not take that method",
-    );
+    let mut response = problem(StatusCode::METHOD_NOT_ALLOWED, "this endpoint does not take that method");
     response.headers_mut().insert(ALLOW, HeaderValue::from_static(methods));
     response
 }
@@ -143,12 +140,8 @@ fn text(status: StatusCode, body: &'static str) -> Response<Full<Bytes>> {
 fn response(status: StatusCode, content_type: &'static str, body: impl Into<Bytes>) -> Response<Full<Bytes>> {
     let mut response = Response::new(Full::new(body.into()));
     *response.status_mut() = status;
-    response
-        .headers_mut()
-        .insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
-    response
-        .headers_mut()
-        .insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
+    response.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
     response
 }
 

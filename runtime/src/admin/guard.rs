@@ -29,9 +29,7 @@ pub(super) enum Unwelcome {
 impl Guard {
     /// Also answers requests for these host names, compared without regard to case and port.
     pub fn new(hosts: impl IntoIterator<Item = String>) -> Self {
-        Self {
-            hosts: hosts.into_iter().collect(),
-        }
+        Self { hosts: hosts.into_iter().collect() }
     }
 
     /// Checks the `Host` of any request. Without one (HTTP/1.0) no browser sent it.
@@ -39,9 +37,8 @@ impl Guard {
         if !headers.contains_key(HOST) {
             return Ok(());
         }
-        let authority = single(headers, &HOST)
-            .and_then(|host| host.parse::<Authority>().ok())
-            .ok_or(Unwelcome::Host)?;
+        let authority =
+            single(headers, &HOST).and_then(|host| host.parse::<Authority>().ok()).ok_or(Unwelcome::Host)?;
         let host = authority.host();
         let bare = host.trim_start_matches('[').trim_end_matches(']');
         let is_ours = bare.parse::<IpAddr>().is_ok()
@@ -78,10 +75,7 @@ mod tests {
     use super::*;
 
     fn headers(fields: &[(HeaderName, &'static str)]) -> HeaderMap {
-        fields
-            .iter()
-            .map(|(name, value)| (name.clone(), HeaderValue::from_static(value)))
-            .collect()
+        fields.iter().map(|(name, value)| (name.clone(), HeaderValue::from_static(value))).collect()
     }
 
     #[test]
@@ -113,11 +107,7 @@ mod tests {
             "a b",
             "x@evil.example",
         ] {
-            assert_eq!(
-                guard.check_host(&headers(&[(HOST, host)])),
-                Err(Unwelcome::Host),
-                "{host}"
-            );
+            assert_eq!(guard.check_host(&headers(&[(HOST, host)])), Err(Unwelcome::Host), "{host}");
         }
     }
 
@@ -139,9 +129,6 @@ mod tests {
 
     #[test]
     fn a_request_that_no_browser_sent_needs_no_origin() {
-        assert_eq!(
-            Guard::default().check_origin(&headers(&[(HOST, "127.0.0.1:9900")])),
-            Ok(())
-        );
+        assert_eq!(Guard::default().check_origin(&headers(&[(HOST, "127.0.0.1:9900")])), Ok(()));
     }
 }

@@ -20,10 +20,7 @@ pub(super) fn parse(query: &str) -> Result<ConnectionsQuery, InvalidQuery> {
     for pair in query.split('&').filter(|pair| !pair.is_empty()) {
         match pair.split_once('=') {
             Some(("limit", value)) if limit.is_none() => {
-                let number = value
-                    .parse()
-                    .ok()
-                    .filter(|number| (1..=ConnectionsQuery::MAX_LIMIT).contains(number));
+                let number = value.parse().ok().filter(|number| (1..=ConnectionsQuery::MAX_LIMIT).contains(number));
                 limit = Some(number.ok_or(InvalidQuery::Limit)?);
             }
             Some(("route", value)) if route.is_none() => route = Some(decode(value).ok_or(InvalidQuery::Route)?),
@@ -31,10 +28,7 @@ pub(super) fn parse(query: &str) -> Result<ConnectionsQuery, InvalidQuery> {
         }
     }
     let defaults = ConnectionsQuery::default();
-    Ok(ConnectionsQuery {
-        limit: limit.unwrap_or(defaults.limit),
-        route,
-    })
+    Ok(ConnectionsQuery { limit: limit.unwrap_or(defaults.limit), route })
 }
 
 /// Undoes percent-encoding (RFC 3986 section 2.1), and `+` for a space as forms write it.
@@ -68,14 +62,7 @@ mod tests {
             ("route=a%20b%2Bc+%c3%A9", 100, Some("a b+c é")),
         ];
         for (query, limit, route) in cases {
-            assert_eq!(
-                parse(query),
-                Ok(ConnectionsQuery {
-                    limit,
-                    route: route.map(str::to_owned)
-                }),
-                "{query}"
-            );
+            assert_eq!(parse(query), Ok(ConnectionsQuery { limit, route: route.map(str::to_owned) }), "{query}");
         }
     }
 

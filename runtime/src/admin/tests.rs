@@ -43,28 +43,15 @@ impl Operations for Fake {
     }
 
     fn routes(&self) -> Vec<RouteView> {
-        let whole = Selection {
-            kinds: Kinds {
-                text: true,
-                binary: false,
-            },
-            payload: Payload::Whole,
-        };
-        let interest = Interest {
-            from_client: whole,
-            from_upstream: Selection::default(),
-        };
+        let whole = Selection { kinds: Kinds { text: true, binary: false }, payload: Payload::Whole };
+        let interest = Interest { from_client: whole, from_upstream: Selection::default() };
         vec![RouteView {
             name: "chat".to_owned(),
             hosts: vec!["chat.example.com".to_owned()],
             path: None,
             path_prefix: Some("/ws/chat".to_owned()),
             when: vec!["conditions".to_owned()],
-            filters: vec![FilterView {
-                component: "shout".to_owned(),
-                on_failure: "close",
-                interest: interest.into(),
-            }],
+            filters: vec![FilterView { component: "shout".to_owned(), on_failure: "close", interest: interest.into() }],
             upstream: Some("chat".to_owned()),
             services: BTreeMap::new(),
             connections_active: 7,
@@ -80,19 +67,12 @@ impl Operations for Fake {
             enabled: true,
             connections_active: 7,
         }];
-        vec![UpstreamView {
-            name: "chat".to_owned(),
-            balance: "round-robin".to_owned(),
-            retries: 2,
-            endpoints,
-        }]
+        vec![UpstreamView { name: "chat".to_owned(), balance: "round-robin".to_owned(), retries: 2, endpoints }]
     }
 
     fn components(&self) -> Vec<ComponentView> {
-        let import = ImportView {
-            name: "tidegate:edge/log@0.1.0".to_owned(),
-            permission: "write to the log".to_owned(),
-        };
+        let import =
+            ImportView { name: "tidegate:edge/log@0.1.0".to_owned(), permission: "write to the log".to_owned() };
         vec![ComponentView {
             name: "shout".to_owned(),
             kind: "filter",
@@ -147,12 +127,7 @@ impl Server {
         let admin = Admin::new(operations.clone(), Arc::clone(&metrics), Guard::default());
         let mut task = JoinSet::new();
         task.spawn(admin.serve(listener));
-        Self {
-            address,
-            metrics,
-            operations,
-            _task: task,
-        }
+        Self { address, metrics, operations, _task: task }
     }
 
     /// Sends a request as it stands, followed by the end of the connection, and reads the answer.
@@ -166,10 +141,7 @@ impl Server {
 
     async fn request(&self, method: &str, path: &str, more: &str) -> Answered {
         let host = self.address;
-        self.send(format!(
-            "{method} {path} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n{more}\r\n"
-        ))
-        .await
+        self.send(format!("{method} {path} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n{more}\r\n")).await
     }
 
     async fn get(&self, path: &str) -> Answered {
@@ -187,9 +159,7 @@ impl Answered {
     fn header(&self, name: &str) -> Option<&str> {
         let (head, _) = self.0.split_once("\r\n\r\n").unwrap();
         let fields = head.lines().skip(1).filter_map(|line| line.split_once(": "));
-        fields
-            .into_iter()
-            .find_map(|(field, value)| field.eq_ignore_ascii_case(name).then_some(value))
+        fields.into_iter().find_map(|(field, value)| field.eq_ignore_ascii_case(name).then_some(value))
     }
 
     fn body(&self) -> &str {

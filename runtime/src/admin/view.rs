@@ -171,10 +171,7 @@ impl ConnectionsQuery {
 
 impl Default for ConnectionsQuery {
     fn default() -> Self {
-        Self {
-            limit: 100,
-            route: None,
-        }
+        Self { limit: 100, route: None }
     }
 }
 
@@ -243,10 +240,7 @@ pub enum Readiness {
 
 impl From<Interest> for InterestView {
     fn from(interest: Interest) -> Self {
-        Self {
-            from_client: interest.from_client.into(),
-            from_upstream: interest.from_upstream.into(),
-        }
+        Self { from_client: interest.from_client.into(), from_upstream: interest.from_upstream.into() }
     }
 }
 
@@ -258,12 +252,6 @@ impl From<Selection> for SelectionView {
             Payload::Head(bytes) => format!("head({bytes})"),
             Payload::Whole => "whole".to_owned(),
         };
-        Self {
-            kinds: kinds
-                .into_iter()
-                .filter_map(|(kind, wanted)| wanted.then_some(kind))
-                .collect(),
-            payload,
-        }
+        Self { kinds: kinds.into_iter().filter_map(|(kind, wanted)| wanted.then_some(kind)).collect(), payload }
     }
 }

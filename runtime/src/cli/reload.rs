@@ -31,11 +31,12 @@ struct Problem {
 
 /// Has a running proxy reload, and prints how that ended.
 pub(super) fn reload(address: SocketAddr) -> ExitCode {
-    let asked = runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .map_err(|error| error.to_string())
-        .and_then(|runtime| runtime.block_on(admin::post(&address.to_string(), "/api/v1/reload")).map_err(|error| error.to_string()));
+    let asked =
+        runtime::Builder::new_current_thread().enable_all().build().map_err(|error| error.to_string()).and_then(
+            |runtime| {
+                runtime.block_on(admin::post(&address.to_string(), "/api/v1/reload")).map_err(|error| error.to_string())
+            },
+        );
     let (status, body) = match asked {
         Ok(answer) => answer,
         Err(error) => {

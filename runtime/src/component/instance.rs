@@ -9,11 +9,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::time::Instant;
-use tracing::warn;
+use tracing::{debug, warn};
 use wasmtime::Store;
 
 use super::engine::{Seat, ticks};
-use super::exports::{Binder, Exports};
+use super::exports::{Binder, Exports, Kind};
 use super::failure::classify;
 use super::guest::Guest;
 use super::limits::Quota;
@@ -167,9 +167,12 @@ impl<E: Exports> Slot<E> {
     #[cold]
     fn failed(&self, failure: Failure) -> Failure {
         self.shard().failure(failure.reason);
-        // A client that knows how to make a filter trap must not be able to fill the log.
-        if self.recipe.component().rate().admits(Instant::now()) {
-            let (component, reason) = (self.recipe.name(), failure.reason.label());
+        let (component, reason) = (self.recipe.name(), failure.reason.label());
+        if self.recipe.component().kind() == Kind::Balancer {
+            // Whoever asked it chooses an endpoint without it, and tells the operator from time to time.
+            debug!(target: "tidegate::component", component, place = self.recipe.place(), reason, "{}", failure.message);
+        } else if self.recipe.component().rate().admits(Instant::now()) {
+            // A client that knows how to make a filter trap must not be able to fill the log.
             warn!(target: "tidegate::component", component, place = self.recipe.place(), reason, "{}", failure.message);
         } else {
             self.shard().log_lines_dropped.add(1);

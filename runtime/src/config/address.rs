@@ -19,12 +19,8 @@ pub struct EndpointUrl {
 impl EndpointUrl {
     /// Reads `ws://`, `http://`, which means the same, and urls without a scheme, which are `ws://`.
     pub(super) fn parse(text: &str) -> Result<Self, Fault> {
-        let fault = |what: &str| {
-            Fault::new(
-                format!("the url {text:?} {what}"),
-                "write a url such as \"ws://127.0.0.1:9001\"",
-            )
-        };
+        let fault =
+            |what: &str| Fault::new(format!("the url {text:?} {what}"), "write a url such as \"ws://127.0.0.1:9001\"");
         let (scheme, rest) = text.split_once("://").unwrap_or(("ws", text));
         match scheme.to_ascii_lowercase().as_str() {
             "ws" | "http" => {}
@@ -52,12 +48,7 @@ impl EndpointUrl {
         };
         let shown_port = port.map(|port| format!(":{port}")).unwrap_or_default();
         let text = format!("ws://{host}{shown_port}{}", path.as_deref().unwrap_or_default());
-        Ok(Self {
-            host,
-            port: port.unwrap_or(80),
-            path,
-            text,
-        })
+        Ok(Self { host, port: port.unwrap_or(80), path, text })
     }
 
     /// The url with its scheme.
@@ -77,11 +68,7 @@ impl EndpointUrl {
 
     /// The host and the port as they stand in a `Host` header: without port 80.
     pub fn authority(&self) -> String {
-        if self.port == 80 {
-            self.host.clone()
-        } else {
-            format!("{}:{}", self.host, self.port)
-        }
+        if self.port == 80 { self.host.clone() } else { format!("{}:{}", self.host, self.port) }
     }
 
     /// The path that replaces the one which the route matched; `None` keeps the request's.
@@ -105,12 +92,8 @@ pub struct Network {
 
 impl Network {
     pub(super) fn parse(text: &str) -> Result<Self, Fault> {
-        let fault = || {
-            Fault::new(
-                format!("{text:?} is no network"),
-                "write an address or a network, such as \"10.0.0.0/8\"",
-            )
-        };
+        let fault =
+            || Fault::new(format!("{text:?} is no network"), "write an address or a network, such as \"10.0.0.0/8\"");
         let (address, prefix) = match text.split_once('/') {
             Some((address, prefix)) => (address, Some(prefix)),
             None => (text, None),
@@ -121,10 +104,7 @@ impl Network {
         if prefix > bits {
             return Err(fault());
         }
-        let network = Self {
-            address: masked(address, prefix),
-            prefix,
-        };
+        let network = Self { address: masked(address, prefix), prefix };
         if network.address != address {
             return Err(Fault::new(
                 format!("{text:?} is an address within a network"),
@@ -155,9 +135,7 @@ fn masked(address: IpAddr, prefix: u8) -> IpAddr {
             IpAddr::from((address.to_bits() & mask).to_be_bytes())
         }
         IpAddr::V6(address) => {
-            let mask = u128::MAX
-                .checked_shl(128_u32.saturating_sub(prefix.into()))
-                .unwrap_or(0);
+            let mask = u128::MAX.checked_shl(128_u32.saturating_sub(prefix.into())).unwrap_or(0);
             IpAddr::from((address.to_bits() & mask).to_be_bytes())
         }
     }
@@ -169,16 +147,10 @@ mod tests {
 
     #[test]
     fn an_endpoint_url_without_a_scheme_is_ws() {
-        let read = [
-            "127.0.0.1:9001",
-            "ws://A.example",
-            "http://a:80/x/",
-            "ws://[::1]:9001/",
-            "HTTP://a:81",
-        ]
-        .map(|text| {
-            EndpointUrl::parse(text).map(|url| (url.to_string(), url.authority(), url.path().map(str::to_owned)))
-        });
+        let read =
+            ["127.0.0.1:9001", "ws://A.example", "http://a:80/x/", "ws://[::1]:9001/", "HTTP://a:81"].map(|text| {
+                EndpointUrl::parse(text).map(|url| (url.to_string(), url.authority(), url.path().map(str::to_owned)))
+            });
         let expected = [
             ("ws://127.0.0.1:9001", "127.0.0.1:9001", None),
             ("ws://a.example", "a.example", None),
@@ -194,18 +166,9 @@ mod tests {
 
     #[test]
     fn an_endpoint_url_holds_a_host_a_port_and_a_path_only() {
-        for refused in [
-            "",
-            "ws://",
-            "ftp://a",
-            "wss://a",
-            "ws://u:p@a",
-            "ws://a:0",
-            "ws://a:65536",
-            "a?x",
-            "ws://a/#x",
-            "::1",
-        ] {
+        for refused in
+            ["", "ws://", "ftp://a", "wss://a", "ws://u:p@a", "ws://a:0", "ws://a:65536", "a?x", "ws://a/#x", "::1"]
+        {
             assert!(EndpointUrl::parse(refused).is_err(), "{refused:?}");
         }
     }
@@ -223,16 +186,8 @@ mod tests {
         assert!(contains("127.0.0.1", "127.0.0.1"));
         assert!(!contains("127.0.0.1", "127.0.0.2"));
         assert!(contains("fd00::/8", "fd12::1"));
-        for refused in [
-            "",
-            "10.0.0.0/33",
-            "10.0.0.1/8",
-            "::/129",
-            "10.0.0.0/",
-            "10.0.0/8",
-            "localhost",
-            "10.0.0.0/-1",
-        ] {
+        for refused in ["", "10.0.0.0/33", "10.0.0.1/8", "::/129", "10.0.0.0/", "10.0.0/8", "localhost", "10.0.0.0/-1"]
+        {
             assert!(Network::parse(refused).is_err(), "{refused:?}");
         }
     }

@@ -119,31 +119,20 @@ fn host_within(text: &str, written: &str) -> Result<String, Fault> {
         return fault("needs brackets", &format!("write \"[{address}]\""));
     }
     if text.contains("://") || text.contains('/') {
-        return fault(
-            "holds more than a host",
-            "write the host alone, such as \"chat.example.com\"",
-        );
+        return fault("holds more than a host", "write the host alone, such as \"chat.example.com\"");
     }
     if text.contains('*') {
-        return fault(
-            "has a wildcard elsewhere than as its first label",
-            "write \"*.example.com\" for all subdomains",
-        );
+        return fault("has a wildcard elsewhere than as its first label", "write \"*.example.com\" for all subdomains");
     }
     if let Some((host, _)) = text.split_once(':') {
-        return fault(
-            "has a port",
-            &format!("write {host:?}: a route serves its hosts on every listener"),
-        );
+        return fault("has a port", &format!("write {host:?}: a route serves its hosts on every listener"));
     }
     if !text.is_ascii() {
         return fault("is not ASCII", "write its IDNA form, which begins with \"xn--\"");
     }
     let label_fits = |label: &str| {
         (1..=63).contains(&label.len())
-            && label
-                .bytes()
-                .all(|byte| byte.is_ascii_alphanumeric() || b"-_".contains(&byte))
+            && label.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_".contains(&byte))
     };
     if text.len() > 253 || !text.split('.').all(label_fits) {
         return fault("is no host name", "write a name such as \"chat.example.com\"");
@@ -196,28 +185,19 @@ mod tests {
 
     #[test]
     fn hosts_are_lower_cased_and_wildcards_lead() {
-        assert_eq!(
-            HostPattern::parse("Chat.Example.COM"),
-            Ok(HostPattern::Exact("chat.example.com".to_owned()))
-        );
-        assert_eq!(
-            HostPattern::parse("*.Example.com"),
-            Ok(HostPattern::Subdomains("example.com".to_owned()))
-        );
+        assert_eq!(HostPattern::parse("Chat.Example.COM"), Ok(HostPattern::Exact("chat.example.com".to_owned())));
+        assert_eq!(HostPattern::parse("*.Example.com"), Ok(HostPattern::Subdomains("example.com".to_owned())));
         assert_eq!(HostPattern::parse("[::1]"), Ok(HostPattern::Exact("[::1]".to_owned())));
-        for refused in [
-            "", "*", "*.", "a.*.b", "a*", "a:80", "http://a", "a/b", "a..b", "a.", "ä.de", "::1", "[::1]:80",
-        ] {
+        for refused in
+            ["", "*", "*.", "a.*.b", "a*", "a:80", "http://a", "a/b", "a..b", "a.", "ä.de", "::1", "[::1]:80"]
+        {
             assert!(HostPattern::parse(refused).is_err(), "{refused:?}");
         }
     }
 
     #[test]
     fn a_slash_at_the_end_of_a_prefix_says_nothing() {
-        assert_eq!(
-            PathPattern::prefix("/ws/chat/"),
-            Ok(PathPattern::Prefix("/ws/chat".to_owned()))
-        );
+        assert_eq!(PathPattern::prefix("/ws/chat/"), Ok(PathPattern::Prefix("/ws/chat".to_owned())));
         assert_eq!(PathPattern::prefix("/"), Ok(PathPattern::Any));
         assert_eq!(PathPattern::exact("/ws/"), Ok(PathPattern::Exact("/ws/".to_owned())));
         for refused in ["", "ws", "/a*", "/a?b", "/a#b", "/a b", "/ä", "/a\n"] {
@@ -227,33 +207,11 @@ mod tests {
 
     #[test]
     fn origins_are_as_browsers_write_them() {
-        let read = [
-            "https://Chat.example.com",
-            "HTTPS://a:443",
-            "http://a:8080",
-            "null",
-            "http://[::1]:80",
-        ]
-        .map(|text| parse_origin(text).ok());
-        let expected = [
-            "https://chat.example.com",
-            "https://a",
-            "http://a:8080",
-            "null",
-            "http://[::1]",
-        ];
+        let read = ["https://Chat.example.com", "HTTPS://a:443", "http://a:8080", "null", "http://[::1]:80"]
+            .map(|text| parse_origin(text).ok());
+        let expected = ["https://chat.example.com", "https://a", "http://a:8080", "null", "http://[::1]"];
         assert_eq!(read, expected.map(|text| Some(text.to_owned())));
-        for refused in [
-            "",
-            "a",
-            "*",
-            "https://",
-            "https://a/",
-            "https://a:0",
-            "https://a:x",
-            "://a",
-            "https://*.a",
-        ] {
+        for refused in ["", "a", "*", "https://", "https://a/", "https://a:0", "https://a:x", "://a", "https://*.a"] {
             assert!(parse_origin(refused).is_err(), "{refused:?}");
         }
     }

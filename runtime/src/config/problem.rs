@@ -51,10 +51,7 @@ impl PartialEq for Source {
 
 impl Source {
     pub(super) fn new(file: &str, text: &str) -> Self {
-        Self {
-            file: file.into(),
-            text: text.into(),
-        }
+        Self { file: file.into(), text: text.into() }
     }
 
     pub(super) fn text(&self) -> &str {
@@ -109,10 +106,7 @@ pub struct Problems {
 
 impl Problems {
     pub(super) fn new(source: Source) -> Self {
-        Self {
-            source,
-            problems: Vec::new(),
-        }
+        Self { source, problems: Vec::new() }
     }
 
     /// Adds a problem: `what` is a fragment in lower case, `instead` an instruction or empty.
@@ -126,9 +120,7 @@ impl Problems {
             instead: instead.into(),
             width: place.width,
         };
-        let after = self
-            .problems
-            .partition_point(|other| (other.line, other.column) <= (problem.line, problem.column));
+        let after = self.problems.partition_point(|other| (other.line, other.column) <= (problem.line, problem.column));
         self.problems.insert(after, problem);
     }
 
@@ -209,12 +201,7 @@ fn underline(f: &mut fmt::Formatter<'_>, line: &str, problem: &Problem) -> fmt::
     const SHOWN: usize = 110;
     let column = problem.column.saturating_sub(1);
     let skipped = if column < SHOWN { 0 } else { column - SHOWN / 2 };
-    let shown: String = line
-        .chars()
-        .skip(skipped)
-        .take(SHOWN)
-        .map(|c| if c.is_control() { ' ' } else { c })
-        .collect();
+    let shown: String = line.chars().skip(skipped).take(SHOWN).map(|c| if c.is_control() { ' ' } else { c }).collect();
     let shown = shown.trim_end();
     let gutter = problem.line.to_string();
     let indent = " ".repeat(column - skipped);

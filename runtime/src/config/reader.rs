@@ -54,10 +54,7 @@ pub(super) struct Fault {
 
 impl Fault {
     pub(super) fn new(what: impl Into<String>, instead: impl Into<String>) -> Self {
-        Self {
-            what: what.into(),
-            instead: instead.into(),
-        }
+        Self { what: what.into(), instead: instead.into() }
     }
 }
 
@@ -69,10 +66,7 @@ pub(super) struct Report {
 
 impl Report {
     pub(super) fn new(source: Source) -> Self {
-        Self {
-            problems: RefCell::new(Problems::new(source.clone())),
-            source,
-        }
+        Self { problems: RefCell::new(Problems::new(source.clone())), source }
     }
 
     pub(super) fn refuse(&self, place: &Place, what: impl Into<String>, instead: impl Into<String>) -> Refused {
@@ -175,12 +169,7 @@ impl<'v> Value<'v> {
                 (
                     name.get_ref().as_ref(),
                     place,
-                    Value {
-                        report: self.report,
-                        key,
-                        span: value.span(),
-                        node: value.get_ref(),
-                    },
+                    Value { report: self.report, key, span: value.span(), node: value.get_ref() },
                 )
             })
             .collect())
@@ -189,13 +178,7 @@ impl<'v> Value<'v> {
     /// A table with declared keys. Unknown keys are reported here and now.
     pub(super) fn table(&self, section: &'static Section, instead: &str) -> Read<Table<'v>> {
         match self.node {
-            DeValue::Table(table) => Ok(Table::new(
-                self.report,
-                section,
-                table,
-                self.key.clone(),
-                self.span.clone(),
-            )),
+            DeValue::Table(table) => Ok(Table::new(self.report, section, table, self.key.clone(), self.span.clone())),
             _ => Err(self.mistyped("a table", instead)),
         }
     }
@@ -219,21 +202,11 @@ impl<'v> Table<'v> {
         key: String,
         span: Range<usize>,
     ) -> Self {
-        let this = Self {
-            report,
-            section,
-            table: Some(table),
-            key,
-            span,
-        };
+        let this = Self { report, section, table: Some(table), key, span };
         for name in table.keys() {
             if !section.keys.iter().any(|key| key.name == name.get_ref().as_ref()) {
                 let place = report.source.place(&name.span(), &join(&this.key, name.get_ref()));
-                report.refuse(
-                    &place,
-                    format!("unknown key in {}", section.title),
-                    this.valid_keys(name.get_ref()),
-                );
+                report.refuse(&place, format!("unknown key in {}", section.title), this.valid_keys(name.get_ref()));
             }
         }
         this
@@ -241,13 +214,7 @@ impl<'v> Table<'v> {
 
     /// A table of which only the defaults can be read.
     pub(super) fn empty(&self, section: &'static Section) -> Self {
-        Self {
-            report: self.report,
-            section,
-            table: None,
-            key: String::new(),
-            span: 0..0,
-        }
+        Self { report: self.report, section, table: None, key: String::new(), span: 0..0 }
     }
 
     pub(super) fn place(&self) -> Place {
@@ -261,12 +228,7 @@ impl<'v> Table<'v> {
     /// The value as it stands in the file, if it does.
     pub(super) fn value(&self, name: &str) -> Option<Value<'v>> {
         let value = self.table?.get(name)?;
-        Some(Value {
-            report: self.report,
-            key: join(&self.key, name),
-            span: value.span(),
-            node: value.get_ref(),
-        })
+        Some(Value { report: self.report, key: join(&self.key, name), span: value.span(), node: value.get_ref() })
     }
 
     /// Reads a key that may be absent.
@@ -280,19 +242,11 @@ impl<'v> Table<'v> {
             return read(&value);
         }
         let declared = self.section.keys.iter().find(|key| key.name == name);
-        if let Some(Key {
-            absent: Absent::Default(text),
-            ..
-        }) = declared
+        if let Some(Key { absent: Absent::Default(text), .. }) = declared
             && let Ok(default) = DeValue::parse(text)
         {
             let key = join(&self.key, name);
-            return read(&Value {
-                report: self.report,
-                key,
-                span: self.span.clone(),
-                node: default.get_ref(),
-            });
+            return read(&Value { report: self.report, key, span: self.span.clone(), node: default.get_ref() });
         }
         let example = declared.map_or("..", |key| key.example);
         let advice = format!("write `{name} = {example}`");
@@ -339,14 +293,7 @@ pub(super) fn suggest(typed: &str, names: &BTreeSet<String>) -> Option<String> {
 }
 
 fn join(path: &str, name: &str) -> String {
-    let plain = !name.is_empty()
-        && name
-            .bytes()
-            .all(|byte| byte.is_ascii_alphanumeric() || b"-_".contains(&byte));
+    let plain = !name.is_empty() && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_".contains(&byte));
     let name = if plain { name.to_owned() } else { format!("{name:?}") };
-    if path.is_empty() {
-        name
-    } else {
-        format!("{path}.{name}")
-    }
+    if path.is_empty() { name } else { format!("{path}.{name}") }
 }

@@ -23,11 +23,8 @@ pub fn reference() -> String {
 }
 
 fn table(text: &mut String, section: &Section) -> fmt::Result {
-    let title = if section.title.starts_with('[') {
-        format!("`{}`", section.title)
-    } else {
-        capitalized(section.title)
-    };
+    let title =
+        if section.title.starts_with('[') { format!("`{}`", section.title) } else { capitalized(section.title) };
     writeln!(text, "\n## {title}\n")?;
     if !section.about.is_empty() {
         writeln!(text, "{}\n", section.about)?;
@@ -46,7 +43,5 @@ fn table(text: &mut String, section: &Section) -> fmt::Result {
 
 fn capitalized(title: &str) -> String {
     let mut characters = title.chars();
-    characters
-        .next()
-        .map_or_else(String::new, |first| first.to_uppercase().chain(characters).collect())
+    characters.next().map_or_else(String::new, |first| first.to_uppercase().chain(characters).collect())
 }

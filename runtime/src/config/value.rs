@@ -43,10 +43,7 @@ pub(super) fn size(value: &Value<'_>) -> Read<u64> {
         _ => value.parsed("a size", "write text such as \"16MiB\", or bytes", parse_size)?,
     };
     if size == 0 {
-        return Err(value.refuse(
-            "a size of zero lets nothing pass",
-            "write a size above zero, such as \"16MiB\"",
-        ));
+        return Err(value.refuse("a size of zero lets nothing pass", "write a size above zero, such as \"16MiB\""));
     }
     Ok(size)
 }
@@ -89,10 +86,7 @@ pub(super) fn count_or_off(value: &Value<'_>) -> Read<Option<u32>> {
 
 /// `true` or `false`.
 pub(super) fn boolean(value: &Value<'_>) -> Read<bool> {
-    value
-        .node()
-        .as_bool()
-        .ok_or_else(|| value.mistyped("`true` or `false`", "write `true` or `false`, without quotes"))
+    value.node().as_bool().ok_or_else(|| value.mistyped("`true` or `false`", "write `true` or `false`, without quotes"))
 }
 
 /// One of a few words.
@@ -101,16 +95,12 @@ pub(super) fn choice<T: Copy>(value: &Value<'_>, choices: &[(&str, T)]) -> Read<
     let advice = format!("write {}", words.join(" or "));
     let text = value.string("text", &advice)?;
     let found = choices.iter().find(|(word, _)| *word == text);
-    found
-        .map(|(_, choice)| *choice)
-        .ok_or_else(|| value.refuse(format!("{text:?} is not a choice here"), advice))
+    found.map(|(_, choice)| *choice).ok_or_else(|| value.refuse(format!("{text:?} is not a choice here"), advice))
 }
 
 /// A name that is fit for a metric label and a path of the admin API.
 pub(super) fn name(value: &Value<'_>) -> Read<String> {
-    value.parsed("a name", "write text such as \"chat\"", |text| {
-        parse_name(text).map(str::to_owned)
-    })
+    value.parsed("a name", "write text such as \"chat\"", |text| parse_name(text).map(str::to_owned))
 }
 
 /// See [`name`].
@@ -119,52 +109,34 @@ pub(super) fn parse_name(text: &str) -> Result<&str, Fault> {
     if (1..=64).contains(&text.len()) && text.bytes().all(fits) {
         Ok(text)
     } else {
-        Err(Fault::new(
-            format!("{text:?} is no name"),
-            "use 1 to 64 of the characters a-z A-Z 0-9 - _ .",
-        ))
+        Err(Fault::new(format!("{text:?} is no name"), "use 1 to 64 of the characters a-z A-Z 0-9 - _ ."))
     }
 }
 
 /// An address to listen on.
 pub(super) fn address(value: &Value<'_>) -> Read<SocketAddr> {
-    value.parsed(
-        "an address",
-        "write an address with a port, such as \"0.0.0.0:8080\"",
-        |text| {
-            text.parse().map_err(|_| {
-                let port = text.rsplit(':').next().filter(|port| port.parse::<u16>().is_ok());
-                let advice = match (
-                    text.rsplit_once(':').map(|(host, _)| host),
-                    port,
-                    text.parse::<IpAddr>(),
-                ) {
-                    (_, _, Ok(IpAddr::V4(host))) => format!("add a port, such as \"{host}:8080\""),
-                    (_, _, Ok(IpAddr::V6(host))) => format!("add a port, such as \"[{host}]:8080\""),
-                    (Some("localhost"), Some(port), _) => format!("write \"127.0.0.1:{port}\""),
-                    (Some("" | "*") | None, Some(port), _) => format!("write \"0.0.0.0:{port}\" for all addresses"),
-                    _ => "write an IP address with a port, such as \"0.0.0.0:8080\" or \"[::]:8080\"".to_owned(),
-                };
-                Fault::new(format!("{text:?} is no address to listen on"), advice)
-            })
-        },
-    )
+    value.parsed("an address", "write an address with a port, such as \"0.0.0.0:8080\"", |text| {
+        text.parse().map_err(|_| {
+            let port = text.rsplit(':').next().filter(|port| port.parse::<u16>().is_ok());
+            let advice = match (text.rsplit_once(':').map(|(host, _)| host), port, text.parse::<IpAddr>()) {
+                (_, _, Ok(IpAddr::V4(host))) => format!("add a port, such as \"{host}:8080\""),
+                (_, _, Ok(IpAddr::V6(host))) => format!("add a port, such as \"[{host}]:8080\""),
+                (Some("localhost"), Some(port), _) => format!("write \"127.0.0.1:{port}\""),
+                (Some("" | "*") | None, Some(port), _) => format!("write \"0.0.0.0:{port}\" for all addresses"),
+                _ => "write an IP address with a port, such as \"0.0.0.0:8080\" or \"[::]:8080\"".to_owned(),
+            };
+            Fault::new(format!("{text:?} is no address to listen on"), advice)
+        })
+    })
 }
 
 /// The name of an end-to-end header field.
 pub(super) fn header(value: &Value<'_>) -> Read<HeaderName> {
     value.parsed("the name of a header", "write text such as \"x-group-id\"", |text| {
-        let name = HeaderName::try_from(text).map_err(|_| {
-            Fault::new(
-                format!("{text:?} is no header name"),
-                "write a name such as \"x-group-id\"",
-            )
-        })?;
+        let name = HeaderName::try_from(text)
+            .map_err(|_| Fault::new(format!("{text:?} is no header name"), "write a name such as \"x-group-id\""))?;
         if RESERVED.contains(&name.as_str()) || name.as_str().starts_with("sec-websocket-") {
-            return Err(Fault::new(
-                format!("the proxy itself owns the header `{name}`"),
-                "choose another header",
-            ));
+            return Err(Fault::new(format!("the proxy itself owns the header `{name}`"), "choose another header"));
         }
         Ok(name)
     })
@@ -202,18 +174,9 @@ fn whole(value: &Value<'_>, bounds: RangeInclusive<u64>, expected: &str, advice:
 
 /// Reads `1h`, `1m30s`, `500ms`: whole numbers with units, largest unit first, at most 365 days in all.
 fn parse_duration(text: &str) -> Result<Duration, Fault> {
-    const UNITS: [(&str, u64); 5] = [
-        ("d", 86_400_000),
-        ("h", 3_600_000),
-        ("m", 60_000),
-        ("s", 1_000),
-        ("ms", 1),
-    ];
+    const UNITS: [(&str, u64); 5] = [("d", 86_400_000), ("h", 3_600_000), ("m", 60_000), ("s", 1_000), ("ms", 1)];
     let fault = |what: &dyn Display| {
-        Fault::new(
-            format!("{text:?} is no duration{what}"),
-            "write numbers with units, such as \"1m30s\" or \"500ms\"",
-        )
+        Fault::new(format!("{text:?} is no duration{what}"), "write numbers with units, such as \"1m30s\" or \"500ms\"")
     };
     if text == "0" {
         return Ok(Duration::ZERO);
@@ -231,9 +194,7 @@ fn parse_duration(text: &str) -> Result<Duration, Fault> {
         let Some((_, milliseconds)) = units.find(|(name, _)| *name == unit) else {
             return Err(fault(&": the largest unit comes first, and each only once"));
         };
-        let added = number
-            .checked_mul(*milliseconds)
-            .and_then(|part| total.checked_add(part));
+        let added = number.checked_mul(*milliseconds).and_then(|part| total.checked_add(part));
         total = added.ok_or_else(|| fault(&": it is too long"))?;
         rest = after;
     }
@@ -265,10 +226,7 @@ fn parse_size(text: &str) -> Result<u64, Fault> {
     };
     let (number, unit) = split_number(text).ok_or_else(fault)?;
     let (_, bytes) = UNITS.iter().find(|(name, _)| *name == unit).ok_or_else(fault)?;
-    number
-        .checked_mul(*bytes)
-        .filter(|size| *size <= MAX_SIZE)
-        .ok_or_else(fault)
+    number.checked_mul(*bytes).filter(|size| *size <= MAX_SIZE).ok_or_else(fault)
 }
 
 /// The digits that a text starts with, and the rest.
@@ -288,29 +246,9 @@ mod tests {
         let read = ["10s", "1m30s", "500ms", "0", "0s", "1d2h3m4s5ms", "365d"].map(milliseconds);
         assert_eq!(
             read,
-            [
-                Some(10_000),
-                Some(90_000),
-                Some(500),
-                Some(0),
-                Some(0),
-                Some(93_784_005),
-                Some(31_536_000_000)
-            ]
+            [Some(10_000), Some(90_000), Some(500), Some(0), Some(0), Some(93_784_005), Some(31_536_000_000)]
         );
-        for refused in [
-            "",
-            "s",
-            "10",
-            "1.5s",
-            "-1s",
-            "30s1m",
-            "1s1s",
-            "1y",
-            "366d",
-            "99999999999999999999s",
-            "10 s",
-        ] {
+        for refused in ["", "s", "10", "1.5s", "-1s", "30s1m", "1s1s", "1y", "366d", "99999999999999999999s", "10 s"] {
             assert_eq!(milliseconds(refused), None, "{refused:?}");
         }
     }
@@ -318,18 +256,7 @@ mod tests {
     #[test]
     fn sizes_are_decimal_or_binary() {
         let read = ["16MiB", "1MB", "4096", "1kB", "1KiB", "2GiB", "7B"].map(|text| parse_size(text).ok());
-        assert_eq!(
-            read,
-            [
-                Some(16 << 20),
-                Some(1_000_000),
-                Some(4096),
-                Some(1000),
-                Some(1024),
-                Some(2 << 30),
-                Some(7)
-            ]
-        );
+        assert_eq!(read, [Some(16 << 20), Some(1_000_000), Some(4096), Some(1000), Some(1024), Some(2 << 30), Some(7)]);
         for refused in ["", "MiB", "1.5MB", "-1", "1mb", "1 MB", "99999999999GiB"] {
             assert!(parse_size(refused).is_err(), "{refused:?}");
         }

@@ -98,8 +98,7 @@ impl Builder<'_> {
             let before = self.previous.and_then(|(snapshot, _)| snapshot.upstreams.get(name));
             let balancer = self.balancer(name, &upstream.balance, before.map(|before| &before.balancer));
             let previous = before.map(|before| &before.balance);
-            let balance =
-                Balance::new(name, endpoints, JustStarted::default(), previous, self.metrics, Instant::now());
+            let balance = Balance::new(name, endpoints, JustStarted::default(), previous, self.metrics, Instant::now());
             if let Some(balancer) = balancer {
                 let (retries, connect_timeout) = (upstream.retries, upstream.connect_timeout);
                 upstreams.insert(name.clone(), Arc::new(Upstream { balance, balancer, retries, connect_timeout }));
@@ -111,18 +110,22 @@ impl Builder<'_> {
     fn routes(&mut self, upstreams: &BTreeMap<String, Arc<Upstream>>) -> Vec<(Matcher, Arc<Route>)> {
         let mut routes = Vec::new();
         for route in &self.sources.config.routes {
-            let before = self.previous.and_then(|(snapshot, _)| {
-                snapshot.routes.routes().find(|before| before.name == route.name).cloned()
-            });
+            let before = self
+                .previous
+                .and_then(|(snapshot, _)| snapshot.routes.routes().find(|before| before.name == route.name).cloned());
             let when: Vec<_> = route
                 .when
                 .iter()
-                .filter_map(|wanted| self.predicate(&route.name, wanted, before.as_ref().map_or(&[], |before| &before.when)))
+                .filter_map(|wanted| {
+                    self.predicate(&route.name, wanted, before.as_ref().map_or(&[], |before| &before.when))
+                })
                 .collect();
             let filters: Vec<_> = route
                 .filters
                 .iter()
-                .filter_map(|wanted| self.filter(&route.name, wanted, before.as_ref().map_or(&[], |before| &before.filters)))
+                .filter_map(|wanted| {
+                    self.filter(&route.name, wanted, before.as_ref().map_or(&[], |before| &before.filters))
+                })
                 .collect();
             let Some((matcher, target)) = self.placed(route, upstreams) else { continue };
             let places = route.max_connections.map(|limit| limit as usize);
@@ -196,14 +199,24 @@ impl Builder<'_> {
         self.sound(&Place::default(), networks).unwrap_or_default()
     }
 
-    fn predicate(&mut self, route: &str, wanted: &ComponentUse, before: &[Arc<PredicateUse>]) -> Option<Arc<PredicateUse>> {
+    fn predicate(
+        &mut self,
+        route: &str,
+        wanted: &ComponentUse,
+        before: &[Arc<PredicateUse>],
+    ) -> Option<Arc<PredicateUse>> {
         let component = self.components.get(&wanted.component)?;
         let kept = before.iter().find(|kept| kept.component().is(component) && kept.config() == wanted.config);
         let made = kept.cloned().map_or_else(|| component.predicate(route, &wanted.config, self.metrics), Ok);
         self.configured(wanted, made)
     }
 
-    fn balancer(&mut self, upstream: &str, wanted: &ComponentUse, before: Option<&Arc<BalancerUse>>) -> Option<Arc<BalancerUse>> {
+    fn balancer(
+        &mut self,
+        upstream: &str,
+        wanted: &ComponentUse,
+        before: Option<&Arc<BalancerUse>>,
+    ) -> Option<Arc<BalancerUse>> {
         let component = self.components.get(&wanted.component)?;
         let kept = before.filter(|kept| kept.component().is(component) && kept.config() == wanted.config);
         let made = kept.cloned().map_or_else(|| component.balancer(upstream, &wanted.config, self.metrics), Ok);

@@ -26,7 +26,11 @@ pub struct InvalidNetwork(String);
 impl Networks {
     /// Reads addresses and networks, for instance `10.0.0.0/8` or `::1`.
     pub fn parse<'a>(texts: impl IntoIterator<Item = &'a str>) -> Result<Self, InvalidNetwork> {
-        texts.into_iter().map(|text| text.parse().map_err(|()| InvalidNetwork(text.to_owned()))).collect::<Result<_, _>>().map(Self)
+        texts
+            .into_iter()
+            .map(|text| text.parse().map_err(|()| InvalidNetwork(text.to_owned())))
+            .collect::<Result<_, _>>()
+            .map(Self)
     }
 
     /// Whether an address lies in one of the networks. An IPv4 address mapped into IPv6 is the IPv4 address.

@@ -163,6 +163,20 @@ impl<S: AsyncRead + AsyncWrite + Unpin + 'static> Requests<S> {
         Ok((parts.io.into_inner().stream, leftover))
     }
 
+    /// Ends a connection whose request does not come: with 408 when a part of its head has (RFC 9110 section 15.5.9),
+    /// which is also the answer. Bounding the time is the caller's business.
+    pub async fn time_out(self) -> bool {
+        let parts = self.connection.into_parts();
+        let mut stream = parts.io.into_inner().stream;
+        let begun = !parts.read_buf.is_empty();
+        if begun {
+            // Who does not read it either has lost nothing.
+            let _ = stream.write_all(TIMED_OUT).await;
+        }
+        let _ = stream.shutdown().await;
+        begun
+    }
+
     /// Ends the connection so that the last answer arrives even if the client is still sending: what it sends is read
     /// and thrown away until it closes, too. Bounding the time is the caller's business.
     pub async fn close(self) {
@@ -339,6 +353,11 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Watched<S> {
 
 /// The smallest buffer hyper accepts.
 const SMALLEST_BUFFER: usize = 8192;
+
+/// hyper answers requests, and there is none.
+const TIMED_OUT: &[u8] =
+    b"HTTP/1.1 408 Request Timeout\r\nconnection: close\r\ncontent-type: text/plain; charset=utf-8\r\n\
+    content-length: 33\r\n\r\nthe request did not come in time\n";
 
 #[cfg(test)]
 mod tests;

@@ -88,10 +88,7 @@ impl AccessRecord<'_> {
             line.number("code", code.into());
             line.text("reason", reason);
         }
-        line.number(
-            "duration_ms",
-            u64::try_from(self.duration.as_millis()).unwrap_or(u64::MAX),
-        );
+        line.number("duration_ms", u64::try_from(self.duration.as_millis()).unwrap_or(u64::MAX));
         line.number("client_messages", self.from_client.messages);
         line.number("client_bytes", self.from_client.bytes);
         line.number("upstream_messages", self.from_upstream.messages);
@@ -205,10 +202,7 @@ fn quote(line: &mut String, value: &str) {
     line.push('"');
     let end = value.floor_char_boundary(MAX_VALUE);
     let (kept, cut) = value.split_at(end);
-    let plain = kept
-        .bytes()
-        .take_while(|byte| matches!(byte, b' '..=b'~' if !matches!(byte, b'"' | b'\\')))
-        .count();
+    let plain = kept.bytes().take_while(|byte| matches!(byte, b' '..=b'~' if !matches!(byte, b'"' | b'\\'))).count();
     let (plain, kept) = kept.split_at(plain);
     line.push_str(plain);
     for character in kept.chars() {

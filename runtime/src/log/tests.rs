@@ -19,20 +19,10 @@ fn record<'a>(attributes: &'a [(String, String)]) -> AccessRecord<'a> {
         endpoint: "ws://127.0.0.1:9001",
         outcome: HandshakeOutcome::Upgraded,
         status: Some(101),
-        ended: Some(Ended {
-            by: Initiator::Client,
-            code: 1000,
-            reason: "done for today",
-        }),
+        ended: Some(Ended { by: Initiator::Client, code: 1000, reason: "done for today" }),
         duration: Duration::from_millis(1234),
-        from_client: Traffic {
-            messages: 3,
-            bytes: 300,
-        },
-        from_upstream: Traffic {
-            messages: 4,
-            bytes: 400,
-        },
+        from_client: Traffic { messages: 3, bytes: 300 },
+        from_upstream: Traffic { messages: 4, bytes: 400 },
         channel: Some("room-7"),
         attributes,
     }
@@ -125,11 +115,7 @@ fn a_peer_cannot_forge_a_line_or_a_field() {
     let peer = AccessRecord {
         host: hostile,
         path: "/a=b",
-        ended: Some(Ended {
-            by: Initiator::Client,
-            code: 4000,
-            reason: hostile,
-        }),
+        ended: Some(Ended { by: Initiator::Client, code: 4000, reason: hostile }),
         channel: Some(hostile),
         ..record(&attributes)
     };
@@ -137,10 +123,7 @@ fn a_peer_cannot_forge_a_line_or_a_field() {
     for format in [Format::Text, Format::Json] {
         let line = peer.line(format);
         let printed = line.strip_suffix('\n').unwrap();
-        assert!(
-            !printed.contains(|c: char| c.is_control() || "\u{202e}\u{2028}\u{e0041}".contains(c)),
-            "{line:?}"
-        );
+        assert!(!printed.contains(|c: char| c.is_control() || "\u{202e}\u{2028}\u{e0041}".contains(c)), "{line:?}");
     }
     let json = json_line(&peer);
     assert_eq!(json["reason"], hostile);
@@ -152,10 +135,7 @@ fn a_peer_cannot_forge_a_line_or_a_field() {
 #[test]
 fn a_long_value_is_cut_at_a_character() {
     let long = "é".repeat(1000);
-    let line = json_line(&AccessRecord {
-        path: &long,
-        ..record(&[])
-    });
+    let line = json_line(&AccessRecord { path: &long, ..record(&[]) });
 
     assert_eq!(line["path"], format!("{}…", "é".repeat(256)));
 }
@@ -233,9 +213,7 @@ impl Drop for Stopped {
 impl Write for Target {
     fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
         let (state, changed) = &*self.0;
-        let mut state = changed
-            .wait_while(state.lock().unwrap(), |state| state.stopped)
-            .unwrap();
+        let mut state = changed.wait_while(state.lock().unwrap(), |state| state.stopped).unwrap();
         state.written.extend_from_slice(bytes);
         Ok(bytes.len())
     }

@@ -15,8 +15,7 @@ impl Counter {
     /// Adds `n`. Only the owner of the shard may call this: two writers would lose counts.
     #[inline]
     pub fn add(&self, n: u64) {
-        self.0
-            .store(self.0.load(Ordering::Relaxed).wrapping_add(n), Ordering::Relaxed);
+        self.0.store(self.0.load(Ordering::Relaxed).wrapping_add(n), Ordering::Relaxed);
     }
 
     /// The count so far.
@@ -33,8 +32,7 @@ impl Gauge {
     /// Adds `n`, which may be negative. Only the owner of the shard may call this.
     #[inline]
     pub fn add(&self, n: i64) {
-        self.0
-            .store(self.0.load(Ordering::Relaxed).wrapping_add(n), Ordering::Relaxed);
+        self.0.store(self.0.load(Ordering::Relaxed).wrapping_add(n), Ordering::Relaxed);
     }
 
     /// Sets the value. Only the owner of the shard may call this.
@@ -60,26 +58,17 @@ impl Histogram {
     /// An empty histogram with these upper bounds, in ascending order; one more bucket takes what is above the last.
     pub fn new(bounds: &'static [Duration]) -> Self {
         let buckets = (0..=bounds.len()).map(|_| Counter::default()).collect();
-        Self {
-            bounds,
-            buckets,
-            sum_nanos: Counter::default(),
-        }
+        Self { bounds, buckets, sum_nanos: Counter::default() }
     }
 
     /// Counts one duration. Only the owner of the shard may call this.
     #[inline]
     pub fn observe(&self, duration: Duration) {
-        let bucket = self
-            .bounds
-            .iter()
-            .position(|bound| duration <= *bound)
-            .unwrap_or(self.bounds.len());
+        let bucket = self.bounds.iter().position(|bound| duration <= *bound).unwrap_or(self.bounds.len());
         if let Some(counter) = self.buckets.get(bucket) {
             counter.add(1);
         }
-        self.sum_nanos
-            .add(u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX));
+        self.sum_nanos.add(u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX));
     }
 
     /// Upper bounds, without the last, infinite one.
@@ -118,10 +107,7 @@ impl<T> Sharded<T> {
     /// # Panics
     /// When the index is not below the number of threads given to [`Metrics::new`](super::Metrics::new), which hands
     /// the indices out.
-    #[expect(
-        clippy::indexing_slicing,
-        reason = "indices are handed out once, by the code that sized the shards"
-    )]
+    #[expect(clippy::indexing_slicing, reason = "indices are handed out once, by the code that sized the shards")]
     pub fn of(&self, worker: WorkerIndex) -> &T {
         &self.0[worker.0].0
     }

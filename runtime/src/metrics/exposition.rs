@@ -62,10 +62,7 @@ impl Metrics {
             workers.add(&[("worker", &worker.to_string())], active as f64);
         }
 
-        let mut reloads = Family::counter(
-            "tidegate_reloads_total",
-            "Reloads of the configuration, by how they ended.",
-        );
+        let mut reloads = Family::counter("tidegate_reloads_total", "Reloads of the configuration, by how they ended.");
         for (outcome, count) in ReloadOutcome::ALL.iter().zip(&self.reloads) {
             reloads.add(&[("outcome", outcome.label())], count.load(Ordering::Relaxed) as f64);
         }
@@ -114,9 +111,7 @@ fn handshake_families(routes: &[(String, Arc<RouteMetrics>)]) -> [Family; 4] {
         duration.add_histogram(&[label], route.iter().map(|shard| &shard.connection_duration));
         for (by_index, by) in Initiator::ALL.iter().enumerate() {
             for (code_index, code) in CloseLabel::ALL.iter().enumerate() {
-                let cells = route
-                    .iter()
-                    .filter_map(|shard| shard.closes.get(by_index)?.get(code_index));
+                let cells = route.iter().filter_map(|shard| shard.closes.get(by_index)?.get(code_index));
                 let count = sum(cells);
                 if count > 0 || (*by == Initiator::Proxy && *code == CloseLabel::InternalError) {
                     closes.add(&[label, ("by", by.label()), ("code", code.label())], count as f64);
@@ -128,10 +123,8 @@ fn handshake_families(routes: &[(String, Arc<RouteMetrics>)]) -> [Family; 4] {
 }
 
 fn message_families(routes: &[(String, Arc<RouteMetrics>)]) -> [Family; 2] {
-    let mut messages = Family::counter(
-        "tidegate_messages_total",
-        "Data messages received from a peer, by sender and kind.",
-    );
+    let mut messages =
+        Family::counter("tidegate_messages_total", "Data messages received from a peer, by sender and kind.");
     let mut bytes = Family::counter(
         "tidegate_message_bytes_total",
         "Payload bytes of data messages received from a peer, as they came on the wire.",
@@ -141,37 +134,24 @@ fn message_families(routes: &[(String, Arc<RouteMetrics>)]) -> [Family; 2] {
         for (from_index, from) in Side::ALL.iter().enumerate() {
             let from = ("from", from.label());
             for (kind_index, kind) in MessageKind::ALL.iter().enumerate() {
-                let cells = route
-                    .iter()
-                    .filter_map(|shard| shard.messages.get(from_index)?.get(kind_index));
+                let cells = route.iter().filter_map(|shard| shard.messages.get(from_index)?.get(kind_index));
                 messages.add(&[label, from, ("kind", kind.label())], sum(cells) as f64);
             }
-            bytes.add(
-                &[label, from],
-                sum(route.iter().filter_map(|shard| shard.message_bytes.get(from_index))) as f64,
-            );
+            bytes.add(&[label, from], sum(route.iter().filter_map(|shard| shard.message_bytes.get(from_index))) as f64);
         }
     }
     [messages, bytes]
 }
 
 fn endpoint_families(endpoints: &[((String, String), Arc<EndpointMetrics>)]) -> [Family; 2] {
-    let mut connects = Family::counter(
-        "tidegate_upstream_connects_total",
-        "Attempts to connect to an endpoint, by how they ended.",
-    );
-    let mut active = Family::gauge(
-        "tidegate_upstream_connections_active",
-        "Open connections to an endpoint.",
-    );
+    let mut connects =
+        Family::counter("tidegate_upstream_connects_total", "Attempts to connect to an endpoint, by how they ended.");
+    let mut active = Family::gauge("tidegate_upstream_connections_active", "Open connections to an endpoint.");
     for ((upstream, endpoint), metrics) in endpoints {
         let labels = [("upstream", upstream.as_str()), ("endpoint", endpoint.as_str())];
         for (index, outcome) in ConnectOutcome::ALL.iter().enumerate() {
             let count = sum(metrics.iter().filter_map(|shard| shard.connects.get(index)));
-            connects.add(
-                &[labels.as_slice(), &[("outcome", outcome.label())]].concat(),
-                count as f64,
-            );
+            connects.add(&[labels.as_slice(), &[("outcome", outcome.label())]].concat(), count as f64);
         }
         active.add(&labels, metrics.connections_active() as f64);
     }
@@ -190,11 +170,7 @@ fn component_families(
         for (index, verdict) in CallVerdict::ALL.iter().enumerate() {
             let count = sum(metrics.iter().filter_map(|shard| shard.verdicts.get(index)));
             if count > 0 {
-                let labels = [
-                    ("route", route.as_str()),
-                    ("component", component),
-                    ("verdict", verdict.label()),
-                ];
+                let labels = [("route", route.as_str()), ("component", component), ("verdict", verdict.label())];
                 calls.add(&labels, count as f64);
             }
         }
@@ -204,14 +180,10 @@ fn component_families(
         "tidegate_component_call_seconds",
         "How long calls into a component took, in seconds; a batch of messages is one call.",
     );
-    let mut failures = Family::counter(
-        "tidegate_component_failures_total",
-        "Calls that a component failed to answer, by reason.",
-    );
-    let mut memory = Family::gauge(
-        "tidegate_component_memory_bytes",
-        "Linear memory of a component's instances, in bytes.",
-    );
+    let mut failures =
+        Family::counter("tidegate_component_failures_total", "Calls that a component failed to answer, by reason.");
+    let mut memory =
+        Family::gauge("tidegate_component_memory_bytes", "Linear memory of a component's instances, in bytes.");
     let mut dropped = Family::counter(
         "tidegate_component_log_lines_dropped_total",
         "Log lines of a component beyond the rate it is allowed.",
@@ -224,10 +196,7 @@ fn component_families(
             failures.add(&[label, ("reason", reason.label())], count as f64);
         }
         memory.add(&[label], metrics.memory_bytes() as f64);
-        dropped.add(
-            &[label],
-            sum(metrics.iter().map(|shard| &shard.log_lines_dropped)) as f64,
-        );
+        dropped.add(&[label], sum(metrics.iter().map(|shard| &shard.log_lines_dropped)) as f64);
     }
     [calls, seconds, failures, memory, dropped]
 }
@@ -239,14 +208,10 @@ fn sum<'a>(counters: impl Iterator<Item = &'a Counter>) -> u64 {
 /// What a map holds now, so that no lock is held while the text is made.
 fn entries<K: Clone, V>(map: &Mutex<BTreeMap<K, Arc<V>>>) -> Vec<(K, Arc<V>)> {
     let map = map.lock().unwrap_or_else(PoisonError::into_inner);
-    map.iter()
-        .map(|(key, value)| (key.clone(), Arc::clone(value)))
-        .collect()
+    map.iter().map(|(key, value)| (key.clone(), Arc::clone(value))).collect()
 }
 
 fn text(families: &[MetricFamily]) -> String {
     // The encoder refuses a family without a name or without series, and no such family is made here.
-    TextEncoder::new()
-        .encode_to_string(families)
-        .unwrap_or_else(|error| format!("# {error}\n"))
+    TextEncoder::new().encode_to_string(families).unwrap_or_else(|error| format!("# {error}\n"))
 }

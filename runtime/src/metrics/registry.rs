@@ -54,9 +54,7 @@ impl Metrics {
 
     /// The metrics of a route; the empty name stands for handshakes that found none.
     pub fn route(&self, name: &str) -> Arc<RouteMetrics> {
-        entry(&self.routes, name.to_owned(), || {
-            Sharded::new(self.threads, RouteShard::new)
-        })
+        entry(&self.routes, name.to_owned(), || Sharded::new(self.threads, RouteShard::new))
     }
 
     /// The metrics of an endpoint of an upstream; `endpoint` is its url.
@@ -68,16 +66,12 @@ impl Metrics {
 
     /// The metrics of a component, over all its uses.
     pub fn component(&self, name: &str) -> Arc<ComponentMetrics> {
-        entry(&self.components, name.to_owned(), || {
-            Sharded::new(self.threads, ComponentShard::new)
-        })
+        entry(&self.components, name.to_owned(), || Sharded::new(self.threads, ComponentShard::new))
     }
 
     /// The metrics of a component on a route; a balancer's route is empty, because routes share an upstream.
     pub fn component_use(&self, route: &str, component: &str) -> Arc<UseMetrics> {
-        entry(&self.uses, (route.to_owned(), component.to_owned()), || {
-            Sharded::new(self.threads, UseShard::default)
-        })
+        entry(&self.uses, (route.to_owned(), component.to_owned()), || Sharded::new(self.threads, UseShard::default))
     }
 
     /// Counts a reload; an applied one is the new `generation`.
@@ -99,10 +93,7 @@ impl Metrics {
 
     /// Shows under `log_lines_dropped_total` how many lines the log of this name has lost.
     pub fn watch_log(&self, log: &'static str, dropped: ErrorCounter) {
-        self.logs
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .insert(log, dropped);
+        self.logs.lock().unwrap_or_else(PoisonError::into_inner).insert(log, dropped);
     }
 }
 

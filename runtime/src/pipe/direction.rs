@@ -66,7 +66,7 @@ pub(super) enum Event {
     /// The sender's socket has ended.
     Eof(Option<io::Error>),
     /// The receiver's socket takes nothing more.
-    TargetGone(io::Error),
+    TargetGone,
 }
 
 impl Direction {
@@ -133,8 +133,8 @@ impl Direction {
         let mut scratch = scratch.borrow_mut();
         loop {
             // Nothing is read while anything is unwritten: that is all the buffering there is.
-            if let Err(error) = ready!(target.poll_flush(context)) {
-                return Poll::Ready(Event::TargetGone(error));
+            if ready!(target.poll_flush(context)).is_err() {
+                return Poll::Ready(Event::TargetGone);
             }
             if target.peer.outlet.is_closed() {
                 self.ignore();
@@ -357,5 +357,5 @@ fn write<W>(context: &mut Context<'_>, target: &mut Leg<W>, wire: &[u8], end: Bo
 where
     W: AsyncWrite + Unpin,
 {
-    target.put(context, wire, end).map_err(Event::TargetGone)
+    target.put(context, wire, end).map_err(|_| Event::TargetGone)
 }

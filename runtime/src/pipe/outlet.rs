@@ -22,6 +22,8 @@ pub(super) struct Outlet {
     control: Vec<u8>,
     /// Messages of our own that wait for the end of a message.
     messages: Vec<u8>,
+    /// Whether messages of our own are among what is pending.
+    replied: bool,
     close: Close,
 }
 
@@ -43,6 +45,7 @@ impl Outlet {
             end: Boundary::Message,
             control: Vec::new(),
             messages: Vec::new(),
+            replied: false,
             close: Close::Open,
         }
     }
@@ -60,7 +63,7 @@ impl Outlet {
 
     /// Whether messages of our own are still here: who causes them has to wait.
     pub(super) fn holds_messages(&self) -> bool {
-        !self.messages.is_empty() || !self.pending.is_empty()
+        !self.messages.is_empty() || self.replied && !self.pending.is_empty()
     }
 
     /// Whether a close frame was put in.
@@ -104,6 +107,7 @@ impl Outlet {
             }
         }
         self.pending.extend_from_slice(bytes.get(taken..).unwrap_or_default());
+        self.replied &= !self.pending.is_empty();
         Ok(())
     }
 
@@ -142,8 +146,9 @@ impl Outlet {
             return;
         }
         wire.append(&mut self.control);
-        if end == Boundary::Message {
+        if end == Boundary::Message && !self.messages.is_empty() {
             wire.append(&mut self.messages);
+            self.replied = true;
         }
         if let Close::Waiting(frame) = &self.close {
             wire.extend_from_slice(frame);
@@ -168,6 +173,7 @@ impl Outlet {
         // An idle connection owns no buffer.
         self.pending = Vec::new();
         self.written = 0;
+        self.replied = false;
         Poll::Ready(Ok(()))
     }
 

@@ -93,12 +93,7 @@ impl Walk {
 
     /// Walks over `bytes[start..]` and adds what it finds. Gives the position up to which bytes are dealt with, and why
     /// it stopped there if not for lack of bytes.
-    pub(super) fn walk(
-        &mut self,
-        bytes: &[u8],
-        start: usize,
-        finds: &mut Finds,
-    ) -> (usize, Option<Stop>) {
+    pub(super) fn walk(&mut self, bytes: &[u8], start: usize, finds: &mut Finds) -> (usize, Option<Stop>) {
         let mut position = start;
         loop {
             if let Some(stream) = self.stream {
@@ -117,13 +112,7 @@ impl Walk {
     }
 
     /// Lets the payload of the current frame go by.
-    fn stream_on(
-        &mut self,
-        stream: Stream,
-        bytes: &[u8],
-        position: usize,
-        finds: &mut Finds,
-    ) -> usize {
+    fn stream_on(&mut self, stream: Stream, bytes: &[u8], position: usize, finds: &mut Finds) -> usize {
         let here = usize::try_from(stream.left).unwrap_or(usize::MAX).min(bytes.len() - position);
         let left = stream.left - here as u64;
         self.tally.bytes += here as u64;
@@ -149,20 +138,13 @@ impl Walk {
     }
 
     /// Deals with the frame that starts at `position`.
-    fn frame(
-        &mut self,
-        bytes: &[u8],
-        position: usize,
-        finds: &mut Finds,
-    ) -> Result<Step, Violation> {
+    fn frame(&mut self, bytes: &[u8], position: usize, finds: &mut Finds) -> Result<Step, Violation> {
         let here = bytes.get(position..).unwrap_or_default();
         let accepted = match self.accepted.take() {
             Some(accepted) => accepted,
             None => match FrameHeader::parse(here)? {
                 None => return Ok(Step::Short),
-                Some((header, header_len)) => {
-                    Accepted { header, header_len, place: self.sequence.accept(&header)? }
-                }
+                Some((header, header_len)) => Accepted { header, header_len, place: self.sequence.accept(&header)? },
             },
         };
         let payload = here.get(accepted.header_len..).unwrap_or_default();

@@ -92,7 +92,11 @@ pub(super) async fn serve(state: Arc<State>, Requests(mut requests): Requests) {
 }
 
 fn watching(watch: Result<Watch, WatchError>) -> Option<Watch> {
-    watch.inspect_err(|error| tracing::warn!(%error, "file changes will go unnoticed; reload by SIGHUP or the admin API")).ok()
+    watch
+        .inspect_err(
+            |error| tracing::warn!(%error, "file changes will go unnoticed; reload by SIGHUP or the admin API"),
+        )
+        .ok()
 }
 
 /// Waits until files have been left alone for a moment: a write is many events, and a deployment several files.

@@ -3,32 +3,52 @@
 use std::io;
 use std::time::Duration;
 
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::time::{Instant, interval};
 
 use super::state::State;
 
-/// Serves until the process is to end: drained, or told twice.
-pub(super) async fn until_drained(state: &State) -> io::Result<()> {
-    let mut hangup = signal(SignalKind::hangup())?;
-    let mut terminate = signal(SignalKind::terminate())?;
-    let mut interrupt = signal(SignalKind::interrupt())?;
-    loop {
+/// The signals that the process listens to, from when this is made: before that they end it.
+pub(super) struct Signals {
+    hangup: Signal,
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+impl Signals {
+    pub(super) fn new() -> io::Result<Self> {
+        Ok(Self {
+            hangup: signal(SignalKind::hangup())?,
+            terminate: signal(SignalKind::terminate())?,
+            interrupt: signal(SignalKind::interrupt())?,
+        })
+    }
+
+    /// Serves until the process is to end: drained, or told twice.
+    pub(super) async fn until_drained(mut self, state: &State) {
+        loop {
+            tokio::select! {
+                _ = self.hangup.recv() => state.reloads.trigger("SIGHUP"),
+                () = told_to_end(&mut self.terminate, &mut self.interrupt) => break,
+                () = state.drain.notified() => break,
+            }
+        }
+        tracing::info!(connections = state.loads.total(), "draining; a second signal ends at once");
+        state.begin_drain().await;
         tokio::select! {
-            _ = hangup.recv() => state.reloads.trigger("SIGHUP"),
-            _ = terminate.recv() => break,
-            _ = interrupt.recv() => break,
-            () = state.drain.notified() => break,
+            () = drained(state) => tracing::info!("drained"),
+            () = told_to_end(&mut self.terminate, &mut self.interrupt) => {
+                tracing::warn!(connections = state.loads.total(), "ending at once");
+            }
         }
     }
-    tracing::info!(connections = state.loads.total(), "draining; a second signal ends at once");
-    state.begin_drain().await;
+}
+
+async fn told_to_end(terminate: &mut Signal, interrupt: &mut Signal) {
     tokio::select! {
-        () = drained(state) => tracing::info!("drained"),
-        _ = terminate.recv() => tracing::warn!(connections = state.loads.total(), "ending at once"),
-        _ = interrupt.recv() => tracing::warn!(connections = state.loads.total(), "ending at once"),
+        _ = terminate.recv() => {}
+        _ = interrupt.recv() => {}
     }
-    Ok(())
 }
 
 /// Waits until every connection has ended, or had the time to.

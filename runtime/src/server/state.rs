@@ -62,7 +62,8 @@ impl State {
         let places = max_connections.saturating_add(workers * listeners.len());
         let places = Arc::new(Semaphore::new(places.min(Semaphore::MAX_PERMITS)));
         let process = rand::random();
-        let mut sockets: Vec<_> = listeners.into_iter().map(|(settings, sockets)| (settings, sockets.into_iter())).collect();
+        let mut sockets: Vec<_> =
+            listeners.into_iter().map(|(settings, sockets)| (settings, sockets.into_iter())).collect();
         let prepared = receivers.into_iter().enumerate().map(|(index, orders)| Prepared {
             index: WorkerIndex(index),
             process,
@@ -74,7 +75,10 @@ impl State {
             places: places.clone(),
             neighbours: senders.clone(),
             orders,
-            listeners: sockets.iter_mut().filter_map(|(settings, sockets)| Some((settings.clone(), sockets.next()?))).collect(),
+            listeners: sockets
+                .iter_mut()
+                .filter_map(|(settings, sockets)| Some((settings.clone(), sockets.next()?)))
+                .collect(),
         });
         let prepared = prepared.collect();
         let state = Self {

@@ -132,7 +132,14 @@ impl Serving {
     }
 
     /// Gives a connection to a worker that has fewer; keeps it when that one does not take it.
-    fn hand_over(&self, other: usize, stream: TcpStream, peer: SocketAddr, listener: usize, place: OwnedSemaphorePermit) {
+    fn hand_over(
+        &self,
+        other: usize,
+        stream: TcpStream,
+        peer: SocketAddr,
+        listener: usize,
+        place: OwnedSemaphorePermit,
+    ) {
         let Ok(stream) = stream.into_std() else { return };
         let handed = Order::Adopt(Handed { stream, peer, listener, place });
         let Some(neighbour) = self.neighbours.get(other) else { return };

@@ -21,7 +21,7 @@ use crate::balance::Lease;
 use crate::component::{Admission, Handshake, HeaderEdit, OnFailure, Opened, Session};
 use crate::handshake::{self, Client, Opening, Refused, Requests, Scheme};
 use crate::metrics::{ConnectOutcome, HandshakeOutcome};
-use crate::upstream::{self, Timeouts, UpstreamRequest, Upgraded};
+use crate::upstream::{self, Timeouts, Upgraded, UpstreamRequest};
 
 /// A request under way.
 pub(super) struct Attempt<'w> {
@@ -92,7 +92,8 @@ impl<'w> Attempt<'w> {
         }
         let permit = route.permits.as_ref().map(|permits| permits.take().ok_or(Refusal::Full)).transpose()?;
         let admitted = self.admit(&route, &mut handshake)?;
-        let (mut request, channel) = route.forwarding.request(parts, &opening, &self.client, &admitted.upstream_headers);
+        let (mut request, channel) =
+            route.forwarding.request(parts, &opening, &self.client, &admitted.upstream_headers);
         self.record.channel = channel.and_then(|channel| channel.to_str().ok().map(str::to_owned));
         request.matched = matched;
         if route.reads_messages() {

@@ -56,7 +56,9 @@ impl Refusal {
     pub(super) fn response(self) -> Response<AnswerBody> {
         match self {
             Self::Request(refused) => refused.response(),
-            Self::Full => handshake::text(StatusCode::SERVICE_UNAVAILABLE, "this route has no place for another connection"),
+            Self::Full => {
+                handshake::text(StatusCode::SERVICE_UNAVAILABLE, "this route has no place for another connection")
+            }
             Self::TooFast => handshake::text(StatusCode::TOO_MANY_REQUESTS, "too many connections at once; try again"),
             Self::Filter(refusal) => handshake::refusal(refusal),
             Self::Component(_) => handshake::text(StatusCode::SERVICE_UNAVAILABLE, "a filter of this route failed"),

@@ -89,8 +89,9 @@ mod tests {
     #[test]
     fn control_frames_may_stand_between_fragments() {
         let mut sequence = upstream();
-        let places = [(false, Opcode::Text), (true, Opcode::Ping), (false, Opcode::Continuation), (true, Opcode::Continuation)]
-            .map(|(fin, opcode)| sequence.accept(&frame(fin, opcode)));
+        let places =
+            [(false, Opcode::Text), (true, Opcode::Ping), (false, Opcode::Continuation), (true, Opcode::Continuation)]
+                .map(|(fin, opcode)| sequence.accept(&frame(fin, opcode)));
         assert_eq!(
             places,
             [

@@ -7,32 +7,52 @@ use super::InvalidClose;
 /// A breach of RFC 6455, or of a limit, by the sender of a frame.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
 pub enum Violation {
+    /// A reserved bit that no extension gives a meaning.
     #[error("a reserved bit is set without an extension that uses it")]
     ReservedBits,
+    /// An opcode that is not defined.
     #[error("opcode {0} is not defined")]
     Opcode(u8),
+    /// A client's frame without a mask.
     #[error("a client's frame is not masked")]
     Unmasked,
+    /// A server's frame with a mask.
     #[error("a server's frame is masked")]
     Masked,
+    /// A control frame that is not final.
     #[error("a control frame is fragmented")]
     FragmentedControl,
+    /// A control frame over 125 bytes.
     #[error("a control frame has more than 125 bytes")]
     ControlTooLong,
+    /// A length in more bytes than it needs.
     #[error("a payload length is not minimally encoded")]
     LengthNotMinimal,
+    /// A length over 2^63 - 1.
     #[error("a payload length is over 2^63 - 1")]
     LengthTooLarge,
+    /// A continuation frame outside a message.
     #[error("a continuation frame continues nothing")]
     ContinuationWithoutStart,
+    /// A text or binary frame inside a message.
     #[error("a message starts inside another")]
     DataInsideMessage,
+    /// A frame over the route's `max_frame_size`.
     #[error("a frame is larger than {limit} bytes")]
-    FrameTooLarge { limit: u64 },
+    FrameTooLarge {
+        /// The limit in bytes.
+        limit: u64,
+    },
+    /// A message, to be assembled, over the route's `max_message_size`.
     #[error("a message is larger than {limit} bytes")]
-    MessageTooLarge { limit: usize },
+    MessageTooLarge {
+        /// The limit in bytes.
+        limit: usize,
+    },
+    /// Text, assembled, that is not UTF-8.
     #[error("a text message is not UTF-8")]
     InvalidUtf8,
+    /// A close frame with a bad body.
     #[error("{0}")]
     Close(#[from] InvalidClose),
 }

@@ -169,9 +169,7 @@ impl TargetArguments {
             request: Request {
                 host: self.host.clone().unwrap_or_else(|| self.target.to_string()),
                 path: self.path.clone(),
-                headers: headers
-                    .map(|(name, value)| (name.trim().into(), value.trim().into()))
-                    .collect(),
+                headers: headers.map(|(name, value)| (name.trim().into(), value.trim().into())).collect(),
             },
             process: self.proxy_pid.map(ProcessTree::new),
         }
@@ -203,10 +201,6 @@ impl MessageArguments {
             (_, true) => Mix::Binary,
             _ => Mix::Both,
         };
-        Messages {
-            size: self.size,
-            mix,
-            fragments: self.fragments,
-        }
+        Messages { size: self.size, mix, fragments: self.fragments }
     }
 }

@@ -17,11 +17,7 @@ pub fn now() -> u64 {
 pub const SECOND: u64 = 1_000_000_000;
 
 /// Seconds as nanoseconds; negative numbers are zero.
-#[expect(
-    clippy::cast_possible_truncation,
-    clippy::cast_sign_loss,
-    reason = "float casts saturate"
-)]
+#[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "float casts saturate")]
 pub fn seconds(seconds: f64) -> u64 {
     (seconds * SECOND as f64) as u64
 }

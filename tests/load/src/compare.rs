@@ -139,10 +139,7 @@ impl Comparison {
         let samples = self.samples.get(row)?.get(variant)?;
         let mut costs: Vec<f64> = samples.iter().map(|sample| sample.cost).collect();
         costs.sort_by(f64::total_cmp);
-        let (low, high) = (
-            costs.get((costs.len().checked_sub(1)?) / 2)?,
-            costs.get(costs.len() / 2)?,
-        );
+        let (low, high) = (costs.get((costs.len().checked_sub(1)?) / 2)?, costs.get(costs.len() / 2)?);
         Some((low + high) / 2.0)
     }
 
@@ -159,15 +156,10 @@ pub fn run(arguments: &CompareArguments) -> anyhow::Result<Comparison> {
     let directory = tempfile::tempdir()?;
     let _pinned = Pinned::to(arguments.load_core).context("pinning the load to its core")?;
     let echo = EchoServer::bind(SocketAddr::from(([127, 0, 0, 1], 0)))?.spawn()?;
-    let echo_small = EchoServer::bind(SocketAddr::from(([127, 0, 0, 1], 0)))?
-        .with_socket_buffer(Some(SOCKET_BUFFER))
-        .spawn()?;
+    let echo_small =
+        EchoServer::bind(SocketAddr::from(([127, 0, 0, 1], 0)))?.with_socket_buffer(Some(SOCKET_BUFFER)).spawn()?;
     let upstream = |row: &Row| {
-        if row.wants_small_buffers() {
-            echo_small.address()
-        } else {
-            echo.address()
-        }
+        if row.wants_small_buffers() { echo_small.address() } else { echo.address() }
     };
     let start = |variant: &Variant, row: &Row| {
         Proxy::start(variant, upstream(row), arguments.proxy_core, directory.path())
@@ -177,10 +169,7 @@ pub fn run(arguments: &CompareArguments) -> anyhow::Result<Comparison> {
     // Message loads share one process for each proxy; rows that read memory need a fresh one each time.
     let shared_row = rows.iter().find(|row| !row.wants_fresh_process());
     let running = match shared_row {
-        Some(row) => variants
-            .iter()
-            .map(|variant| start(variant, row))
-            .collect::<anyhow::Result<Vec<_>>>()?,
+        Some(row) => variants.iter().map(|variant| start(variant, row)).collect::<anyhow::Result<Vec<_>>>()?,
         None => Vec::new(),
     };
     let mut samples: BTreeMap<String, BTreeMap<String, Vec<Sample>>> = BTreeMap::new();
@@ -196,116 +185,47 @@ pub fn run(arguments: &CompareArguments) -> anyhow::Result<Comparison> {
                     row.measure(&running[place], arguments)
                 };
                 let sample = sample.with_context(|| format!("{} on {}", variant.name, row.name))?;
-                progress(&format!(
-                    "round {} {}: {} {:.2}",
-                    round + 1,
-                    row.name,
-                    variant.name,
-                    sample.cost
-                ));
+                progress(&format!("round {} {}: {} {:.2}", round + 1, row.name, variant.name, sample.cost));
                 if !sample.faults.none() {
-                    progress(&format!(
-                        "FAULTS {}: {:?} {:?}",
-                        variant.name, sample.faults, sample.reasons
-                    ));
+                    progress(&format!("FAULTS {}: {:?} {:?}", variant.name, sample.faults, sample.reasons));
                 }
-                samples
-                    .entry(row.name.into())
-                    .or_default()
-                    .entry(variant.name.clone())
-                    .or_default()
-                    .push(sample);
+                samples.entry(row.name.into()).or_default().entry(variant.name.clone()).or_default().push(sample);
             }
         }
     }
     drop(running);
-    let comparison = Comparison {
-        machine: machine(),
-        variants,
-        rows,
-        rounds: arguments.rounds,
-        samples,
-    };
+    let comparison = Comparison { machine: machine(), variants, rows, rounds: arguments.rounds, samples };
     write(arguments, &comparison)?;
     Ok(comparison)
 }
 
 fn variants(arguments: &CompareArguments) -> anyhow::Result<Vec<Variant>> {
     let mut variants = Vec::new();
-    let mut add = |name: &str, launch| {
-        variants.push(Variant {
-            name: name.into(),
-            launch,
-        })
-    };
+    let mut add = |name: &str, launch| variants.push(Variant { name: name.into(), launch });
     if arguments.nginx.exists() {
-        add(
-            "nginx",
-            Launch::Nginx {
-                binary: arguments.nginx.clone(),
-            },
-        );
+        add("nginx", Launch::Nginx { binary: arguments.nginx.clone() });
     }
     if arguments.haproxy.exists() {
-        add(
-            "haproxy",
-            Launch::Haproxy {
-                binary: arguments.haproxy.clone(),
-            },
-        );
+        add("haproxy", Launch::Haproxy { binary: arguments.haproxy.clone() });
     }
     if let Some(binary) = &arguments.envoy {
-        add(
-            "envoy",
-            Launch::Envoy {
-                binary: binary.clone(),
-                module: None,
-            },
-        );
+        add("envoy", Launch::Envoy { binary: binary.clone(), module: None });
         if let Some(module) = &arguments.envoy_wasm {
-            add(
-                "envoy + wasm",
-                Launch::Envoy {
-                    binary: binary.clone(),
-                    module: Some(module.canonicalize()?),
-                },
-            );
+            add("envoy + wasm", Launch::Envoy { binary: binary.clone(), module: Some(module.canonicalize()?) });
         }
     }
     if let Some(binary) = &arguments.tidegate {
         let binary = binary.canonicalize().with_context(|| binary.display().to_string())?;
-        add(
-            "tidegate",
-            Launch::Tidegate {
-                binary: binary.clone(),
-                filters: Vec::new(),
-            },
-        );
+        add("tidegate", Launch::Tidegate { binary: binary.clone(), filters: Vec::new() });
         let default = ["json-guard".to_owned()];
-        for chain in if arguments.filters.is_empty() {
-            &default[..]
-        } else {
-            &arguments.filters
-        } {
+        for chain in if arguments.filters.is_empty() { &default[..] } else { &arguments.filters } {
             let filters = chain.split(" + ").map(|filter| filter.trim().to_owned()).collect();
-            add(
-                &format!("tidegate {}", short(chain)),
-                Launch::Tidegate {
-                    binary: binary.clone(),
-                    filters,
-                },
-            );
+            add(&format!("tidegate {}", short(chain)), Launch::Tidegate { binary: binary.clone(), filters });
         }
         for config in &arguments.configs {
             let (name, file) = config.split_once('=').context("--config wants NAME=FILE")?;
             let template = std::fs::read_to_string(file).with_context(|| file.to_owned())?;
-            add(
-                &format!("tidegate {name}"),
-                Launch::TidegateConfig {
-                    binary: binary.clone(),
-                    template,
-                },
-            );
+            add(&format!("tidegate {name}"), Launch::TidegateConfig { binary: binary.clone(), template });
         }
     }
     anyhow::ensure!(!variants.is_empty(), "no proxy to measure");
@@ -316,12 +236,7 @@ fn variants(arguments: &CompareArguments) -> anyhow::Result<Vec<Variant>> {
 fn short(chain: &str) -> String {
     let one = |filter: &str| match filter.split_once("component") {
         Some((_, rest)) => rest.split('"').nth(1).unwrap_or(filter).to_owned(),
-        None => filter
-            .rsplit('/')
-            .next()
-            .unwrap_or(filter)
-            .trim_end_matches(".wasm")
-            .to_owned(),
+        None => filter.rsplit('/').next().unwrap_or(filter).trim_end_matches(".wasm").to_owned(),
     };
     let names: Vec<String> = chain.split(" + ").map(one).collect();
     format!("+ {}", names.join(" + "))
@@ -333,15 +248,8 @@ fn machine() -> Machine {
         .lines()
         .find_map(|line| line.strip_prefix("model name").and_then(|rest| rest.split_once(':')))
         .map_or_else(|| "unknown".into(), |(_, model)| model.trim().to_owned());
-    let cores = read("/proc/cpuinfo")
-        .lines()
-        .filter(|line| line.starts_with("processor"))
-        .count();
-    Machine {
-        processor: model,
-        cores,
-        kernel: read("/proc/sys/kernel/osrelease").trim().to_owned(),
-    }
+    let cores = read("/proc/cpuinfo").lines().filter(|line| line.starts_with("processor")).count();
+    Machine { processor: model, cores, kernel: read("/proc/sys/kernel/osrelease").trim().to_owned() }
 }
 
 fn write(arguments: &CompareArguments, comparison: &Comparison) -> anyhow::Result<()> {
@@ -354,10 +262,7 @@ fn write(arguments: &CompareArguments, comparison: &Comparison) -> anyhow::Resul
     save(&arguments.svg, &|| Ok(chart::svg(comparison)))
 }
 
-#[expect(
-    clippy::print_stderr,
-    reason = "progress of a run of minutes; standard output holds the table"
-)]
+#[expect(clippy::print_stderr, reason = "progress of a run of minutes; standard output holds the table")]
 fn progress(line: &str) {
     eprintln!("{line}");
 }

@@ -194,10 +194,7 @@ impl Connection {
             }
         }
         self.sent += 1;
-        self.waiting.push_back(Waiting {
-            due,
-            sent: clock::now(),
-        });
+        self.waiting.push_back(Waiting { due, sent: clock::now() });
     }
 
     /// Queues a ping that carries its number.
@@ -213,11 +210,7 @@ impl Connection {
             return;
         }
         let payload = code.map(u16::to_be_bytes);
-        self.control(
-            tools,
-            Opcode::Close,
-            payload.as_ref().map_or(&[], |code| code.as_slice()),
-        );
+        self.control(tools, Opcode::Close, payload.as_ref().map_or(&[], |code| code.as_slice()));
         tools.totals.sent.close(code.unwrap_or(1005));
         self.stage = Stage::Closing;
     }
@@ -395,12 +388,10 @@ impl Connection {
             return Ok(false);
         }
         if self.kind.take().is_some() {
-            self.order
-                .check(&tools.payloads, self.id, kind, &self.message, &mut tools.faults);
+            self.order.check(&tools.payloads, self.id, kind, &self.message, &mut tools.faults);
             self.message.clear();
         } else {
-            self.order
-                .check(&tools.payloads, self.id, kind, payload, &mut tools.faults);
+            self.order.check(&tools.payloads, self.id, kind, payload, &mut tools.faults);
         }
         if let Some(waiting) = self.waiting.pop_front() {
             tools.echoed(waiting.due, waiting.sent, now);

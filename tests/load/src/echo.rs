@@ -77,12 +77,7 @@ impl EchoServer {
             self.serve(|| stopped.load(Ordering::Relaxed))?;
             Ok(self.totals)
         })?;
-        Ok(RunningEcho {
-            address,
-            stop,
-            waker,
-            thread: Some(thread),
-        })
+        Ok(RunningEcho { address, stop, waker, thread: Some(thread) })
     }
 
     /// Serves until `stopped`, which is asked after each wake-up.
@@ -132,9 +127,7 @@ impl EchoServer {
             let entry = self.connections.vacant_entry();
             let token = Token(entry.key());
             let connection = entry.insert(EchoConnection::new(stream));
-            self.poll
-                .registry()
-                .register(connection.stream(), token, Interest::READABLE | Interest::WRITABLE)?;
+            self.poll.registry().register(connection.stream(), token, Interest::READABLE | Interest::WRITABLE)?;
         }
     }
 }
@@ -156,11 +149,7 @@ impl RunningEcho {
         if let Err(error) = self.waker.wake() {
             return Some(Err(error));
         }
-        Some(
-            thread
-                .join()
-                .unwrap_or_else(|_| Err(io::Error::other("the echo server panicked"))),
-        )
+        Some(thread.join().unwrap_or_else(|_| Err(io::Error::other("the echo server panicked"))))
     }
 }
 

@@ -123,13 +123,7 @@ impl FrameHeader {
         } else {
             (None, 2 + extended)
         };
-        Ok(Some(Self {
-            fin,
-            opcode,
-            mask,
-            length,
-            payload,
-        }))
+        Ok(Some(Self { fin, opcode, mask, length, payload }))
     }
 }
 
@@ -170,9 +164,7 @@ pub fn mask(payload: &mut [u8], key: [u8; 4], offset: usize) {
 
 /// The code of a close frame's payload; an empty one has none (1005, RFC 6455 section 7.1.5).
 pub fn close_code(payload: &[u8]) -> u16 {
-    payload
-        .first_chunk::<2>()
-        .map_or(1005, |code| u16::from_be_bytes(*code))
+    payload.first_chunk::<2>().map_or(1005, |code| u16::from_be_bytes(*code))
 }
 
 #[cfg(test)]
@@ -188,13 +180,7 @@ mod tests {
                 let header = FrameHeader::parse(&bytes).unwrap().unwrap();
                 assert_eq!(
                     header,
-                    FrameHeader {
-                        fin: true,
-                        opcode: Opcode::Binary,
-                        mask: key,
-                        length: bytes.len(),
-                        payload
-                    }
+                    FrameHeader { fin: true, opcode: Opcode::Binary, mask: key, length: bytes.len(), payload }
                 );
                 for short in 0..bytes.len() {
                     assert_eq!(FrameHeader::parse(&bytes[..short]), Ok(None));

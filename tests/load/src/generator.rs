@@ -59,12 +59,8 @@ impl Generator {
     /// A generator without connections.
     pub fn new(target: SocketAddr, request: Request, payloads: Payloads) -> io::Result<Self> {
         let poll = Poll::new()?;
-        let timer = TimerFd::new(
-            ClockId::CLOCK_MONOTONIC,
-            TimerFlags::TFD_NONBLOCK | TimerFlags::TFD_CLOEXEC,
-        )?;
-        poll.registry()
-            .register(&mut SourceFd(&timer.as_fd().as_raw_fd()), TIMER, Interest::READABLE)?;
+        let timer = TimerFd::new(ClockId::CLOCK_MONOTONIC, TimerFlags::TFD_NONBLOCK | TimerFlags::TFD_CLOEXEC)?;
+        poll.registry().register(&mut SourceFd(&timer.as_fd().as_raw_fd()), TIMER, Interest::READABLE)?;
         Ok(Self {
             tools: Tools::new(payloads),
             ended: 0,
@@ -111,9 +107,7 @@ impl Generator {
         let entry = self.connections.vacant_entry();
         let token = Token(entry.key());
         let connection = entry.insert(Connection::new(self.started, stream));
-        self.poll
-            .registry()
-            .register(connection.stream(), token, Interest::READABLE | Interest::WRITABLE)?;
+        self.poll.registry().register(connection.stream(), token, Interest::READABLE | Interest::WRITABLE)?;
         self.started += 1;
         self.unopened += 1;
         Ok(())
@@ -159,8 +153,7 @@ impl Generator {
     pub fn turn_precisely(&mut self, script: &mut dyn Script, due: u64) -> io::Result<()> {
         if self.armed != due {
             let at = TimeSpec::from_duration(Duration::from_nanos(due.max(1)));
-            self.timer
-                .set(Expiration::OneShot(at), TimerSetTimeFlags::TFD_TIMER_ABSTIME)?;
+            self.timer.set(Expiration::OneShot(at), TimerSetTimeFlags::TFD_TIMER_ABSTIME)?;
             self.armed = due;
         }
         self.wait(script, None)
@@ -209,13 +202,7 @@ impl Generator {
                 continue;
             }
             let at_end = event.is_read_closed() || event.is_error();
-            self.progress(
-                event.token().0,
-                script,
-                event.is_readable() || at_end,
-                event.is_writable(),
-                at_end,
-            );
+            self.progress(event.token().0, script, event.is_readable() || at_end, event.is_writable(), at_end);
         }
         Ok(())
     }
@@ -224,14 +211,7 @@ impl Generator {
         let Some(connection) = self.connections.get_mut(key) else {
             return;
         };
-        let result = connection.ready(
-            &mut self.tools,
-            &self.request,
-            &mut self.scratch,
-            readable,
-            writable,
-            at_end,
-        );
+        let result = connection.ready(&mut self.tools, &self.request, &mut self.scratch, readable, writable, at_end);
         let progress = match result {
             Ok(progress) => progress,
             Err(broken) => return self.end(key, Some(&broken)),

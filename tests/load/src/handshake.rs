@@ -48,10 +48,7 @@ impl<'a> Head<'a> {
     /// Finds a whole head at the start of `bytes`; text that is not UTF-8 never completes.
     pub fn find(bytes: &'a [u8]) -> Option<Self> {
         let end = bytes.windows(4).position(|window| window == b"\r\n\r\n")?;
-        Some(Self {
-            text: std::str::from_utf8(&bytes[..end]).ok()?,
-            length: end + 4,
-        })
+        Some(Self { text: std::str::from_utf8(&bytes[..end]).ok()?, length: end + 4 })
     }
 
     /// The value of the first header called `name`.
@@ -106,10 +103,7 @@ mod tests {
     fn a_head_ends_at_its_empty_line() {
         let bytes = b"HTTP/1.1 101 Switching Protocols\r\nupgrade: websocket\r\n\r\n\x81";
         let head = Head::find(bytes).unwrap();
-        assert_eq!(
-            (head.status(), head.header("Upgrade"), head.length),
-            (Some(101), Some("websocket"), 56)
-        );
+        assert_eq!((head.status(), head.header("Upgrade"), head.length), (Some(101), Some("websocket"), 56));
         assert!(Head::find(&bytes[..55]).is_none());
     }
 }

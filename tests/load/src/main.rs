@@ -22,11 +22,7 @@ fn main() -> anyhow::Result<ExitCode> {
     let arguments = Arguments::parse();
     process::raise_file_limit().context("limit of open files")?;
     match arguments.command {
-        Command::Echo {
-            listen,
-            pin,
-            socket_buffer,
-        } => {
+        Command::Echo { listen, pin, socket_buffer } => {
             pin.map_or(Ok(()), process::pin).context("pinning")?;
             let mut server = EchoServer::bind(listen).with_context(|| format!("listening on {listen}"))?;
             server = server.with_socket_buffer(socket_buffer);
@@ -34,113 +30,41 @@ fn main() -> anyhow::Result<ExitCode> {
             server.serve(|| false)?;
             Ok(ExitCode::SUCCESS)
         }
-        Command::Run {
-            target,
-            messages,
-            connections,
-            window,
-            rate,
-            seconds,
-            warm_up,
-            messages_each,
-        } => {
+        Command::Run { target, messages, connections, window, rate, seconds, warm_up, messages_each } => {
             let (messages, aim) = (messages.messages(), prepare(&target)?);
             if let Some(rate) = rate {
-                let report = fixed::run(
-                    &aim,
-                    FixedRate {
-                        connections,
-                        rate,
-                        messages,
-                        warm_up,
-                        seconds,
-                    },
-                )?;
+                let report = fixed::run(&aim, FixedRate { connections, rate, messages, warm_up, seconds })?;
                 return finish(&target, &report, &report.checked.faults);
             }
             let stop = messages_each.map_or(Stop::After { warm_up, seconds }, Stop::Messages);
-            let report = closed::run(
-                &aim,
-                ClosedLoop {
-                    connections,
-                    window,
-                    messages,
-                    stop,
-                },
-            )?;
+            let report = closed::run(&aim, ClosedLoop { connections, window, messages, stop })?;
             finish(&target, &report, &report.checked.faults)
         }
-        Command::Idle {
-            target,
-            messages,
-            connections,
-            settle,
-        } => {
-            let load = idle::Idle {
-                connections,
-                messages: messages.messages(),
-                settle,
-            };
+        Command::Idle { target, messages, connections, settle } => {
+            let load = idle::Idle { connections, messages: messages.messages(), settle };
             let report = idle::run(&prepare(&target)?, load)?;
             finish(&target, &report, &report.checked.faults)
         }
-        Command::Churn {
-            target,
-            messages,
-            connections,
-            concurrent,
-        } => {
-            let load = churn::Churn {
-                connections,
-                concurrent,
-                messages: messages.messages(),
-            };
+        Command::Churn { target, messages, connections, concurrent } => {
+            let load = churn::Churn { connections, concurrent, messages: messages.messages() };
             let report = churn::run(&prepare(&target)?, load)?;
             finish(&target, &report, &report.checked.faults)
         }
-        Command::Slow {
-            target,
-            messages,
-            connections,
-            most_bytes,
-            stalled_after,
-        } => {
+        Command::Slow { target, messages, connections, most_bytes, stalled_after } => {
             let messages = messages.messages();
-            let load = slow::SlowReaders {
-                connections,
-                messages,
-                most_bytes,
-                stalled_after,
-            };
+            let load = slow::SlowReaders { connections, messages, most_bytes, stalled_after };
             let report = slow::run(&prepare(&target)?, load)?;
             finish(&target, &report, &report.checked.faults)
         }
-        Command::Verify {
-            target,
-            messages,
-            connections,
-            count,
-            pings,
-            window,
-        } => {
-            let load = verify::Verify {
-                connections,
-                count,
-                pings,
-                window,
-                messages: messages.messages(),
-            };
+        Command::Verify { target, messages, connections, count, pings, window } => {
+            let load = verify::Verify { connections, count, pings, window, messages: messages.messages() };
             let report = verify::run(&prepare(&target)?, load)?;
             finish(&target, &report, &report.checked.faults)
         }
         Command::Compare(arguments) => {
             let comparison = compare::run(&arguments)?;
             println!("{}", compare::report::markdown(&comparison));
-            Ok(if comparison.faults().none() {
-                ExitCode::SUCCESS
-            } else {
-                ExitCode::FAILURE
-            })
+            Ok(if comparison.faults().none() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
         }
     }
 }
@@ -156,9 +80,5 @@ fn finish(target: &TargetArguments, report: &impl Serialize, faults: &Faults) ->
     if let Some(path) = &target.json {
         std::fs::write(path, json).with_context(|| path.display().to_string())?;
     }
-    Ok(if faults.none() {
-        ExitCode::SUCCESS
-    } else {
-        ExitCode::FAILURE
-    })
+    Ok(if faults.none() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }

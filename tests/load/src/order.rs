@@ -113,47 +113,23 @@ mod tests {
 
     #[test]
     fn a_gap_and_a_missing_tail_are_lost() {
-        assert_eq!(
-            faults_of(1, &[(1, 0), (1, 2)], 5),
-            Faults {
-                lost: 3,
-                ..Faults::default()
-            }
-        );
+        assert_eq!(faults_of(1, &[(1, 0), (1, 2)], 5), Faults { lost: 3, ..Faults::default() });
     }
 
     #[test]
     fn a_late_message_is_reordered_and_not_lost() {
-        assert_eq!(
-            faults_of(1, &[(1, 1), (1, 0), (1, 2)], 3),
-            Faults {
-                reordered: 1,
-                ..Faults::default()
-            }
-        );
+        assert_eq!(faults_of(1, &[(1, 1), (1, 0), (1, 2)], 3), Faults { reordered: 1, ..Faults::default() });
     }
 
     #[test]
     fn a_second_copy_is_repeated() {
-        assert_eq!(
-            faults_of(1, &[(1, 0), (1, 0), (1, 1)], 2),
-            Faults {
-                repeated: 1,
-                ..Faults::default()
-            }
-        );
+        assert_eq!(faults_of(1, &[(1, 0), (1, 0), (1, 1)], 2), Faults { repeated: 1, ..Faults::default() });
     }
 
     #[test]
     fn a_neighbours_message_is_misdelivered() {
         let faults = faults_of(1, &[(1, 0), (2, 1), (1, 1)], 2);
-        assert_eq!(
-            faults,
-            Faults {
-                misdelivered: 1,
-                ..Faults::default()
-            }
-        );
+        assert_eq!(faults, Faults { misdelivered: 1, ..Faults::default() });
     }
 
     #[test]
@@ -163,12 +139,6 @@ mod tests {
         payloads.write(1, 0, &mut bytes);
         order.check(&payloads, 1, Opcode::Binary, &bytes, &mut faults);
         order.finish(1, &mut faults);
-        assert_eq!(
-            faults,
-            Faults {
-                changed: 1,
-                ..Faults::default()
-            }
-        );
+        assert_eq!(faults, Faults { changed: 1, ..Faults::default() });
     }
 }

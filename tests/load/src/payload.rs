@@ -41,28 +41,15 @@ impl Payloads {
     /// Payloads of `size` bytes each.
     pub fn new(size: usize, mix: Mix) -> Result<Self, TooSmall> {
         if mix != Mix::Binary && size < TEXT_HEAD + TEXT_TAIL.len() {
-            return Err(TooSmall {
-                kind: "text",
-                least: TEXT_HEAD + TEXT_TAIL.len(),
-                size,
-            });
+            return Err(TooSmall { kind: "text", least: TEXT_HEAD + TEXT_TAIL.len(), size });
         }
         if size < BINARY_HEAD {
-            return Err(TooSmall {
-                kind: "binary",
-                least: BINARY_HEAD,
-                size,
-            });
+            return Err(TooSmall { kind: "binary", least: BINARY_HEAD, size });
         }
         let mut random = Random::new(0x7469_6465);
         let bytes: Vec<u8> = (0..size + PLACES).map(|_| random.byte()).collect();
         let letters = bytes.iter().map(|byte| ALPHABET[usize::from(byte % 64)]).collect();
-        Ok(Self {
-            size,
-            mix,
-            letters,
-            bytes,
-        })
+        Ok(Self { size, mix, letters, bytes })
     }
 
     /// Bytes of each payload.
@@ -107,10 +94,7 @@ impl Payloads {
             }
             _ => {
                 let (connection, rest) = payload.split_first_chunk::<4>()?;
-                (
-                    u32::from_be_bytes(*connection),
-                    u64::from_be_bytes(*rest.first_chunk::<8>()?),
-                )
+                (u32::from_be_bytes(*connection), u64::from_be_bytes(*rest.first_chunk::<8>()?))
             }
         };
         (self.opcode(sequence) == opcode && self.matches(connection, sequence, payload))
@@ -121,17 +105,9 @@ impl Payloads {
         let place = (u64::from(connection).wrapping_mul(31).wrapping_add(sequence) % PLACES as u64) as usize;
         if self.opcode(sequence) == Opcode::Text {
             let length = self.size - TEXT_HEAD - TEXT_TAIL.len();
-            (
-                Head::text(connection, sequence),
-                &self.letters[place..place + length],
-                TEXT_TAIL,
-            )
+            (Head::text(connection, sequence), &self.letters[place..place + length], TEXT_TAIL)
         } else {
-            (
-                Head::binary(connection, sequence),
-                &self.bytes[place..place + self.size - BINARY_HEAD],
-                b"",
-            )
+            (Head::binary(connection, sequence), &self.bytes[place..place + self.size - BINARY_HEAD], b"")
         }
     }
 }
@@ -147,20 +123,14 @@ impl Head {
         let mut buffer = *b"{\"c\":\"00000000\",\"s\":\"0000000000000000\",\"p\":\"";
         write_hexadecimal(&mut buffer[6..14], u64::from(connection));
         write_hexadecimal(&mut buffer[21..37], sequence);
-        Self {
-            buffer,
-            length: TEXT_HEAD,
-        }
+        Self { buffer, length: TEXT_HEAD }
     }
 
     fn binary(connection: u32, sequence: u64) -> Self {
         let mut buffer = [0; TEXT_HEAD];
         buffer[..4].copy_from_slice(&connection.to_be_bytes());
         buffer[4..BINARY_HEAD].copy_from_slice(&sequence.to_be_bytes());
-        Self {
-            buffer,
-            length: BINARY_HEAD,
-        }
+        Self { buffer, length: BINARY_HEAD }
     }
 
     fn bytes(&self) -> &[u8] {
@@ -193,10 +163,7 @@ mod tests {
             let mut bytes = Vec::new();
             payloads.write(0xbeef, sequence, &mut bytes);
             assert_eq!(bytes.len(), 64);
-            assert_eq!(
-                payloads.identify(payloads.opcode(sequence), &bytes),
-                Some((0xbeef, sequence))
-            );
+            assert_eq!(payloads.identify(payloads.opcode(sequence), &bytes), Some((0xbeef, sequence)));
         }
     }
 

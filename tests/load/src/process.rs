@@ -28,11 +28,7 @@ impl ProcessTree {
         for process in self.processes()? {
             for task in entries(&format!("/proc/{process}/task")) {
                 if let Ok(text) = fs::read_to_string(format!("/proc/{process}/task/{task}/schedstat")) {
-                    sum += text
-                        .split(' ')
-                        .next()
-                        .and_then(|word| word.parse::<u64>().ok())
-                        .unwrap_or(0);
+                    sum += text.split(' ').next().and_then(|word| word.parse::<u64>().ok()).unwrap_or(0);
                 }
             }
         }
@@ -115,7 +111,5 @@ fn entries(directory: &str) -> Vec<String> {
     let Ok(entries) = fs::read_dir(directory) else {
         return Vec::new();
     };
-    entries
-        .filter_map(|entry| entry.ok()?.file_name().into_string().ok())
-        .collect()
+    entries.filter_map(|entry| entry.ok()?.file_name().into_string().ok()).collect()
 }

@@ -35,16 +35,8 @@ pub struct Target {
 impl Target {
     /// `path` at `address`, with the address as host and no process to watch.
     pub fn new(address: SocketAddr, path: &str) -> Self {
-        let request = Request {
-            host: address.to_string(),
-            path: path.into(),
-            headers: Vec::new(),
-        };
-        Self {
-            address,
-            request,
-            process: None,
-        }
+        let request = Request { host: address.to_string(), path: path.into(), headers: Vec::new() };
+        Self { address, request, process: None }
     }
 
     fn generator(&self, messages: Messages) -> Result<Generator, ScenarioError> {
@@ -55,15 +47,11 @@ impl Target {
     }
 
     fn cpu(&self) -> Result<u64, ScenarioError> {
-        self.process
-            .map_or(Ok(0), |process| process.cpu())
-            .map_err(ScenarioError::Process)
+        self.process.map_or(Ok(0), |process| process.cpu()).map_err(ScenarioError::Process)
     }
 
     fn resident(&self) -> Result<u64, ScenarioError> {
-        self.process
-            .map_or(Ok(0), |process| process.resident())
-            .map_err(ScenarioError::Process)
+        self.process.map_or(Ok(0), |process| process.resident()).map_err(ScenarioError::Process)
     }
 }
 
@@ -111,12 +99,7 @@ pub struct Checked {
 impl Checked {
     fn of(generator: Generator) -> Self {
         let Generator { tools, ended, .. } = generator;
-        Self {
-            faults: tools.faults,
-            reasons: tools.reasons,
-            ended,
-            totals: tools.totals,
-        }
+        Self { faults: tools.faults, reasons: tools.reasons, ended, totals: tools.totals }
     }
 }
 
@@ -128,9 +111,7 @@ fn open(
 ) -> Result<(), ScenarioError> {
     generator.open(count, script, now() + 60 * SECOND)?;
     if generator.tools.totals.opened == 0 {
-        return Err(ScenarioError::NothingOpened(std::mem::take(
-            &mut generator.tools.reasons,
-        )));
+        return Err(ScenarioError::NothingOpened(std::mem::take(&mut generator.tools.reasons)));
     }
     Ok(())
 }

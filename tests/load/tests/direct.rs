@@ -13,9 +13,7 @@ use tidegate_load::scenario::slow::{SOCKET_BUFFER, SlowReaders};
 use tidegate_load::scenario::{Messages, Target, churn, closed, fixed, idle, slow, verify};
 
 fn echo() -> io::Result<(RunningEcho, Target)> {
-    let echo = EchoServer::bind(loopback())?
-        .with_socket_buffer(Some(SOCKET_BUFFER))
-        .spawn()?;
+    let echo = EchoServer::bind(loopback())?.with_socket_buffer(Some(SOCKET_BUFFER)).spawn()?;
     let target = Target::new(echo.address(), "/echo?query");
     Ok((echo, target))
 }
@@ -25,11 +23,7 @@ fn loopback() -> SocketAddr {
 }
 
 fn messages(size: usize) -> Messages {
-    Messages {
-        size,
-        mix: Mix::Both,
-        fragments: 1,
-    }
+    Messages { size, mix: Mix::Both, fragments: 1 }
 }
 
 #[test]
@@ -40,55 +34,26 @@ fn both_sides_count_the_same_messages_bytes_pings_and_closes() {
         count: 40,
         pings: 3,
         window: 4,
-        messages: Messages {
-            fragments: 3,
-            ..messages(100)
-        },
+        messages: Messages { fragments: 3, ..messages(100) },
     };
     let report = verify::run(&target, load).unwrap();
     let totals = &report.checked.totals;
-    assert!(
-        report.checked.faults.none(),
-        "{:?} {:?}",
-        report.checked.faults,
-        report.checked.reasons
-    );
-    assert_eq!(
-        (
-            totals.sent.messages.text,
-            totals.sent.messages.binary,
-            totals.sent.messages.ping
-        ),
-        (100, 100, 15)
-    );
+    assert!(report.checked.faults.none(), "{:?} {:?}", report.checked.faults, report.checked.reasons);
+    assert_eq!((totals.sent.messages.text, totals.sent.messages.binary, totals.sent.messages.ping), (100, 100, 15));
     assert_eq!((totals.sent.data_bytes, totals.sent.frames), (200 * 100, 600 + 15 + 5));
     assert_eq!(totals.received.closes.get(&1000), Some(&5));
     let echoed = echo.stop().unwrap();
-    assert_eq!(
-        (echoed.opened, &echoed.received, &echoed.sent),
-        (5, &totals.sent, &totals.received)
-    );
+    assert_eq!((echoed.opened, &echoed.received, &echoed.sent), (5, &totals.sent, &totals.received));
 }
 
 #[test]
 fn a_pipelined_closed_loop_ends_with_exactly_its_messages() {
     let (echo, target) = echo().unwrap();
-    let load = ClosedLoop {
-        connections: 8,
-        window: 16,
-        messages: messages(125),
-        stop: Stop::Messages(100),
-    };
-    let target = Target {
-        process: Some(ProcessTree::new(std::process::id())),
-        ..target
-    };
+    let load = ClosedLoop { connections: 8, window: 16, messages: messages(125), stop: Stop::Messages(100) };
+    let target = Target { process: Some(ProcessTree::new(std::process::id())), ..target };
     let report = closed::run(&target, load).unwrap();
     assert!(report.checked.faults.none());
-    assert_eq!(
-        (report.measured, report.latency_us.count, report.checked.ended),
-        (800, 800, 8)
-    );
+    assert_eq!((report.measured, report.latency_us.count, report.checked.ended), (800, 800, 8));
     assert!(report.cpu_us_per_message.unwrap() > 0.0);
     assert_eq!(echo.stop().unwrap().received.data_bytes, 800 * 125);
 }
@@ -96,69 +61,29 @@ fn a_pipelined_closed_loop_ends_with_exactly_its_messages() {
 #[test]
 fn messages_larger_than_any_read_come_back_whole() {
     let (_echo, target) = echo().unwrap();
-    let load = ClosedLoop {
-        connections: 2,
-        window: 2,
-        messages: messages(1 << 20),
-        stop: Stop::Messages(4),
-    };
+    let load = ClosedLoop { connections: 2, window: 2, messages: messages(1 << 20), stop: Stop::Messages(4) };
     let report = closed::run(&target, load).unwrap();
-    assert!(
-        report.checked.faults.none(),
-        "{:?} {:?}",
-        report.checked.faults,
-        report.checked.reasons
-    );
+    assert!(report.checked.faults.none(), "{:?} {:?}", report.checked.faults, report.checked.reasons);
     assert_eq!(report.measured, 8);
 }
 
 #[test]
 fn a_fixed_rate_sends_every_message_that_was_due() {
     let (_echo, target) = echo().unwrap();
-    let load = FixedRate {
-        connections: 7,
-        rate: 2000.0,
-        messages: messages(64),
-        warm_up: 0.0,
-        seconds: 0.25,
-    };
+    let load = FixedRate { connections: 7, rate: 2000.0, messages: messages(64), warm_up: 0.0, seconds: 0.25 };
     let report = fixed::run(&target, load).unwrap();
     assert!(report.checked.faults.none());
-    assert_eq!(
-        (report.measured, report.skipped, report.latency_us.count),
-        (500, 0, 500)
-    );
+    assert_eq!((report.measured, report.skipped, report.latency_us.count), (500, 0, 500));
     assert!(report.latency_us.mean >= report.latency_from_sent_us.mean);
 }
 
 #[test]
 fn churn_and_idle_connections_each_carry_one_message() {
     let (echo, target) = echo().unwrap();
-    let churned = churn::run(
-        &target,
-        churn::Churn {
-            connections: 50,
-            concurrent: 4,
-            messages: messages(64),
-        },
-    )
-    .unwrap();
-    assert!(
-        churned.checked.faults.none(),
-        "{:?} {:?}",
-        churned.checked.faults,
-        churned.checked.reasons
-    );
+    let churned = churn::run(&target, churn::Churn { connections: 50, concurrent: 4, messages: messages(64) }).unwrap();
+    assert!(churned.checked.faults.none(), "{:?} {:?}", churned.checked.faults, churned.checked.reasons);
     assert_eq!((churned.checked.ended, churned.latency_us.count), (50, 50));
-    let rested = idle::run(
-        &target,
-        idle::Idle {
-            connections: 20,
-            messages: messages(64),
-            settle: 0.0,
-        },
-    )
-    .unwrap();
+    let rested = idle::run(&target, idle::Idle { connections: 20, messages: messages(64), settle: 0.0 }).unwrap();
     assert_eq!((rested.open, rested.checked.ended), (20, 20));
     let totals = echo.stop().unwrap();
     // The idle scenario opens one connection more, before it takes its first reading.
@@ -168,23 +93,10 @@ fn churn_and_idle_connections_each_carry_one_message() {
 #[test]
 fn slow_readers_get_everything_in_the_end() {
     let (_echo, target) = echo().unwrap();
-    let load = SlowReaders {
-        connections: 3,
-        messages: messages(4096),
-        most_bytes: 1 << 20,
-        stalled_after: 0.1,
-    };
+    let load = SlowReaders { connections: 3, messages: messages(4096), most_bytes: 1 << 20, stalled_after: 0.1 };
     let report = slow::run(&target, load).unwrap();
-    assert!(
-        report.checked.faults.none(),
-        "{:?} {:?}",
-        report.checked.faults,
-        report.checked.reasons
-    );
-    assert_eq!(
-        report.checked.totals.received.data_bytes,
-        report.checked.totals.sent.data_bytes
-    );
+    assert!(report.checked.faults.none(), "{:?} {:?}", report.checked.faults, report.checked.reasons);
+    assert_eq!(report.checked.totals.received.data_bytes, report.checked.totals.sent.data_bytes);
 }
 
 #[test]
@@ -194,16 +106,9 @@ fn a_server_that_refuses_is_an_error_that_names_the_status() {
     let server = std::thread::spawn(move || {
         let (mut stream, _) = listener.accept().unwrap();
         let _ = stream.read(&mut [0; 1024]).unwrap();
-        stream
-            .write_all(b"HTTP/1.1 503 Service Unavailable\r\nContent-Length: 0\r\n\r\n")
-            .unwrap();
+        stream.write_all(b"HTTP/1.1 503 Service Unavailable\r\nContent-Length: 0\r\n\r\n").unwrap();
     });
-    let load = ClosedLoop {
-        connections: 1,
-        window: 1,
-        messages: messages(64),
-        stop: Stop::Messages(1),
-    };
+    let load = ClosedLoop { connections: 1, window: 1, messages: messages(64), stop: Stop::Messages(1) };
     let error = closed::run(&target, load).unwrap_err();
     assert!(error.to_string().contains("answered with status 503"), "{error}");
     server.join().unwrap();
@@ -218,30 +123,15 @@ fn a_connection_that_is_cut_loses_its_messages_and_is_broken() {
         let mut request = vec![0; 1024];
         let count = stream.read(&mut request).unwrap();
         let text = String::from_utf8_lossy(&request[..count]).into_owned();
-        let key = text
-            .lines()
-            .find_map(|line| line.strip_prefix("Sec-WebSocket-Key: "))
-            .unwrap();
+        let key = text.lines().find_map(|line| line.strip_prefix("Sec-WebSocket-Key: ")).unwrap();
         let accept = tidegate_load::handshake::accept(key);
         let answer = format!("HTTP/1.1 101 Switching Protocols\r\nSec-WebSocket-Accept: {accept}\r\n\r\n");
         stream.write_all(answer.as_bytes()).unwrap();
         let _ = stream.read(&mut request).unwrap();
     });
-    let load = ClosedLoop {
-        connections: 1,
-        window: 2,
-        messages: messages(64),
-        stop: Stop::Messages(2),
-    };
+    let load = ClosedLoop { connections: 1, window: 2, messages: messages(64), stop: Stop::Messages(2) };
     let report = closed::run(&target, load).unwrap();
-    assert_eq!(
-        report.checked.faults,
-        Faults {
-            lost: 2,
-            broken: 1,
-            ..Faults::default()
-        }
-    );
+    assert_eq!(report.checked.faults, Faults { lost: 2, broken: 1, ..Faults::default() });
     server.join().unwrap();
 }
 

@@ -5,11 +5,7 @@ fn owners(weights: &[u32]) -> Vec<u32> {
     let urls: Vec<_> = (0..weights.len()).map(url).collect();
     let members = members(weights, &urls);
     let table = Table::new(members);
-    table
-        .owners
-        .iter()
-        .map(|owner| table.ids[usize::from(*owner)])
-        .collect()
+    table.owners.iter().map(|owner| table.ids[usize::from(*owner)]).collect()
 }
 
 fn url(index: usize) -> String {
@@ -17,46 +13,26 @@ fn url(index: usize) -> String {
 }
 
 fn members<'a>(weights: &[u32], urls: &'a [String]) -> Vec<Member<'a>> {
-    let present = (0..)
-        .zip(weights.iter().zip(urls))
-        .filter(|(_, (weight, _))| **weight > 0);
-    present
-        .map(|(id, (weight, url))| Member {
-            id,
-            url,
-            weight: *weight,
-        })
-        .collect()
+    let present = (0..).zip(weights.iter().zip(urls)).filter(|(_, (weight, _))| **weight > 0);
+    present.map(|(id, (weight, url))| Member { id, url, weight: *weight }).collect()
 }
 
 /// The slots that changed hands although neither owner is `changed`, in percent of all.
 fn disturbance(before: &[u32], after: &[u32], changed: u32) -> f64 {
-    let moved = before
-        .iter()
-        .zip(after)
-        .filter(|(before, after)| before != after && **before != changed && **after != changed);
+    let moved =
+        before.iter().zip(after).filter(|(before, after)| before != after && **before != changed && **after != changed);
     moved.count() as f64 * 100.0 / SLOTS as f64
 }
 
 #[test]
 fn slots_are_shared_by_weight() {
-    for weights in [
-        vec![1],
-        vec![1; 7],
-        vec![50, 30, 20],
-        vec![1, 1_000],
-        vec![u32::MAX, 1, u32::MAX],
-        vec![3; 100],
-    ] {
+    for weights in [vec![1], vec![1; 7], vec![50, 30, 20], vec![1, 1_000], vec![u32::MAX, 1, u32::MAX], vec![3; 100]] {
         let owners = owners(&weights);
         let total: f64 = weights.iter().copied().map(f64::from).sum();
         for (id, weight) in (0..).zip(&weights) {
             let slots = owners.iter().filter(|owner| **owner == id).count() as f64;
             let share = f64::from(*weight) / total * SLOTS as f64;
-            assert!(
-                slots >= 1.0 && (slots - share).abs() <= 2.0,
-                "{slots} of {share} for {id} in {weights:?}"
-            );
+            assert!(slots >= 1.0 && (slots - share).abs() <= 2.0, "{slots} of {share} for {id} in {weights:?}");
         }
     }
 }
@@ -98,11 +74,7 @@ fn a_step_of_warming_up_leaves_the_other_endpoints_their_keys() {
 fn an_endpoint_keeps_the_keys_it_has_while_it_warms_up() {
     let (cold, warm) = (owners(&[50, 5, 50]), owners(&[50, 25, 50]));
 
-    let lost = cold
-        .iter()
-        .zip(&warm)
-        .filter(|(before, after)| **before == 1 && **after != 1)
-        .count();
+    let lost = cold.iter().zip(&warm).filter(|(before, after)| **before == 1 && **after != 1).count();
 
     assert!(lost * 100 < SLOTS, "{lost} slots lost");
 }
@@ -121,17 +93,12 @@ fn a_walk_visits_every_endpoint_and_starts_at_the_key() {
     let urls: Vec<_> = (0..3).map(url).collect();
     let table = Table::new(members(&[1, 1, 1], &urls));
 
-    let firsts: Vec<_> = (0..300)
-        .filter_map(|key| table.walk(format!("key-{key}").as_bytes()).next())
-        .collect();
+    let firsts: Vec<_> = (0..300).filter_map(|key| table.walk(format!("key-{key}").as_bytes()).next()).collect();
     let mut visited: Vec<_> = table.walk(b"key-0").collect();
     visited.sort_unstable();
     visited.dedup();
 
-    assert!(
-        (0..3).all(|id| firsts.iter().filter(|first| **first == id).count() > 70),
-        "{firsts:?}"
-    );
+    assert!((0..3).all(|id| firsts.iter().filter(|first| **first == id).count() > 70), "{firsts:?}");
     assert_eq!(visited, [0, 1, 2]);
     assert_eq!(table.walk(b"key-0").count(), SLOTS);
 }

@@ -79,10 +79,7 @@ fn the_deepest_document_is_scanned_without_a_stack() {
     let deepest = "[".repeat(depth) + &"]".repeat(depth);
     assert_eq!(syntax(&deepest), Ok(()));
     assert_eq!(syntax(&format!("[{deepest}]")), Err(Fault::TooDeep));
-    assert_eq!(
-        scan("[".repeat(1_000_000).as_bytes(), DEEPEST, &[]),
-        Err(Fault::TooDeep)
-    );
+    assert_eq!(scan("[".repeat(1_000_000).as_bytes(), DEEPEST, &[]), Err(Fault::TooDeep));
 }
 
 #[test]

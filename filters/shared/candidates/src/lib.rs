@@ -30,15 +30,8 @@ impl Candidate {
 /// no other is, and then all weigh the same.
 pub fn candidates(endpoints: &[Endpoint], tried: &[u32]) -> Vec<Candidate> {
     let every = endpoints.iter().enumerate();
-    let every = every.map(|(index, endpoint)| Candidate {
-        index,
-        id: endpoint.id,
-        weight: endpoint.weight,
-    });
-    let mut candidates: Vec<Candidate> = every
-        .clone()
-        .filter(|candidate| !tried.contains(&candidate.id))
-        .collect();
+    let every = every.map(|(index, endpoint)| Candidate { index, id: endpoint.id, weight: endpoint.weight });
+    let mut candidates: Vec<Candidate> = every.clone().filter(|candidate| !tried.contains(&candidate.id)).collect();
     if candidates.is_empty() {
         candidates = every.collect();
     }
@@ -65,10 +58,7 @@ mod tests {
     }
 
     fn weights_by_id(weights: &[u32], tried: &[u32]) -> Vec<(u32, u32)> {
-        candidates(&endpoints(weights), tried)
-            .iter()
-            .map(|candidate| (candidate.id, candidate.weight))
-            .collect()
+        candidates(&endpoints(weights), tried).iter().map(|candidate| (candidate.id, candidate.weight)).collect()
     }
 
     #[test]
@@ -95,11 +85,7 @@ mod tests {
 
     #[test]
     fn load_is_connections_by_weight() {
-        let candidate = |weight| Candidate {
-            index: 0,
-            id: 0,
-            weight,
-        };
+        let candidate = |weight| Candidate { index: 0, id: 0, weight };
 
         assert!(candidate(50).is_less_loaded(9, &candidate(5), 1));
         assert!(!candidate(50).is_less_loaded(10, &candidate(5), 1));

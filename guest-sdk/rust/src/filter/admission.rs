@@ -76,11 +76,7 @@ impl HeaderEdit {
 impl Refusal {
     /// A refusal with an empty body; `status` is one of 400 to 599.
     pub fn new(status: u16) -> Self {
-        Self {
-            status,
-            headers: Vec::new(),
-            body: Vec::new(),
-        }
+        Self { status, headers: Vec::new(), body: Vec::new() }
     }
 
     /// Adds a header field.

@@ -18,7 +18,7 @@ impl<T: Filter> filtering::Guest for Export<T> {
 
     fn configure(text: String) -> Result<Interest, String> {
         config::log_panics();
-        Ok(config::install(config::parse::<T>(&text)?.configured()?)?.interest())
+        Ok(config::install(config::json::read::<T>(&text)?.configured()?)?.interest())
     }
 }
 
@@ -31,24 +31,10 @@ pub struct Session<T: Filter> {
 impl<T: Filter> filtering::GuestSession for Session<T> {
     fn open(handshake: Handshake) -> Result<filtering::Admission, Refusal> {
         let filter = config::installed::<T>();
-        let Admission {
-            session,
-            upstream_headers,
-            client_headers,
-            attributes,
-            lease_seconds,
-        } = filter.open(&handshake)?;
-        let session = filtering::Session::new(Self {
-            filter,
-            state: RefCell::new(session),
-        });
-        Ok(filtering::Admission {
-            session,
-            upstream_headers,
-            client_headers,
-            attributes,
-            lease_seconds,
-        })
+        let Admission { session, upstream_headers, client_headers, attributes, lease_seconds } =
+            filter.open(&handshake)?;
+        let session = filtering::Session::new(Self { filter, state: RefCell::new(session) });
+        Ok(filtering::Admission { session, upstream_headers, client_headers, attributes, lease_seconds })
     }
 
     fn on_message(&self, origin: Side, kind: MessageKind, size: u64, payload: Vec<u8>) -> Verdict {
@@ -74,10 +60,7 @@ impl<T: Filter> filtering::GuestSession for Session<T> {
     fn resume(handshake: Handshake, state: Vec<u8>) -> Result<filtering::Session, String> {
         let filter = config::installed::<T>();
         let session = filter.resume(&handshake, &state)?;
-        Ok(filtering::Session::new(Self {
-            filter,
-            state: RefCell::new(session),
-        }))
+        Ok(filtering::Session::new(Self { filter, state: RefCell::new(session) }))
     }
 }
 
@@ -90,11 +73,7 @@ fn decide<'a, T: Filter>(
     let mut verdicts = Vec::with_capacity(messages.len());
     let mut closed = false;
     for message in messages {
-        let verdict = if closed {
-            Verdict::Drop
-        } else {
-            filter.on_message(session, message)
-        };
+        let verdict = if closed { Verdict::Drop } else { filter.on_message(session, message) };
         closed |= matches!(verdict, Verdict::Close(_));
         verdicts.push(verdict);
     }
@@ -119,11 +98,7 @@ mod tests {
 
         fn on_message(&self, seen: &mut u32, _: Message<'_>) -> Verdict {
             *seen += 1;
-            if *seen == 2 {
-                Verdict::close(1008, "enough")
-            } else {
-                Verdict::Forward
-            }
+            if *seen == 2 { Verdict::close(1008, "enough") } else { Verdict::Forward }
         }
     }
 
@@ -132,15 +107,7 @@ mod tests {
         let mut seen = 0;
         let messages = [Message::text_from(Side::Client, "x"); 4];
         let verdicts = decide(&CloseOnSecond, &mut seen, messages.into_iter());
-        assert_eq!(
-            verdicts,
-            [
-                Verdict::Forward,
-                Verdict::close(1008, "enough"),
-                Verdict::Drop,
-                Verdict::Drop
-            ]
-        );
+        assert_eq!(verdicts, [Verdict::Forward, Verdict::close(1008, "enough"), Verdict::Drop, Verdict::Drop]);
         assert_eq!(seen, 2);
     }
 

@@ -5,26 +5,17 @@ pub use crate::bindings::filter::exports::tidegate::edge::filtering::{Interest, 
 impl Interest {
     /// The same of both directions.
     pub fn both(selection: Selection) -> Self {
-        Self {
-            from_client: selection,
-            from_upstream: selection,
-        }
+        Self { from_client: selection, from_upstream: selection }
     }
 
     /// Only messages that the client sends.
     pub fn from_client(selection: Selection) -> Self {
-        Self {
-            from_client: selection,
-            from_upstream: Selection::nothing(),
-        }
+        Self { from_client: selection, from_upstream: Selection::nothing() }
     }
 
     /// Only messages that the upstream sends.
     pub fn from_upstream(selection: Selection) -> Self {
-        Self {
-            from_client: Selection::nothing(),
-            from_upstream: selection,
-        }
+        Self { from_client: Selection::nothing(), from_upstream: selection }
     }
 
     /// No message at all: for a filter that only admits or refuses handshakes.
@@ -36,34 +27,22 @@ impl Interest {
 impl Selection {
     /// No message.
     pub fn nothing() -> Self {
-        Self {
-            kinds: Kinds::empty(),
-            payload: Payload::None,
-        }
+        Self { kinds: Kinds::empty(), payload: Payload::None }
     }
 
     /// The fact that there is a message of these kinds, and its size, without its payload.
     pub fn fact(kinds: Kinds) -> Self {
-        Self {
-            kinds,
-            payload: Payload::None,
-        }
+        Self { kinds, payload: Payload::None }
     }
 
     /// The first bytes of messages of these kinds, at most `bytes` of them.
     pub fn head(kinds: Kinds, bytes: u32) -> Self {
-        Self {
-            kinds,
-            payload: Payload::Head(bytes),
-        }
+        Self { kinds, payload: Payload::Head(bytes) }
     }
 
     /// Messages of these kinds as a whole. Only then may a verdict replace them.
     pub fn whole(kinds: Kinds) -> Self {
-        Self {
-            kinds,
-            payload: Payload::Whole,
-        }
+        Self { kinds, payload: Payload::Whole }
     }
 }
 

@@ -17,12 +17,7 @@ pub struct Message<'a> {
 impl<'a> Message<'a> {
     /// A message whose payload is here as a whole.
     pub fn new(origin: Side, kind: MessageKind, payload: &'a [u8]) -> Self {
-        Self {
-            origin,
-            kind,
-            size: payload.len() as u64,
-            payload,
-        }
+        Self { origin, kind, size: payload.len() as u64, payload }
     }
 
     /// A text message.
@@ -87,7 +82,8 @@ impl Verdict {
     /// It goes on, and nothing more from its sender does for this long, in whole milliseconds rounded up, counted from
     /// this call.
     pub fn delay(time: Duration) -> Self {
-        let milliseconds = time.as_nanos().div_ceil(1_000_000);
+        let rest = u64::from(time.subsec_nanos().div_ceil(1_000_000));
+        let milliseconds = time.as_secs().saturating_mul(1_000).saturating_add(rest);
         match u32::try_from(milliseconds) {
             Ok(0) => Self::Forward,
             Ok(milliseconds) => Self::Delay(milliseconds),
@@ -109,20 +105,12 @@ impl Verdict {
 impl Outgoing {
     /// A text message.
     pub fn text(to: Side, text: impl Into<String>) -> Self {
-        Self {
-            to,
-            kind: MessageKind::Text,
-            payload: text.into().into_bytes(),
-        }
+        Self { to, kind: MessageKind::Text, payload: text.into().into_bytes() }
     }
 
     /// A binary message.
     pub fn binary(to: Side, payload: impl Into<Vec<u8>>) -> Self {
-        Self {
-            to,
-            kind: MessageKind::Binary,
-            payload: payload.into(),
-        }
+        Self { to, kind: MessageKind::Binary, payload: payload.into() }
     }
 }
 

@@ -15,10 +15,7 @@ async fn the_client_gets_the_status_and_the_body() {
     let (status, body) = post(&server.address.to_string(), "/api/v1/reload").await.unwrap();
 
     assert_eq!(status, 200);
-    assert_eq!(
-        serde_json::from_str::<Value>(&body).unwrap(),
-        json!({ "outcome": "applied", "generation": 2 })
-    );
+    assert_eq!(serde_json::from_str::<Value>(&body).unwrap(), json!({ "outcome": "applied", "generation": 2 }));
 }
 
 #[tokio::test]
@@ -29,12 +26,7 @@ async fn the_client_says_where_nobody_answers() {
 
     let error = post(&address, "/api/v1/reload").await.unwrap_err();
 
-    assert!(
-        error
-            .to_string()
-            .starts_with(&format!("nothing answers at {address}: ")),
-        "{error}"
-    );
+    assert!(error.to_string().starts_with(&format!("nothing answers at {address}: ")), "{error}");
 }
 
 #[tokio::test]

@@ -26,11 +26,7 @@ async fn another_method_is_a_405_that_says_which_is_allowed() {
         ("PUT", "/api/v1/drain", "POST"),
     ] {
         let answer = server.request(method, path, "").await;
-        assert_eq!(
-            (answer.status(), answer.header("allow")),
-            (405, Some(allow)),
-            "{method} {path}"
-        );
+        assert_eq!((answer.status(), answer.header("allow")), (405, Some(allow)), "{method} {path}");
     }
     assert_eq!(server.operations.drains.load(Ordering::Relaxed), 0);
 }
@@ -52,12 +48,8 @@ async fn head_gives_the_headers_of_get_without_a_body() {
 async fn a_body_is_ignored_whatever_its_length() {
     let server = Server::start(Fake::default()).await;
 
-    let small = server
-        .request("POST", "/api/v1/drain", "Content-Length: 2\r\n\r\n{}")
-        .await;
-    let endless = server
-        .request("POST", "/api/v1/drain", "Content-Length: 1000000000000\r\n")
-        .await;
+    let small = server.request("POST", "/api/v1/drain", "Content-Length: 2\r\n\r\n{}").await;
+    let endless = server.request("POST", "/api/v1/drain", "Content-Length: 1000000000000\r\n").await;
 
     assert_eq!((small.status(), endless.status()), (202, 202));
 }
@@ -66,16 +58,8 @@ async fn a_body_is_ignored_whatever_its_length() {
 async fn a_web_page_of_another_origin_cannot_reload() {
     let server = Server::start(Fake::default()).await;
 
-    let foreign = server
-        .request("POST", "/api/v1/drain", "Origin: https://evil.example\r\n")
-        .await;
-    let own = server
-        .request(
-            "POST",
-            "/api/v1/drain",
-            &format!("Origin: http://{}\r\n", server.address),
-        )
-        .await;
+    let foreign = server.request("POST", "/api/v1/drain", "Origin: https://evil.example\r\n").await;
+    let own = server.request("POST", "/api/v1/drain", &format!("Origin: http://{}\r\n", server.address)).await;
 
     assert_eq!((foreign.status(), own.status()), (403, 202));
     assert_eq!(server.operations.drains.load(Ordering::Relaxed), 1);
@@ -85,9 +69,8 @@ async fn a_web_page_of_another_origin_cannot_reload() {
 async fn a_host_name_rebound_to_this_address_sees_nothing() {
     let server = Server::start(Fake::default()).await;
 
-    let rebound = server
-        .send("GET /metrics HTTP/1.1\r\nHost: evil.example:9900\r\nConnection: close\r\n\r\n".to_owned())
-        .await;
+    let rebound =
+        server.send("GET /metrics HTTP/1.1\r\nHost: evil.example:9900\r\nConnection: close\r\n\r\n".to_owned()).await;
 
     assert_eq!(rebound.status(), 421);
     assert!(rebound.json()["error"].is_string());
@@ -106,10 +89,7 @@ async fn connections_beyond_the_bound_are_answered_when_others_leave() {
         idle.push(stream);
     }
     let mut further = TcpStream::connect(server.address).await.unwrap();
-    let request = format!(
-        "GET /healthz HTTP/1.1\r\nHost: {}\r\nConnection: close\r\n\r\n",
-        server.address
-    );
+    let request = format!("GET /healthz HTTP/1.1\r\nHost: {}\r\nConnection: close\r\n\r\n", server.address);
     further.write_all(request.as_bytes()).await.unwrap();
     let mut answer = String::new();
     tokio::select! {

@@ -11,30 +11,15 @@ use crate::metrics::{MessageKind, Side, WorkerIndex};
 #[tokio::test]
 async fn metrics_are_those_that_were_counted() {
     let server = Server::start(Fake::default()).await;
-    server
-        .metrics
-        .route("chat")
-        .of(WorkerIndex(0))
-        .messages(Side::Client, MessageKind::Text, 42);
+    server.metrics.route("chat").of(WorkerIndex(0)).messages(Side::Client, MessageKind::Text, 42);
 
     let answer = server.get("/metrics").await;
 
     assert_eq!(answer.status(), 200);
-    assert_eq!(
-        answer.header("content-type"),
-        Some("text/plain; version=0.0.4; charset=utf-8")
-    );
+    assert_eq!(answer.header("content-type"), Some("text/plain; version=0.0.4; charset=utf-8"));
     let line = r#"tidegate_messages_total{route="chat",from="client",kind="text"} 42"#;
-    assert!(
-        answer.body().lines().any(|candidate| candidate == line),
-        "{}",
-        answer.body()
-    );
-    assert!(
-        answer.body().contains("tidegate_build_info{version="),
-        "{}",
-        answer.body()
-    );
+    assert!(answer.body().lines().any(|candidate| candidate == line), "{}", answer.body());
+    assert!(answer.body().contains("tidegate_build_info{version="), "{}", answer.body());
 }
 
 #[tokio::test]
@@ -44,11 +29,7 @@ async fn a_process_that_runs_is_healthy_even_while_it_is_not_ready() {
         (Readiness::Starting, 503, "starting\n"),
         (Readiness::Draining, 503, "draining\n"),
     ] {
-        let server = Server::start(Fake {
-            readiness,
-            ..Fake::default()
-        })
-        .await;
+        let server = Server::start(Fake { readiness, ..Fake::default() }).await;
 
         let ready = server.get("/readyz").await;
 
@@ -131,14 +112,8 @@ async fn connections_are_limited_and_selected_by_the_query() {
     let all = server.get("/api/v1/connections").await.json();
     let some = server.get("/api/v1/connections?limit=2&route=a%2Fb").await.json();
 
-    assert_eq!(
-        (&all["total"], all["connections"].as_array().unwrap().len()),
-        (&json!(3), 3)
-    );
-    assert_eq!(
-        (&some["total"], some["connections"].as_array().unwrap().len()),
-        (&json!(3), 2)
-    );
+    assert_eq!((&all["total"], all["connections"].as_array().unwrap().len()), (&json!(3), 3));
+    assert_eq!((&some["total"], some["connections"].as_array().unwrap().len()), (&json!(3), 2));
     assert_eq!(
         some["connections"][1],
         json!({
@@ -158,26 +133,11 @@ async fn connections_are_limited_and_selected_by_the_query() {
 async fn a_reload_answers_how_it_ended() {
     type Case = (fn() -> ReloadReport, u16, Value);
     let cases: [Case; 4] = [
+        (|| ReloadReport::Applied { generation: 2 }, 200, json!({ "outcome": "applied", "generation": 2 })),
+        (|| ReloadReport::Unchanged { generation: 1 }, 200, json!({ "outcome": "unchanged", "generation": 1 })),
+        (|| ReloadReport::Busy { generation: 1 }, 409, json!({ "outcome": "busy", "generation": 1 })),
         (
-            || ReloadReport::Applied { generation: 2 },
-            200,
-            json!({ "outcome": "applied", "generation": 2 }),
-        ),
-        (
-            || ReloadReport::Unchanged { generation: 1 },
-            200,
-            json!({ "outcome": "unchanged", "generation": 1 }),
-        ),
-        (
-            || ReloadReport::Busy { generation: 1 },
-            409,
-            json!({ "outcome": "busy", "generation": 1 }),
-        ),
-        (
-            || ReloadReport::Rejected {
-                generation: 1,
-                problems: vec![bad_key()],
-            },
+            || ReloadReport::Rejected { generation: 1, problems: vec![bad_key()] },
             422,
             json!({
                 "outcome": "rejected",
@@ -194,11 +154,7 @@ async fn a_reload_answers_how_it_ended() {
         ),
     ];
     for (reload, status, body) in cases {
-        let server = Server::start(Fake {
-            reload,
-            ..Fake::default()
-        })
-        .await;
+        let server = Server::start(Fake { reload, ..Fake::default() }).await;
 
         let answer = server.request("POST", "/api/v1/reload", "").await;
 
@@ -233,11 +189,8 @@ async fn the_index_names_every_endpoint() {
     let index = server.get("/").await;
 
     assert_eq!(index.status(), 200);
-    let listed = index
-        .body()
-        .lines()
-        .filter_map(|line| line.split_whitespace().nth(1))
-        .filter(|path| path.starts_with('/'));
+    let listed =
+        index.body().lines().filter_map(|line| line.split_whitespace().nth(1)).filter(|path| path.starts_with('/'));
     for path in listed {
         assert_ne!(server.get(path).await.status(), 404, "{path}");
     }

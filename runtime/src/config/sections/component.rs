@@ -97,10 +97,7 @@ const CONFIG_KEY: Key = Key {
 
 pub(super) fn components(value: &Value<'_>, names: &Names<'_>) -> Read<BTreeMap<String, Component>> {
     let entries = value.entries("tables", "write tables [components.NAME]")?;
-    let read: Vec<_> = entries
-        .iter()
-        .map(|(name, place, value)| component(name, place, value, names))
-        .collect();
+    let read: Vec<_> = entries.iter().map(|(name, place, value)| component(name, place, value, names)).collect();
     read.into_iter().collect()
 }
 
@@ -125,45 +122,26 @@ fn component(name: &str, place: &Place, value: &Value<'_>, names: &Names<'_>) ->
         Err(refused) => Err(refused),
     };
     let limits = limits(&table);
-    Ok((
-        valid?.to_owned(),
-        Component {
-            source: source?,
-            limits: limits?,
-            place: value.place(),
-        },
-    ))
+    Ok((valid?.to_owned(), Component { source: source?, limits: limits?, place: value.place() }))
 }
 
 /// A standard component that has no entry.
 pub(super) fn implied(root: &Table<'_>, place: Place) -> Read<Component> {
-    Ok(Component {
-        source: ComponentSource::Standard,
-        limits: limits(&root.empty(&COMPONENT))?,
-        place,
-    })
+    Ok(Component { source: ComponentSource::Standard, limits: limits(&root.empty(&COMPONENT))?, place })
 }
 
 fn limits(table: &Table<'_>) -> Read<ComponentLimits> {
-    let max_memory = table.read("max_memory", |value| {
-        value::size_within(value, (1 << 16, "64KiB"), (1 << 32, "4GiB"))
-    });
+    let max_memory = table.read("max_memory", |value| value::size_within(value, (1 << 16, "64KiB"), (1 << 32, "4GiB")));
     let deadline = table.read("deadline", |value| {
         let deadline = value::duration(value)?;
         if deadline > Duration::from_secs(10) {
-            return Err(value.refuse(
-                "a worker would stand still for more than 10 seconds",
-                "write at most \"10s\"",
-            ));
+            return Err(value.refuse("a worker would stand still for more than 10 seconds", "write at most \"10s\""));
         }
         Ok(deadline)
     });
     let log_lines_per_second = table.read("log_lines_per_second", |value| value::count(value, 0..=1_000_000));
     let isolation = table.read("isolation", |value| {
-        value::choice(
-            value,
-            &[("worker", Isolation::Worker), ("connection", Isolation::Connection)],
-        )
+        value::choice(value, &[("worker", Isolation::Worker), ("connection", Isolation::Connection)])
     });
     Ok(ComponentLimits {
         max_memory: max_memory?,
@@ -210,12 +188,7 @@ fn use_of(
     let component = table.read("component", |value| names.component(value));
     let config = table.read("config", config);
     let on_failure = on_failure(&table);
-    Ok(ComponentUse {
-        component: component?,
-        config: config?,
-        on_failure: on_failure?,
-        place: value.place(),
-    })
+    Ok(ComponentUse { component: component?, config: config?, on_failure: on_failure?, place: value.place() })
 }
 
 /// The JSON text of a table.
@@ -225,17 +198,12 @@ fn config(value: &Value<'_>) -> Read<String> {
     };
     match object(table) {
         Ok(json) => Ok(json.to_string()),
-        Err(number) => Err(value.refuse(
-            format!("JSON has no number `{number}`"),
-            "write another number, or text",
-        )),
+        Err(number) => Err(value.refuse(format!("JSON has no number `{number}`"), "write another number, or text")),
     }
 }
 
 fn object(table: &DeTable<'_>) -> Result<Json, String> {
-    let members = table
-        .iter()
-        .map(|(name, value)| Ok((name.get_ref().to_string(), json(value.get_ref())?)));
+    let members = table.iter().map(|(name, value)| Ok((name.get_ref().to_string(), json(value.get_ref())?)));
     members.collect::<Result<Map<_, _>, _>>().map(Json::Object)
 }
 
@@ -245,19 +213,16 @@ fn json(value: &DeValue<'_>) -> Result<Json, String> {
         DeValue::String(text) => Json::String(text.to_string()),
         DeValue::Boolean(boolean) => Json::Bool(*boolean),
         DeValue::Datetime(datetime) => Json::String(datetime.to_string()),
-        DeValue::Integer(integer) => i64::from_str_radix(integer.as_str(), integer.radix())
-            .map(Json::from)
-            .map_err(|_| integer.to_string())?,
+        DeValue::Integer(integer) => {
+            i64::from_str_radix(integer.as_str(), integer.radix()).map(Json::from).map_err(|_| integer.to_string())?
+        }
         DeValue::Float(float) => {
             let number = float.as_str().parse().ok().and_then(Number::from_f64);
             Json::Number(number.ok_or_else(|| float.to_string())?)
         }
-        DeValue::Array(array) => Json::Array(
-            array
-                .iter()
-                .map(|element| json(element.get_ref()))
-                .collect::<Result<_, _>>()?,
-        ),
+        DeValue::Array(array) => {
+            Json::Array(array.iter().map(|element| json(element.get_ref())).collect::<Result<_, _>>()?)
+        }
         DeValue::Table(table) => object(table)?,
     })
 }

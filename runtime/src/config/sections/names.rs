@@ -27,19 +27,9 @@ impl<'n> Names<'n> {
     pub(super) fn new(root: &Table<'_>, standard: &'n [&'n str], base: &'n Path) -> Self {
         let keys = |name| {
             let table = root.value(name).and_then(|value| value.node().as_table());
-            table
-                .into_iter()
-                .flat_map(|table| table.keys())
-                .map(|key| key.get_ref().to_string())
-                .collect()
+            table.into_iter().flat_map(|table| table.keys()).map(|key| key.get_ref().to_string()).collect()
         };
-        Self {
-            upstreams: keys("upstreams"),
-            declared: keys("components"),
-            standard,
-            base,
-            implied: RefCell::default(),
-        }
+        Self { upstreams: keys("upstreams"), declared: keys("components"), standard, base, implied: RefCell::default() }
     }
 
     pub(super) fn is_standard(&self, component: &str) -> bool {
@@ -64,18 +54,10 @@ impl<'n> Names<'n> {
             return Ok(name.to_owned());
         }
         if self.is_standard(name) {
-            self.implied
-                .borrow_mut()
-                .entry(name.to_owned())
-                .or_insert_with(|| value.place());
+            self.implied.borrow_mut().entry(name.to_owned()).or_insert_with(|| value.place());
             return Ok(name.to_owned());
         }
-        let known = self
-            .declared
-            .iter()
-            .cloned()
-            .chain(self.standard.iter().map(|&name| name.to_owned()))
-            .collect();
+        let known = self.declared.iter().cloned().chain(self.standard.iter().map(|&name| name.to_owned())).collect();
         let advice = match suggest(name, &known) {
             Some(question) if question.ends_with('?') => format!("{question} Otherwise "),
             Some(names) => format!("{names}; otherwise "),

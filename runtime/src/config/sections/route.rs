@@ -25,10 +25,7 @@ use crate::{
 pub(super) fn routes(root: &Table<'_>, names: &Names<'_>) -> Read<Vec<Route>> {
     const ADVICE: &str = "add a table [[routes]] with `name` and `upstream`";
     let Some(value) = root.value("routes") else {
-        let place = Place {
-            key: "routes".to_owned(),
-            ..Place::default()
-        };
+        let place = Place { key: "routes".to_owned(), ..Place::default() };
         return Err(root.refuse(&place, "there is no route", ADVICE));
     };
     let routes = value.each("tables", "write tables [[routes]]", |value| {
@@ -66,14 +63,10 @@ fn rest(
     path: Read<PathPattern>,
 ) -> Read<Route> {
     let when = table.read("when", |value| {
-        value.each("a list of predicates", "write [\"conditions\"]", |value| {
-            component_use(value, names)
-        })
+        value.each("a list of predicates", "write [\"conditions\"]", |value| component_use(value, names))
     });
     let filters = table.read("filters", |value| {
-        value.each("a list of filters", "write [\"rate-limit\"]", |value| {
-            filter_use(value, names)
-        })
+        value.each("a list of filters", "write [\"rate-limit\"]", |value| filter_use(value, names))
     });
     let target = target(table, names);
     let allowed_origins = table.optional("allowed_origins", allowed_origins);
@@ -109,16 +102,12 @@ fn rest(
 fn hosts(table: &Table<'_>) -> Read<Vec<HostPattern>> {
     const ADVICE: &str = "write a list such as [\"chat.example.com\"]";
     let hosts = table.optional("hosts", |value| {
-        let hosts = value.each("a list of hosts", ADVICE, |host| {
-            host.parsed("a host", ADVICE, HostPattern::parse)
-        })?;
+        let hosts = value.each("a list of hosts", ADVICE, |host| host.parsed("a host", ADVICE, HostPattern::parse))?;
         if hosts.is_empty() {
             return Err(value.refuse("no host could match", "leave `hosts` out for any host"));
         }
-        let repeated = hosts
-            .iter()
-            .enumerate()
-            .find(|(index, host)| hosts.iter().take(*index).any(|other| other == *host));
+        let repeated =
+            hosts.iter().enumerate().find(|(index, host)| hosts.iter().take(*index).any(|other| other == *host));
         match repeated {
             Some((_, host)) => Err(value.refuse(format!("the host {host} stands here twice"), "remove one of them")),
             None => Ok(hosts),
@@ -130,9 +119,7 @@ fn hosts(table: &Table<'_>) -> Read<Vec<HostPattern>> {
 fn path(table: &Table<'_>) -> Read<PathPattern> {
     const ADVICE: &str = "write text such as \"/ws/chat\"";
     let exact = table.optional("path", |value| value.parsed("a path", ADVICE, PathPattern::exact));
-    let prefix = table.optional("path_prefix", |value| {
-        value.parsed("a path", ADVICE, PathPattern::prefix)
-    });
+    let prefix = table.optional("path_prefix", |value| value.parsed("a path", ADVICE, PathPattern::prefix));
     if let (Some(_), Some(prefix)) = (table.value("path"), table.value("path_prefix")) {
         return Err(prefix.refuse("`path` and `path_prefix` exclude each other", "remove one of the two"));
     }
@@ -157,14 +144,9 @@ fn target(table: &Table<'_>, names: &Names<'_>) -> Read<Target> {
 
 fn allowed_origins(value: &Value<'_>) -> Read<Vec<String>> {
     const ADVICE: &str = "write a list such as [\"https://chat.example.com\"]";
-    let origins = value.each("a list of origins", ADVICE, |origin| {
-        origin.parsed("an origin", ADVICE, parse_origin)
-    })?;
+    let origins = value.each("a list of origins", ADVICE, |origin| origin.parsed("an origin", ADVICE, parse_origin))?;
     if origins.is_empty() {
-        return Err(value.refuse(
-            "no origin could be admitted",
-            "leave `allowed_origins` out for any origin",
-        ));
+        return Err(value.refuse("no origin could be admitted", "leave `allowed_origins` out for any origin"));
     }
     Ok(origins)
 }
@@ -199,12 +181,8 @@ fn timers(table: &Table<'_>) -> Read<Timers> {
 }
 
 fn limits(table: &Table<'_>) -> Read<Limits> {
-    let max_message_size = table.read("max_message_size", |value| {
-        value::size_within(value, (1, "1B"), (1 << 30, "1GiB"))
-    });
+    let max_message_size =
+        table.read("max_message_size", |value| value::size_within(value, (1, "1B"), (1 << 30, "1GiB")));
     let max_frame_size = table.read("max_frame_size", value::size_or_off);
-    Ok(Limits {
-        max_message_size: max_message_size?,
-        max_frame_size: max_frame_size?,
-    })
+    Ok(Limits { max_message_size: max_message_size?, max_frame_size: max_frame_size? })
 }

@@ -52,13 +52,7 @@ pub(super) const ROOT: Section = Section {
             example: "{}",
             meaning: "The admin API.",
         },
-        Key {
-            name: "log",
-            takes: "table",
-            absent: Absent::Default("{}"),
-            example: "{}",
-            meaning: "What is logged.",
-        },
+        Key { name: "log", takes: "table", absent: Absent::Default("{}"), example: "{}", meaning: "What is logged." },
         Key {
             name: "listeners",
             takes: "tables",
@@ -171,25 +165,15 @@ pub(in crate::config) fn read(
     let names = Names::new(&root, standard, base);
 
     let workers = root.optional("workers", |value| value::count(value, 1..=1024));
-    let drain_time = root.read("drain_time", |value| {
-        Ok(value::duration_or_off(value)?.unwrap_or(Duration::ZERO))
-    });
+    let drain_time = root.read("drain_time", |value| Ok(value::duration_or_off(value)?.unwrap_or(Duration::ZERO)));
     let max_connections = root.optional("max_connections", |value| value::count(value, 1..=u32::MAX));
     let trusted_proxies = root.read("trusted_proxies", |value| {
         const ADVICE: &str = "write networks such as [\"10.0.0.0/8\"]";
-        value.each("a list of networks", ADVICE, |network| {
-            network.parsed("a network", ADVICE, Network::parse)
-        })
+        value.each("a list of networks", ADVICE, |network| network.parsed("a network", ADVICE, Network::parse))
     });
     let admin = root.optional("admin", admin);
     let log = root.read("log", log);
-    let listeners = listeners(
-        &root,
-        admin
-            .as_ref()
-            .ok()
-            .and_then(|admin| admin.as_ref().map(|admin| admin.listen)),
-    );
+    let listeners = listeners(&root, admin.as_ref().ok().and_then(|admin| admin.as_ref().map(|admin| admin.listen)));
     let components = root.read("components", |value| component::components(value, &names));
     let upstreams = root.read("upstreams", |value| upstream::upstreams(value, &names));
     let routes = route::routes(&root, &names);
@@ -219,9 +203,7 @@ fn non_zero(count: u32) -> Option<NonZeroUsize> {
 
 fn admin(value: &Value<'_>) -> Read<Admin> {
     let table = value.table(&ADMIN, "write a table [admin]")?;
-    Ok(Admin {
-        listen: table.read("listen", value::address)?,
-    })
+    Ok(Admin { listen: table.read("listen", value::address)? })
 }
 
 fn log(value: &Value<'_>) -> Read<Log> {
@@ -236,32 +218,21 @@ fn log(value: &Value<'_>) -> Read<Log> {
         ];
         value::choice(value, &LEVELS)
     });
-    let format = table.read("format", |value| {
-        value::choice(value, &[("text", LogFormat::Text), ("json", LogFormat::Json)])
-    });
+    let format =
+        table.read("format", |value| value::choice(value, &[("text", LogFormat::Text), ("json", LogFormat::Json)]));
     let access = table.read("access", value::boolean);
-    Ok(Log {
-        level: level?,
-        format: format?,
-        access: access?,
-    })
+    Ok(Log { level: level?, format: format?, access: access? })
 }
 
 fn listeners(root: &Table<'_>, admin: Option<SocketAddr>) -> Read<Vec<Listener>> {
     let Some(value) = root.value("listeners") else {
-        let place = Place {
-            key: "listeners".to_owned(),
-            ..Place::default()
-        };
+        let place = Place { key: "listeners".to_owned(), ..Place::default() };
         let advice = "add a table [[listeners]] with `listen = \"0.0.0.0:8080\"`";
         return Err(root.refuse(&place, "there is no listener", advice));
     };
     let listeners = value.each("tables", "write tables [[listeners]]", listener)?;
     if listeners.is_empty() {
-        return Err(value.refuse(
-            "there is no listener",
-            "add a table [[listeners]] with `listen = \"0.0.0.0:8080\"`",
-        ));
+        return Err(value.refuse("there is no listener", "add a table [[listeners]] with `listen = \"0.0.0.0:8080\"`"));
     }
     let mut taken: BTreeMap<SocketAddr, String> = BTreeMap::new();
     taken.extend(admin.map(|address| (address, "the admin API".to_owned())));
@@ -274,9 +245,7 @@ fn listeners(root: &Table<'_>, admin: Option<SocketAddr>) -> Read<Vec<Listener>>
             let what = format!("{} is the address of {holder} already", listener.listen);
             result = Err(root.refuse(&listener.place, what, "choose another port, or remove one of the two"));
         }
-        taken
-            .entry(listener.listen)
-            .or_insert_with(|| format!("the listener of line {}", listener.place.line));
+        taken.entry(listener.listen).or_insert_with(|| format!("the listener of line {}", listener.place.line));
     }
     result.map(|()| listeners)
 }
@@ -284,9 +253,8 @@ fn listeners(root: &Table<'_>, admin: Option<SocketAddr>) -> Read<Vec<Listener>>
 fn listener(value: &Value<'_>) -> Read<Listener> {
     let table = value.table(&LISTENER, "write a table [[listeners]]")?;
     let listen = table.read("listen", value::address);
-    let max_header_bytes = table.read("max_header_bytes", |value| {
-        value::size_within(value, (1 << 10, "1KiB"), (1 << 20, "1MiB"))
-    });
+    let max_header_bytes =
+        table.read("max_header_bytes", |value| value::size_within(value, (1 << 10, "1KiB"), (1 << 20, "1MiB")));
     let handshake_timeout = table.read("handshake_timeout", value::duration);
     Ok(Listener {
         listen: listen?,

@@ -40,9 +40,8 @@ pub(super) const SERVICES: Section = Section {
 
 pub(super) fn services(value: &Value<'_>, names: &Names<'_>) -> Read<Services> {
     let table = value.table(&SERVICES, "write a table such as { upstreams = { chat = \"chat\" } }")?;
-    let headers = table.read("headers", |value| {
-        value.each("a list of headers", "write [\"service_id\"]", value::header)
-    });
+    let headers =
+        table.read("headers", |value| value.each("a list of headers", "write [\"service_id\"]", value::header));
     let declared: BTreeSet<String> = table
         .value("upstreams")
         .and_then(|value| value.node().as_table())
@@ -51,11 +50,7 @@ pub(super) fn services(value: &Value<'_>, names: &Names<'_>) -> Read<Services> {
         .collect();
     let upstreams = table.read("upstreams", |value| upstreams(value, names));
     let prefixes = table.read("prefixes", |value| prefixes(value, &declared));
-    let services = Services {
-        headers: headers?,
-        prefixes: prefixes?,
-        upstreams: upstreams?,
-    };
+    let services = Services { headers: headers?, prefixes: prefixes?, upstreams: upstreams? };
     if services.headers.is_empty() && services.prefixes.is_empty() {
         let advice = "write `prefixes`, or leave `headers` out for \"service_id\" and \"service-id\"";
         return Err(value.refuse("nothing could name a service", advice));
@@ -69,10 +64,8 @@ fn upstreams(value: &Value<'_>, names: &Names<'_>) -> Read<BTreeMap<String, Stri
     if entries.is_empty() {
         return Err(value.refuse("there is no service", ADVICE));
     }
-    let read: Vec<_> = entries
-        .iter()
-        .map(|(service, _, value)| Ok(((*service).to_owned(), names.upstream(value)?)))
-        .collect();
+    let read: Vec<_> =
+        entries.iter().map(|(service, _, value)| Ok(((*service).to_owned(), names.upstream(value)?))).collect();
     read.into_iter().collect()
 }
 
@@ -80,15 +73,13 @@ fn prefixes(value: &Value<'_>, declared: &BTreeSet<String>) -> Read<BTreeMap<Str
     let mut prefixes = BTreeMap::new();
     let mut result = Ok(());
     for (prefix, place, value) in value.entries("a table of path prefixes", "write { \"/chat\" = \"chat\" }")? {
-        let service = value
-            .string("the name of a service", "write text such as \"chat\"")
-            .and_then(|service| {
-                if declared.is_empty() || declared.contains(service) {
-                    return Ok(service);
-                }
-                let advice = suggest(service, declared).unwrap_or_default();
-                Err(value.refuse(format!("`upstreams` has no service {service:?}"), advice))
-            });
+        let service = value.string("the name of a service", "write text such as \"chat\"").and_then(|service| {
+            if declared.is_empty() || declared.contains(service) {
+                return Ok(service);
+            }
+            let advice = suggest(service, declared).unwrap_or_default();
+            Err(value.refuse(format!("`upstreams` has no service {service:?}"), advice))
+        });
         let prefix = parse_prefix(prefix).map_err(|fault| value.refuse_at(&place, fault.what, fault.instead));
         match (prefix, service) {
             (Ok(prefix), Ok(service)) => {

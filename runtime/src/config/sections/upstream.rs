@@ -86,10 +86,7 @@ pub(super) const ENDPOINT: Section = Section {
 
 pub(super) fn upstreams(value: &Value<'_>, names: &Names<'_>) -> Read<BTreeMap<String, Upstream>> {
     let entries = value.entries("tables", "write tables [upstreams.NAME]")?;
-    let read: Vec<_> = entries
-        .iter()
-        .map(|(name, place, value)| upstream(name, place, value, names))
-        .collect();
+    let read: Vec<_> = entries.iter().map(|(name, place, value)| upstream(name, place, value, names)).collect();
     read.into_iter().collect()
 }
 
@@ -124,10 +121,7 @@ fn endpoints(value: &Value<'_>) -> Read<Vec<Endpoint>> {
     let mut result = Ok(());
     for (index, endpoint) in endpoints.iter().enumerate() {
         if let Some(earlier) = endpoints.iter().take(index).find(|earlier| earlier.url == endpoint.url) {
-            let what = format!(
-                "{} is the endpoint of line {} already",
-                endpoint.url, earlier.place.line
-            );
+            let what = format!("{} is the endpoint of line {} already", endpoint.url, earlier.place.line);
             result = Err(value.refuse_at(&endpoint.place, what, "write one of them, with the weight of both"));
         }
     }
@@ -136,21 +130,10 @@ fn endpoints(value: &Value<'_>) -> Read<Vec<Endpoint>> {
 
 fn endpoint(value: &Value<'_>) -> Read<Endpoint> {
     let table = value.table(&ENDPOINT, "write a table such as { url = \"ws://127.0.0.1:9001\" }")?;
-    let url = table.read("url", |value| {
-        value.parsed(
-            "a url",
-            "write text such as \"ws://127.0.0.1:9001\"",
-            EndpointUrl::parse,
-        )
-    });
+    let url = table
+        .read("url", |value| value.parsed("a url", "write text such as \"ws://127.0.0.1:9001\"", EndpointUrl::parse));
     let weight = table.read("weight", |value| value::count(value, 0..=65_535));
     let warmup = table.read("warmup", value::duration_or_off);
     let enabled = table.read("enabled", value::boolean);
-    Ok(Endpoint {
-        url: url?,
-        weight: weight?,
-        warmup: warmup?,
-        enabled: enabled?,
-        place: value.place(),
-    })
+    Ok(Endpoint { url: url?, weight: weight?, warmup: warmup?, enabled: enabled?, place: value.place() })
 }

@@ -26,22 +26,13 @@ fn absent_keys_have_the_defaults_of_the_reference() {
     assert_eq!(config.drain_time, Duration::from_secs(10));
     assert_eq!(config.trusted_proxies, []);
     assert_eq!(config.admin, None);
-    assert_eq!(
-        (config.log.level, config.log.format, config.log.access),
-        (LogLevel::Info, LogFormat::Text, true)
-    );
+    assert_eq!((config.log.level, config.log.format, config.log.access), (LogLevel::Info, LogFormat::Text, true));
     assert_eq!(config.listeners[0].max_header_bytes, 16 << 10);
     assert_eq!(config.listeners[0].handshake_timeout, Duration::from_secs(10));
 
     let upstream = &config.upstreams["chat"];
-    assert_eq!(
-        (upstream.balance.component.as_str(), upstream.balance.config.as_str()),
-        ("round-robin", "{}")
-    );
-    assert_eq!(
-        (upstream.retries, upstream.connect_timeout),
-        (1, Duration::from_secs(3))
-    );
+    assert_eq!((upstream.balance.component.as_str(), upstream.balance.config.as_str()), ("round-robin", "{}"));
+    assert_eq!((upstream.retries, upstream.connect_timeout), (1, Duration::from_secs(3)));
     let endpoint = &upstream.endpoints[0];
     assert_eq!((endpoint.weight, endpoint.warmup, endpoint.enabled), (100, None, true));
 
@@ -58,10 +49,7 @@ fn absent_keys_have_the_defaults_of_the_reference() {
     assert_eq!(route.handshake_timeout, Duration::from_secs(10));
     assert_eq!((route.max_connections, route.handshakes_per_second), (None, None));
     assert_eq!((route.forwarded_headers, &route.allowed_origins), (true, &None));
-    assert_eq!(
-        route.group_id_header.as_ref().map(|header| header.as_str()),
-        Some("x-group-id")
-    );
+    assert_eq!(route.group_id_header.as_ref().map(|header| header.as_str()), Some("x-group-id"));
 }
 
 /// The header of each table, and what it needs besides.
@@ -80,11 +68,7 @@ const HEADERS: &[(&str, &str)] = &[
 ];
 
 fn header(title: &str) -> &'static str {
-    HEADERS
-        .iter()
-        .find(|(section, _)| *section == title)
-        .expect("the test knows every table")
-        .1
+    HEADERS.iter().find(|(section, _)| *section == title).expect("the test knows every table").1
 }
 
 #[test]
@@ -99,9 +83,8 @@ fn every_key_of_the_reference_takes_its_example() {
             let problems = read(&text).map_or_else(|problems| problems.to_string(), |_| String::new());
             let about =
                 |line: &str| line.contains(&format!(".{}", key.name)) || line.contains(&format!(" {}:", key.name));
-            let wrong = problems
-                .lines()
-                .find(|line| about(line) && !line.contains("no upstream") && !line.contains("no pong"));
+            let wrong =
+                problems.lines().find(|line| about(line) && !line.contains("no upstream") && !line.contains("no pong"));
             assert_eq!(wrong, None);
         }
     }

@@ -27,18 +27,12 @@ fn whole(text: &str) -> Case {
 }
 
 fn reports(cases: &[Case]) -> String {
-    cases
-        .iter()
-        .map(|(case, problems)| format!("## {case}\n{problems}\n"))
-        .collect()
+    cases.iter().map(|(case, problems)| format!("## {case}\n{problems}\n")).collect()
 }
 
 #[test]
 fn all_problems_are_told_at_once_and_in_order() {
-    snapshot(
-        "all_problems_are_told_at_once_and_in_order",
-        &refuse(include_str!("malformed.toml")).to_string(),
-    );
+    snapshot("all_problems_are_told_at_once_and_in_order", &refuse(include_str!("malformed.toml")).to_string());
 }
 
 #[test]
@@ -185,10 +179,7 @@ fn references() {
 
 #[test]
 fn a_broken_table_is_no_missing_one() {
-    snapshot(
-        "a_broken_table_is_no_missing_one",
-        &reports(&[with("ws://127.0.0.1:9001", "ws://")]),
-    );
+    snapshot("a_broken_table_is_no_missing_one", &reports(&[with("ws://127.0.0.1:9001", "ws://")]));
 }
 
 #[test]

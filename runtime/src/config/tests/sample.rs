@@ -42,61 +42,34 @@ max_message_size = "1MiB"
 fn the_sample_means_what_it_says() {
     let config = accept(SAMPLE);
 
-    assert_eq!(
-        config.admin.map(|admin| admin.listen),
-        Some("127.0.0.1:9900".parse().unwrap())
-    );
+    assert_eq!(config.admin.map(|admin| admin.listen), Some("127.0.0.1:9900".parse().unwrap()));
     assert_eq!(config.listeners[0].listen, "0.0.0.0:8080".parse().unwrap());
 
     let upstream = &config.upstreams["chat"];
-    assert_eq!(
-        (upstream.balance.component.as_str(), upstream.retries),
-        ("round-robin", 2)
-    );
+    assert_eq!((upstream.balance.component.as_str(), upstream.retries), ("round-robin", 2));
     assert_eq!(upstream.connect_timeout, Duration::from_secs(3));
-    let endpoints: Vec<_> = upstream
-        .endpoints
-        .iter()
-        .map(|it| (it.url.as_str(), it.weight, it.warmup, it.enabled))
-        .collect();
+    let endpoints: Vec<_> =
+        upstream.endpoints.iter().map(|it| (it.url.as_str(), it.weight, it.warmup, it.enabled)).collect();
     assert_eq!(
         endpoints,
-        [
-            ("ws://127.0.0.1:9001", 50, Some(Duration::from_secs(30)), true),
-            ("ws://127.0.0.1:9002", 50, None, false),
-        ]
+        [("ws://127.0.0.1:9001", 50, Some(Duration::from_secs(30)), true), ("ws://127.0.0.1:9002", 50, None, false),]
     );
 
-    let [route] = &config.routes[..] else {
-        panic!("{:?}", config.routes)
-    };
+    let [route] = &config.routes[..] else { panic!("{:?}", config.routes) };
     assert_eq!(
         route.hosts,
-        [
-            HostPattern::Exact("chat.example.com".to_owned()),
-            HostPattern::Subdomains("chat.example.com".to_owned())
-        ]
+        [HostPattern::Exact("chat.example.com".to_owned()), HostPattern::Subdomains("chat.example.com".to_owned())]
     );
     assert_eq!(route.path, PathPattern::Prefix("/ws/chat".to_owned()));
     assert_eq!(route.when[0].component, "conditions");
-    assert_eq!(
-        route.when[0].config,
-        r#"{"all":[{"header":"x-tenant","op":"=","value":"gold"}]}"#
-    );
-    let filters: Vec<_> = route
-        .filters
-        .iter()
-        .map(|it| (it.component.as_str(), it.config.as_str(), it.on_failure))
-        .collect();
+    assert_eq!(route.when[0].config, r#"{"all":[{"header":"x-tenant","op":"=","value":"gold"}]}"#);
+    let filters: Vec<_> =
+        route.filters.iter().map(|it| (it.component.as_str(), it.config.as_str(), it.on_failure)).collect();
     assert_eq!(
         filters,
         [
             ("shout", "{}", OnFailure::Close),
-            (
-                "rate-limit",
-                r#"{"burst":100,"messages_per_second":50}"#,
-                OnFailure::Close
-            ),
+            ("rate-limit", r#"{"burst":100,"messages_per_second":50}"#, OnFailure::Close),
         ]
     );
     assert_eq!(route.target, Target::Upstream("chat".to_owned()));
@@ -110,30 +83,21 @@ fn the_sample_means_what_it_says() {
 #[test]
 fn every_component_in_use_is_listed_with_its_source() {
     let config = accept(SAMPLE);
-    let sources: Vec<_> = config
-        .components
-        .iter()
-        .map(|(name, it)| (name.as_str(), it.source.clone()))
-        .collect();
+    let sources: Vec<_> = config.components.iter().map(|(name, it)| (name.as_str(), it.source.clone())).collect();
     assert_eq!(
         sources,
         [
             ("conditions", ComponentSource::Standard),
             ("rate-limit", ComponentSource::Standard),
             ("round-robin", ComponentSource::Standard),
-            (
-                "shout",
-                ComponentSource::File(PathBuf::from("/etc/tidegate/filters/shout.wasm"))
-            ),
+            ("shout", ComponentSource::File(PathBuf::from("/etc/tidegate/filters/shout.wasm"))),
         ]
     );
 }
 
 #[test]
 fn a_standard_component_may_have_other_budgets_without_a_path() {
-    let config = accept(&format!(
-        "{LEAST}[components.round-robin]\ndeadline = \"1ms\"\nisolation = \"connection\""
-    ));
+    let config = accept(&format!("{LEAST}[components.round-robin]\ndeadline = \"1ms\"\nisolation = \"connection\""));
     let component = &config.components["round-robin"];
     assert_eq!(component.source, ComponentSource::Standard);
     assert_eq!(component.limits.deadline, Duration::from_millis(1));
@@ -156,15 +120,10 @@ fn services_name_upstreams_by_header_or_prefix() {
         upstreams = { chat = "a", other = "a" }
         "#,
     );
-    let Target::Services(services) = &config.routes[0].target else {
-        panic!("{:?}", config.routes[0].target)
-    };
+    let Target::Services(services) = &config.routes[0].target else { panic!("{:?}", config.routes[0].target) };
     assert_eq!(services.headers, ["service_id"]);
-    let prefixes: Vec<_> = services
-        .prefixes
-        .iter()
-        .map(|(prefix, service)| (prefix.as_str(), service.as_str()))
-        .collect();
+    let prefixes: Vec<_> =
+        services.prefixes.iter().map(|(prefix, service)| (prefix.as_str(), service.as_str())).collect();
     assert_eq!(prefixes, [("/", "other"), ("/chat", "chat")]);
     assert_eq!(services.upstreams["chat"], "a");
 }
@@ -184,10 +143,7 @@ fn the_json_of_a_component_holds_every_toml_type() {
 
 #[test]
 fn a_comment_or_a_moved_line_makes_no_other_configuration() {
-    let moved = format!(
-        "# a comment\n\n{}",
-        LEAST.replace("\"0.0.0.0:8080\"", "  '0.0.0.0:8080'  # here")
-    );
+    let moved = format!("# a comment\n\n{}", LEAST.replace("\"0.0.0.0:8080\"", "  '0.0.0.0:8080'  # here"));
     assert_eq!(accept(&moved), accept(LEAST));
     assert_ne!(accept(&LEAST.replace("9001", "9002")), accept(LEAST));
     assert_ne!(accept(&LEAST.replace("8080", "8081")), accept(LEAST));
@@ -197,14 +153,8 @@ fn a_comment_or_a_moved_line_makes_no_other_configuration() {
 fn zero_and_off_really_are_off() {
     let with = |text: &str| accept(&format!("{LEAST}{text}")).routes.remove(0);
     let absent = with("");
-    assert_eq!(
-        with("ping_interval = 0\nmax_inactivity = '0s'\nmax_lifetime = 'off'"),
-        absent
-    );
-    assert_eq!(
-        with("max_frame_size = 'off'\nmax_connections = 'off'\nhandshakes_per_second = 'off'"),
-        absent
-    );
+    assert_eq!(with("ping_interval = 0\nmax_inactivity = '0s'\nmax_lifetime = 'off'"), absent);
+    assert_eq!(with("max_frame_size = 'off'\nmax_connections = 'off'\nhandshakes_per_second = 'off'"), absent);
     assert_eq!(with("group_id_header = ''").group_id_header, None);
 }
 
@@ -228,16 +178,8 @@ fn a_later_route_may_share_the_path_when_the_first_passes_on() {
 fn a_later_stage_adds_to_the_same_report() {
     let config = accept(SAMPLE);
     let mut problems = config.problems();
-    problems.add(
-        &config.routes[0].filters[1].place,
-        "the component says: burst is too large",
-        "",
-    );
-    problems.add(
-        &config.components["shout"].place,
-        "there is no such file",
-        "build it first",
-    );
+    problems.add(&config.routes[0].filters[1].place, "the component says: burst is too large", "");
+    problems.add(&config.components["shout"].place, "there is no such file", "build it first");
     let json = serde_json::to_string_pretty(&problems).unwrap();
     snapshot(
         "a_later_stage_adds_to_the_same_report",
@@ -260,38 +202,17 @@ fn a_file_is_named_as_it_was_given() {
 
     std::fs::write(&path, b"# caf\xe9\n").unwrap();
     let problems = load(&path, super::STANDARD).unwrap_err().to_string();
-    assert!(
-        problems.starts_with(&format!("{}:1:6: the file is not UTF-8", path.display())),
-        "{problems}"
-    );
+    assert!(problems.starts_with(&format!("{}:1:6: the file is not UTF-8", path.display())), "{problems}");
 
     let missing = directory.path().join("missing.toml");
     let problems = load(&missing, super::STANDARD).unwrap_err().to_string();
-    assert!(
-        problems.starts_with(&format!("{}: the file cannot be read", missing.display())),
-        "{problems}"
-    );
+    assert!(problems.starts_with(&format!("{}: the file cannot be read", missing.display())), "{problems}");
 }
 
 #[test]
 fn no_text_is_a_panic() {
-    const INSERTED: [&str; 15] = [
-        "\"",
-        "'''",
-        "[",
-        "]]",
-        "{",
-        "}",
-        "=",
-        ".",
-        "\n",
-        "\r",
-        "\0",
-        "é",
-        "[[routes]]\n",
-        "1e999",
-        "\u{feff}",
-    ];
+    const INSERTED: [&str; 15] =
+        ["\"", "'''", "[", "]]", "{", "}", "=", ".", "\n", "\r", "\0", "é", "[[routes]]\n", "1e999", "\u{feff}"];
     let read = |text: &str| drop(super::read(text).map_err(|problems| problems.to_string()));
     for (at, inserted) in (0..SAMPLE.len()).zip(INSERTED.iter().cycle()) {
         let (before, after) = SAMPLE.split_at(at);
@@ -299,12 +220,7 @@ fn no_text_is_a_panic() {
         read(after);
         read(&format!("{before}{inserted}{after}"));
     }
-    for text in [
-        "[".repeat(500),
-        "a=[".repeat(500),
-        "a={b=".repeat(500),
-        "a.".repeat(500) + "a=1",
-    ] {
+    for text in ["[".repeat(500), "a=[".repeat(500), "a={b=".repeat(500), "a.".repeat(500) + "a=1"] {
         read(&text);
     }
 }

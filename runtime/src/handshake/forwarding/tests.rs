@@ -61,8 +61,17 @@ fn end_to_end_fields_cookies_and_query_pass_and_hop_by_hop_fields_do_not() {
     assert_eq!(headers["authorization"], "Bearer x");
     assert_eq!(headers["origin"], "https://chat.example.com");
     for gone in [
-        "connection", "upgrade", "x-hop", "keep-alive", "te", "proxy-authorization", "content-length", "sec-websocket-key",
-        "sec-websocket-version", "sec-websocket-protocol", "sec-websocket-extensions",
+        "connection",
+        "upgrade",
+        "x-hop",
+        "keep-alive",
+        "te",
+        "proxy-authorization",
+        "content-length",
+        "sec-websocket-key",
+        "sec-websocket-version",
+        "sec-websocket-protocol",
+        "sec-websocket-extensions",
     ] {
         assert!(!headers.contains_key(gone), "{gone}");
     }

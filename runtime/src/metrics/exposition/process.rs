@@ -20,29 +20,17 @@ pub(super) fn families() -> Vec<MetricFamily> {
     let max_fds = number_after(&limits, "Max open files");
     let stat = fs::read_to_string("/proc/self/stat").unwrap_or_default();
     // Since Linux 6.2 the size of this directory is the number of open descriptors; before, it is 0.
-    let open_fds = fs::metadata("/proc/self/fd")
-        .ok()
-        .map(|fd| fd.len() as f64)
-        .filter(|count| *count > 0.0);
+    let open_fds = fs::metadata("/proc/self/fd").ok().map(|fd| fd.len() as f64).filter(|count| *count > 0.0);
 
     let single = [
         (
-            Family::counter(
-                "process_cpu_seconds_total",
-                "User and system CPU time spent, in seconds.",
-            ),
+            Family::counter("process_cpu_seconds_total", "User and system CPU time spent, in seconds."),
             cpu_seconds(&stat),
         ),
-        (
-            Family::gauge("process_resident_memory_bytes", "Resident memory, in bytes."),
-            resident,
-        ),
+        (Family::gauge("process_resident_memory_bytes", "Resident memory, in bytes."), resident),
         (Family::gauge("process_threads", "Threads of the process."), threads),
         (Family::gauge("process_open_fds", "Open file descriptors."), open_fds),
-        (
-            Family::gauge("process_max_fds", "File descriptors that the process may open."),
-            max_fds,
-        ),
+        (Family::gauge("process_max_fds", "File descriptors that the process may open."), max_fds),
     ];
     let series = single.into_iter().filter_map(|(mut family, value)| {
         family.add(&[], value?);
@@ -53,8 +41,7 @@ pub(super) fn families() -> Vec<MetricFamily> {
 
 /// The first number that follows `key` at the start of a line.
 fn number_after(text: &str, key: &str) -> Option<f64> {
-    text.lines()
-        .find_map(|line| line.strip_prefix(key)?.split_whitespace().next()?.parse().ok())
+    text.lines().find_map(|line| line.strip_prefix(key)?.split_whitespace().next()?.parse().ok())
 }
 
 /// User and system time out of `/proc/self/stat`, whose second field, the name of the process, may hold anything.
@@ -80,10 +67,7 @@ mod tests {
     #[test]
     fn a_limit_that_is_not_a_number_leaves_the_series_out() {
         assert_eq!(
-            number_after(
-                "Max open files            unlimited            unlimited  files\n",
-                "Max open files"
-            ),
+            number_after("Max open files            unlimited            unlimited  files\n", "Max open files"),
             None
         );
     }
@@ -92,10 +76,7 @@ mod tests {
     #[test]
     fn the_process_knows_its_own_memory() {
         let text = super::super::text(&families());
-        let line = text
-            .lines()
-            .find(|line| line.starts_with("process_resident_memory_bytes "))
-            .unwrap();
+        let line = text.lines().find(|line| line.starts_with("process_resident_memory_bytes ")).unwrap();
         let bytes: f64 = line.rsplit(' ').next().unwrap().parse().unwrap();
         assert!(bytes > 100_000.0, "{line}");
     }

@@ -35,10 +35,7 @@ fn every_metric_that_the_documentation_names_is_in_the_text() {
     component.of(FIRST).failure(FailureReason::Trap);
     component.of(FIRST).memory_bytes.set(65536);
     component.of(FIRST).log_lines_dropped.add(2);
-    metrics
-        .component_use("chat", "shout")
-        .of(FIRST)
-        .verdict(CallVerdict::Replace, 3);
+    metrics.component_use("chat", "shout").of(FIRST).verdict(CallVerdict::Replace, 3);
     metrics.reloaded(ReloadOutcome::Applied);
     metrics.set_generation(2);
 
@@ -64,27 +61,12 @@ fn counts_of_several_workers_are_summed_exactly() {
 
     let text = encoded(&metrics);
 
-    assert_line(
-        &text,
-        r#"tidegate_messages_total{route="chat",from="upstream",kind="binary"} 30000"#,
-    );
-    assert_line(
-        &text,
-        r#"tidegate_message_bytes_total{route="chat",from="upstream"} 210000"#,
-    );
-    assert_line(
-        &text,
-        r#"tidegate_connection_duration_seconds_count{route="chat"} 30000"#,
-    );
+    assert_line(&text, r#"tidegate_messages_total{route="chat",from="upstream",kind="binary"} 30000"#);
+    assert_line(&text, r#"tidegate_message_bytes_total{route="chat",from="upstream"} 210000"#);
+    assert_line(&text, r#"tidegate_connection_duration_seconds_count{route="chat"} 30000"#);
     assert_line(&text, r#"tidegate_connection_duration_seconds_sum{route="chat"} 60000"#);
-    assert_line(
-        &text,
-        r#"tidegate_connection_duration_seconds_bucket{route="chat",le="1"} 0"#,
-    );
-    assert_line(
-        &text,
-        r#"tidegate_connection_duration_seconds_bucket{route="chat",le="10"} 30000"#,
-    );
+    assert_line(&text, r#"tidegate_connection_duration_seconds_bucket{route="chat",le="1"} 0"#);
+    assert_line(&text, r#"tidegate_connection_duration_seconds_bucket{route="chat",le="10"} 30000"#);
 }
 
 #[test]
@@ -98,10 +80,7 @@ fn connections_are_told_by_worker() {
 
     assert_line(&text, r#"tidegate_worker_connections_active{worker="0"} 5"#);
     assert_line(&text, r#"tidegate_worker_connections_active{worker="1"} 1"#);
-    assert!(
-        !text.contains(r#"worker="2""#),
-        "the control thread has no connections:\n{text}"
-    );
+    assert!(!text.contains(r#"worker="2""#), "the control thread has no connections:\n{text}");
 }
 
 #[test]
@@ -109,10 +88,7 @@ fn a_name_from_the_configuration_cannot_break_out_of_its_label() {
     let metrics = Metrics::new(1);
     metrics.route("a\"} 1\nb\\c");
 
-    assert_line(
-        &encoded(&metrics),
-        r#"tidegate_connections_active{route="a\"} 1\nb\\c"} 0"#,
-    );
+    assert_line(&encoded(&metrics), r#"tidegate_connections_active{route="a\"} 1\nb\\c"} 0"#);
 }
 
 #[test]
@@ -123,21 +99,12 @@ fn a_route_shows_its_zeros_from_the_start() {
     let text = encoded(&metrics);
 
     for outcome in HandshakeOutcome::ALL {
-        assert_line(
-            &text,
-            &format!(
-                r#"tidegate_handshakes_total{{route="chat",outcome="{}"}} 0"#,
-                outcome.label()
-            ),
-        );
+        assert_line(&text, &format!(r#"tidegate_handshakes_total{{route="chat",outcome="{}"}} 0"#, outcome.label()));
     }
     assert_line(&text, r#"tidegate_closes_total{route="chat",by="proxy",code="1011"} 0"#);
     assert_eq!(text.matches("tidegate_closes_total{").count(), 1);
 }
 
 fn assert_line(text: &str, line: &str) {
-    assert!(
-        text.lines().any(|candidate| candidate == line),
-        "no line {line} in:\n{text}"
-    );
+    assert!(text.lines().any(|candidate| candidate == line), "no line {line} in:\n{text}");
 }

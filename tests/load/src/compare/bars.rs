@@ -25,13 +25,7 @@ impl Bar {
 
 /// All bars for which this comparison has the proxies. A filtered variant is one with exactly one filter.
 pub fn bars(comparison: &Comparison) -> Vec<Bar> {
-    let named = |name: &str| {
-        comparison
-            .variants
-            .iter()
-            .any(|variant| variant.name == name)
-            .then_some(name.to_owned())
-    };
+    let named = |name: &str| comparison.variants.iter().any(|variant| variant.name == name).then_some(name.to_owned());
     let peers: Vec<String> = ["nginx", "haproxy", "envoy"].into_iter().filter_map(named).collect();
     let filtered = comparison.variants.iter().filter_map(|variant| match &variant.launch {
         Launch::Tidegate { filters, .. } if filters.len() == 1 => Some(variant.name.clone()),
@@ -41,12 +35,7 @@ pub fn bars(comparison: &Comparison) -> Vec<Bar> {
     let mut bars = Vec::new();
     for row in &comparison.rows {
         let mut add = |claim: String, measured: Option<f64>, most: f64| {
-            bars.extend(measured.map(|measured| Bar {
-                title: row.title,
-                claim,
-                measured,
-                most,
-            }));
+            bars.extend(measured.map(|measured| Bar { title: row.title, claim, measured, most }));
         };
         let best = peers
             .iter()
@@ -62,11 +51,7 @@ pub fn bars(comparison: &Comparison) -> Vec<Bar> {
             }
             "churn" => {
                 if let Some((peer, _)) = best {
-                    add(
-                        format!("tidegate / {peer}"),
-                        comparison.ratio(row.name, "tidegate", peer),
-                        1.0,
-                    );
+                    add(format!("tidegate / {peer}"), comparison.ratio(row.name, "tidegate", peer), 1.0);
                 }
             }
             name => {
@@ -74,23 +59,11 @@ pub fn bars(comparison: &Comparison) -> Vec<Bar> {
                     continue;
                 };
                 if let Some((peer, _)) = best {
-                    add(
-                        format!("tidegate / {peer} (the best peer)"),
-                        comparison.ratio(name, "tidegate", peer),
-                        relay,
-                    );
+                    add(format!("tidegate / {peer} (the best peer)"), comparison.ratio(name, "tidegate", peer), relay);
                 }
                 for filter in &filtered {
-                    add(
-                        format!("{filter} / nginx"),
-                        comparison.ratio(name, filter, "nginx"),
-                        nginx,
-                    );
-                    add(
-                        format!("{filter} / envoy + wasm"),
-                        comparison.ratio(name, filter, "envoy + wasm"),
-                        wasm,
-                    );
+                    add(format!("{filter} / nginx"), comparison.ratio(name, filter, "nginx"), nginx);
+                    add(format!("{filter} / envoy + wasm"), comparison.ratio(name, filter, "envoy + wasm"), wasm);
                 }
             }
         }

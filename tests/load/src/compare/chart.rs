@@ -67,10 +67,7 @@ pub fn svg(comparison: &Comparison) -> String {
 
 fn longest(comparison: &Comparison, baseline: &str) -> f64 {
     let ratios = comparison.rows.iter().flat_map(|row| {
-        comparison
-            .variants
-            .iter()
-            .filter_map(|variant| comparison.ratio(row.name, &variant.name, baseline))
+        comparison.variants.iter().filter_map(|variant| comparison.ratio(row.name, &variant.name, baseline))
     });
     ratios.fold(1.0, f64::max).min(MOST)
 }
@@ -91,9 +88,7 @@ const GAP: f64 = 14.0;
 const MOST: f64 = 3.0;
 const LEGEND_COLUMNS: usize = 4;
 /// Told apart by people who do not see red and green alike (after Okabe and Ito).
-const COLOURS: [&str; 8] = [
-    "#999999", "#e69f00", "#56b4e9", "#cc79a7", "#009e73", "#0072b2", "#d55e00", "#f0e442",
-];
+const COLOURS: [&str; 8] = ["#999999", "#e69f00", "#56b4e9", "#cc79a7", "#009e73", "#0072b2", "#d55e00", "#f0e442"];
 
 #[cfg(test)]
 mod tests {
@@ -105,13 +100,8 @@ mod tests {
     use std::collections::BTreeMap;
 
     fn comparison(costs: &[(&str, &[f64])]) -> Comparison {
-        let launch = Launch::Haproxy {
-            binary: "haproxy".into(),
-        };
-        let variants = costs.iter().map(|(name, _)| Variant {
-            name: (*name).into(),
-            launch: launch.clone(),
-        });
+        let launch = Launch::Haproxy { binary: "haproxy".into() };
+        let variants = costs.iter().map(|(name, _)| Variant { name: (*name).into(), launch: launch.clone() });
         let sample = |cost: &f64| Sample {
             cost: *cost,
             rate: None,
@@ -119,15 +109,9 @@ mod tests {
             faults: Faults::default(),
             reasons: BTreeMap::new(),
         };
-        let samples = costs
-            .iter()
-            .map(|(name, costs)| ((*name).into(), costs.iter().map(sample).collect()));
+        let samples = costs.iter().map(|(name, costs)| ((*name).into(), costs.iter().map(sample).collect()));
         Comparison {
-            machine: Machine {
-                processor: "a processor".into(),
-                cores: 2,
-                kernel: "6".into(),
-            },
+            machine: Machine { processor: "a processor".into(), cores: 2, kernel: "6".into() },
             variants: variants.collect(),
             rows: vec![ROWS[0]],
             rounds: 3,

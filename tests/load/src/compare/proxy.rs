@@ -84,37 +84,24 @@ impl Proxy {
         let mut command = match &variant.launch {
             Launch::Nginx { binary } => {
                 let mut command = Command::new(binary);
-                command
-                    .arg("-p")
-                    .arg(&directory)
-                    .arg("-e")
-                    .arg(directory.join("error.log"));
-                command
-                    .arg("-c")
-                    .arg(place("nginx.conf", templates::nginx(&directory, listen, upstream))?);
+                command.arg("-p").arg(&directory).arg("-e").arg(directory.join("error.log"));
+                command.arg("-c").arg(place("nginx.conf", templates::nginx(&directory, listen, upstream))?);
                 command
             }
             Launch::Haproxy { binary } => {
                 let mut command = Command::new(binary);
-                command
-                    .arg("-db")
-                    .arg("-f")
-                    .arg(place("haproxy.cfg", templates::haproxy(listen, upstream))?);
+                command.arg("-db").arg("-f").arg(place("haproxy.cfg", templates::haproxy(listen, upstream))?);
                 command
             }
             Launch::Envoy { binary, module } => {
                 let mut command = Command::new(binary);
                 let config = place("envoy.yaml", templates::envoy(listen, upstream, module.as_deref()))?;
-                command
-                    .arg("-c")
-                    .arg(config)
-                    .args(["--concurrency", "1", "--disable-hot-restart", "-l", "error"]);
+                command.arg("-c").arg(config).args(["--concurrency", "1", "--disable-hot-restart", "-l", "error"]);
                 command
             }
-            Launch::Tidegate { binary, filters } => tidegate(
-                binary,
-                &place("tidegate.toml", templates::tidegate(listen, admin, upstream, filters)?)?,
-            ),
+            Launch::Tidegate { binary, filters } => {
+                tidegate(binary, &place("tidegate.toml", templates::tidegate(listen, admin, upstream, filters)?)?)
+            }
             Launch::TidegateConfig { binary, template } => {
                 let text = template
                     .replace("{listen}", &listen.to_string())
@@ -134,18 +121,13 @@ impl Proxy {
             command.spawn().with_context(|| format!("{command:?}"))?
         };
         let mut proxy = Self { child, address: listen };
-        proxy
-            .wait_until_it_listens()
-            .with_context(|| fs::read_to_string(&log).unwrap_or_default())?;
+        proxy.wait_until_it_listens().with_context(|| fs::read_to_string(&log).unwrap_or_default())?;
         Ok(proxy)
     }
 
     /// The target of its load, with its process to watch.
     pub fn target(&self) -> Target {
-        Target {
-            process: Some(ProcessTree::new(self.child.id())),
-            ..Target::new(self.address, "/")
-        }
+        Target { process: Some(ProcessTree::new(self.child.id())), ..Target::new(self.address, "/") }
     }
 
     fn wait_until_it_listens(&mut self) -> anyhow::Result<()> {

@@ -34,11 +34,7 @@ fn ratios(comparison: &Comparison, baseline: &str, text: &mut String) {
     for row in &comparison.rows {
         let _ = write!(text, "| {} |", row.title);
         let ratio = |name: &str| comparison.ratio(row.name, name, baseline);
-        let least = comparison
-            .variants
-            .iter()
-            .filter_map(|variant| ratio(&variant.name))
-            .min_by(f64::total_cmp);
+        let least = comparison.variants.iter().filter_map(|variant| ratio(&variant.name)).min_by(f64::total_cmp);
         for variant in &comparison.variants {
             let _ = match ratio(&variant.name) {
                 Some(ratio) if Some(ratio) == least => write!(text, " **{ratio:.2}** |"),
@@ -57,10 +53,7 @@ fn figures(comparison: &Comparison, text: &mut String) {
     for row in &comparison.rows {
         let _ = write!(text, "| {}, {} |", row.title, row.unit);
         for variant in &comparison.variants {
-            let samples = comparison
-                .samples
-                .get(row.name)
-                .and_then(|samples| samples.get(&variant.name));
+            let samples = comparison.samples.get(row.name).and_then(|samples| samples.get(&variant.name));
             let costs = || samples.into_iter().flatten().map(|sample| sample.cost);
             let (low, high) = (costs().min_by(f64::total_cmp), costs().max_by(f64::total_cmp));
             let _ = match (comparison.median(row.name, &variant.name), low, high) {
@@ -81,21 +74,13 @@ fn bar_table(comparison: &Comparison, text: &mut String) {
     text.push_str("| bar | | measured | at most | |\n|---|---|---|---|---|\n");
     for bar in bars {
         let met = if bar.is_met() { "met" } else { "**missed**" };
-        let _ = writeln!(
-            text,
-            "| {} | {} | {:.2} | {:.2} | {met} |",
-            bar.title, bar.claim, bar.measured, bar.most
-        );
+        let _ = writeln!(text, "| {} | {} | {:.2} | {:.2} | {met} |", bar.title, bar.claim, bar.measured, bar.most);
     }
     text.push('\n');
 }
 
 fn head(comparison: &Comparison, first: &str, text: &mut String) {
-    let names: Vec<&str> = comparison
-        .variants
-        .iter()
-        .map(|variant| variant.name.as_str())
-        .collect();
+    let names: Vec<&str> = comparison.variants.iter().map(|variant| variant.name.as_str()).collect();
     let _ = writeln!(text, "| {first} | {} |", names.join(" | "));
     let _ = writeln!(text, "|---|{}", "---|".repeat(names.len()));
 }

@@ -48,37 +48,13 @@ pub const ROWS: [Row; 8] = [
     closed_row("4KiB", "4 KiB, 32 connections, 4 in flight", 4096, 32, 4),
     closed_row("16KiB", "16 KiB, 8 connections, 4 in flight", 16_384, 8, 4),
     closed_row("1MiB", "1 MiB, 4 connections, 1 in flight", 1_048_576, 4, 1),
-    Row {
-        name: "idle",
-        title: "idle connection, of 3,000",
-        unit: "KiB",
-        load: Load::Idle(3000),
-    },
-    Row {
-        name: "churn",
-        title: "open, one echo, close",
-        unit: "CPU µs",
-        load: Load::Churn(5000),
-    },
-    Row {
-        name: "slow",
-        title: "connection with a stalled reader, of 100",
-        unit: "KiB",
-        load: Load::Slow(100),
-    },
+    Row { name: "idle", title: "idle connection, of 3,000", unit: "KiB", load: Load::Idle(3000) },
+    Row { name: "churn", title: "open, one echo, close", unit: "CPU µs", load: Load::Churn(5000) },
+    Row { name: "slow", title: "connection with a stalled reader, of 100", unit: "KiB", load: Load::Slow(100) },
 ];
 
 const fn closed_row(name: &'static str, title: &'static str, size: usize, connections: usize, window: u64) -> Row {
-    Row {
-        name,
-        title,
-        unit: "CPU µs",
-        load: Load::Closed {
-            size,
-            connections,
-            window,
-        },
-    }
+    Row { name, title, unit: "CPU µs", load: Load::Closed { size, connections, window } }
 }
 
 /// The rows called `names`; "messages" are the closed loops.
@@ -90,9 +66,7 @@ pub fn select(names: &[String]) -> anyhow::Result<Vec<Row>> {
     }
     let wanted = |row: &Row| {
         let closed = matches!(row.load, Load::Closed { .. });
-        names
-            .iter()
-            .any(|name| name == row.name || name == "all" || (name == "messages" && closed))
+        names.iter().any(|name| name == row.name || name == "all" || (name == "messages" && closed))
     };
     Ok(ROWS.into_iter().filter(wanted).collect())
 }
@@ -111,55 +85,26 @@ impl Row {
     /// Measures one proxy once.
     pub fn measure(&self, proxy: &Proxy, arguments: &CompareArguments) -> Result<Sample, ScenarioError> {
         let target = proxy.target();
-        let messages = |size| Messages {
-            size,
-            mix: arguments.mix,
-            fragments: 1,
-        };
+        let messages = |size| Messages { size, mix: arguments.mix, fragments: 1 };
         match self.load {
-            Load::Closed {
-                size,
-                connections,
-                window,
-            } => {
-                let stop = Stop::After {
-                    warm_up: arguments.warm_up,
-                    seconds: arguments.seconds,
-                };
-                let load = ClosedLoop {
-                    connections,
-                    window,
-                    messages: messages(size),
-                    stop,
-                };
+            Load::Closed { size, connections, window } => {
+                let stop = Stop::After { warm_up: arguments.warm_up, seconds: arguments.seconds };
+                let load = ClosedLoop { connections, window, messages: messages(size), stop };
                 let report = closed::run(&target, load)?;
                 let cost = report.cpu_us_per_message.unwrap_or(f64::NAN);
                 let (rate, p99) = (report.messages_per_second, report.latency_us.p99);
                 Ok(sample(cost, Some(rate), Some(p99), report.checked))
             }
             Load::Idle(connections) => {
-                let load = idle::Idle {
-                    connections,
-                    messages: messages(64),
-                    settle: 1.0,
-                };
+                let load = idle::Idle { connections, messages: messages(64), settle: 1.0 };
                 let report = idle::run(&target, load)?;
                 Ok(sample(report.kib_per_connection, None, None, report.checked))
             }
             Load::Churn(connections) => {
-                let load = churn::Churn {
-                    connections,
-                    concurrent: 16,
-                    messages: messages(64),
-                };
+                let load = churn::Churn { connections, concurrent: 16, messages: messages(64) };
                 let report = churn::run(&target, load)?;
                 let cost = report.cpu_us_per_connection.unwrap_or(f64::NAN);
-                Ok(sample(
-                    cost,
-                    Some(report.connections_per_second),
-                    Some(report.latency_us.p99),
-                    report.checked,
-                ))
+                Ok(sample(cost, Some(report.connections_per_second), Some(report.latency_us.p99), report.checked))
             }
             Load::Slow(connections) => {
                 let load = slow::SlowReaders {
@@ -176,11 +121,5 @@ impl Row {
 }
 
 fn sample(cost: f64, rate: Option<f64>, p99_us: Option<f64>, checked: Checked) -> Sample {
-    Sample {
-        cost,
-        rate,
-        p99_us,
-        faults: checked.faults,
-        reasons: checked.reasons,
-    }
+    Sample { cost, rate, p99_us, faults: checked.faults, reasons: checked.reasons }
 }

@@ -131,11 +131,7 @@ pub(super) fn tidegate(
             chain.push(filter.clone());
         } else if filter.contains('/') {
             let path = Path::new(filter).canonicalize()?;
-            write!(
-                components,
-                "\n[components.filter-{place}]\npath = {:?}\n",
-                path.display().to_string()
-            )?;
+            write!(components, "\n[components.filter-{place}]\npath = {:?}\n", path.display().to_string())?;
             chain.push(format!("\"filter-{place}\""));
         } else {
             chain.push(format!("{filter:?}"));

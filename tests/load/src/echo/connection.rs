@@ -115,8 +115,7 @@ impl EchoConnection {
 
     fn absorb(&mut self, totals: &mut Totals, bytes: &[u8]) {
         let result = if self.unread.is_empty() {
-            self.echo(totals, bytes)
-                .map(|used| self.unread.extend_from_slice(&bytes[used..]))
+            self.echo(totals, bytes).map(|used| self.unread.extend_from_slice(&bytes[used..]))
         } else {
             let mut unread = std::mem::take(&mut self.unread);
             unread.extend_from_slice(bytes);
@@ -151,11 +150,7 @@ impl EchoConnection {
                     used += taken;
                     let remaining = remaining - taken as u64;
                     if remaining > 0 {
-                        self.stage = Stage::Payload {
-                            key,
-                            offset: (offset + taken) % 4,
-                            remaining,
-                        };
+                        self.stage = Stage::Payload { key, offset: (offset + taken) % 4, remaining };
                         return Ok(used);
                     }
                     self.stage = Stage::Frames;
@@ -179,11 +174,7 @@ impl EchoConnection {
                     } else {
                         self.start_frame(totals, &header)?;
                         used = start;
-                        self.stage = Stage::Payload {
-                            key,
-                            offset: 0,
-                            remaining: header.payload,
-                        };
+                        self.stage = Stage::Payload { key, offset: 0, remaining: header.payload };
                     }
                 }
             }

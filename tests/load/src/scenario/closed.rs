@@ -81,10 +81,7 @@ pub fn run(target: &Target, load: ClosedLoop) -> Result<ClosedReport, ScenarioEr
         });
     }
     match load.stop {
-        Stop::After {
-            warm_up,
-            seconds: measured,
-        } => {
+        Stop::After { warm_up, seconds: measured } => {
             generator.run(&mut script, started + seconds(warm_up), Generator::is_empty)?;
             generator.tools.reset_latency();
             (started, cpu, echoes) = (now(), target.cpu()?, generator.tools.echoes);
@@ -92,9 +89,7 @@ pub fn run(target: &Target, load: ClosedLoop) -> Result<ClosedReport, ScenarioEr
         }
         Stop::Messages(count) => {
             generator.run(&mut script, started + LONGEST, |generator| {
-                generator
-                    .connections()
-                    .all(|connection| connection.sent() >= count && connection.is_idle())
+                generator.connections().all(|connection| connection.sent() >= count && connection.is_idle())
             })?;
         }
     }

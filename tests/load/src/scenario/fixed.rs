@@ -54,10 +54,7 @@ pub fn run(target: &Target, load: FixedRate) -> Result<FixedReport, ScenarioErro
     open(&mut generator, load.connections, &mut Silence)?;
     let keys = generator.keys();
     let begin = now();
-    let (warm, end) = (
-        begin + seconds(load.warm_up),
-        begin + seconds(load.warm_up + load.seconds),
-    );
+    let (warm, end) = (begin + seconds(load.warm_up), begin + seconds(load.warm_up + load.seconds));
     let due_of = |message: u64| begin + seconds(message as f64 / load.rate);
     let (mut cpu, mut echoes, mut measuring) = (0, 0, false);
     let (mut message, mut skipped) = (0u64, 0);
@@ -83,11 +80,7 @@ pub fn run(target: &Target, load: FixedRate) -> Result<FixedReport, ScenarioErro
         generator.turn_precisely(&mut Silence, due)?;
     }
     // Late echoes of the last messages belong to the measured latencies.
-    generator.run(
-        &mut Silence,
-        now() + super::PATIENCE,
-        crate::generator::Generator::is_idle,
-    )?;
+    generator.run(&mut Silence, now() + super::PATIENCE, crate::generator::Generator::is_idle)?;
     let elapsed = now() - warm;
     let (cpu, measured) = (target.cpu()? - cpu, generator.tools.echoes - echoes);
     let resident = target.resident()?;

@@ -40,16 +40,10 @@ pub fn run(target: &Target, load: Verify) -> Result<VerifyReport, ScenarioError>
     let mut script = Exact(load);
     open(&mut generator, load.connections, &mut script)?;
     generator.run(&mut script, now() + LONGEST, |generator| {
-        generator
-            .connections()
-            .all(|connection| connection.sent() >= load.count)
-            && Generator::is_idle(generator)
+        generator.connections().all(|connection| connection.sent() >= load.count) && Generator::is_idle(generator)
     })?;
     settle(&mut generator, &mut script)?;
-    Ok(VerifyReport {
-        load,
-        checked: Checked::of(generator),
-    })
+    Ok(VerifyReport { load, checked: Checked::of(generator) })
 }
 
 struct Exact(Verify);

@@ -27,9 +27,7 @@ impl Claim {
         if ours.is_empty() && theirs.is_empty() {
             return Some("any host".to_owned());
         }
-        ours.iter()
-            .find(|host| theirs.contains(host))
-            .map(|host| format!("the host {host}"))
+        ours.iter().find(|host| theirs.contains(host)).map(|host| format!("the host {host}"))
     }
 }
 
@@ -44,22 +42,15 @@ pub(super) fn distinct(root: &Table<'_>, claims: &[Claim]) -> Read<()> {
             let what = format!("{name:?} is the name of the route of line {} already", twin.place.line);
             result = Err(root.refuse(&claim.name_place, what, "choose another name"));
         }
-        let hidden = earlier.find_map(|other| {
-            claim
-                .shared_host(other)
-                .filter(|_| !other.passes_on)
-                .map(|host| (other, host))
-        });
+        let hidden =
+            earlier.find_map(|other| claim.shared_host(other).filter(|_| !other.passes_on).map(|host| (other, host)));
         if let (Some((other, host)), Some(path)) = (hidden, &claim.path) {
             let what = format!(
                 "no handshake for {host} and the path {path} gets here: the route of line {} takes them all",
                 other.place.line
             );
-            result = Err(root.refuse(
-                &claim.place,
-                what,
-                "give one of them another path or host, or the first a `when`",
-            ));
+            result =
+                Err(root.refuse(&claim.place, what, "give one of them another path or host, or the first a `when`"));
         }
     }
     result

@@ -9,13 +9,7 @@ pub(in crate::config) const ROUTE: Section = Section {
     title: "[[routes]]",
     about: "",
     keys: &[
-        key(
-            "name",
-            "name",
-            Missing,
-            "\"chat\"",
-            "Unique; names the route in metrics and logs.",
-        ),
+        key("name", "name", Missing, "\"chat\"", "Unique; names the route in metrics and logs."),
         key(
             "hosts",
             "list of hosts",
@@ -23,13 +17,7 @@ pub(in crate::config) const ROUTE: Section = Section {
             "[\"chat.example.com\", \"*.chat.example.com\"]",
             "Hosts without a port. `*.` in front stands for one or more labels.",
         ),
-        key(
-            "path",
-            "path",
-            Means("any path"),
-            "\"/ws\"",
-            "Exactly this path. Not beside `path_prefix`.",
-        ),
+        key("path", "path", Means("any path"), "\"/ws\"", "Exactly this path. Not beside `path_prefix`."),
         key(
             "path_prefix",
             "path",
@@ -79,13 +67,7 @@ pub(in crate::config) const ROUTE: Section = Section {
             "\"5s\"",
             "How long the upstream may take to answer the handshake. The client's part is the listener's.",
         ),
-        key(
-            "ping_interval",
-            "duration or `off`",
-            Default("\"off\""),
-            "\"10s\"",
-            "How often the proxy pings.",
-        ),
+        key("ping_interval", "duration or `off`", Default("\"off\""), "\"10s\"", "How often the proxy pings."),
         key(
             "pong_timeout",
             "duration or `off`",
@@ -93,20 +75,8 @@ pub(in crate::config) const ROUTE: Section = Section {
             "\"30s\"",
             "How long a pong may take before the connection is closed with 1011. Needs `ping_interval`.",
         ),
-        key(
-            "ping_client",
-            "boolean",
-            Default("true"),
-            "false",
-            "Whether the client is pinged.",
-        ),
-        key(
-            "ping_upstream",
-            "boolean",
-            Default("true"),
-            "false",
-            "Whether the upstream is pinged.",
-        ),
+        key("ping_client", "boolean", Default("true"), "false", "Whether the client is pinged."),
+        key("ping_upstream", "boolean", Default("true"), "false", "Whether the upstream is pinged."),
         key(
             "max_inactivity",
             "duration or `off`",
@@ -180,11 +150,5 @@ const fn key(
     example: &'static str,
     meaning: &'static str,
 ) -> Key {
-    Key {
-        name,
-        takes,
-        absent,
-        example,
-        meaning,
-    }
+    Key { name, takes, absent, example, meaning }
 }
