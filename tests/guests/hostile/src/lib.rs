@@ -84,9 +84,7 @@ impl Filter for Hostile {
         }
         match self.deed {
             Deed::ReservedCloseCode => Verdict::close(1005, "there is no status"),
-            Deed::EndlessCloseReason => {
-                Verdict::Close(CloseFrame { code: 1000, reason: "x".repeat(10_000) })
-            }
+            Deed::EndlessCloseReason => Verdict::Close(CloseFrame { code: 1000, reason: "x".repeat(10_000) }),
             Deed::ReplaceOnHead => Verdict::replace("bang"),
             Deed::SendOnHead => Verdict::send([Outgoing::text(message.origin().opposite(), "bang")]),
             Deed::InvalidText => Verdict::replace([0xff, 0xfe]),

@@ -82,10 +82,7 @@ impl Filter for Script {
     }
 
     fn interest(&self) -> Interest {
-        Interest {
-            from_client: self.selection(self.from_client),
-            from_upstream: self.selection(self.from_upstream),
-        }
+        Interest { from_client: self.selection(self.from_client), from_upstream: self.selection(self.from_upstream) }
     }
 
     fn open(&self, handshake: &Handshake) -> Result<Admission<()>, Refusal> {
@@ -132,13 +129,10 @@ fn instructed(text: &str, origin: Side) -> Option<Verdict> {
         "drop" => Verdict::Drop,
         "replace" => Verdict::replace(rest),
         "reply" => Verdict::send([Outgoing::text(origin, rest)]),
-        "onward" => Verdict::send(
-            rest.split(',').map(|part| Outgoing::text(origin.opposite(), part)).collect::<Vec<_>>(),
-        ),
-        "both" => Verdict::send([
-            Outgoing::text(Side::Client, rest),
-            Outgoing::text(Side::Upstream, rest),
-        ]),
+        "onward" => {
+            Verdict::send(rest.split(',').map(|part| Outgoing::text(origin.opposite(), part)).collect::<Vec<_>>())
+        }
+        "both" => Verdict::send([Outgoing::text(Side::Client, rest), Outgoing::text(Side::Upstream, rest)]),
         "nothing" => Verdict::send([]),
         "binary" => Verdict::send([Outgoing::binary(origin.opposite(), rest)]),
         "delay" => Verdict::delay(Duration::from_millis(rest.parse().ok()?)),
