@@ -20,6 +20,7 @@ mod answer;
 mod guest;
 mod log;
 mod limits;
+mod deadline;
 mod ticker;
 mod wire;
 mod types;

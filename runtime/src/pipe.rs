@@ -15,6 +15,7 @@ mod leg;
 mod outlet;
 mod scratch;
 mod settings;
+mod socket;
 mod traffic;
 mod walk;
 
@@ -36,6 +37,7 @@ use tokio::time::Instant;
 pub use ending::Outcome;
 pub use scratch::Scratch;
 pub use settings::{Limits, Timers};
+pub use socket::Socket;
 pub use traffic::Traffic;
 
 use chain::{Chain, Halt};

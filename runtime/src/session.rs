@@ -31,7 +31,7 @@ use record::Record;
 
 use crate::handshake::{HeadLimits, ReadError, Requests};
 use crate::metrics::{CloseLabel, HandshakeOutcome, Initiator};
-use crate::pipe::{Outcome, Pipe, Plan};
+use crate::pipe::{Outcome, Pipe, Plan, Socket};
 
 /// A socket that a listener accepted.
 #[derive(Debug)]
@@ -101,7 +101,7 @@ async fn open(worker: &Rc<Worker>, accepted: Accepted) -> Option<Open> {
 struct Open {
     worker: Rc<Worker>,
     connection: Rc<Connection>,
-    pipe: Pipe<TcpStream, TcpStream>,
+    pipe: Pipe<Socket, Socket>,
     permit: Option<Permit>,
 }
 
@@ -129,7 +129,8 @@ impl Open {
             traffic: connection.traffic.clone(),
             switch: connection.switch.clone(),
         };
-        let pipe = Pipe::new(client, sides.upstream, plan);
+        let (client, upstream) = ((client.0.into(), client.1), (sides.upstream.0.into(), sides.upstream.1));
+        let pipe = Pipe::new(client, upstream, plan);
         Self { worker: worker.clone(), connection, pipe, permit }
     }
 

@@ -39,10 +39,10 @@ macro_rules! export_balancer {
         #[allow(unsafe_code, reason = "exported functions have names of their own in the binary")]
         const _: () = {
             type Exported = $crate::__private::BalancerExport<$type>;
-            $crate::__private::balancer::export_world!(Exported with_types_in $crate::__private::balancer);
+    $crate::__private::balancer::export_world!(Exported with_types_in $crate::__private::balancer);
         };
         #[cfg(not(target_arch = "wasm32"))]
-const _: () = {
+        const _: () = {
             const fn is_a_balancer<T: $crate::Balancer>() {}
             is_a_balancer::<$type>()
         };

@@ -82,10 +82,10 @@ macro_rules! export_filter {
         #[allow(unsafe_code, reason = "exported functions have names of their own in the binary")]
         const _: () = {
             type Exported = $crate::__private::FilterExport<$type>;
-            $crate::__private::filter::export_world!(Exported with_types_in $crate::__private::filter);
+    $crate::__private::filter::export_world!(Exported with_types_in $crate::__private::filter);
         };
         #[cfg(not(target_arch = "wasm32"))]
-const _: () = {
+        const _: () = {
             const fn is_a_filter<T: $crate::Filter>() {}
             is_a_filter::<$type>()
         };

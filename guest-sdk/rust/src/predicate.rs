@@ -28,10 +28,10 @@ macro_rules! export_predicate {
         #[allow(unsafe_code, reason = "exported functions have names of their own in the binary")]
         const _: () = {
             type Exported = $crate::__private::PredicateExport<$type>;
-            $crate::__private::predicate::export_world!(Exported with_types_in $crate::__private::predicate);
+    $crate::__private::predicate::export_world!(Exported with_types_in $crate::__private::predicate);
         };
         #[cfg(not(target_arch = "wasm32"))]
-const _: () = {
+        const _: () = {
             const fn is_a_predicate<T: $crate::Predicate>() {}
             is_a_predicate::<$type>()
         };

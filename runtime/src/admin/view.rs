@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 use serde::Serialize;
 
 use crate::component::{Interest, Payload, Selection};
+use crate::config::Problems;
 
 /// A route (`GET /api/v1/routes`).
 #[derive(Clone, Debug, Serialize)]
@@ -194,30 +195,13 @@ pub enum ReloadReport {
         /// The number of the configuration in force.
         generation: u64,
         /// All of them, at least one.
-        problems: Vec<ProblemView>,
+        problems: Problems,
     },
     /// 409: another reload is under way.
     Busy {
         /// The number of the configuration in force.
         generation: u64,
     },
-}
-
-/// Something wrong in the configuration.
-#[derive(Clone, Debug, Default, Serialize)]
-pub struct ProblemView {
-    /// The file's path as it was given.
-    pub file: String,
-    /// From 1; 0 where no single line is to blame.
-    pub line: usize,
-    /// In characters, from 1.
-    pub column: usize,
-    /// The key, as `routes[0].upstream`; empty for a syntax error.
-    pub key: String,
-    /// What is wrong.
-    pub what: String,
-    /// What to write instead; empty where there is no advice.
-    pub instead: String,
 }
 
 /// What a drain has begun with (`POST /api/v1/drain`).

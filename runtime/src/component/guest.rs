@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
+use super::deadline::Deadline;
 use super::limits::Quota;
 use super::log::{Log, MAX_LINE};
 use super::wire::Level;
@@ -11,6 +12,7 @@ use super::wire::Level;
 #[derive(Debug)]
 pub(super) struct Guest {
     pub(super) quota: Quota,
+    pub(super) deadline: Deadline,
     pub(super) log: Log,
     pub(super) random: Random,
     pub(super) stdio: Stdio,
@@ -20,7 +22,14 @@ pub(super) struct Guest {
 
 impl Guest {
     pub(super) fn new(quota: Quota, log: Log) -> Self {
-        Self { quota, log, random: Random::seeded(), stdio: Stdio::default(), endpoints: Vec::new() }
+        Self {
+            quota,
+            deadline: Deadline::default(),
+            log,
+            random: Random::seeded(),
+            stdio: Stdio::default(),
+            endpoints: Vec::new(),
+        }
     }
 
     /// The live connections to an endpoint; 0 for one that was never told to this guest.

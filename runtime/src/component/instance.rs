@@ -133,6 +133,7 @@ impl<E: Exports> Slot<E> {
         let mut store = Store::new(component.host().engine(), Guest::new(quota, log));
         store.limiter(|guest| &mut guest.quota);
         store.set_hostcall_fuel(limits.max_memory);
+        store.epoch_deadline_callback(|mut store| store.data_mut().deadline.over());
 
         let deadline = limits.start_deadline();
         let started = self.run(&mut store, ticks(deadline), |store| {
@@ -160,6 +161,7 @@ impl<E: Exports> Slot<E> {
     #[inline]
     fn run<R>(&self, store: &mut Store<Guest>, ticks: u64, guest: impl FnOnce(&mut Store<Guest>) -> R) -> R {
         let _running = self.beat.enter();
+        let ticks = store.data_mut().deadline.set(ticks);
         store.set_epoch_deadline(ticks);
         guest(store)
     }

@@ -182,7 +182,7 @@ impl Builder<'_> {
                 }
                 let known = services.upstreams.iter();
                 let known = known.filter_map(|(id, name)| Some((id.as_str().into(), upstreams.get(name)?.clone())));
-                Target::Services(Services::new(services.headers.clone(), prefixes, known))
+                Target::Services(Box::new(Services::new(services.headers.clone(), prefixes, known)))
             }
         };
         Some((Matcher { hosts: route.hosts.iter().map(ToString::to_string).collect(), path }, target))

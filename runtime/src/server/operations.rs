@@ -11,11 +11,11 @@ use super::state::{Phase, State};
 use super::worker::Order;
 use crate::admin::{
     Answer, ComponentView, ConnectionsQuery, ConnectionsView, DrainReport, EndpointView, FilterView, ImportView,
-    Operations, ProblemView, Readiness, ReloadReport, RouteView, UpstreamView,
+    Operations, Readiness, ReloadReport, RouteView, UpstreamView,
 };
 use crate::balance::{Endpoint, JustStarted};
 use crate::component::OnFailure;
-use crate::config::{ComponentSource, PathPattern, Problem, Target};
+use crate::config::{ComponentSource, PathPattern, Target};
 use crate::metrics::{Counter, Gauge};
 
 /// The admin API's hold on the server.
@@ -143,9 +143,7 @@ impl Operations for Control {
             match reloaded {
                 Some(Reloaded::Applied(generation)) => ReloadReport::Applied { generation },
                 Some(Reloaded::Unchanged) => ReloadReport::Unchanged { generation },
-                Some(Reloaded::Rejected(problems)) => {
-                    ReloadReport::Rejected { generation, problems: problems.iter().map(problem).collect() }
-                }
+                Some(Reloaded::Rejected(problems)) => ReloadReport::Rejected { generation, problems },
                 None => ReloadReport::Busy { generation },
             }
         })
@@ -165,17 +163,6 @@ fn endpoint(endpoint: &Endpoint) -> EndpointView {
         warmup_seconds: endpoint.warmup().unwrap_or_default().as_secs_f64(),
         enabled: endpoint.is_enabled(),
         connections_active: endpoint.active().into(),
-    }
-}
-
-fn problem(problem: &Problem) -> ProblemView {
-    ProblemView {
-        file: problem.file.clone(),
-        line: problem.line,
-        column: problem.column,
-        key: problem.key.clone(),
-        what: problem.what.clone(),
-        instead: problem.instead.clone(),
     }
 }
 

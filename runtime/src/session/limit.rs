@@ -2,7 +2,6 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
-use std::time::Duration;
 
 use tokio::time::Instant;
 
@@ -73,10 +72,13 @@ impl Rate {
     }
 }
 
-const SECOND: u64 = Duration::from_secs(1).as_nanos() as u64;
+/// In nanoseconds.
+const SECOND: u64 = 1_000_000_000;
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
 
     #[test]

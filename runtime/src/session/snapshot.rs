@@ -82,7 +82,7 @@ pub enum Target {
     /// To one upstream.
     Upstream(Arc<Upstream>),
     /// To the upstream of the service that the request names.
-    Services(Services<Arc<Upstream>>),
+    Services(Box<Services<Arc<Upstream>>>),
 }
 
 /// Endpoints that are interchangeable, and who chooses among them.

@@ -1,11 +1,13 @@
 //! What each endpoint says.
 
+use std::path::Path;
 use std::sync::atomic::Ordering;
 
 use serde_json::{Value, json};
 
-use super::super::{ProblemView, Readiness, ReloadReport};
+use super::super::{Readiness, ReloadReport};
 use super::{Fake, Server};
+use crate::config::{self, Problems};
 use crate::metrics::{MessageKind, Side, WorkerIndex};
 
 #[tokio::test]
@@ -137,20 +139,9 @@ async fn a_reload_answers_how_it_ended() {
         (|| ReloadReport::Unchanged { generation: 1 }, 200, json!({ "outcome": "unchanged", "generation": 1 })),
         (|| ReloadReport::Busy { generation: 1 }, 409, json!({ "outcome": "busy", "generation": 1 })),
         (
-            || ReloadReport::Rejected { generation: 1, problems: vec![bad_key()] },
+            || ReloadReport::Rejected { generation: 1, problems: unclosed() },
             422,
-            json!({
-                "outcome": "rejected",
-                "generation": 1,
-                "problems": [{
-                    "file": "a.toml",
-                    "line": 3,
-                    "column": 1,
-                    "key": "routs",
-                    "what": "unknown key",
-                    "instead": "routes",
-                }],
-            }),
+            json!({ "outcome": "rejected", "generation": 1, "problems": unclosed() }),
         ),
     ];
     for (reload, status, body) in cases {
@@ -162,15 +153,9 @@ async fn a_reload_answers_how_it_ended() {
     }
 }
 
-fn bad_key() -> ProblemView {
-    ProblemView {
-        file: "a.toml".to_owned(),
-        line: 3,
-        column: 1,
-        key: "routs".to_owned(),
-        what: "unknown key".to_owned(),
-        instead: "routes".to_owned(),
-    }
+/// What is wrong with a table whose name does not end.
+fn unclosed() -> Problems {
+    config::parse("a.toml", "[admin", Path::new(""), &[]).unwrap_err()
 }
 
 #[tokio::test]

@@ -49,7 +49,7 @@ async fn frame(stream: &mut DuplexStream) -> (Opcode, Vec<u8>) {
     let mut bytes = Vec::new();
     loop {
         if let Some((header, _)) = FrameHeader::parse(&bytes).unwrap() {
-            let mut payload = vec![0; header.payload_len as usize];
+            let mut payload = vec![0; usize::try_from(header.payload_len).unwrap()];
             stream.read_exact(&mut payload).await.unwrap();
             if let Some(key) = header.mask {
                 apply_mask(&mut payload, key);
