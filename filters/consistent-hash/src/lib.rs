@@ -1,8 +1,8 @@
 //! The standard balancer `consistent-hash`: the same key goes to the same endpoint, on every worker and every proxy,
 //! for as long as the endpoint is there.
 //!
-//! What is hashed is a [`Key`](key::Key); which endpoint has the hash is told by a table ([`maglev`]) or, for those
-//! who come from ShenYu, by its ring ([`shenyu`]). Nothing of a pick is remembered.
+//! What is hashed is a key; which endpoint has the hash is told by a table (`maglev`) or, for those
+//! who come from ShenYu, by its ring (`shenyu`). Nothing of a pick is remembered.
 
 mod hash;
 mod key;

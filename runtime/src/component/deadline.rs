@@ -1,100 +1,99 @@
-//! The end of a guest's patience: a call has its deadline's worth of processor time, not of time on the wall.
+//! The end of a guest's patience: the deadline of a call, of which the second half is processor time.
 //!
-//! On a busy machine a worker can be kept from the processor for longer than a deadline, and a guest is not to blame for
-//! that. Asking for processor time costs a system call, so a call is not asked at its start but when half of its
-//! deadline has gone by on the wall, which well-behaved calls never see; the other half is processor time.
+//! The epoch is only a poke: whenever it moves on while a guest runs, the clocks say whether the call's time is over. On
+//! a busy machine a worker can be kept from the processor for longer than a deadline, and a guest is not to blame for
+//! that. Asking for processor time costs a system call, so it is first asked for when half of the deadline has gone by
+//! on the wall, which well-behaved calls never see.
 
 use std::time::Duration;
 
 use rustix::time::{ClockId, clock_gettime};
+use tokio::time::Instant;
 use wasmtime::{Trap, UpdateDeadline};
 
-use super::ticker::TICK;
-
 /// The deadline of the call under way.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Deadline {
-    /// Ticks of processor time, once half of the deadline is over.
-    rest: u64,
-    /// The thread's processor time at half of the deadline.
-    halfway: Option<Duration>,
+    started: Instant,
+    limit: Duration,
+    /// What is left at the first look after half of the time, and the thread's processor time then.
+    rest: Option<Rest>,
+}
+
+#[derive(Debug)]
+struct Rest {
+    left: Duration,
+    from: Duration,
 }
 
 impl Deadline {
-    /// Sets the deadline of the next call; gives the ticks after which [`Deadline::over`] is to be asked.
+    /// The deadline of a call that starts now.
     #[inline]
-    pub(super) fn set(&mut self, ticks: u64) -> u64 {
-        let first = ticks.div_ceil(2);
-        *self = Self { rest: (ticks - first).max(1), halfway: None };
-        first
+    pub(super) fn of(started: Instant, limit: Duration) -> Self {
+        Self { started, limit, rest: None }
     }
 
-    /// Whether the call's time is over, and if not, when to ask again. For a worker thread while it runs the guest.
-    pub(super) fn over(&mut self) -> wasmtime::Result<UpdateDeadline> {
-        let now = clock_gettime(ClockId::ThreadCPUTime);
-        let nanos = u32::try_from(now.tv_nsec).unwrap_or(0);
-        self.over_at(Duration::new(u64::try_from(now.tv_sec).unwrap_or(0), nanos))
+    /// Ends the call if its time is over, or asks to be asked again when the epoch moves on. For a worker thread while
+    /// it runs the guest.
+    pub(super) fn look(&mut self) -> wasmtime::Result<UpdateDeadline> {
+        if self.is_over(self.started.elapsed(), processor_time) {
+            return Err(Trap::Interrupt.into());
+        }
+        Ok(UpdateDeadline::Continue(1))
     }
 
-    fn over_at(&mut self, now: Duration) -> wasmtime::Result<UpdateDeadline> {
-        let Some(halfway) = self.halfway else {
-            self.halfway = Some(now);
-            return Ok(UpdateDeadline::Continue(self.rest));
-        };
-        // The first tick may have come at once.
-        let used = now.saturating_sub(halfway) + TICK;
-        let rest = TICK.saturating_mul(u32::try_from(self.rest).unwrap_or(u32::MAX));
-        match rest.checked_sub(used).filter(|left| !left.is_zero()) {
-            None => Err(Trap::Interrupt.into()),
-            Some(left) => {
-                let ticks = left.as_nanos().div_ceil(TICK.as_nanos());
-                Ok(UpdateDeadline::Continue(u64::try_from(ticks).unwrap_or(u64::MAX / 2)))
+    fn is_over(&mut self, elapsed: Duration, processor_time: impl Fn() -> Duration) -> bool {
+        match &self.rest {
+            None if elapsed < self.limit / 2 => false,
+            None => {
+                // Seen late, as after a long wait for the processor, a call still gets a moment.
+                let left = self.limit.saturating_sub(elapsed).max(self.limit / 4);
+                self.rest = Some(Rest { left, from: processor_time() });
+                false
             }
+            Some(Rest { left, from }) => processor_time().saturating_sub(*from) >= *left,
         }
     }
+}
+
+/// The processor time of the calling thread.
+fn processor_time() -> Duration {
+    let now = clock_gettime(ClockId::ThreadCPUTime);
+    Duration::new(u64::try_from(now.tv_sec).unwrap_or(0), u32::try_from(now.tv_nsec).unwrap_or(0))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    /// The ticks that a call gets when it is asked at these processor times; `None`: its time is over.
-    fn asked(deadline: &mut Deadline, milliseconds: u64) -> Option<u64> {
-        match deadline.over_at(Duration::from_millis(milliseconds)) {
-            Ok(UpdateDeadline::Continue(ticks)) => Some(ticks),
-            Ok(_) => panic!("another update"),
-            Err(error) => {
-                assert_eq!(error.downcast_ref::<Trap>(), Some(&Trap::Interrupt));
-                None
-            }
-        }
+    const fn ms(milliseconds: u64) -> Duration {
+        Duration::from_millis(milliseconds)
+    }
+
+    fn deadline() -> Deadline {
+        Deadline::of(Instant::now(), ms(10))
     }
 
     #[test]
     fn a_guest_that_has_the_processor_to_itself_ends_at_its_deadline() {
-        let mut deadline = Deadline::default();
-        assert_eq!(deadline.set(11), 6);
-        assert_eq!(asked(&mut deadline, 1000), Some(5));
-        assert_eq!(asked(&mut deadline, 1005), None);
+        let mut deadline = deadline();
+        let looks: Vec<u64> = (1..20).filter(|now| deadline.is_over(ms(*now), || ms(1000 + now))).collect();
+        assert_eq!(looks.first(), Some(&10));
     }
 
     #[test]
     fn a_guest_that_was_kept_from_the_processor_gets_the_rest_of_its_time() {
-        let mut deadline = Deadline::default();
-        deadline.set(11);
-        asked(&mut deadline, 1000);
-        assert_eq!(asked(&mut deadline, 1001), Some(3));
-        assert_eq!(asked(&mut deadline, 1002), Some(2));
-        assert_eq!(asked(&mut deadline, 1004), None);
+        let mut deadline = deadline();
+        assert!(!deadline.is_over(ms(5), || ms(3)));
+        assert!(!deadline.is_over(ms(500), || ms(7)));
+        assert!(deadline.is_over(ms(501), || ms(8)));
     }
 
     #[test]
-    fn a_new_call_starts_over() {
-        let mut deadline = Deadline::default();
-        deadline.set(2);
-        asked(&mut deadline, 0);
-        assert_eq!(asked(&mut deadline, 2), None);
-        assert_eq!(deadline.set(2), 1);
-        assert_eq!(asked(&mut deadline, 3), Some(1));
+    fn a_guest_that_is_looked_at_late_gets_a_moment() {
+        let mut deadline = deadline();
+        assert!(!deadline.is_over(ms(500), || ms(1)));
+        assert!(!deadline.is_over(ms(600), || ms(3)));
+        assert!(deadline.is_over(ms(601), || ms(4)));
     }
 }

@@ -3,7 +3,6 @@
 use std::io;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
 
 use thiserror::Error;
 use wasmtime::component::Linker;
@@ -11,7 +10,7 @@ use wasmtime::{Config, Engine, InstanceAllocationStrategy, PoolingAllocationConf
 
 use super::guest::Guest;
 use super::limits::TABLE_ELEMENTS;
-use super::ticker::{Beat, TICK, Ticker};
+use super::ticker::{Beat, Ticker};
 use super::{lent, wasi};
 
 /// The host of the components: engine, allocator, lent functions and the clock of deadlines. Cheap to clone; all clones
@@ -85,15 +84,6 @@ impl std::fmt::Debug for Host {
         formatter.debug_struct("Host").finish_non_exhaustive()
     }
 }
-
-/// The ticks after which a call has certainly had its time: the first may come at once, hence one more.
-pub(super) fn ticks(deadline: Duration) -> u64 {
-    let ticks = deadline.as_nanos().div_ceil(TICK.as_nanos());
-    u64::try_from(ticks).unwrap_or(u64::MAX).clamp(1, MAX_TICKS) + 1
-}
-
-/// Far from where adding them to the epoch would overflow.
-const MAX_TICKS: u64 = u64::MAX / 2;
 
 /// The places for instances that serve one connection each.
 #[derive(Debug)]
@@ -187,13 +177,6 @@ const DEFAULT_MAX_MAPS: usize = 65_530;
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_deadline_is_never_cut_short() {
-        assert_eq!(ticks(Duration::from_millis(10)), 11);
-        assert_eq!(ticks(Duration::from_micros(1500)), 3);
-        assert_eq!(ticks(Duration::ZERO), 2);
-    }
 
     #[test]
     fn a_seat_is_given_back() {

@@ -21,15 +21,8 @@ pub(super) struct Guest {
 }
 
 impl Guest {
-    pub(super) fn new(quota: Quota, log: Log) -> Self {
-        Self {
-            quota,
-            deadline: Deadline::default(),
-            log,
-            random: Random::seeded(),
-            stdio: Stdio::default(),
-            endpoints: Vec::new(),
-        }
+    pub(super) fn new(quota: Quota, deadline: Deadline, log: Log) -> Self {
+        Self { quota, deadline, log, random: Random::seeded(), stdio: Stdio::default(), endpoints: Vec::new() }
     }
 
     /// The live connections to an endpoint; 0 for one that was never told to this guest.
@@ -110,7 +103,8 @@ mod tests {
     fn guest() -> Guest {
         let metrics = Metrics::new(1).component("shout");
         let quota = Quota::new(0, Arc::clone(&metrics), WorkerIndex(0));
-        Guest::new(quota, Log::new("shout".into(), Arc::new(Rate::new(0)), metrics, WorkerIndex(0)))
+        let deadline = Deadline::of(tokio::time::Instant::now(), std::time::Duration::ZERO);
+        Guest::new(quota, deadline, Log::new("shout".into(), Arc::new(Rate::new(0)), metrics, WorkerIndex(0)))
     }
 
     #[test]

@@ -12,7 +12,8 @@ use tokio::time::Instant;
 use tracing::{debug, warn};
 use wasmtime::Store;
 
-use super::engine::{Seat, ticks};
+use super::deadline::Deadline;
+use super::engine::Seat;
 use super::exports::{Binder, Exports, Kind};
 use super::failure::classify;
 use super::guest::Guest;
@@ -81,7 +82,8 @@ impl<E: Exports> Slot<E> {
         };
         live.store.data_mut().log.set_connection(connection);
         let started = Instant::now();
-        let result = self.run(&mut live.store, self.recipe.ticks(), |store| call(store, &live.exports));
+        live.store.data_mut().deadline = Deadline::of(started, self.recipe.limits().deadline);
+        let result = self.run(&mut live.store, |store| call(store, &live.exports));
         self.shard().call_seconds.observe(started.elapsed());
         match result {
             Ok(answer) => Ok(answer),
@@ -130,13 +132,13 @@ impl<E: Exports> Slot<E> {
         let metrics = self.recipe.metrics();
         let quota = Quota::new(limits.max_memory, Arc::clone(metrics), self.worker);
         let log = Log::new(component.shared_name(), component.rate(), Arc::clone(metrics), self.worker);
-        let mut store = Store::new(component.host().engine(), Guest::new(quota, log));
+        let deadline = Deadline::of(Instant::now(), limits.start_deadline());
+        let mut store = Store::new(component.host().engine(), Guest::new(quota, deadline, log));
         store.limiter(|guest| &mut guest.quota);
         store.set_hostcall_fuel(limits.max_memory);
-        store.epoch_deadline_callback(|mut store| store.data_mut().deadline.over());
+        store.epoch_deadline_callback(|mut store| store.data_mut().deadline.look());
 
-        let deadline = limits.start_deadline();
-        let started = self.run(&mut store, ticks(deadline), |store| {
+        let started = self.run(&mut store, |store| {
             let instance = component.instances().instantiate(&mut *store)?;
             let exports = E::bind(&mut Binder::new(store, instance, component.exports()))?;
             let configured = exports.configure(store, self.recipe.config())?;
@@ -145,7 +147,9 @@ impl<E: Exports> Slot<E> {
         match started {
             Ok((exports, Ok(configured))) => Ok((Live { store, exports }, configured)),
             Ok((_, Err(words))) => Err(StartError::Rejected(words)),
-            Err(error) => Err(StartError::Failed(self.failed(self.start_failure(&error, &store, deadline)))),
+            Err(error) => {
+                Err(StartError::Failed(self.failed(self.start_failure(&error, &store, limits.start_deadline()))))
+            }
         }
     }
 
@@ -157,12 +161,11 @@ impl<E: Exports> Slot<E> {
         }
     }
 
-    /// Runs guest code while the epoch moves on, with this many ticks to go.
+    /// Runs guest code, looking at its deadline whenever the epoch moves on.
     #[inline]
-    fn run<R>(&self, store: &mut Store<Guest>, ticks: u64, guest: impl FnOnce(&mut Store<Guest>) -> R) -> R {
+    fn run<R>(&self, store: &mut Store<Guest>, guest: impl FnOnce(&mut Store<Guest>) -> R) -> R {
         let _running = self.beat.enter();
-        let ticks = store.data_mut().deadline.set(ticks);
-        store.set_epoch_deadline(ticks);
+        store.set_epoch_deadline(1);
         guest(store)
     }
 

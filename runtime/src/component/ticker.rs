@@ -1,5 +1,5 @@
-//! The clock behind deadlines: a thread that moves the epoch on once a millisecond while guests run, and sleeps for
-//! good while none does, so that an idle proxy uses no CPU.
+//! The poke behind deadlines: a thread that moves the epoch on every few milliseconds while guests are called, and
+//! sleeps for good while none is, so that an idle proxy uses no CPU.
 //!
 //! Entering a guest writes one flag on a cache line that no other worker touches, and reads one that changes only when
 //! the thread parks or wakes. Both are sequentially consistent: either the worker sees that the thread is parked and
@@ -11,8 +11,12 @@ use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::thread::{self, JoinHandle, Thread};
 use std::time::Duration;
 
-/// The time between two ticks: the unit of deadlines.
-pub(super) const TICK: Duration = Duration::from_millis(1);
+/// The time between two ticks while a guest is in a call that may be long.
+const TICK: Duration = Duration::from_millis(1);
+
+/// The time between two ticks otherwise. Each tick takes the processor from a worker for some microseconds, and a call
+/// that is over within this time has no deadline to fear.
+const COARSE_TICK: Duration = Duration::from_millis(4);
 
 /// The ticking thread; it ends when this is dropped.
 #[derive(Debug)]
@@ -34,7 +38,7 @@ pub(super) struct Beat {
 pub(super) struct Running<'a>(&'a Beat);
 
 impl Ticker {
-    /// Starts a thread that calls `tick` every [`TICK`] while a guest runs.
+    /// Starts a thread that calls `tick` again and again while guests run, every [`TICK`] while one is seen to run.
     pub(super) fn start(tick: impl FnMut() + Send + 'static) -> io::Result<Self> {
         let shared = Arc::new(Shared::default());
         let thread = thread::Builder::new().name("epoch".to_owned()).spawn({
@@ -99,7 +103,7 @@ const RUNNING: u8 = 2;
 
 /// After this many ticks without a guest the thread parks. Waking it costs the waker a few microseconds, so a proxy
 /// with a call every few milliseconds should not pay that each time.
-const QUIET_TICKS: u32 = 64;
+const QUIET_TICKS: u32 = 16;
 
 /// Alone on two cache lines, because x86 fetches them in pairs.
 #[derive(Debug, Default)]
@@ -121,10 +125,13 @@ struct Shared {
 impl Shared {
     fn run(&self, mut tick: impl FnMut()) {
         let mut quiet = 0;
+        let mut pace = COARSE_TICK;
         while !self.stop.load(Ordering::SeqCst) {
-            thread::sleep(TICK);
+            thread::sleep(pace);
             tick();
-            quiet = if self.was_active() { 0 } else { quiet + 1 };
+            let (active, running) = self.activity();
+            pace = if running { TICK } else { COARSE_TICK };
+            quiet = if active { 0 } else { quiet + 1 };
             if quiet >= QUIET_TICKS {
                 self.park();
                 quiet = 0;
@@ -134,7 +141,7 @@ impl Shared {
 
     fn park(&self) {
         self.parked.0.store(true, Ordering::SeqCst);
-        if self.was_active() {
+        if self.activity().0 {
             self.parked.0.store(false, Ordering::SeqCst);
         }
         while self.parked.0.load(Ordering::SeqCst) && !self.stop.load(Ordering::SeqCst) {
@@ -142,17 +149,18 @@ impl Shared {
         }
     }
 
-    /// Whether a guest runs, or ran since this was last asked.
-    fn was_active(&self) -> bool {
-        let mut active = false;
+    /// Whether a guest ran since this was last asked, and whether one runs now.
+    fn activity(&self) -> (bool, bool) {
+        let (mut active, mut running) = (false, false);
         self.flags().retain(|flag| {
             let Some(flag) = flag.upgrade() else { return false };
             // The exchange spares a flag that has become RUNNING in between.
             let recent = flag.0.compare_exchange(RECENT, IDLE, Ordering::SeqCst, Ordering::SeqCst);
             active |= recent != Err(IDLE);
+            running |= recent == Err(RUNNING);
             true
         });
-        active
+        (active, running)
     }
 
     fn flags(&self) -> std::sync::MutexGuard<'_, Vec<Weak<Flag>>> {

@@ -9,7 +9,6 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use thiserror::Error;
 
-use super::engine::ticks;
 use super::exports::{BalancerExports, Exports, FilterExports, Kind, PredicateExports};
 use super::instance::{Slot, StartError};
 use super::limits::Limits;
@@ -115,7 +114,6 @@ impl Component {
             component: self.clone(),
             place: place.to_owned(),
             config: config.to_owned(),
-            ticks: ticks(self.limits().deadline),
             metrics: metrics.component(self.name()),
             verdicts: metrics.component_use(route, self.name()),
         });
@@ -181,7 +179,6 @@ pub(super) struct Recipe {
     component: Component,
     place: String,
     config: String,
-    ticks: u64,
     metrics: Arc<ComponentMetrics>,
     verdicts: Arc<UseMetrics>,
 }
@@ -210,11 +207,6 @@ impl Recipe {
 
     pub(super) fn limits(&self) -> &Limits {
         self.component.limits()
-    }
-
-    /// The ticks that a call may take.
-    pub(super) fn ticks(&self) -> u64 {
-        self.ticks
     }
 
     pub(super) fn metrics(&self) -> &Arc<ComponentMetrics> {

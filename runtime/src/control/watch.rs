@@ -99,7 +99,7 @@ fn links(file: &Path, depth: usize, names: &mut Names) {
         }
         if let (Some(target), Some(depth)) = (target, depth.checked_sub(1)) {
             let rest: PathBuf = components.clone().collect();
-            links(&directory.join(target).join(rest), depth, names);
+            return links(&directory.join(target).join(rest), depth, names);
         }
     }
 }
@@ -130,7 +130,7 @@ mod tests {
         std::fs::write(at("..2026/tidegate.toml"), "").unwrap();
         symlink("..2026", at("..data")).unwrap();
         symlink("..data/tidegate.toml", at("tidegate.toml")).unwrap();
-        let expected = ["..2026/tidegate.toml", "..data", "tidegate.toml"].map(|path| at(path).display().to_string());
+        let expected = ["..data", "tidegate.toml", "..2026/tidegate.toml"].map(|path| at(path).display().to_string());
         assert_eq!(watched(&at("tidegate.toml")), expected);
     }
 

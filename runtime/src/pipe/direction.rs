@@ -131,7 +131,7 @@ impl Direction {
     {
         let scratch = shared.scratch.clone();
         let mut scratch = scratch.borrow_mut();
-        loop {
+        for _ in 0..READS_IN_A_ROW {
             // Nothing is read while anything is unwritten: that is all the buffering there is.
             if ready!(target.poll_flush(context)).is_err() {
                 return Poll::Ready(Event::TargetGone);
@@ -158,6 +158,9 @@ impl Direction {
                 self.deferred = Some(event);
             }
         }
+        // The worker's other connections have their turn first.
+        context.waker().wake_by_ref();
+        Poll::Pending
     }
 
     /// Lets go on what was held back; ready with whether something was.
@@ -351,6 +354,9 @@ impl Direction {
         Ok(())
     }
 }
+
+/// Reads after which other connections have their turn: a megabyte at most.
+const READS_IN_A_ROW: usize = 16;
 
 /// Hands bytes to the receiver.
 fn write<W>(context: &mut Context<'_>, target: &mut Leg<W>, wire: &[u8], end: Boundary) -> Result<(), Event>

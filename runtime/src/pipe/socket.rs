@@ -8,17 +8,23 @@ use std::io;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
+use rustix::io::retry_on_intr;
 use rustix::net::{RecvFlags, SendFlags, recv, send};
 use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf};
 use tokio::net::TcpStream;
 
-/// A connected TCP socket.
+/// A connected TCP socket. It belongs to one task: who polls it from another is not woken.
 #[derive(Debug)]
-pub struct Socket(TcpStream);
+pub struct Socket {
+    stream: TcpStream,
+    /// Whether the task will be woken when there is something to read. While it will, and tokio knows of nothing to
+    /// read, there is no need to ask again.
+    awaits_read: bool,
+}
 
 impl From<TcpStream> for Socket {
     fn from(stream: TcpStream) -> Self {
-        Self(stream)
+        Self { stream, awaits_read: false }
     }
 }
 
@@ -26,14 +32,14 @@ impl Socket {
     /// One attempt at moving at most `room` bytes. An attempt that moved some, but fewer, is reported to tokio as one
     /// that would block, because that is what the next one would do.
     fn attempt(
-        &self,
+        stream: &TcpStream,
         interest: Interest,
         room: usize,
-        call: impl FnOnce(&TcpStream) -> rustix::io::Result<usize>,
+        mut call: impl FnMut(&TcpStream) -> rustix::io::Result<usize>,
     ) -> Option<io::Result<usize>> {
         let mut short = None;
-        let moved = self.0.try_io(interest, || {
-            let count = call(&self.0)?;
+        let moved = stream.try_io(interest, || {
+            let count = retry_on_intr(|| call(stream))?;
             if count > 0 && count < room {
                 short = Some(count);
                 return Err(io::ErrorKind::WouldBlock.into());
@@ -43,24 +49,33 @@ impl Socket {
         match (moved, short) {
             (_, Some(count)) => Some(Ok(count)),
             (Err(error), None) if error.kind() == io::ErrorKind::WouldBlock => None,
-            (Err(error), None) if error.kind() == io::ErrorKind::Interrupted => None,
             (moved, None) => Some(moved),
         }
     }
 }
 
 impl AsyncRead for Socket {
-    fn poll_read(self: Pin<&mut Self>, context: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let Self { stream, awaits_read } = &mut *self;
         loop {
-            ready!(self.0.poll_read_ready(context))?;
             let unfilled = buffer.initialize_unfilled();
             let room = unfilled.len();
-            if let Some(read) =
-                self.attempt(Interest::READABLE, room, |stream| Ok(recv(stream, unfilled, RecvFlags::empty())?.0))
-            {
+            let receive = |stream: &TcpStream| Ok(recv(stream, &mut *unfilled, RecvFlags::empty())?.0);
+            if let Some(read) = Self::attempt(stream, Interest::READABLE, room, receive) {
+                *awaits_read = false;
                 buffer.advance(read?);
                 return Poll::Ready(Ok(()));
             }
+            if *awaits_read {
+                return Poll::Pending;
+            }
+            *awaits_read = true;
+            ready!(stream.poll_read_ready(context))?;
+            *awaits_read = false;
         }
     }
 }
@@ -68,12 +83,11 @@ impl AsyncRead for Socket {
 impl AsyncWrite for Socket {
     fn poll_write(self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         loop {
-            ready!(self.0.poll_write_ready(context))?;
-            if let Some(written) =
-                self.attempt(Interest::WRITABLE, bytes.len(), |stream| send(stream, bytes, SendFlags::NOSIGNAL))
-            {
+            let give = |stream: &TcpStream| send(stream, bytes, SendFlags::NOSIGNAL);
+            if let Some(written) = Self::attempt(&self.stream, Interest::WRITABLE, bytes.len(), give) {
                 return Poll::Ready(written);
             }
+            ready!(self.stream.poll_write_ready(context))?;
         }
     }
 
@@ -82,6 +96,6 @@ impl AsyncWrite for Socket {
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.0).poll_shutdown(context)
+        Pin::new(&mut self.stream).poll_shutdown(context)
     }
 }
