@@ -122,13 +122,15 @@ where
     U: AsyncRead + AsyncWrite + Unpin,
 {
     /// Joins two upgraded sockets, each with what was read behind its handshake.
-    pub fn new(client: (C, Bytes), upstream: (U, Bytes), plan: Plan) -> Self {
+    ///
+    /// It is boxed, because the futures that it passes through would each keep room for it.
+    pub fn new(client: (C, Bytes), upstream: (U, Bytes), plan: Plan) -> Box<Self> {
         let token = rand::random();
         let direction = |from, leftover: &Bytes| {
             let sequence = FrameSequence::new(from, plan.compression, plan.limits.max_frame_size);
             Direction::new(from, Walk::new(sequence, plan.limits.max_message_size, token), leftover)
         };
-        let mut pipe = Self {
+        let mut pipe = Box::new(Self {
             from_client: direction(Side::Client, &client.1),
             from_upstream: direction(Side::Upstream, &upstream.1),
             client: Leg::new(Side::Client, client.0),
@@ -145,14 +147,14 @@ where
             switch: plan.switch,
             token,
             ending: None,
-        };
+        });
         pipe.want();
         pipe
     }
 
     /// Carries frames until the connection has ended. Dropping the future ends it at once, without a close frame;
     /// what was counted stays counted.
-    pub async fn run(mut self) -> Outcome {
+    pub async fn run(mut self: Box<Self>) -> Outcome {
         let outcome = poll_fn(|context| self.poll(context)).await;
         self.shared.chain.close(outcome.by, outcome.close.as_ref());
         outcome

@@ -101,7 +101,7 @@ async fn open(worker: &Rc<Worker>, accepted: Accepted) -> Option<Open> {
 struct Open {
     worker: Rc<Worker>,
     connection: Rc<Connection>,
-    pipe: Pipe<Socket, Socket>,
+    pipe: Box<Pipe<Socket, Socket>>,
     permit: Option<Permit>,
 }
 

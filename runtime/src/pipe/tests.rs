@@ -2,3 +2,11 @@
 
 mod splits;
 mod timing;
+
+use super::{Pipe, Socket};
+
+#[test]
+fn an_open_pipe_is_small() {
+    let size = size_of::<Pipe<Socket, Socket>>();
+    assert!(size <= 1152, "{size} bytes");
+}
