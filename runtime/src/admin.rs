@@ -70,7 +70,7 @@ impl Admin {
 
     /// Accepts and answers until it is dropped, and every connection with it.
     ///
-    /// At most [`MAX_CONNECTIONS`] are open at a time; further ones wait in the kernel.
+    /// At most 64 are open at a time; further ones wait in the kernel.
     pub async fn serve(self: Arc<Self>, listener: TcpListener) {
         let permits = Arc::new(Semaphore::new(MAX_CONNECTIONS));
         let mut connections = JoinSet::new();

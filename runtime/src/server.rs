@@ -2,7 +2,7 @@
 //!
 //! The main thread becomes the control thread: it runs the admin API, reloads and signals, and compiles on a thread
 //! beside it. Each worker has a thread of its own. Control and workers share immutable snapshots and atomic counts;
-//! everything else goes to a worker as an [`Order`](worker::Order).
+//! everything else goes to a worker as an order.
 
 mod operations;
 mod reload;

@@ -1,7 +1,7 @@
 //! The standard predicate `conditions`: whether a handshake's path, query, headers, cookies, host, client address and
 //! method, and the present time, are as a route demands.
 //!
-//! Conditions are checked once, in [`parse`]; asking them ([`condition`]) has no errors and keeps no state. What a
+//! Conditions are checked once, in `parse`; asking them (`condition`) has no errors and keeps no state. What a
 //! client sends cannot make a question slow: no matching backtracks, and long values fit no regular expression.
 
 mod condition;

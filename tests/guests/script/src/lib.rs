@@ -1,6 +1,6 @@
 //! A filter that does what its configuration and the messages themselves tell it.
 //!
-//! A text message that begins with one of the verbs of [`instructed`] is an instruction; every other message is
+//! A text message that begins with one of the verbs of `instructed` is an instruction; every other message is
 //! forwarded, with the filter's tag appended if it has one.
 
 use std::time::Duration;
