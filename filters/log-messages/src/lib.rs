@@ -96,7 +96,8 @@ fn push_payload(line: &mut String, message: Message<'_>) {
     match message.text() {
         Some(text) => {
             line.push('"');
-            line.push_str(text);
+            // Else a text could end the quotes and go on as fields of its own.
+            line.extend(text.escape_debug());
             line.push('"');
         }
         None => {
@@ -136,6 +137,13 @@ mod tests {
         assert_eq!(facts, Interest::both(Selection::fact(Kinds::all())));
         let heads = LogMessages { bytes: 16, from: Origins::Upstream, ..Default::default() }.interest();
         assert_eq!(heads, Interest::from_upstream(Selection::head(Kinds::all(), 16)));
+    }
+
+    #[test]
+    fn a_text_cannot_forge_fields() {
+        let filter = LogMessages { bytes: 64, ..LogMessages::default() };
+        let text = Message::text_from(Side::Client, "a\" from=upstream \n");
+        assert_eq!(logged(filter, text), [r#"from=client kind=text size=18 payload="a\" from=upstream \n""#]);
     }
 
     #[test]

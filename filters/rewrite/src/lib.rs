@@ -18,8 +18,15 @@ use crate::rule::{Rule, Written};
 #[serde(deny_unknown_fields)]
 struct Rewrite {
     rules: Vec<Written>,
+    #[serde(default = "max_regex_size")]
+    max_regex_size: usize,
     #[serde(skip)]
     compiled: Vec<Rule>,
+}
+
+/// An expression takes some 100 ns for each byte in the worst case: two thirds of the default deadline.
+fn max_regex_size() -> usize {
+    64 << 10
 }
 
 impl Filter for Rewrite {
@@ -53,6 +60,12 @@ impl Filter for Rewrite {
         };
         let mut text = Cow::Borrowed(text);
         for rule in self.compiled.iter().filter(|rule| rule.applies(message.origin())) {
+            if rule.is_regex() && text.len() > self.max_regex_size {
+                return Verdict::close(
+                    1009,
+                    format!("text of {} bytes; a regex rule takes {}", text.len(), self.max_regex_size),
+                );
+            }
             if let Some(rewritten) = rule.apply(&text) {
                 text = Cow::Owned(rewritten);
             }
@@ -79,11 +92,19 @@ mod tests {
     }
 
     fn rewrite(rules: Vec<Written>) -> Result<Rewrite, String> {
-        Rewrite { rules, compiled: Vec::new() }.configured()
+        Rewrite { rules, max_regex_size: max_regex_size(), compiled: Vec::new() }.configured()
     }
 
     fn decide(rules: Vec<Written>, text: &str) -> Verdict {
         rewrite(rules).unwrap().on_message(&mut (), Message::text_from(Side::Client, text))
+    }
+
+    #[test]
+    fn a_text_too_long_for_a_regex_closes_and_one_too_long_only_for_that_is_still_searched() {
+        let text = "b".repeat(max_regex_size() + 1);
+        let close = Verdict::close(1009, "text of 65537 bytes; a regex rule takes 65536");
+        assert_eq!(decide(vec![pattern("[0-9]", "#")], &text), close);
+        assert_eq!(decide(vec![written("a", "c")], &text), Verdict::Forward);
     }
 
     #[test]

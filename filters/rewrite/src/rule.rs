@@ -49,6 +49,11 @@ impl Rule {
         self.from.contains(side)
     }
 
+    /// Whether it takes time in proportion to its pattern, too.
+    pub(crate) fn is_regex(&self) -> bool {
+        matches!(self.pattern, Pattern::Regex(_))
+    }
+
     /// The text with all matches replaced; `None` when there is none.
     pub(crate) fn apply(&self, text: &str) -> Option<String> {
         match &self.pattern {
