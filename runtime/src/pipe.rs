@@ -88,6 +88,8 @@ pub struct Pipe<C, U> {
     switch: Rc<Switch>,
     token: PingToken,
     ending: Option<Outcome>,
+    /// Who takes nothing more, although its socket has not ended.
+    deaf: Option<Side>,
 }
 
 /// What both directions use.
@@ -147,6 +149,7 @@ where
             switch: plan.switch,
             token,
             ending: None,
+            deaf: None,
         });
         pipe.want();
         pipe
@@ -188,6 +191,9 @@ where
             match self.shared.clock.poll(context, wake_at) {
                 None => return Poll::Pending,
                 Some(Due::CloseTimeout) => {
+                    if let Some(side) = self.deaf.filter(|_| self.ending.is_none()) {
+                        self.end(Ending::vanished(side, "its socket takes nothing more".into()));
+                    }
                     self.last_words(context);
                     return self.finish();
                 }
@@ -234,7 +240,10 @@ where
             Event::Halt(Halt::Failed(failure)) => self.end(Ending::failed(&failure)),
             Event::Eof(error) => self.vanished(from, error),
             // The end of its sending half, or its close frame, is still to be read, and says more.
-            Event::TargetGone => self.shared.clock.closing(),
+            Event::TargetGone => {
+                self.deaf = Some(from.other());
+                self.shared.clock.closing();
+            }
         }
     }
 
