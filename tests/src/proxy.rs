@@ -159,20 +159,9 @@ impl Proxy {
         self.directory.path()
     }
 
-    /// Reloads by the admin API. While the answer is that another reload is under way, such as the one that the change
-    /// of the file has begun, it asks again.
+    /// Reloads by the admin API and returns its answer. Reloads under way are waited for.
     pub async fn reload(&self) -> Reply {
-        let mut ticks = tokio::time::interval(Duration::from_millis(5));
-        within("a reload that is not busy", async {
-            loop {
-                ticks.tick().await;
-                let reply = self.admin("POST", "/api/v1/reload").await;
-                if reply.status != 409 {
-                    return reply;
-                }
-            }
-        })
-        .await
+        self.admin("POST", "/api/v1/reload").await
     }
 
     /// The resident memory in bytes.
