@@ -9,10 +9,12 @@
 
 mod body;
 mod forwarding;
+mod http;
 mod networks;
 mod opening;
 mod refused;
 mod requests;
+mod shortcut;
 mod target;
 
 pub use body::AnswerBody;

@@ -11,8 +11,10 @@ mod dial;
 pub mod extensions;
 pub mod fields;
 mod relay;
+mod replay;
 
 pub use address::{Address, AddressError};
 pub use answer::{Accepted, InvalidAnswer};
 pub use dial::{DialError, Timeouts, Upgraded, UpstreamRequest, UpstreamStream, dial, upgrade};
 pub use relay::{Answer, RelayError, RelayedBody};
+pub use replay::Replay;

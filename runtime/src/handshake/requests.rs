@@ -1,29 +1,23 @@
-//! HTTP/1.1 on an accepted socket, as a sequence of calls instead of a service.
+//! The requests on an accepted socket.
 //!
-//! hyper parses and writes; it asks its service for the answer to a request, and ours is a slot that the session
-//! empties and fills. One request is under way at a time, and nothing runs unless one of the methods is being polled.
+//! An opening handshake that comes alone and whole needs no more than a [`Shortcut`]; everything else is [`Http`]'s.
 
-use std::cell::Cell;
-use std::convert::Infallible;
 use std::future::poll_fn;
-use std::io::{self, IoSlice};
-use std::pin::{Pin, pin};
-use std::rc::{Rc, Weak};
-use std::task::{Context, Poll, ready};
+use std::io;
+use std::pin::pin;
+use std::task::{Context, Poll};
 
 use bytes::Bytes;
+use http::Response;
 use http::header::HeaderMap;
 use http::request::Parts;
-use http::{Request, Response, StatusCode};
-use hyper::body::{Body, Frame, Incoming, SizeHint};
-use hyper::server::conn::http1;
-use hyper::service::Service;
-use hyper_util::rt::TokioIo;
 use thiserror::Error;
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 
 use super::body::AnswerBody;
-use crate::upstream::RelayError;
+use super::http::Http;
+use super::shortcut::Shortcut;
+use crate::upstream::Replay;
 
 /// Bounds on the head of a request.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -40,13 +34,19 @@ impl Default for HeadLimits {
 
 /// The requests of one accepted connection. One is under way at a time: after [`next`](Self::next) has given one, it is
 /// answered by [`answer`](Self::answer) or [`switch`](Self::switch).
+#[derive(Debug)]
 pub struct Requests<S> {
-    connection: http1::Connection<TokioIo<Watched<S>>, Handover>,
-    exchange: Rc<Exchange>,
-    /// The body of the request under way, which nobody reads. Dropping it makes hyper stop reading, and then it may
-    /// think itself done before its answer is written; so it stays until then.
-    unread: Option<Incoming>,
-    ended: bool,
+    stage: Stage<S>,
+    limits: HeadLimits,
+}
+
+/// Who reads and answers.
+#[derive(Debug)]
+enum Stage<S> {
+    Shortcut(Shortcut<S>),
+    Http(Box<Http<Replay<S>>>),
+    /// Between the two.
+    Leaving,
 }
 
 /// A request that could not be read. hyper has answered it, as far as it can be.
@@ -68,7 +68,7 @@ pub enum ReadError {
 pub enum WriteError {
     /// The connection broke.
     #[error("the client's connection broke: {0}")]
-    Broken(hyper::Error),
+    Broken(io::Error),
     /// The body of the answer ended early, so the client got a part of it.
     #[error("the answer's body broke off: {0}")]
     Body(hyper::Error),
@@ -85,53 +85,34 @@ pub struct ClientGone;
 impl<S: AsyncRead + AsyncWrite + Unpin + 'static> Requests<S> {
     /// Starts to speak HTTP/1.1 on a connection.
     pub fn new(stream: S, limits: &HeadLimits) -> Self {
-        let exchange = Rc::new(Exchange::default());
-        let watched = Watched { stream, exchange: Rc::clone(&exchange) };
-        let connection = http1::Builder::new()
-            .max_header_size(limits.max_header_bytes)
-            .max_buf_size(limits.max_header_bytes.max(SMALLEST_BUFFER))
-            .serve_connection(TokioIo::new(watched), Handover(Rc::clone(&exchange)));
-        Self { connection, exchange, unread: None, ended: false }
+        Self { stage: Stage::Shortcut(Shortcut::new(stream)), limits: limits.clone() }
     }
 
     /// The next request; `None` when the client has closed the connection between requests. A body is not read.
     ///
     /// Cancel safe. Bounding the time it takes is the caller's business.
     pub async fn next(&mut self) -> Result<Option<Parts>, ReadError> {
-        poll_fn(|context| {
-            let ended = self.poll(context);
-            if let Some((parts, body)) = self.exchange.request.take() {
-                self.unread = Some(body);
-                return Poll::Ready(Ok(Some(parts)));
-            }
-            ended.map(|ended| match ended {
-                Ok(()) => Ok(None),
-                Err(error) if error.is_parse_too_large() => Err(ReadError::TooLarge),
-                Err(error) if error.is_parse() => Err(ReadError::Malformed(error)),
-                Err(error) => Err(ReadError::Broken(error)),
-            })
-        })
-        .await
+        if let Stage::Shortcut(shortcut) = &mut self.stage
+            && let Some(parts) = shortcut.first(self.limits.max_header_bytes).await
+        {
+            return Ok(Some(parts));
+        }
+        match self.http() {
+            Some(http) => http.next().await,
+            None => Ok(None),
+        }
     }
 
     /// Answers the request with something other than 101, and returns when the answer is written. The connection goes
     /// on with [`next`](Self::next), which says whether it stays open.
     pub async fn answer(&mut self, response: Response<AnswerBody>) -> Result<(), WriteError> {
-        self.exchange.reply(response);
-        let written = poll_fn(|context| {
-            if let Poll::Ready(ended) = self.poll(context) {
-                return Poll::Ready(match ended {
-                    Err(error) if error.is_user() => Err(WriteError::Body(error)),
-                    Err(error) => Err(WriteError::Broken(error)),
-                    Ok(()) if self.exchange.is_written() => Ok(()),
-                    Ok(()) => Err(WriteError::Closed),
-                });
-            }
-            if self.exchange.is_written() { Poll::Ready(Ok(())) } else { Poll::Pending }
-        })
-        .await;
-        self.unread = None;
-        written
+        let shortcut = matches!(self.stage, Stage::Shortcut(_));
+        let Some(http) = self.http() else { return Err(WriteError::Closed) };
+        // hyper answers what it has read itself.
+        if shortcut && !matches!(http.next().await, Ok(Some(_))) {
+            return Err(WriteError::Closed);
+        }
+        http.answer(response).await
     }
 
     /// Runs a future while the client waits for its answer, and notices when the client leaves.
@@ -141,46 +122,41 @@ impl<S: AsyncRead + AsyncWrite + Unpin + 'static> Requests<S> {
             if let Poll::Ready(output) = future.as_mut().poll(context) {
                 return Poll::Ready(Ok(output));
             }
-            self.poll(context).map(|_| Err(ClientGone))
+            self.poll_gone(context).map(|()| Err(ClientGone))
         })
         .await
     }
 
     /// Answers the request, which must be a valid opening handshake, with 101 and these fields, and gives the socket
     /// back together with what was read past the request.
-    pub async fn switch(mut self, headers: HeaderMap) -> Result<(S, Bytes), WriteError> {
-        let mut response = Response::new(AnswerBody::Empty);
-        *response.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
-        *response.headers_mut() = headers;
-        self.exchange.reply(response);
-        poll_fn(|context| self.poll(context)).await.map_err(WriteError::Broken)?;
-        if !self.exchange.is_written() {
-            return Err(WriteError::Closed);
+    pub async fn switch(self, headers: HeaderMap) -> Result<(S, Bytes), WriteError> {
+        match self.stage {
+            Stage::Shortcut(shortcut) => shortcut.switch(&headers).await.map_err(WriteError::Broken),
+            Stage::Http(http) => {
+                let (replay, leftover) = http.switch(headers).await?;
+                Ok(replay.resume(leftover))
+            }
+            Stage::Leaving => Err(WriteError::Closed),
         }
-        let parts = self.connection.into_parts();
-        // An empty slice would keep the whole read buffer alive.
-        let leftover = if parts.read_buf.is_empty() { Bytes::new() } else { parts.read_buf };
-        Ok((parts.io.into_inner().stream, leftover))
     }
 
     /// Ends a connection whose request does not come: with 408 when a part of its head has (RFC 9110 section 15.5.9),
     /// which is also the answer. Bounding the time is the caller's business.
     pub async fn time_out(self) -> bool {
-        let parts = self.connection.into_parts();
-        let mut stream = parts.io.into_inner().stream;
-        let begun = !parts.read_buf.is_empty();
-        if begun {
-            // Who does not read it either has lost nothing.
-            let _ = stream.write_all(TIMED_OUT).await;
+        match self.stage {
+            Stage::Http(http) => http.time_out().await,
+            _ => false,
         }
-        let _ = stream.shutdown().await;
-        begun
     }
 
     /// Ends the connection so that the last answer arrives even if the client is still sending: what it sends is read
     /// and thrown away until it closes, too. Bounding the time is the caller's business.
     pub async fn close(self) {
-        let mut stream = self.connection.into_parts().io.into_inner().stream;
+        let mut stream = match self.stage {
+            Stage::Shortcut(shortcut) => shortcut.into_parts().0,
+            Stage::Http(http) => http.into_inner().resume(Bytes::new()).0,
+            Stage::Leaving => return,
+        };
         if stream.shutdown().await.is_err() {
             return;
         }
@@ -188,176 +164,29 @@ impl<S: AsyncRead + AsyncWrite + Unpin + 'static> Requests<S> {
         while stream.read(&mut discarded).await.is_ok_and(|count| count > 0) {}
     }
 
-    /// Drives the connection; ready when it has ended.
-    fn poll(&mut self, context: &mut Context<'_>) -> Poll<hyper::Result<()>> {
-        if self.ended {
-            return Poll::Ready(Ok(()));
+    fn poll_gone(&mut self, context: &mut Context<'_>) -> Poll<()> {
+        match &mut self.stage {
+            Stage::Shortcut(shortcut) => shortcut.poll_gone(context),
+            Stage::Http(http) => http.poll_gone(context),
+            Stage::Leaving => Poll::Ready(()),
         }
-        let ended = ready!(self.connection.poll_without_shutdown(context));
-        self.ended = true;
-        Poll::Ready(ended)
-    }
-}
-
-impl<S> std::fmt::Debug for Requests<S> {
-    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        formatter.debug_struct("Requests").field("ended", &self.ended).finish_non_exhaustive()
-    }
-}
-
-/// What hyper and the session hand each other.
-#[derive(Default)]
-struct Exchange {
-    request: Cell<Option<(Parts, Incoming)>>,
-    response: Cell<Option<Response<Reported>>>,
-    body: Cell<Progress>,
-    blocked: Cell<bool>,
-}
-
-/// How far the body of the answer has come.
-#[derive(Clone, Copy, Default, PartialEq, Eq)]
-enum Progress {
-    #[default]
-    Waiting,
-    /// hyper has all of it.
-    Taken,
-}
-
-impl Exchange {
-    /// Puts an answer where hyper finds it.
-    fn reply(self: &Rc<Self>, response: Response<AnswerBody>) {
-        self.response.set(Some(response.map(|body| Reported { body, exchange: Rc::downgrade(self) })));
-        // Last: an answer that was never taken reports when it makes room for this one.
-        self.body.set(Progress::Waiting);
     }
 
-    /// Whether all of the answer is in the socket: hyper has taken its end, and its last attempt to write went through.
-    fn is_written(&self) -> bool {
-        self.body.get() == Progress::Taken && !self.blocked.get()
-    }
-}
-
-/// hyper's service: puts the request where [`Requests::next`] finds it.
-struct Handover(Rc<Exchange>);
-
-impl Service<Request<Incoming>> for Handover {
-    type Response = Response<Reported>;
-    type Error = Infallible;
-    type Future = Reply;
-
-    fn call(&self, request: Request<Incoming>) -> Reply {
-        let (mut parts, body) = request.into_parts();
-        // hyper's handle for an upgrade, which we do without.
-        parts.extensions.clear();
-        self.0.request.set(Some((parts, body)));
-        Reply(Rc::clone(&self.0))
-    }
-}
-
-/// Ready when the session has answered. It needs no waker: whoever fills the slot polls the connection next.
-struct Reply(Rc<Exchange>);
-
-impl Future for Reply {
-    type Output = Result<Response<Reported>, Infallible>;
-
-    fn poll(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Self::Output> {
-        self.0.response.take().map_or(Poll::Pending, |response| Poll::Ready(Ok(response)))
-    }
-}
-
-/// A body that reports when hyper is done with it. Weak, because it waits in the exchange itself.
-struct Reported {
-    body: AnswerBody,
-    exchange: Weak<Exchange>,
-}
-
-impl Body for Reported {
-    type Data = Bytes;
-    type Error = RelayError;
-
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, RelayError>>> {
-        Pin::new(&mut self.body).poll_frame(context)
-    }
-
-    fn is_end_stream(&self) -> bool {
-        self.body.is_end_stream()
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        self.body.size_hint()
-    }
-}
-
-impl Drop for Reported {
-    fn drop(&mut self) {
-        if let Some(exchange) = self.exchange.upgrade() {
-            exchange.body.set(Progress::Taken);
+    /// Leaves the shortcut: hyper starts over with all that was read.
+    fn http(&mut self) -> Option<&mut Http<Replay<S>>> {
+        self.stage = match std::mem::replace(&mut self.stage, Stage::Leaving) {
+            Stage::Shortcut(shortcut) => {
+                let (stream, read) = shortcut.into_parts();
+                Stage::Http(Box::new(Http::new(Replay::new(read, stream), &self.limits)))
+            }
+            stage => stage,
+        };
+        match &mut self.stage {
+            Stage::Http(http) => Some(http),
+            _ => None,
         }
     }
 }
-
-/// The socket, and whether it would take more.
-struct Watched<S> {
-    stream: S,
-    exchange: Rc<Exchange>,
-}
-
-impl<S> Watched<S> {
-    fn watch<T>(&self, poll: Poll<T>) -> Poll<T> {
-        self.exchange.blocked.set(poll.is_pending());
-        poll
-    }
-}
-
-impl<S: AsyncRead + Unpin> AsyncRead for Watched<S> {
-    fn poll_read(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-        buffer: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_read(context, buffer)
-    }
-}
-
-impl<S: AsyncWrite + Unpin> AsyncWrite for Watched<S> {
-    fn poll_write(mut self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        let poll = Pin::new(&mut self.stream).poll_write(context, bytes);
-        self.watch(poll)
-    }
-
-    fn poll_write_vectored(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-        slices: &[IoSlice<'_>],
-    ) -> Poll<io::Result<usize>> {
-        let poll = Pin::new(&mut self.stream).poll_write_vectored(context, slices);
-        self.watch(poll)
-    }
-
-    fn is_write_vectored(&self) -> bool {
-        self.stream.is_write_vectored()
-    }
-
-    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        let poll = Pin::new(&mut self.stream).poll_flush(context);
-        self.watch(poll)
-    }
-
-    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_shutdown(context)
-    }
-}
-
-/// The smallest buffer hyper accepts.
-const SMALLEST_BUFFER: usize = 8192;
-
-/// hyper answers requests, and there is none.
-const TIMED_OUT: &[u8] =
-    b"HTTP/1.1 408 Request Timeout\r\nconnection: close\r\ncontent-type: text/plain; charset=utf-8\r\n\
-    content-length: 33\r\n\r\nthe request did not come in time\n";
 
 #[cfg(test)]
 mod tests;

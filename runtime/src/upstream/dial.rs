@@ -2,18 +2,19 @@
 
 use std::future::poll_fn;
 use std::io;
-use std::pin::pin;
+use std::pin::{Pin, pin};
+use std::task::{Poll, ready};
 use std::time::Duration;
 
 use bytes::Bytes;
 use http::header::{self, HeaderMap, HeaderValue};
 use http::uri::PathAndQuery;
-use http::{Request, StatusCode, Uri};
+use http::{Request, Response, StatusCode, Uri, response};
 use http_body_util::Empty;
 use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
 use thiserror::Error;
-use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 use tokio_tungstenite::tungstenite::handshake::client::generate_key;
@@ -22,7 +23,9 @@ use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
 use super::address::{Address, Place};
 use super::answer::{self, Accepted, InvalidAnswer, Sent};
 use super::extensions;
+use super::fields;
 use super::relay::{Answer, RelayedBody};
+use super::replay::Replay;
 use crate::metrics::ConnectOutcome;
 
 /// The socket of an upstream; the place where TLS will enter.
@@ -55,7 +58,7 @@ impl UpstreamRequest {
         let Ok(text) = offer.to_str() else { return };
         let is_deflate =
             |element: &&str| extensions::parse(element).is_ok_and(|found| found.iter().all(|one| one.is_deflate()));
-        let kept: Vec<&str> = super::fields::elements(text).filter(is_deflate).collect();
+        let kept: Vec<&str> = fields::elements(text).filter(is_deflate).collect();
         if !kept.is_empty() {
             self.extensions = HeaderValue::from_str(&kept.join(", ")).ok();
         }
@@ -189,11 +192,64 @@ where
     let target = address.target(&target, matched).map_err(|error| DialError::Refused(io::Error::other(error)))?;
     let key = generate_key();
     let accept = derive_accept_key(key.as_bytes());
+    let mut headers = headers;
+    add_handshake(&mut headers, address, &key, protocols.as_ref(), extensions.as_ref())?;
+    let sent = Sent { accept: &accept, protocols: protocols.as_ref(), extensions: extensions.as_ref() };
+
+    let mut stream = stream;
+    let mut wire = Vec::with_capacity(HEAD);
+    for part in ["GET ", target.as_str(), " HTTP/1.1\r\n"] {
+        wire.extend_from_slice(part.as_bytes());
+    }
+    fields::write(&headers, &mut wire);
+    stream.write_all(&wire).await.map_err(DialError::Refused)?;
+    drop(wire);
+    let read = first_read(&mut stream).await.map_err(DialError::Refused)?;
+    if let Some((head, leftover)) = switching_protocols(&read) {
+        return Ok(Upgraded { stream, leftover, accepted: answer::check(head, &sent)? });
+    }
+    by_hyper(Replay::of_answer(read, stream), headers, target, &sent, answer_body).await
+}
+
+/// What the first read after the request brings; empty at the end of the socket.
+async fn first_read<S: AsyncRead + Unpin>(stream: &mut S) -> io::Result<Bytes> {
+    poll_fn(|context| {
+        let mut bytes = [0; READ];
+        let mut buffer = ReadBuf::new(&mut bytes);
+        ready!(Pin::new(&mut *stream).poll_read(context, &mut buffer))?;
+        Poll::Ready(Ok(Bytes::copy_from_slice(buffer.filled())))
+    })
+    .await
+}
+
+/// A 101 that came whole, and what follows it; `None` when it is anything else, for hyper to read.
+fn switching_protocols(bytes: &Bytes) -> Option<(response::Parts, Bytes)> {
+    let mut lines = [httparse::EMPTY_HEADER; fields::MOST];
+    let mut response = httparse::Response::new(&mut lines);
+    let httparse::Status::Complete(head) = response.parse(bytes).ok()? else { return None };
+    if response.code != Some(StatusCode::SWITCHING_PROTOCOLS.as_u16()) || response.version != Some(1) {
+        return None;
+    }
+    let (mut parts, ()) = Response::new(()).into_parts();
+    parts.status = StatusCode::SWITCHING_PROTOCOLS;
+    parts.headers = fields::parsed(bytes, response.headers)?;
+    Some((parts, Bytes::copy_from_slice(bytes.get(head..)?)))
+}
+
+/// Reads the answer to a request that was sent, whatever it is.
+async fn by_hyper<S>(
+    stream: Replay<S>,
+    headers: HeaderMap,
+    target: PathAndQuery,
+    sent: &Sent<'_>,
+    answer_body: Duration,
+) -> Result<Upgraded<S>, DialError>
+where
+    S: AsyncRead + AsyncWrite + Unpin + 'static,
+{
     let mut http = Request::new(Empty::<Bytes>::new());
     *http.uri_mut() = Uri::from(target);
     *http.headers_mut() = headers;
-    add_handshake(http.headers_mut(), address, &key, protocols.as_ref(), extensions.as_ref())?;
-
     let mut builder = http1::Builder::new();
     let (mut sender, mut connection) =
         builder.max_buf_size(MAX_BUFFER).handshake(TokioIo::new(stream)).await.map_err(broken)?;
@@ -213,15 +269,13 @@ where
         let connection = (!ended).then(|| Box::pin(connection) as _);
         return Err(DialError::Answered(Box::new(Answer::new(head, RelayedBody::new(connection, body, answer_body)))));
     }
-    let accepted =
-        answer::check(head, &Sent { accept: &accept, protocols: protocols.as_ref(), extensions: extensions.as_ref() })?;
+    let accepted = answer::check(head, sent)?;
     if !ended {
         poll_fn(|context| connection.poll_without_shutdown(context)).await.map_err(broken)?;
     }
     let parts = connection.into_parts();
-    // An empty slice would keep the whole read buffer alive.
-    let leftover = if parts.read_buf.is_empty() { Bytes::new() } else { parts.read_buf };
-    Ok(Upgraded { stream: parts.io.into_inner(), leftover, accepted })
+    let (stream, leftover) = parts.io.into_inner().resume(parts.read_buf);
+    Ok(Upgraded { stream, leftover, accepted })
 }
 
 fn add_handshake(
@@ -262,6 +316,12 @@ async fn within<F: Future>(limit: Option<Duration>, future: F) -> Option<F::Outp
         None => Some(future.await),
     }
 }
+
+/// Room for the head of most requests.
+const HEAD: usize = 512;
+
+/// More than the head of most answers.
+const READ: usize = 2 << 10;
 
 /// The most that is buffered of an upstream's answer: its head, or a part of its body.
 const MAX_BUFFER: usize = 64 << 10;

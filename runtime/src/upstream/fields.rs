@@ -1,6 +1,34 @@
 //! Header fields as RFC 9110 section 5.6 writes them: lists, tokens, and which of them end at the next hop.
 
+use bytes::Bytes;
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
+
+/// The fields of a head that was parsed from `bytes`, with which the values share memory; `None` when a name or a value
+/// is not valid.
+pub fn parsed(bytes: &Bytes, lines: &[httparse::Header<'_>]) -> Option<HeaderMap> {
+    let mut headers = HeaderMap::with_capacity(lines.len());
+    for line in lines {
+        let name = HeaderName::from_bytes(line.name.as_bytes()).ok()?;
+        // An empty value is a slice of nowhere.
+        let value = if line.value.is_empty() { Bytes::new() } else { bytes.slice_ref(line.value) };
+        headers.append(name, HeaderValue::from_maybe_shared(value).ok()?);
+    }
+    Some(headers)
+}
+
+/// Appends the fields as lines, and the empty line that ends a head (RFC 9112 section 2.1).
+pub fn write(headers: &HeaderMap, wire: &mut Vec<u8>) {
+    for (name, value) in headers {
+        wire.extend_from_slice(name.as_str().as_bytes());
+        wire.extend_from_slice(b": ");
+        wire.extend_from_slice(value.as_bytes());
+        wire.extend_from_slice(b"\r\n");
+    }
+    wire.extend_from_slice(b"\r\n");
+}
+
+/// The most fields of a head that is parsed without hyper; browsers send about twenty.
+pub const MOST: usize = 64;
 
 /// Whether one of the elements of a list field is this token, without regard to case.
 pub fn has_token(headers: &HeaderMap, name: &HeaderName, token: &str) -> bool {

@@ -1,5 +1,6 @@
 use std::time::Duration;
 
+use http::StatusCode;
 use tokio::io::{DuplexStream, duplex};
 use tokio::time::{sleep, timeout};
 
@@ -237,4 +238,41 @@ async fn a_refusal_that_breaks_off_breaks_off_for_the_client_too() {
     let (answer, written) = relayed_to_client("HTTP/1.1 500 X\r\nContent-Length: 99\r\n\r\npart").await;
     assert!(matches!(written, Err(WriteError::Body(_))), "{written:?}");
     assert!(!answer.ends_with("\r\n0\r\n\r\n") && answer.len() < 99, "{answer}");
+}
+
+#[tokio::test]
+async fn a_refused_handshake_leaves_the_connection_for_one_that_succeeds() {
+    let (mut client, mut requests) = connection(4096);
+    client.write_all(HANDSHAKE).await.unwrap();
+    requests.next().await.unwrap().unwrap();
+    let (answered, refusal) = tokio::join!(requests.answer(text(StatusCode::FORBIDDEN, "not here")), head(&mut client));
+    answered.unwrap();
+    assert!(refusal.starts_with("HTTP/1.1 403 "), "{refusal}");
+    let mut body = [0; 9];
+    client.read_exact(&mut body).await.unwrap();
+    client.write_all(HANDSHAKE).await.unwrap();
+    client.write_all(b"early").await.unwrap();
+    assert_eq!(requests.next().await.unwrap().unwrap().uri, "/ws?x=1");
+    let (_, leftover) = requests.switch(upgrade()).await.unwrap();
+    assert_eq!(leftover, "early");
+}
+
+#[tokio::test]
+async fn frames_behind_a_handshake_are_not_lost_when_it_comes_in_pieces() {
+    for split in 1..HANDSHAKE.len() + 4 {
+        let (mut client, mut requests) = connection(4096);
+        let all = [HANDSHAKE, b"early"].concat();
+        client.write_all(&all[..split]).await.unwrap();
+        let feed = async {
+            tokio::task::yield_now().await;
+            client.write_all(&all[split..]).await.unwrap();
+        };
+        let (next, ()) = tokio::join!(requests.next(), feed);
+        assert_eq!(next.unwrap().unwrap().uri, "/ws?x=1");
+        let (mut stream, leftover) = requests.switch(upgrade()).await.unwrap();
+        drop(client);
+        let mut early = leftover.to_vec();
+        stream.read_to_end(&mut early).await.unwrap();
+        assert_eq!(early, b"early", "split at {split}");
+    }
 }

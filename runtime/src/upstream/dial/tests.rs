@@ -232,3 +232,33 @@ fn what_somebody_has_to_read_is_offered_no_other_extension_than_deflate() {
     );
     assert!(offer("x-a").is_none());
 }
+
+#[tokio::test]
+async fn an_answer_in_pieces_and_after_hints_is_read_like_one_that_comes_whole() {
+    let whole = ACCEPTED.to_owned() + "frames";
+    let hints = format!("HTTP/1.1 103 Early Hints\r\nlink: </a>\r\n\r\n{whole}");
+    for (answer, step) in [(&whole, 7), (&whole, 4096), (&hints, 4096), (&hints, 11)] {
+        let (stream, mut upstream) = duplex(4096);
+        let (address, timeouts) = (address(), Timeouts::default());
+        let answering = async {
+            let head = head(&mut upstream).await;
+            let key = head.lines().find_map(|line| line.strip_prefix("sec-websocket-key: ")).unwrap();
+            let answer = answer.replace("{accept}", &derive_accept_key(key.as_bytes()));
+            for piece in answer.as_bytes().chunks(step) {
+                upstream.write_all(piece).await.unwrap();
+                tokio::task::yield_now().await;
+            }
+            upstream
+        };
+        let (upgraded, mut upstream) = tokio::join!(upgrade(stream, &address, request(), &timeouts), answering);
+        let mut upgraded = upgraded.unwrap();
+        assert_eq!(upgraded.accepted.headers["x-node"], "1");
+        // The request went out once.
+        upgraded.stream.write_all(b"x").await.unwrap();
+        assert_eq!(upstream.read_u8().await.unwrap(), b'x');
+        drop(upstream);
+        let mut frames = upgraded.leftover.to_vec();
+        upgraded.stream.read_to_end(&mut frames).await.unwrap();
+        assert_eq!(frames, b"frames");
+    }
+}

@@ -1,0 +1,300 @@
+//! HTTP/1.1 by hyper on an accepted socket, as a sequence of calls instead of a service.
+//!
+//! hyper parses and writes; it asks its service for the answer to a request, and ours is a slot that the session
+//! empties and fills. One request is under way at a time, and nothing runs unless one of the methods is being polled.
+
+use std::cell::Cell;
+use std::convert::Infallible;
+use std::future::poll_fn;
+use std::io::{self, IoSlice};
+use std::pin::Pin;
+use std::rc::{Rc, Weak};
+use std::task::{Context, Poll, ready};
+
+use bytes::Bytes;
+use http::header::HeaderMap;
+use http::request::Parts;
+use http::{Request, Response, StatusCode};
+use hyper::body::{Body, Frame, Incoming, SizeHint};
+use hyper::server::conn::http1;
+use hyper::service::Service;
+use hyper_util::rt::TokioIo;
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadBuf};
+
+use super::body::AnswerBody;
+use super::requests::{HeadLimits, ReadError, WriteError};
+use crate::upstream::RelayError;
+
+/// The requests of one accepted connection, see [`Requests`](super::Requests).
+pub(super) struct Http<S> {
+    connection: http1::Connection<TokioIo<Watched<S>>, Handover>,
+    exchange: Rc<Exchange>,
+    /// The body of the request under way, which nobody reads. Dropping it makes hyper stop reading, and then it may
+    /// think itself done before its answer is written; so it stays until then.
+    unread: Option<Incoming>,
+    ended: bool,
+}
+
+impl<S: AsyncRead + AsyncWrite + Unpin + 'static> Http<S> {
+    /// Starts to speak HTTP/1.1 on a connection.
+    pub(super) fn new(stream: S, limits: &HeadLimits) -> Self {
+        let exchange = Rc::new(Exchange::default());
+        let watched = Watched { stream, exchange: Rc::clone(&exchange) };
+        let connection = http1::Builder::new()
+            .max_header_size(limits.max_header_bytes)
+            .max_buf_size(limits.max_header_bytes.max(SMALLEST_BUFFER))
+            .serve_connection(TokioIo::new(watched), Handover(Rc::clone(&exchange)));
+        Self { connection, exchange, unread: None, ended: false }
+    }
+
+    /// The next request; `None` when the client has closed the connection between requests. A body is not read.
+    ///
+    /// Cancel safe. Bounding the time it takes is the caller's business.
+    pub(super) async fn next(&mut self) -> Result<Option<Parts>, ReadError> {
+        poll_fn(|context| {
+            let ended = self.poll(context);
+            if let Some((parts, body)) = self.exchange.request.take() {
+                self.unread = Some(body);
+                return Poll::Ready(Ok(Some(parts)));
+            }
+            ended.map(|ended| match ended {
+                Ok(()) => Ok(None),
+                Err(error) if error.is_parse_too_large() => Err(ReadError::TooLarge),
+                Err(error) if error.is_parse() => Err(ReadError::Malformed(error)),
+                Err(error) => Err(ReadError::Broken(error)),
+            })
+        })
+        .await
+    }
+
+    /// Answers the request with something other than 101, and returns when the answer is written. The connection goes
+    /// on with [`Http::next`], which says whether it stays open.
+    pub(super) async fn answer(&mut self, response: Response<AnswerBody>) -> Result<(), WriteError> {
+        self.exchange.reply(response);
+        let written = poll_fn(|context| {
+            if let Poll::Ready(ended) = self.poll(context) {
+                return Poll::Ready(match ended {
+                    Err(error) if error.is_user() => Err(WriteError::Body(error)),
+                    Err(error) => Err(WriteError::Broken(io::Error::other(error))),
+                    Ok(()) if self.exchange.is_written() => Ok(()),
+                    Ok(()) => Err(WriteError::Closed),
+                });
+            }
+            if self.exchange.is_written() { Poll::Ready(Ok(())) } else { Poll::Pending }
+        })
+        .await;
+        self.unread = None;
+        written
+    }
+
+    /// Ready when the client has left while it waits for its answer.
+    pub(super) fn poll_gone(&mut self, context: &mut Context<'_>) -> Poll<()> {
+        self.poll(context).map(|_| ())
+    }
+
+    /// Answers the request, which must be a valid opening handshake, with 101 and these fields, and gives the socket
+    /// back together with what was read past the request.
+    pub(super) async fn switch(mut self, headers: HeaderMap) -> Result<(S, Bytes), WriteError> {
+        let mut response = Response::new(AnswerBody::Empty);
+        *response.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
+        *response.headers_mut() = headers;
+        self.exchange.reply(response);
+        poll_fn(|context| self.poll(context)).await.map_err(|error| WriteError::Broken(io::Error::other(error)))?;
+        if !self.exchange.is_written() {
+            return Err(WriteError::Closed);
+        }
+        let parts = self.connection.into_parts();
+        // An empty slice would keep the whole read buffer alive.
+        let leftover = if parts.read_buf.is_empty() { Bytes::new() } else { parts.read_buf };
+        Ok((parts.io.into_inner().stream, leftover))
+    }
+
+    /// Ends a connection whose request does not come: with 408 when a part of its head has (RFC 9110 section 15.5.9),
+    /// which is also the answer. Bounding the time is the caller's business.
+    pub(super) async fn time_out(self) -> bool {
+        let parts = self.connection.into_parts();
+        let mut stream = parts.io.into_inner().stream;
+        let begun = !parts.read_buf.is_empty();
+        if begun {
+            // Who does not read it either has lost nothing.
+            let _ = stream.write_all(TIMED_OUT).await;
+        }
+        let _ = stream.shutdown().await;
+        begun
+    }
+
+    /// The socket, for a connection whose last answer is written.
+    pub(super) fn into_inner(self) -> S {
+        self.connection.into_parts().io.into_inner().stream
+    }
+
+    /// Drives the connection; ready when it has ended.
+    fn poll(&mut self, context: &mut Context<'_>) -> Poll<hyper::Result<()>> {
+        if self.ended {
+            return Poll::Ready(Ok(()));
+        }
+        let ended = ready!(self.connection.poll_without_shutdown(context));
+        self.ended = true;
+        Poll::Ready(ended)
+    }
+}
+
+impl<S> std::fmt::Debug for Http<S> {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.debug_struct("Http").field("ended", &self.ended).finish_non_exhaustive()
+    }
+}
+
+/// What hyper and the session hand each other.
+#[derive(Default)]
+struct Exchange {
+    request: Cell<Option<(Parts, Incoming)>>,
+    response: Cell<Option<Response<Reported>>>,
+    body: Cell<Progress>,
+    blocked: Cell<bool>,
+}
+
+/// How far the body of the answer has come.
+#[derive(Clone, Copy, Default, PartialEq, Eq)]
+enum Progress {
+    #[default]
+    Waiting,
+    /// hyper has all of it.
+    Taken,
+}
+
+impl Exchange {
+    /// Puts an answer where hyper finds it.
+    fn reply(self: &Rc<Self>, response: Response<AnswerBody>) {
+        self.response.set(Some(response.map(|body| Reported { body, exchange: Rc::downgrade(self) })));
+        // Last: an answer that was never taken reports when it makes room for this one.
+        self.body.set(Progress::Waiting);
+    }
+
+    /// Whether all of the answer is in the socket: hyper has taken its end, and its last attempt to write went through.
+    fn is_written(&self) -> bool {
+        self.body.get() == Progress::Taken && !self.blocked.get()
+    }
+}
+
+/// hyper's service: puts the request where [`Requests::next`] finds it.
+struct Handover(Rc<Exchange>);
+
+impl Service<Request<Incoming>> for Handover {
+    type Response = Response<Reported>;
+    type Error = Infallible;
+    type Future = Reply;
+
+    fn call(&self, request: Request<Incoming>) -> Reply {
+        let (mut parts, body) = request.into_parts();
+        // hyper's handle for an upgrade, which we do without.
+        parts.extensions.clear();
+        self.0.request.set(Some((parts, body)));
+        Reply(Rc::clone(&self.0))
+    }
+}
+
+/// Ready when the session has answered. It needs no waker: whoever fills the slot polls the connection next.
+struct Reply(Rc<Exchange>);
+
+impl Future for Reply {
+    type Output = Result<Response<Reported>, Infallible>;
+
+    fn poll(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Self::Output> {
+        self.0.response.take().map_or(Poll::Pending, |response| Poll::Ready(Ok(response)))
+    }
+}
+
+/// A body that reports when hyper is done with it. Weak, because it waits in the exchange itself.
+struct Reported {
+    body: AnswerBody,
+    exchange: Weak<Exchange>,
+}
+
+impl Body for Reported {
+    type Data = Bytes;
+    type Error = RelayError;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, RelayError>>> {
+        Pin::new(&mut self.body).poll_frame(context)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+}
+
+impl Drop for Reported {
+    fn drop(&mut self) {
+        if let Some(exchange) = self.exchange.upgrade() {
+            exchange.body.set(Progress::Taken);
+        }
+    }
+}
+
+/// The socket, and whether it would take more.
+struct Watched<S> {
+    stream: S,
+    exchange: Rc<Exchange>,
+}
+
+impl<S> Watched<S> {
+    fn watch<T>(&self, poll: Poll<T>) -> Poll<T> {
+        self.exchange.blocked.set(poll.is_pending());
+        poll
+    }
+}
+
+impl<S: AsyncRead + Unpin> AsyncRead for Watched<S> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_read(context, buffer)
+    }
+}
+
+impl<S: AsyncWrite + Unpin> AsyncWrite for Watched<S> {
+    fn poll_write(mut self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        let poll = Pin::new(&mut self.stream).poll_write(context, bytes);
+        self.watch(poll)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        slices: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        let poll = Pin::new(&mut self.stream).poll_write_vectored(context, slices);
+        self.watch(poll)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.stream.is_write_vectored()
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let poll = Pin::new(&mut self.stream).poll_flush(context);
+        self.watch(poll)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_shutdown(context)
+    }
+}
+
+/// The smallest buffer hyper accepts.
+const SMALLEST_BUFFER: usize = 8192;
+
+/// hyper answers requests, and there is none.
+const TIMED_OUT: &[u8] =
+    b"HTTP/1.1 408 Request Timeout\r\nconnection: close\r\ncontent-type: text/plain; charset=utf-8\r\n\
+    content-length: 33\r\n\r\nthe request did not come in time\n";
