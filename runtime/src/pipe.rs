@@ -5,6 +5,7 @@
 //! selected the messages it carries; then these are unmasked, assembled, filtered, and all that one read brought is
 //! written with one write. A relay is not an endpoint: it answers no ping and assembles nothing that no filter wants.
 
+mod carry;
 mod chain;
 mod clock;
 mod direction;
@@ -87,7 +88,7 @@ pub struct Pipe<C, U> {
     shared: Shared,
     switch: Rc<Switch>,
     token: PingToken,
-    ending: Option<Outcome>,
+    ending: Option<Box<Outcome>>,
     /// Who takes nothing more, although its socket has not ended.
     deaf: Option<Side>,
 }
@@ -204,7 +205,7 @@ where
 
     fn finish(&mut self) -> Poll<Outcome> {
         match self.ending.take() {
-            Some(outcome) => Poll::Ready(outcome),
+            Some(outcome) => Poll::Ready(*outcome),
             None => Poll::Pending,
         }
     }
@@ -266,7 +267,7 @@ where
     fn end(&mut self, ending: Ending) {
         self.shared.clock.closing();
         let Ending { outcome, to_client, to_upstream } = ending;
-        self.ending.get_or_insert(outcome);
+        self.ending.get_or_insert_with(|| Box::new(outcome));
         if to_client.is_some() {
             self.client.peer.send_close(to_client.as_ref());
         }

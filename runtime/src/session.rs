@@ -47,14 +47,14 @@ pub struct Accepted {
 }
 
 /// Tells a connection's story to its end.
-pub async fn serve(worker: Rc<Worker>, accepted: Accepted) {
+pub async fn serve(worker: Rc<Worker>, accepted: Box<Accepted>) {
     let Some(open) = Box::pin(open(&worker, accepted)).await else { return };
     open.run().await;
 }
 
 /// Answers requests until one of them has opened a connection; `None` when the client leaves first.
-async fn open(worker: &Rc<Worker>, accepted: Accepted) -> Option<Open> {
-    let Accepted { stream, peer, head, handshake_timeout } = accepted;
+async fn open(worker: &Rc<Worker>, accepted: Box<Accepted>) -> Option<Open> {
+    let Accepted { stream, peer, head, handshake_timeout } = *accepted;
     let mut requests = Requests::new(stream, &head);
     let mut first = true;
     loop {
@@ -66,11 +66,11 @@ async fn open(worker: &Rc<Worker>, accepted: Accepted) -> Option<Open> {
             Ok(Err(ReadError::Broken(_))) => return None,
             Ok(Err(error)) => {
                 Record::new(worker, peer, started).malformed(&error);
-                let _ = timeout(worker.close_timeout(), requests.close()).await;
+                let _ = timeout(worker.close_timeout(), Box::pin(requests.close())).await;
                 return None;
             }
             Err(_) => {
-                let answered = timeout(worker.close_timeout(), requests.time_out()).await.unwrap_or(false);
+                let answered = timeout(worker.close_timeout(), Box::pin(requests.time_out())).await.unwrap_or(false);
                 // A connection that is only kept for a next request may end without a word.
                 if answered || first {
                     let status = answered.then_some(StatusCode::REQUEST_TIMEOUT.as_u16());
@@ -82,14 +82,14 @@ async fn open(worker: &Rc<Worker>, accepted: Accepted) -> Option<Open> {
         first = false;
         let mut attempt = Attempt::new(worker, peer, started, &parts);
         match Box::pin(attempt.run(&mut requests, parts)).await {
-            Ok(joined) => return attempt.switch(requests, joined).await,
+            Ok(joined) => return Box::pin(attempt.switch(requests, joined)).await,
             Err(refusal) => {
                 let closes = refusal.closes_connection();
-                if !attempt.refuse(&mut requests, refusal).await {
+                if !Box::pin(attempt.refuse(&mut requests, refusal)).await {
                     return None;
                 }
                 if closes {
-                    let _ = timeout(worker.close_timeout(), requests.close()).await;
+                    let _ = timeout(worker.close_timeout(), Box::pin(requests.close())).await;
                     return None;
                 }
             }

@@ -4,7 +4,7 @@
 
 use std::future::poll_fn;
 use std::io;
-use std::pin::pin;
+use std::pin::Pin;
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
@@ -116,8 +116,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin + 'static> Requests<S> {
     }
 
     /// Runs a future while the client waits for its answer, and notices when the client leaves.
-    pub async fn during<F: Future>(&mut self, future: F) -> Result<F::Output, ClientGone> {
-        let mut future = pin!(future);
+    pub async fn during<F: Future>(&mut self, mut future: Pin<&mut F>) -> Result<F::Output, ClientGone> {
         poll_fn(|context| {
             if let Poll::Ready(output) = future.as_mut().poll(context) {
                 return Poll::Ready(Ok(output));
@@ -133,7 +132,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin + 'static> Requests<S> {
         match self.stage {
             Stage::Shortcut(shortcut) => shortcut.switch(&headers).await.map_err(WriteError::Broken),
             Stage::Http(http) => {
-                let (replay, leftover) = http.switch(headers).await?;
+                let (replay, leftover) = Box::pin(http.switch(headers)).await?;
                 Ok(replay.resume(leftover))
             }
             Stage::Leaving => Err(WriteError::Closed),
@@ -144,7 +143,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin + 'static> Requests<S> {
     /// which is also the answer. Bounding the time is the caller's business.
     pub async fn time_out(self) -> bool {
         match self.stage {
-            Stage::Http(http) => http.time_out().await,
+            Stage::Http(http) => Box::pin(http.time_out()).await,
             _ => false,
         }
     }

@@ -25,10 +25,16 @@ pub(super) enum Due {
     CloseTimeout,
 }
 
-/// The timers of one connection.
+/// The timers of one connection. Most routes have none: then nothing is kept but where to look them up.
 #[derive(Debug)]
 pub(super) struct Clock {
     timers: Arc<Timers>,
+    running: Option<Box<Running>>,
+}
+
+/// Timers that run.
+#[derive(Debug)]
+struct Running {
     active_at: Instant,
     ping_at: Option<Instant>,
     pong_due: [Option<Instant>; Side::COUNT],
@@ -41,45 +47,52 @@ pub(super) struct Clock {
 impl Clock {
     /// Starts the timers of a connection that opens now; `lease` is the shortest a filter gave.
     pub(super) fn new(timers: Arc<Timers>, lease: Option<Duration>, now: Instant) -> Self {
-        Self {
-            active_at: now,
-            ping_at: timers.ping_interval.map(|interval| now + interval),
-            pong_due: [None; Side::COUNT],
-            lifetime_at: timers.max_lifetime.map(|lifetime| now + jittered(lifetime)),
-            lease_at: lease.map(|lease| now + lease),
-            close_at: None,
-            sleep: None,
-            timers,
-        }
+        let Timers { ping_interval, max_inactivity, max_lifetime, .. } = *timers;
+        let runs = [ping_interval, max_inactivity, max_lifetime, lease].iter().any(Option::is_some);
+        let running = runs.then(|| {
+            let mut running = Running::new(now);
+            running.ping_at = ping_interval.map(|interval| now + interval);
+            running.lifetime_at = max_lifetime.map(|lifetime| now + jittered(lifetime));
+            running.lease_at = lease.map(|lease| now + lease);
+            Box::new(running)
+        });
+        Self { timers, running }
     }
 
     /// A data message went by.
     pub(super) fn active(&mut self) {
-        if self.timers.max_inactivity.is_some() {
-            self.active_at = Instant::now();
+        if let Some(running) = &mut self.running
+            && self.timers.max_inactivity.is_some()
+        {
+            running.active_at = Instant::now();
         }
     }
 
     /// A ping was put in for one side; its pong is due in `pong_timeout`, if an earlier one is not due already.
     pub(super) fn pinged(&mut self, side: Side) {
-        let due = self.timers.pong_timeout.map(|timeout| Instant::now() + timeout);
-        if let Some(pong) = self.pong_due.get_mut(side as usize) {
+        let now = Instant::now();
+        let due = self.timers.pong_timeout.map(|timeout| now + timeout);
+        if let Some(pong) = self.run(now).pong_due.get_mut(side as usize) {
             *pong = pong.or(due);
         }
     }
 
     /// One side answered.
     pub(super) fn ponged(&mut self, side: Side) {
-        if let Some(pong) = self.pong_due.get_mut(side as usize) {
+        if let Some(pong) = self.running.as_mut().and_then(|running| running.pong_due.get_mut(side as usize)) {
             *pong = None;
         }
     }
 
     /// The connection is closing: from here on only `close_timeout` counts.
     pub(super) fn closing(&mut self) {
-        if self.close_at.is_none() {
-            self.close_at = Some(Instant::now() + self.timers.close_timeout);
-        }
+        let now = Instant::now();
+        let close_at = now + self.timers.close_timeout;
+        self.run(now).close_at.get_or_insert(close_at);
+    }
+
+    fn run(&mut self, now: Instant) -> &mut Running {
+        self.running.get_or_insert_with(|| Box::new(Running::new(now)))
     }
 
     /// The settings behind the timers.
@@ -89,8 +102,30 @@ impl Clock {
 
     /// What is due; otherwise the task is woken when something may be, or at `wake_at`.
     pub(super) fn poll(&mut self, context: &mut Context<'_>, wake_at: Option<Instant>) -> Option<Due> {
+        let running = match (&mut self.running, wake_at) {
+            (None, None) => return None,
+            (running, _) => running.get_or_insert_with(|| Box::new(Running::new(Instant::now()))),
+        };
+        running.poll(context, wake_at, &self.timers)
+    }
+}
+
+impl Running {
+    fn new(now: Instant) -> Self {
+        Self {
+            active_at: now,
+            ping_at: None,
+            pong_due: [None; Side::COUNT],
+            lifetime_at: None,
+            lease_at: None,
+            close_at: None,
+            sleep: None,
+        }
+    }
+
+    fn poll(&mut self, context: &mut Context<'_>, wake_at: Option<Instant>, timers: &Timers) -> Option<Due> {
         loop {
-            let (next, due) = self.next();
+            let (next, due) = self.next(timers);
             let next = [next, wake_at].into_iter().flatten().min()?;
             let sleep = match &mut self.sleep {
                 // Armed for an earlier time, as by an activity since: it fires for nothing once and is set anew.
@@ -108,7 +143,7 @@ impl Clock {
             let now = Instant::now();
             if let Some((at, due)) = due.filter(|(at, _)| *at <= now) {
                 if due == Due::Ping {
-                    self.ping_at = self.timers.ping_interval.map(|interval| at.max(now) + interval);
+                    self.ping_at = timers.ping_interval.map(|interval| at.max(now) + interval);
                 }
                 return Some(due);
             }
@@ -120,7 +155,7 @@ impl Clock {
     }
 
     /// The earliest timer.
-    fn next(&self) -> (Option<Instant>, Option<(Instant, Due)>) {
+    fn next(&self, timers: &Timers) -> (Option<Instant>, Option<(Instant, Due)>) {
         let earliest = match self.close_at {
             Some(at) => Some((at, Due::CloseTimeout)),
             None => {
@@ -129,7 +164,7 @@ impl Clock {
                     self.ping_at.map(|at| (at, Due::Ping)),
                     client.map(|at| (at, Due::PongMissing(Side::Client))),
                     upstream.map(|at| (at, Due::PongMissing(Side::Upstream))),
-                    self.timers.max_inactivity.map(|inactivity| (self.active_at + inactivity, Due::Inactivity)),
+                    timers.max_inactivity.map(|inactivity| (self.active_at + inactivity, Due::Inactivity)),
                     self.lifetime_at.map(|at| (at, Due::Lifetime)),
                     self.lease_at.map(|at| (at, Due::Lease)),
                 ]

@@ -7,9 +7,9 @@ use std::task::{Context, Poll, ready};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::Instant;
-use tokio_util::io::poll_read_buf;
 
 use super::Shared;
+use super::carry::Carry;
 use super::chain::Halt;
 use super::emit::{Emission, encode, opcode};
 use super::item::{Boundary, Fate, Stop};
@@ -25,14 +25,13 @@ pub(super) struct Direction {
     from: Side,
     walk: Walk,
     /// What was read and cannot be dealt with before more is.
-    carry: Vec<u8>,
+    carry: Option<Box<Carry>>,
     /// Whether `carry` may hold more than its start: it came with the handshake, or an event cut the walk short.
     fresh: bool,
     mode: Mode,
-    /// What a filter holds back, and until when.
-    gates: VecDeque<Gate>,
-    /// What happened after everything that is held back.
-    deferred: Option<Event>,
+    held: Option<Box<Held>>,
+    /// Whether the last read filled its buffer and all of it went on: then there is more to come than usual.
+    bulk: bool,
     /// Whether it waits for replies of its filters to go out to its own sender.
     waits_for_replies: bool,
 }
@@ -46,6 +45,14 @@ enum Mode {
     /// Nothing is, but the end of the socket.
     Drain,
     Ended,
+}
+
+/// What filters hold back.
+#[derive(Debug, Default)]
+struct Held {
+    gates: VecDeque<Gate>,
+    /// What happened after everything that is held back.
+    deferred: Option<Event>,
 }
 
 /// Bytes that go on at a time, and after which nothing more goes on before it.
@@ -75,11 +82,11 @@ impl Direction {
         Self {
             from,
             walk,
-            carry: leftover.to_vec(),
+            carry: Carry::of(leftover),
             fresh: !leftover.is_empty(),
             mode: Mode::Forward,
-            gates: VecDeque::new(),
-            deferred: None,
+            held: None,
+            bulk: false,
             waits_for_replies: false,
         }
     }
@@ -94,7 +101,7 @@ impl Direction {
         if self.mode == Mode::Forward {
             self.mode = Mode::Ignore;
             self.walk.ignore_messages();
-            self.gates.clear();
+            self.release();
         }
     }
 
@@ -102,8 +109,15 @@ impl Direction {
     pub(super) fn drain(&mut self) {
         if self.mode != Mode::Ended {
             self.mode = Mode::Drain;
-            self.carry = Vec::new();
-            self.gates.clear();
+            self.carry = None;
+            self.release();
+        }
+    }
+
+    /// Throws away what filters hold back; what happened after it still has to be told.
+    fn release(&mut self) {
+        if let Some(held) = &mut self.held {
+            held.gates.clear();
         }
     }
 
@@ -114,7 +128,7 @@ impl Direction {
 
     /// When what is held back goes on.
     pub(super) fn opens_at(&self) -> Option<Instant> {
-        self.gates.front().map(|gate| gate.opens_at)
+        self.held.as_ref()?.gates.front().map(|gate| gate.opens_at)
     }
 
     /// Moves what there is to move. Pending once a socket has to be waited for.
@@ -148,14 +162,14 @@ impl Direction {
                 Ok(false) => {}
                 Err(event) => return Poll::Ready(event),
             }
-            if let Some(event) = self.deferred.take() {
+            if let Some(event) = self.held.take().and_then(|held| held.deferred) {
                 return Poll::Ready(event);
             }
             if let Some(event) = ready!(self.poll_read(context, source, target, shared, &mut scratch)) {
-                if self.gates.is_empty() {
-                    return Poll::Ready(event);
+                match &mut self.held {
+                    Some(held) => held.deferred = Some(event),
+                    None => return Poll::Ready(event),
                 }
-                self.deferred = Some(event);
             }
         }
         // The worker's other connections have their turn first.
@@ -168,12 +182,12 @@ impl Direction {
     where
         W: AsyncWrite + Unpin,
     {
-        let Some(gate) = self.gates.front() else { return Poll::Ready(Ok(false)) };
+        let Some(gate) = self.held.as_ref().and_then(|held| held.gates.front()) else { return Poll::Ready(Ok(false)) };
         if gate.opens_at > Instant::now() {
             // The connection's clock wakes the task.
             return Poll::Pending;
         }
-        if let Some(gate) = self.gates.pop_front() {
+        if let Some(gate) = self.held.as_mut().and_then(|held| held.gates.pop_front()) {
             write(context, target, &gate.wire, gate.end)?;
         }
         Poll::Ready(Ok(true))
@@ -194,50 +208,74 @@ impl Direction {
         if self.mode == Mode::Ended {
             return Poll::Pending;
         }
-        if self.carry.is_empty() {
-            let mut read = std::mem::take(&mut scratch.read);
-            let mut buffer = ReadBuf::new(&mut read);
-            let polled = Pin::new(&mut source.stream).poll_read(context, &mut buffer);
-            let filled = buffer.filled().len();
-            let event = match polled {
-                Poll::Ready(Ok(())) if filled > 0 => {
-                    let bytes = read.get(..filled).unwrap_or_default();
-                    let (consumed, event) = self.absorb(bytes, context, source, target, shared, scratch);
-                    if self.mode != Mode::Drain {
-                        self.carry.extend_from_slice(bytes.get(consumed..).unwrap_or_default());
-                        self.fresh = event.is_some();
-                    }
-                    Poll::Ready(event)
-                }
-                Poll::Ready(ended) => Poll::Ready(Some(self.ended(source, ended.err()))),
-                Poll::Pending => Poll::Pending,
-            };
-            scratch.read = read;
-            return event;
-        }
+        let Some(mut carry) = self.carry.take() else {
+            return self.poll_fresh(context, source, target, shared, scratch);
+        };
         if !std::mem::take(&mut self.fresh) {
-            // Room grows with what has come, not with what a header announces.
-            let missing = self.walk.needed().saturating_sub(self.carry.len());
-            self.carry.reserve(missing.clamp(1, self.carry.len().max(Scratch::READ)));
-            match ready!(poll_read_buf(Pin::new(&mut source.stream), context, &mut self.carry)) {
-                Ok(0) => return Poll::Ready(Some(self.ended(source, None))),
-                Ok(_) => {}
-                Err(error) => return Poll::Ready(Some(self.ended(source, Some(error)))),
+            match carry.poll_read(context, &mut source.stream, self.walk.needed(), &mut scratch.spare) {
+                Poll::Ready(Ok(0)) => return Poll::Ready(Some(self.ended(source, None))),
+                Poll::Ready(Ok(_)) => {}
+                Poll::Ready(Err(error)) => return Poll::Ready(Some(self.ended(source, Some(error)))),
+                Poll::Pending => {
+                    self.carry = Some(carry);
+                    return Poll::Pending;
+                }
             }
         }
-        let mut bytes = std::mem::take(&mut self.carry);
-        let (consumed, event) = self.absorb(&bytes, context, source, target, shared, scratch);
-        if self.mode != Mode::Drain && consumed < bytes.len() {
-            bytes.drain(..consumed);
-            self.carry = bytes;
+        let (consumed, event) = self.absorb(carry.bytes(), context, source, target, shared, scratch);
+        if self.mode != Mode::Drain {
             self.fresh = event.is_some();
+            self.carry = match consumed {
+                0 => Some(carry),
+                consumed => {
+                    let rest = Carry::of(carry.bytes().get(consumed..).unwrap_or_default());
+                    carry.give_back(&mut scratch.spare);
+                    rest
+                }
+            };
         }
         Poll::Ready(event)
     }
 
+    /// Reads where nothing is left from before.
+    fn poll_fresh<R, W>(
+        &mut self,
+        context: &mut Context<'_>,
+        source: &mut Leg<R>,
+        target: &mut Leg<W>,
+        shared: &mut Shared,
+        scratch: &mut Scratch,
+    ) -> Poll<Option<Event>>
+    where
+        R: AsyncRead + AsyncWrite + Unpin,
+        W: AsyncWrite + Unpin,
+    {
+        let mut read = std::mem::take(&mut scratch.read);
+        let room = if self.bulk { Scratch::BULK } else { Scratch::READ };
+        let mut buffer = ReadBuf::new(read.get_mut(..room).unwrap_or_default());
+        let polled = Pin::new(&mut source.stream).poll_read(context, &mut buffer);
+        let filled = buffer.filled().len();
+        let event = match polled {
+            Poll::Ready(Ok(())) if filled > 0 => {
+                let bytes = read.get(..filled).unwrap_or_default();
+                let (consumed, event) = self.absorb(bytes, context, source, target, shared, scratch);
+                if self.mode != Mode::Drain {
+                    self.carry = Carry::of(bytes.get(consumed..).unwrap_or_default());
+                    self.fresh = event.is_some();
+                }
+                Poll::Ready(event)
+            }
+            Poll::Ready(ended) => Poll::Ready(Some(self.ended(source, ended.err()))),
+            Poll::Pending => Poll::Pending,
+        };
+        scratch.read = read;
+        self.bulk = filled == room && target.peer.outlet.is_empty();
+        event
+    }
+
     fn ended<R>(&mut self, source: &mut Leg<R>, error: Option<io::Error>) -> Event {
         self.mode = Mode::Ended;
-        self.carry = Vec::new();
+        self.carry = None;
         source.peer.eof = true;
         Event::Eof(error)
     }
@@ -349,14 +387,14 @@ impl Direction {
             opens_at = opens_at.max(until);
             let mut wire = Vec::new();
             let end = emission.render(item + 1..next, None, &mut wire).unwrap_or(Boundary::Message);
-            self.gates.push_back(Gate { opens_at, wire, end });
+            self.held.get_or_insert_default().gates.push_back(Gate { opens_at, wire, end });
         }
         Ok(())
     }
 }
 
 /// Reads after which other connections have their turn: a megabyte at most.
-const READS_IN_A_ROW: usize = 16;
+const READS_IN_A_ROW: usize = 4;
 
 /// Hands bytes to the receiver.
 fn write<W>(context: &mut Context<'_>, target: &mut Leg<W>, wire: &[u8], end: Boundary) -> Result<(), Event>

@@ -18,36 +18,34 @@ pub(super) struct Outlet {
     written: usize,
     /// Where what was put in ends.
     end: Boundary,
-    /// Frames of our own that wait for the end of a frame.
-    control: Vec<u8>,
-    /// Messages of our own that wait for the end of a message.
-    messages: Vec<u8>,
+    /// Frames of our own that wait for a place; most connections never have any.
+    own: Option<Box<Own>>,
     /// Whether messages of our own are among what is pending.
     replied: bool,
-    close: Close,
+    /// Whether a close frame was put in, ours or the other peer's: nothing may follow it.
+    closed: bool,
 }
 
-/// How far the closing of this way out has come.
-#[derive(Debug)]
-enum Close {
-    Open,
-    /// Our close frame waits for the end of a frame.
-    Waiting(Vec<u8>),
-    /// A close frame was put in, ours or the other peer's: nothing may follow it.
-    Done,
+/// Frames of our own that wait for a place.
+#[derive(Debug, Default)]
+struct Own {
+    /// They wait for the end of a frame.
+    control: Vec<u8>,
+    /// They wait for the end of a message.
+    messages: Vec<u8>,
+    /// It waits for the end of a frame.
+    close: Option<Vec<u8>>,
+}
+
+impl Own {
+    fn is_empty(&self) -> bool {
+        self.control.is_empty() && self.messages.is_empty() && self.close.is_none()
+    }
 }
 
 impl Outlet {
     pub(super) fn new() -> Self {
-        Self {
-            pending: Vec::new(),
-            written: 0,
-            end: Boundary::Message,
-            control: Vec::new(),
-            messages: Vec::new(),
-            replied: false,
-            close: Close::Open,
-        }
+        Self { pending: Vec::new(), written: 0, end: Boundary::Message, own: None, replied: false, closed: false }
     }
 
     /// Whether everything put in was written.
@@ -57,18 +55,17 @@ impl Outlet {
 
     /// Whether something of our own waits for a place.
     pub(super) fn is_waiting(&self) -> bool {
-        let waiting = !self.control.is_empty() || !self.messages.is_empty() || matches!(self.close, Close::Waiting(_));
-        waiting && !self.is_closed()
+        self.own.as_ref().is_some_and(|own| !own.is_empty()) && !self.closed
     }
 
     /// Whether messages of our own are still here: who causes them has to wait.
     pub(super) fn holds_messages(&self) -> bool {
-        !self.messages.is_empty() || self.replied && !self.pending.is_empty()
+        self.own.as_ref().is_some_and(|own| !own.messages.is_empty()) || self.replied && !self.pending.is_empty()
     }
 
     /// Whether a close frame was put in.
     pub(super) fn is_closed(&self) -> bool {
-        matches!(self.close, Close::Done)
+        self.closed
     }
 
     /// Whether a frame is under way, so that nothing can be put in.
@@ -78,9 +75,8 @@ impl Outlet {
 
     /// Says that nothing may follow what was put in: it ends with a close frame, or inside a frame for ever.
     pub(super) fn mark_closed(&mut self) {
-        self.close = Close::Done;
-        self.control = Vec::new();
-        self.messages = Vec::new();
+        self.closed = true;
+        self.own = None;
     }
 
     /// Puts in bytes that end at `end`, writing what the socket takes at once.
@@ -114,27 +110,31 @@ impl Outlet {
     /// Puts in a control frame of our own as soon as it may stand.
     pub(super) fn insert_control(&mut self, frame: &[u8]) {
         // One at a time: a peer that does not read is not sent a second ping.
-        if self.control.is_empty() {
-            self.control.extend_from_slice(frame);
+        let own = self.own.get_or_insert_default();
+        if own.control.is_empty() {
+            own.control.extend_from_slice(frame);
         }
         self.settle();
     }
 
     /// Where to append messages of our own, for [`Outlet::settle`] to put in as soon as they may stand.
     pub(super) fn messages(&mut self) -> &mut Vec<u8> {
-        &mut self.messages
+        &mut self.own.get_or_insert_default().messages
     }
 
     /// Puts in our close frame as soon as it may stand; nothing follows it. The first close frame counts.
     pub(super) fn insert_close(&mut self, frame: Vec<u8>) {
-        if matches!(self.close, Close::Open) {
-            self.close = Close::Waiting(frame);
+        if !self.closed {
+            self.own.get_or_insert_default().close.get_or_insert(frame);
         }
         self.settle();
     }
 
     /// Puts in what waits and may stand here.
     pub(super) fn settle(&mut self) {
+        if self.own.is_none() {
+            return;
+        }
         let mut pending = std::mem::take(&mut self.pending);
         self.place(self.end, &mut pending);
         self.pending = pending;
@@ -142,19 +142,20 @@ impl Outlet {
 
     /// Appends to `wire`, which ends at `end`, what waits and may stand there.
     pub(super) fn place(&mut self, end: Boundary, wire: &mut Vec<u8>) {
-        if end == Boundary::Inside || self.is_closed() {
-            return;
-        }
-        wire.append(&mut self.control);
-        if end == Boundary::Message && !self.messages.is_empty() {
-            wire.append(&mut self.messages);
+        let Some(own) = self.own.as_mut().filter(|_| end != Boundary::Inside && !self.closed) else { return };
+        wire.append(&mut own.control);
+        if end == Boundary::Message && !own.messages.is_empty() {
+            wire.append(&mut own.messages);
             self.replied = true;
         }
-        if let Close::Waiting(frame) = &self.close {
-            wire.extend_from_slice(frame);
-            self.close = Close::Done;
+        if let Some(close) = own.close.take() {
+            wire.extend_from_slice(&close);
+            self.closed = true;
         }
-        self.control = Vec::new();
+        // Messages may still wait for the end of a message, after which nothing but a close frame was sent.
+        if self.closed || own.is_empty() {
+            self.own = None;
+        }
     }
 
     /// Writes what the socket takes; ready when nothing is left.
@@ -171,7 +172,9 @@ impl Outlet {
             self.written += count;
         }
         // An idle connection owns no buffer.
-        self.pending = Vec::new();
+        if self.pending.capacity() > 0 {
+            self.pending = Vec::new();
+        }
         self.written = 0;
         self.replied = false;
         Poll::Ready(Ok(()))
@@ -181,6 +184,6 @@ impl Outlet {
     pub(super) fn discard(&mut self) {
         self.pending = Vec::new();
         self.written = 0;
-        self.close = Close::Done;
+        self.closed = true;
     }
 }

@@ -8,6 +8,8 @@ use super::item::Finds;
 pub struct Scratch {
     /// What a read goes to.
     pub(super) read: Box<[u8]>,
+    /// Room for the next large message that has to be whole.
+    pub(super) spare: Vec<u8>,
     pub(super) finds: Finds,
     pub(super) batch: Batch,
     /// What goes on, where that is not simply what came.
@@ -15,13 +17,18 @@ pub struct Scratch {
 }
 
 impl Scratch {
-    /// One read's worth: it fits in the second-level cache together with what is written of it.
+    /// One read's worth.
     pub(super) const READ: usize = 64 << 10;
+
+    /// One read's worth where bytes come faster than that. More at a time means fewer wake-ups of the receiver, and it
+    /// still fits in the second-level cache together with what is written of it.
+    pub(super) const BULK: usize = 256 << 10;
 
     /// The buffers of one worker.
     pub fn new() -> Self {
         Self {
-            read: vec![0; Self::READ].into_boxed_slice(),
+            read: vec![0; Self::BULK].into_boxed_slice(),
+            spare: Vec::new(),
             finds: Finds::default(),
             batch: Batch::default(),
             wire: Vec::new(),
@@ -39,7 +46,7 @@ impl Scratch {
     }
 
     /// Buffers up to this size are kept: allocating them for each large message would cost more than they hold.
-    const KEPT: usize = 4 << 20;
+    pub(super) const KEPT: usize = 4 << 20;
 }
 
 impl Default for Scratch {

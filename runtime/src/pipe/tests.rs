@@ -8,5 +8,5 @@ use super::{Pipe, Socket};
 #[test]
 fn an_open_pipe_is_small() {
     let size = size_of::<Pipe<Socket, Socket>>();
-    assert!(size <= 1152, "{size} bytes");
+    assert!(size <= 704, "{size} bytes");
 }

@@ -159,8 +159,9 @@ impl Serving {
 
     fn serve(&self, stream: TcpStream, peer: SocketAddr, listener: usize, place: OwnedSemaphorePermit) {
         let Some(settings) = self.settings.get(listener) else { return };
-        let accepted =
-            Accepted { stream, peer, head: settings.head.clone(), handshake_timeout: settings.handshake_timeout };
+        let Settings { head, handshake_timeout, .. } = settings;
+        // Boxed, because an open connection's task has no use for it.
+        let accepted = Box::new(Accepted { stream, peer, head: head.clone(), handshake_timeout: *handshake_timeout });
         let counted = self.loads.count(self.worker.index().0);
         let worker = self.worker.clone();
         spawn_local(async move {

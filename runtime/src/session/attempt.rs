@@ -1,6 +1,7 @@
 //! One request's way to an open connection: route, admission, lease, upstream, answer.
 
 use std::net::SocketAddr;
+use std::pin::pin;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
@@ -104,7 +105,7 @@ impl<'w> Attempt<'w> {
             handshake: Some(route.handshake_timeout),
             ..Timeouts::default()
         };
-        let connecting = self.connect(&upstream, &handshake, request, &timeouts);
+        let connecting = pin!(self.connect(&upstream, &handshake, request, &timeouts));
         let (endpoint, upgraded) = requests.during(connecting).await.map_err(|_| Refusal::ClientGone)??;
         let Upgraded { stream, leftover, accepted } = upgraded;
         let sides = Sides {
@@ -229,7 +230,8 @@ impl<'w> Attempt<'w> {
         let Joined { route, upstream_name, endpoint, opening, accepted, client_headers, permit, sides } = joined;
         let answer = opening.answer(accepted, &client_headers);
         let record = self.record;
-        let Ok(Ok(client)) = timeout(ANSWER_TIMEOUT, requests.switch(answer)).await else {
+        let switched = pin!(requests.switch(answer));
+        let Ok(Ok(client)) = timeout(ANSWER_TIMEOUT, switched).await else {
             record.refused(HandshakeOutcome::ClientGone, None);
             return None;
         };

@@ -150,7 +150,7 @@ impl DialError {
 
 /// Connects to an endpoint and upgrades the connection. Dropping the future closes the connection.
 pub async fn dial(address: &Address, request: UpstreamRequest, timeouts: &Timeouts) -> Result<Upgraded, DialError> {
-    let connected = within(timeouts.connect, connect(address)).await.ok_or(DialError::ConnectTimeout)?;
+    let connected = within(timeouts.connect, pin!(connect(address))).await.ok_or(DialError::ConnectTimeout)?;
     upgrade(connected.map_err(DialError::Refused)?, address, request, timeouts).await
 }
 
@@ -164,9 +164,8 @@ pub async fn upgrade<S>(
 where
     S: AsyncRead + AsyncWrite + Unpin + 'static,
 {
-    within(timeouts.handshake, ask(stream, address, request, timeouts.answer_body))
-        .await
-        .ok_or(DialError::HandshakeTimeout)?
+    let asked = pin!(ask(stream, address, request, timeouts.answer_body));
+    within(timeouts.handshake, asked).await.ok_or(DialError::HandshakeTimeout)?
 }
 
 /// Tries all addresses of the endpoint's name in turn.
@@ -208,7 +207,8 @@ where
     if let Some((head, leftover)) = switching_protocols(&read) {
         return Ok(Upgraded { stream, leftover, accepted: answer::check(head, &sent)? });
     }
-    by_hyper(Replay::of_answer(read, stream), headers, target, &sent, answer_body).await
+    // Boxed, because it is large and rare.
+    Box::pin(by_hyper(Replay::of_answer(read, stream), headers, target, &sent, answer_body)).await
 }
 
 /// What the first read after the request brings; empty at the end of the socket.
@@ -309,8 +309,9 @@ fn broken(error: hyper::Error) -> DialError {
     DialError::Refused(io::Error::new(kind.unwrap_or(io::ErrorKind::ConnectionAborted), error))
 }
 
-/// `None` when the time ran out.
-async fn within<F: Future>(limit: Option<Duration>, future: F) -> Option<F::Output> {
+/// `None` when the time ran out. The future comes by reference, because each hand it passes through would keep room for
+/// it.
+async fn within<F: Future>(limit: Option<Duration>, future: Pin<&mut F>) -> Option<F::Output> {
     match limit {
         Some(limit) => timeout(limit, future).await.ok(),
         None => Some(future.await),

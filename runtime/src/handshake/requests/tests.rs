@@ -1,3 +1,4 @@
+use std::pin::pin;
 use std::time::Duration;
 
 use http::StatusCode;
@@ -139,7 +140,7 @@ async fn during_notices_that_the_client_has_left() {
     client.write_all(HANDSHAKE).await.unwrap();
     requests.next().await.unwrap().unwrap();
     drop(client);
-    assert_eq!(requests.during(std::future::pending::<()>()).await, Err(ClientGone));
+    assert_eq!(requests.during(pin!(std::future::pending::<()>())).await, Err(ClientGone));
     assert!(matches!(requests.answer(text(StatusCode::BAD_GATEWAY, "late")).await, Err(WriteError::Closed)));
     assert!(matches!(requests.switch(upgrade()).await, Err(WriteError::Closed)));
 }
@@ -150,11 +151,11 @@ async fn during_runs_its_future_and_keeps_what_the_client_sends_meanwhile() {
     client.write_all(HANDSHAKE).await.unwrap();
     requests.next().await.unwrap().unwrap();
     client.write_all(b"early").await.unwrap();
-    let output = requests.during(async {
+    let later = pin!(async {
         sleep(Duration::from_secs(1)).await;
         7
     });
-    assert_eq!(output.await, Ok(7));
+    assert_eq!(requests.during(later).await, Ok(7));
     assert_eq!(requests.switch(upgrade()).await.unwrap().1, "early");
 }
 
@@ -206,7 +207,7 @@ async fn relayed_to_client(answer: &'static str) -> (String, Result<(), WriteErr
             extensions: None,
         };
         let (address, timeouts) = (Address::parse("endpoint").unwrap(), Timeouts::default());
-        let dialled = requests.during(upgrade_upstream(stream, &address, request, &timeouts)).await.unwrap();
+        let dialled = requests.during(pin!(upgrade_upstream(stream, &address, request, &timeouts))).await.unwrap();
         let Err(DialError::Answered(answer)) = dialled else { panic!("{dialled:?}") };
         requests.answer(relayed(*answer)).await
     };

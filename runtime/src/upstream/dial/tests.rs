@@ -176,9 +176,9 @@ fn a_connect_timeout_is_retried_and_told_as_504() {
 async fn no_limit_really_is_none() {
     let start = tokio::time::Instant::now();
     let hour = Duration::from_secs(3600);
-    assert_eq!(within(None, tokio::time::sleep(hour)).await, Some(()));
+    assert_eq!(within(None, pin!(tokio::time::sleep(hour))).await, Some(()));
     assert_eq!(start.elapsed(), hour);
-    assert_eq!(within(Some(hour), std::future::pending::<()>()).await, None);
+    assert_eq!(within(Some(hour), pin!(std::future::pending::<()>())).await, None);
 }
 
 #[tokio::test]
