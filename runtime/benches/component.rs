@@ -35,11 +35,11 @@ fn handshake() -> Handshake {
     let text = str::to_owned;
     Handshake {
         method: text("GET"),
-        scheme: text("ws"),
+        scheme: "ws",
         authority: text("chat.example.com"),
         path: text("/"),
-        http_version: text("1.1"),
-        headers: (0..10).map(|field| (format!("x-field-{field}"), vec![b'v'; 30])).collect(),
+        http_version: "1.1",
+        headers: (0..10).map(|field| (format!("x-field-{field}"), [b'v'; 30])).collect(),
         client_address: text("127.0.0.1"),
         connection_id: text("3f1c8a8e-0000-4000-8000-000000000001"),
         route: text("chat"),

@@ -24,12 +24,14 @@ mod deadline;
 mod ticker;
 mod wire;
 mod types;
+mod fields;
 
 #[cfg(test)]
 mod tests;
 
 pub use engine::{Host, HostError};
 pub use exports::Kind;
+pub use fields::Fields;
 pub use limits::{Isolation, Limits};
 pub use load::{Component, Import, LoadError};
 pub use pool::{PickEndpoint, Pool};

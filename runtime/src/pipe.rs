@@ -33,6 +33,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::task::unconstrained;
 use tokio::time::Instant;
 
 pub use ending::Outcome;
@@ -86,6 +87,7 @@ pub struct Pipe<C, U> {
     from_client: Direction,
     from_upstream: Direction,
     shared: Shared,
+    scratch: Rc<RefCell<Scratch>>,
     switch: Rc<Switch>,
     token: PingToken,
     ending: Option<Box<Outcome>>,
@@ -97,7 +99,6 @@ pub struct Pipe<C, U> {
 struct Shared {
     chain: Chain,
     clock: Clock,
-    scratch: Rc<RefCell<Scratch>>,
     metrics: Arc<RouteMetrics>,
     worker: WorkerIndex,
     traffic: Rc<Traffic>,
@@ -141,12 +142,12 @@ where
             shared: Shared {
                 chain: Chain::new(plan.filters),
                 clock: Clock::new(plan.timers, plan.lease, Instant::now()),
-                scratch: plan.scratch,
                 metrics: plan.metrics,
                 worker: plan.worker,
                 traffic: plan.traffic,
                 rewant: false,
             },
+            scratch: plan.scratch,
             switch: plan.switch,
             token,
             ending: None,
@@ -159,7 +160,8 @@ where
     /// Carries frames until the connection has ended. Dropping the future ends it at once, without a close frame;
     /// what was counted stays counted.
     pub async fn run(mut self: Box<Self>) -> Outcome {
-        let outcome = poll_fn(|context| self.poll(context)).await;
+        // How long it may go on without letting others have their turn is counted in reads.
+        let outcome = unconstrained(poll_fn(|context| self.poll(context))).await;
         self.shared.chain.close(outcome.by, outcome.close.as_ref());
         outcome
     }
@@ -170,8 +172,10 @@ where
                 self.end(Ending::ordered(order, "drained"));
             }
             let (client, upstream, shared) = (&mut self.client, &mut self.upstream, &mut self.shared);
-            let from_client = self.from_client.poll(context, client, upstream, shared);
-            let from_upstream = self.from_upstream.poll(context, upstream, client, shared);
+            let mut scratch = self.scratch.borrow_mut();
+            let from_client = self.from_client.poll(context, client, upstream, shared, &mut scratch);
+            let from_upstream = self.from_upstream.poll(context, upstream, client, shared, &mut scratch);
+            drop(scratch);
             if std::mem::take(&mut self.shared.rewant) {
                 self.want();
             }

@@ -1,5 +1,6 @@
 //! The contract of `wit/` in Rust, as the rest of the runtime sees it.
 
+use super::fields::Fields;
 use crate::metrics::{FailureReason, MessageKind, Side};
 pub use crate::ws::CloseFrame;
 
@@ -9,7 +10,7 @@ pub struct Handshake {
     /// The request method.
     pub method: String,
     /// `ws` or `wss`, as the client spoke to the listener.
-    pub scheme: String,
+    pub scheme: &'static str,
     /// Host and port as the client sent them; empty when it sent none.
     pub authority: String,
     /// The path as it came, starting with `/`.
@@ -17,9 +18,9 @@ pub struct Handshake {
     /// The query without its `?`.
     pub query: Option<String>,
     /// `1.1` or `2`.
-    pub http_version: String,
+    pub http_version: &'static str,
     /// All header fields, names in lower case, in the order of arrival.
-    pub headers: Vec<(String, Vec<u8>)>,
+    pub headers: Fields,
     /// The subprotocols offered, in the order of preference.
     pub protocols: Vec<String>,
     /// The client's IP address in text, without port or brackets.

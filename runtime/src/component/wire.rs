@@ -44,7 +44,7 @@ pub(super) enum MessageKind {
     Binary,
 }
 
-#[derive(Clone, Copy, Debug, ComponentType, Lower)]
+#[derive(Clone, Debug, ComponentType, Lower)]
 #[component(record)]
 pub(super) struct Handshake<'a> {
     method: &'a str,
@@ -54,7 +54,7 @@ pub(super) struct Handshake<'a> {
     query: Option<&'a str>,
     #[component(name = "http-version")]
     http_version: &'a str,
-    headers: &'a [(String, Vec<u8>)],
+    headers: Vec<(&'a str, &'a [u8])>,
     protocols: &'a [String],
     #[component(name = "client-address")]
     client_address: &'a str,
@@ -233,12 +233,12 @@ impl<'a> From<&'a types::Handshake> for Handshake<'a> {
     fn from(handshake: &'a types::Handshake) -> Self {
         Self {
             method: &handshake.method,
-            scheme: &handshake.scheme,
+            scheme: handshake.scheme,
             authority: &handshake.authority,
             path: &handshake.path,
             query: handshake.query.as_deref(),
-            http_version: &handshake.http_version,
-            headers: &handshake.headers,
+            http_version: handshake.http_version,
+            headers: handshake.headers.iter().collect(),
             protocols: &handshake.protocols,
             client_address: &handshake.client_address,
             client_port: handshake.client_port,

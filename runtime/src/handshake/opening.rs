@@ -80,16 +80,12 @@ pub fn describe(parts: &Parts, target: &Target<'_>, client: &Client) -> Handshak
         parts.headers.get_all(header::SEC_WEBSOCKET_PROTOCOL).iter().filter_map(|value| value.to_str().ok());
     Handshake {
         method: parts.method.as_str().to_owned(),
-        scheme: client.scheme.name().to_owned(),
+        scheme: client.scheme.name(),
         authority: target.authority.to_owned(),
         path: target.path.to_owned(),
         query: target.query.map(str::to_owned),
-        http_version: if parts.version == Version::HTTP_10 { "1.0" } else { "1.1" }.to_owned(),
-        headers: parts
-            .headers
-            .iter()
-            .map(|(name, value)| (name.as_str().to_owned(), value.as_bytes().to_vec()))
-            .collect(),
+        http_version: if parts.version == Version::HTTP_10 { "1.0" } else { "1.1" },
+        headers: parts.headers.iter().map(|(name, value)| (name.as_str(), value)).collect(),
         protocols: protocols.flat_map(fields::elements).map(str::to_owned).collect(),
         client_address: client.address.to_string(),
         client_port: client.peer.port(),

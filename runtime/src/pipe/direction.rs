@@ -12,7 +12,7 @@ use super::Shared;
 use super::carry::Carry;
 use super::chain::Halt;
 use super::emit::{Emission, encode, opcode};
-use super::item::{Boundary, Fate, Stop};
+use super::item::{Boundary, Fate, Item, Stop};
 use super::leg::{Leg, Peer};
 use super::scratch::Scratch;
 use super::walk::Walk;
@@ -138,13 +138,12 @@ impl Direction {
         source: &mut Leg<R>,
         target: &mut Leg<W>,
         shared: &mut Shared,
+        scratch: &mut Scratch,
     ) -> Poll<Event>
     where
         R: AsyncRead + AsyncWrite + Unpin,
         W: AsyncWrite + Unpin,
     {
-        let scratch = shared.scratch.clone();
-        let mut scratch = scratch.borrow_mut();
         for _ in 0..READS_IN_A_ROW {
             // Nothing is read while anything is unwritten: that is all the buffering there is.
             if ready!(target.poll_flush(context)).is_err() {
@@ -165,7 +164,7 @@ impl Direction {
             if let Some(event) = self.held.take().and_then(|held| held.deferred) {
                 return Poll::Ready(event);
             }
-            if let Some(event) = ready!(self.poll_read(context, source, target, shared, &mut scratch)) {
+            if let Some(event) = ready!(self.poll_read(context, source, target, shared, scratch)) {
                 match &mut self.held {
                     Some(held) => held.deferred = Some(event),
                     None => return Poll::Ready(event),
@@ -342,6 +341,9 @@ impl Direction {
     {
         if target.peer.outlet.is_closed() {
             return Ok(());
+        }
+        if let ([Item::Pass { raw, end }], false) = (finds.items.as_slice(), target.peer.outlet.is_waiting()) {
+            return write(context, target, bytes.get(raw.clone()).unwrap_or_default(), *end);
         }
         batch.load(finds);
         if !batch.passing.is_empty() {

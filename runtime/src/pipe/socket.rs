@@ -17,14 +17,23 @@ use tokio::net::TcpStream;
 #[derive(Debug)]
 pub struct Socket {
     stream: TcpStream,
-    /// Whether the task will be woken when there is something to read. While it will, and tokio knows of nothing to
-    /// read, there is no need to ask again.
-    awaits_read: bool,
+    reading: Reading,
+}
+
+/// What is known of the bytes to read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Reading {
+    /// Nothing.
+    Unknown,
+    /// There are none, because the last read did not fill its buffer.
+    Drained,
+    /// The task will be woken when there are some. While tokio knows of none, there is no need to ask again.
+    Awaited,
 }
 
 impl From<TcpStream> for Socket {
     fn from(stream: TcpStream) -> Self {
-        Self { stream, awaits_read: false }
+        Self { stream, reading: Reading::Unknown }
     }
 }
 
@@ -60,22 +69,25 @@ impl AsyncRead for Socket {
         context: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        let Self { stream, awaits_read } = &mut *self;
+        let Self { stream, reading } = &mut *self;
         loop {
-            let unfilled = buffer.initialize_unfilled();
-            let room = unfilled.len();
-            let receive = |stream: &TcpStream| Ok(recv(stream, &mut *unfilled, RecvFlags::empty())?.0);
-            if let Some(read) = Self::attempt(stream, Interest::READABLE, room, receive) {
-                *awaits_read = false;
-                buffer.advance(read?);
-                return Poll::Ready(Ok(()));
+            if *reading != Reading::Drained {
+                let unfilled = buffer.initialize_unfilled();
+                let room = unfilled.len();
+                let receive = |stream: &TcpStream| Ok(recv(stream, &mut *unfilled, RecvFlags::empty())?.0);
+                if let Some(read) = Self::attempt(stream, Interest::READABLE, room, receive) {
+                    let count = read?;
+                    *reading = if (1..room).contains(&count) { Reading::Drained } else { Reading::Unknown };
+                    buffer.advance(count);
+                    return Poll::Ready(Ok(()));
+                }
+                if *reading == Reading::Awaited {
+                    return Poll::Pending;
+                }
             }
-            if *awaits_read {
-                return Poll::Pending;
-            }
-            *awaits_read = true;
+            *reading = Reading::Awaited;
             ready!(stream.poll_read_ready(context))?;
-            *awaits_read = false;
+            *reading = Reading::Unknown;
         }
     }
 }

@@ -72,11 +72,11 @@ impl Bed {
 pub(super) fn handshake(path: &str) -> Handshake {
     Handshake {
         method: "GET".to_owned(),
-        scheme: "ws".to_owned(),
+        scheme: "ws",
         authority: "example.com".to_owned(),
         path: path.to_owned(),
-        http_version: "1.1".to_owned(),
-        headers: vec![("cookie".to_owned(), b"a=b".to_vec()), ("x-tenant".to_owned(), b"\xff".to_vec())],
+        http_version: "1.1",
+        headers: [("cookie", b"a=b".as_slice()), ("x-tenant", b"\xff")].into_iter().collect(),
         connection_id: "c-1".to_owned(),
         route: "chat".to_owned(),
         ..Handshake::default()

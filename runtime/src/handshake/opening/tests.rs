@@ -153,15 +153,12 @@ fn components_see_the_handshake_as_it_came() {
         connection_id: "w0-1".to_owned(),
     };
     let handshake = describe(&parts, &Target::of(&parts).unwrap(), &client);
-    assert_eq!(
-        (handshake.method.as_str(), handshake.scheme.as_str(), handshake.http_version.as_str()),
-        ("GET", "wss", "1.1")
-    );
+    assert_eq!((handshake.method.as_str(), handshake.scheme, handshake.http_version), ("GET", "wss", "1.1"));
     assert_eq!(handshake.authority, "Chat.Example.com:8080");
     assert_eq!((handshake.path.as_str(), handshake.query.as_deref()), ("/ws/chat", Some("a=b")));
     assert_eq!(handshake.protocols, ["b", "a", "c"]);
     assert_eq!((handshake.client_address.as_str(), handshake.client_port), ("203.0.113.7", 4711));
     assert_eq!(handshake.connection_id, "w0-1");
-    assert!(handshake.headers.contains(&("x-raw".to_owned(), "\u{e9}".as_bytes().to_vec())));
-    assert!(handshake.headers.contains(&("upgrade".to_owned(), b"websocket".to_vec())));
+    assert!(handshake.headers.iter().any(|field| field == ("x-raw", "\u{e9}".as_bytes())));
+    assert!(handshake.headers.iter().any(|field| field == ("upgrade", b"websocket")));
 }
