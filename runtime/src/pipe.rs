@@ -14,6 +14,7 @@ mod ending;
 mod item;
 mod leg;
 mod outlet;
+mod reactor;
 mod scratch;
 mod settings;
 mod socket;
@@ -37,6 +38,7 @@ use tokio::task::unconstrained;
 use tokio::time::Instant;
 
 pub use ending::Outcome;
+pub use reactor::Reactor;
 pub use scratch::Scratch;
 pub use settings::{Limits, Timers};
 pub use socket::Socket;

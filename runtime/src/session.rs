@@ -26,7 +26,7 @@ pub use limit::{Permit, Permits, Rate};
 pub use snapshot::{Route, Snapshot, Target, Upstream};
 pub use worker::Worker;
 
-use attempt::{Attempt, Sides};
+use attempt::{Agreed, Attempt};
 use record::Record;
 
 use crate::handshake::{HeadLimits, ReadError, Requests};
@@ -111,16 +111,17 @@ impl Open {
     fn new(
         worker: &Rc<Worker>,
         connection: Connection,
-        client: (TcpStream, Bytes),
-        sides: Sides,
+        client: (Socket, Bytes),
+        upstream: (Socket, Bytes),
+        agreed: Agreed,
         permit: Option<Permit>,
     ) -> Self {
         let connection = Rc::new(connection);
         let route = &connection.route;
         let plan = Plan {
-            filters: sides.sessions,
-            compression: sides.compression,
-            lease: sides.lease,
+            filters: agreed.sessions,
+            compression: agreed.compression,
+            lease: agreed.lease,
             timers: route.timers.clone(),
             limits: route.limits.clone(),
             metrics: route.metrics.clone(),
@@ -129,7 +130,6 @@ impl Open {
             traffic: connection.traffic.clone(),
             switch: connection.switch.clone(),
         };
-        let (client, upstream) = ((client.0.into(), client.1), (sides.upstream.0.into(), sides.upstream.1));
         let pipe = Pipe::new(client, upstream, plan);
         Self { worker: worker.clone(), connection, pipe, permit }
     }

@@ -1,113 +1,88 @@
-//! A TCP socket read and written with bare system calls.
+//! A TCP socket of an open connection, read and written with bare system calls.
 //!
 //! The C library makes every `recv` and `send` of a process with threads a cancellation point, which costs more than the
-//! walk over a small frame. Readiness stays tokio's; a read or write that was short has emptied or filled the socket, so
-//! the next one waits for the kernel's word instead of asking in vain.
+//! walk over a small frame. A read or write that was short has emptied or filled the socket, so the next one waits for
+//! the kernel's word instead of asking in vain.
 
 use std::io;
+use std::net::{Shutdown, TcpStream};
 use std::pin::Pin;
-use std::task::{Context, Poll, ready};
+use std::rc::Rc;
+use std::task::{Context, Poll};
 
-use rustix::io::retry_on_intr;
+use rustix::io::{Errno, retry_on_intr};
 use rustix::net::{RecvFlags, SendFlags, recv, send};
-use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf};
-use tokio::net::TcpStream;
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::TcpStream as TokioStream;
 
-/// A connected TCP socket. It belongs to one task: who polls it from another is not woken.
+use super::reactor::{Port, Reactor};
+use crate::metrics::Side;
+
+/// A connected TCP socket. It belongs to the task that polls it, which is that of the other socket of its connection.
 #[derive(Debug)]
 pub struct Socket {
     stream: TcpStream,
-    reading: Reading,
-}
-
-/// What is known of the bytes to read.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Reading {
-    /// Nothing.
-    Unknown,
-    /// There are none, because the last read did not fill its buffer.
-    Drained,
-    /// The task will be woken when there are some. While tokio knows of none, there is no need to ask again.
-    Awaited,
-}
-
-impl From<TcpStream> for Socket {
-    fn from(stream: TcpStream) -> Self {
-        Self { stream, reading: Reading::Unknown }
-    }
+    side: Side,
+    port: Rc<Port>,
 }
 
 impl Socket {
-    /// One attempt at moving at most `room` bytes. An attempt that moved some, but fewer, is reported to tokio as one
-    /// that would block, because that is what the next one would do.
-    fn attempt(
-        stream: &TcpStream,
-        interest: Interest,
-        room: usize,
-        mut call: impl FnMut(&TcpStream) -> rustix::io::Result<usize>,
-    ) -> Option<io::Result<usize>> {
-        let mut short = None;
-        let moved = stream.try_io(interest, || {
-            let count = retry_on_intr(|| call(stream))?;
-            if count > 0 && count < room {
-                short = Some(count);
-                return Err(io::ErrorKind::WouldBlock.into());
-            }
-            Ok(count)
-        });
-        match (moved, short) {
-            (_, Some(count)) => Some(Ok(count)),
-            (Err(error), None) if error.kind() == io::ErrorKind::WouldBlock => None,
-            (moved, None) => Some(moved),
-        }
+    /// The sockets of one connection, moved from the runtime's reactor to the worker's own.
+    ///
+    /// # Errors
+    /// When the system refuses to watch a further socket.
+    pub fn pair(reactor: &Rc<Reactor>, client: TokioStream, upstream: TokioStream) -> io::Result<(Self, Self)> {
+        let (client, upstream) = (client.into_std()?, upstream.into_std()?);
+        let port = reactor.watch(&client, &upstream)?;
+        let client = Self { stream: client, side: Side::Client, port: port.clone() };
+        let upstream = Self { stream: upstream, side: Side::Upstream, port };
+        Ok((client, upstream))
     }
 }
 
 impl AsyncRead for Socket {
-    fn poll_read(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-        buffer: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
-        let Self { stream, reading } = &mut *self;
-        loop {
-            if *reading != Reading::Drained {
-                let unfilled = buffer.initialize_unfilled();
-                let room = unfilled.len();
-                let receive = |stream: &TcpStream| Ok(recv(stream, &mut *unfilled, RecvFlags::empty())?.0);
-                if let Some(read) = Self::attempt(stream, Interest::READABLE, room, receive) {
-                    let count = read?;
-                    *reading = if (1..room).contains(&count) { Reading::Drained } else { Reading::Unknown };
+    fn poll_read(self: Pin<&mut Self>, context: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        while self.port.may_read(self.side, context) {
+            let unfilled = buffer.initialize_unfilled();
+            let room = unfilled.len();
+            match retry_on_intr(|| recv(&self.stream, &mut *unfilled, RecvFlags::empty())) {
+                Ok((count, _)) => {
+                    if (1..room).contains(&count) {
+                        self.port.drained(self.side);
+                    }
                     buffer.advance(count);
                     return Poll::Ready(Ok(()));
                 }
-                if *reading == Reading::Awaited {
-                    return Poll::Pending;
-                }
+                Err(Errno::AGAIN) => self.port.empty(self.side),
+                Err(error) => return Poll::Ready(Err(error.into())),
             }
-            *reading = Reading::Awaited;
-            ready!(stream.poll_read_ready(context))?;
-            *reading = Reading::Unknown;
         }
+        Poll::Pending
     }
 }
 
 impl AsyncWrite for Socket {
     fn poll_write(self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        loop {
-            let give = |stream: &TcpStream| send(stream, bytes, SendFlags::NOSIGNAL);
-            if let Some(written) = Self::attempt(&self.stream, Interest::WRITABLE, bytes.len(), give) {
-                return Poll::Ready(written);
+        while self.port.may_write(self.side, context) {
+            match retry_on_intr(|| send(&self.stream, bytes, SendFlags::NOSIGNAL)) {
+                Ok(count) => {
+                    if count < bytes.len() {
+                        self.port.filled(self.side);
+                    }
+                    return Poll::Ready(Ok(count));
+                }
+                Err(Errno::AGAIN) => self.port.filled(self.side),
+                Err(error) => return Poll::Ready(Err(error.into())),
             }
-            ready!(self.stream.poll_write_ready(context))?;
         }
+        Poll::Pending
     }
 
     fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
         Poll::Ready(Ok(()))
     }
 
-    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_shutdown(context)
+    fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(self.stream.shutdown(Shutdown::Write))
     }
 }

@@ -19,6 +19,7 @@ use crate::component::Host;
 use crate::listener::{self, Loads, Settings};
 use crate::log::AccessLog;
 use crate::metrics::{Metrics, WorkerIndex};
+use crate::pipe::Reactor;
 use crate::session::{self, Accepted, Connection, Snapshot, Worker};
 use crate::ws::CloseFrame;
 
@@ -76,7 +77,8 @@ impl Prepared {
     async fn work(self) -> io::Result<()> {
         let unrouted = self.metrics.route("");
         let pool = self.host.pool(self.index);
-        let worker = Worker::new(self.index, pool, self.snapshot.clone(), self.access, unrouted, self.process);
+        let reactor = Reactor::start()?;
+        let worker = Worker::new(self.index, pool, self.snapshot.clone(), self.access, unrouted, self.process, reactor);
         let settings: Rc<[Settings]> = self.listeners.iter().map(|(settings, _)| settings.clone()).collect();
         let server = Rc::new(Serving { worker, loads: self.loads, neighbours: self.neighbours, settings });
         let mut accepting = Vec::new();

@@ -22,6 +22,7 @@ use crate::balance::Lease;
 use crate::component::{Admission, Handshake, HeaderEdit, OnFailure, Opened, Session};
 use crate::handshake::{self, Client, Opening, Refused, Requests, Scheme};
 use crate::metrics::{ConnectOutcome, HandshakeOutcome};
+use crate::pipe::Socket;
 use crate::upstream::{self, Timeouts, Upgraded, UpstreamRequest};
 
 /// A request under way.
@@ -33,7 +34,8 @@ pub(super) struct Attempt<'w> {
 
 /// Two handshakes that agree, the client's not yet answered.
 pub(super) struct Joined {
-    sides: Sides,
+    agreed: Agreed,
+    upstream: (TcpStream, Bytes),
     route: Arc<Route>,
     upstream_name: Box<str>,
     endpoint: Lease,
@@ -43,14 +45,13 @@ pub(super) struct Joined {
     permit: Option<Permit>,
 }
 
-/// What a pipe is made of, beside the client's socket.
-pub(super) struct Sides {
+/// What a pipe is made of, beside its sockets.
+pub(super) struct Agreed {
     pub(super) sessions: Vec<Session>,
     /// Whether the handshakes agreed on permessage-deflate.
     pub(super) compression: bool,
     /// The shortest lease a filter gave.
     pub(super) lease: Option<Duration>,
-    pub(super) upstream: (TcpStream, Bytes),
 }
 
 /// Where a request goes.
@@ -108,14 +109,11 @@ impl<'w> Attempt<'w> {
         let connecting = pin!(self.connect(&upstream, &handshake, request, &timeouts));
         let (endpoint, upgraded) = requests.during(connecting).await.map_err(|_| Refusal::ClientGone)??;
         let Upgraded { stream, leftover, accepted } = upgraded;
-        let sides = Sides {
-            sessions: admitted.sessions,
-            compression: accepted.extensions.is_some(),
-            lease: admitted.lease,
-            upstream: (stream, leftover),
-        };
+        let agreed =
+            Agreed { sessions: admitted.sessions, compression: accepted.extensions.is_some(), lease: admitted.lease };
         Ok(Joined {
-            sides,
+            agreed,
+            upstream: (stream, leftover),
             route,
             upstream_name: upstream.balance.name().into(),
             endpoint,
@@ -227,11 +225,19 @@ impl<'w> Attempt<'w> {
 
     /// Gives the client its 101 and joins the two sockets; `None` when the client has left.
     pub(super) async fn switch(self, requests: Requests<TcpStream>, joined: Joined) -> Option<Open> {
-        let Joined { route, upstream_name, endpoint, opening, accepted, client_headers, permit, sides } = joined;
+        let Joined { agreed, upstream, route, upstream_name, endpoint, opening, accepted, client_headers, permit } =
+            joined;
         let answer = opening.answer(accepted, &client_headers);
         let record = self.record;
         let switched = pin!(requests.switch(answer));
         let Ok(Ok(client)) = timeout(ANSWER_TIMEOUT, switched).await else {
+            record.refused(HandshakeOutcome::ClientGone, None);
+            return None;
+        };
+        let ((client, from_client), (upstream, from_upstream)) = (client, upstream);
+        let sockets = Socket::pair(self.worker.reactor(), client, upstream);
+        let Ok((client, upstream)) = sockets.inspect_err(|error| tracing::error!(%error, "a connection is lost"))
+        else {
             record.refused(HandshakeOutcome::ClientGone, None);
             return None;
         };
@@ -255,7 +261,8 @@ impl<'w> Attempt<'w> {
                 attributes: attributes.into(),
             }),
         };
-        Some(Open::new(self.worker, connection, client, sides, permit))
+        let (client, upstream) = ((client, from_client), (upstream, from_upstream));
+        Some(Open::new(self.worker, connection, client, upstream, agreed, permit))
     }
 
     /// Answers with a refusal; whether the connection may go on.

@@ -12,7 +12,7 @@ use super::snapshot::Snapshot;
 use crate::component::Pool;
 use crate::log::AccessLog;
 use crate::metrics::{RouteMetrics, WorkerIndex};
-use crate::pipe::Scratch;
+use crate::pipe::{Reactor, Scratch};
 
 /// The shared part of a worker's connections. It belongs to its thread.
 #[derive(Debug)]
@@ -21,6 +21,7 @@ pub struct Worker {
     pool: Pool,
     snapshot: Arc<ArcSwap<Snapshot>>,
     scratch: Rc<RefCell<Scratch>>,
+    reactor: Rc<Reactor>,
     registry: Registry,
     access: AccessLog,
     /// Counts handshakes that found no route.
@@ -39,12 +40,14 @@ impl Worker {
         access: AccessLog,
         unrouted: Arc<RouteMetrics>,
         process: u32,
+        reactor: Rc<Reactor>,
     ) -> Rc<Self> {
         Rc::new(Self {
             index,
             pool,
             snapshot,
             scratch: Rc::new(RefCell::new(Scratch::new())),
+            reactor,
             registry: Registry::default(),
             access,
             unrouted,
@@ -75,6 +78,10 @@ impl Worker {
 
     pub(super) fn scratch(&self) -> Rc<RefCell<Scratch>> {
         self.scratch.clone()
+    }
+
+    pub(super) fn reactor(&self) -> &Rc<Reactor> {
+        &self.reactor
     }
 
     pub(super) fn access(&self) -> &AccessLog {
