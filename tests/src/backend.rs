@@ -2,10 +2,12 @@
 
 use std::net::SocketAddr;
 
+use socket2::SockRef;
 use tokio::net::TcpListener;
 use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
 
 use crate::http::Head;
+use crate::peer::shrink_buffers;
 use crate::{Peer, Role, within};
 
 /// A listening socket whose connections the test plays itself.
@@ -18,6 +20,13 @@ impl Backend {
     /// Listens on a free port.
     pub async fn bind() -> Self {
         Self { listener: TcpListener::bind("127.0.0.1:0").await.expect("bind") }
+    }
+
+    /// The same, with connections for which the kernel keeps little.
+    #[must_use]
+    pub fn with_small_buffers(self) -> Self {
+        shrink_buffers(&SockRef::from(&self.listener));
+        self
     }
 
     /// Where it listens, as `127.0.0.1:PORT`.

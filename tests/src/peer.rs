@@ -5,8 +5,9 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use socket2::SockRef;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
+use tokio::net::{TcpSocket, TcpStream};
 
 use crate::http::{Head, Reply, Request};
 use crate::{Frame, accept_key, within};
@@ -34,6 +35,13 @@ impl Peer {
     pub async fn connect(address: SocketAddr) -> Self {
         let stream = within("a TCP connection", TcpStream::connect(address)).await.expect("connect");
         Self::new(stream, Role::Client)
+    }
+
+    /// Connects as a client for whom the kernel keeps little; see [`shrink_buffers`].
+    pub async fn connect_with_small_buffers(address: SocketAddr) -> Self {
+        let socket = TcpSocket::new_v4().expect("a socket");
+        shrink_buffers(&SockRef::from(&socket));
+        Self::new(within("a TCP connection", socket.connect(address)).await.expect("connect"), Role::Client)
     }
 
     /// Takes a stream over.
@@ -217,6 +225,15 @@ impl Peer {
     }
 }
 
+/// Makes the kernel keep a few hundred kibibytes for a connection and not megabytes, at the far end as well: there it
+/// counts in segments, and those of the loopback have 64 KiB. Only before the socket is connected, or on one that
+/// listens, for what it accepts.
+pub(crate) fn shrink_buffers(socket: &SockRef<'_>) {
+    socket.set_recv_buffer_size(SMALL_BUFFER).expect("SO_RCVBUF");
+    socket.set_send_buffer_size(SMALL_BUFFER).expect("SO_SNDBUF");
+    socket.set_tcp_mss(ETHERNET_SEGMENT).expect("TCP_MAXSEG");
+}
+
 /// A 101 for `request`, with further header lines.
 fn switching_protocols(request: &Head, headers: &[&str]) -> String {
     let key = request.header("sec-websocket-key").expect("a handshake has a key");
@@ -234,3 +251,6 @@ fn switching_protocols(request: &Head, headers: &[&str]) -> String {
 
 /// Any mask will do, but not one that hides a proxy that forgets to unmask.
 const MASK: [u8; 4] = [0x37, 0xfa, 0x21, 0x3d];
+
+const SMALL_BUFFER: usize = 32 * 1024;
+const ETHERNET_SEGMENT: u32 = 1448;
