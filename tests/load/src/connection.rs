@@ -9,8 +9,9 @@ use std::io::{self, Read, Write};
 use mio::net::TcpStream;
 
 use crate::clock;
+use crate::deflate::{Deflate, Inflater};
 use crate::frame::{self, FrameError, FrameHeader, Opcode};
-use crate::handshake::{Head, Request};
+use crate::handshake::{EXTENSIONS, Head, Request};
 use crate::order::Order;
 use crate::tools::Tools;
 
@@ -23,7 +24,10 @@ pub struct Connection {
     stage: Stage,
     unread: Vec<u8>,
     message: Vec<u8>,
-    kind: Option<Opcode>,
+    /// The kind of the message under way, and whether it is compressed.
+    kind: Option<(Opcode, bool)>,
+    /// Of the direction towards us, when messages may refer to earlier ones.
+    inflater: Option<Box<Inflater>>,
     unsent: Vec<u8>,
     written: usize,
     sent: u64,
@@ -72,6 +76,9 @@ pub enum Broken {
     /// Not an HTTP answer, or `Sec-WebSocket-Accept` is wrong.
     #[error("the answer to the handshake is wrong")]
     BadAnswer,
+    /// The answer agrees to another compression than was offered, or to none.
+    #[error("permessage-deflate was not negotiated")]
+    NotNegotiated,
     /// The time allowed for it was over.
     #[error("still {0} when time was up")]
     Unfinished(&'static str),
@@ -109,6 +116,7 @@ impl Connection {
             unread: Vec::new(),
             message: Vec::new(),
             kind: None,
+            inflater: None,
             unsent: Vec::new(),
             written: 0,
             sent: 0,
@@ -155,13 +163,6 @@ impl Connection {
         self.unsent.len() - self.written
     }
 
-    /// Fixes the kernel's buffers of this socket, in bytes, instead of letting it grow them to tens of megabytes.
-    pub fn set_socket_buffers(&mut self, bytes: usize) -> io::Result<()> {
-        let socket = socket2::SockRef::from(&self.stream);
-        socket.set_recv_buffer_size(bytes)?;
-        socket.set_send_buffer_size(bytes)
-    }
-
     /// Stops or resumes reading; after resuming, call [`Self::ready`] as if the socket were readable.
     pub fn set_reading(&mut self, reading: Reading) {
         self.reading = reading;
@@ -171,8 +172,8 @@ impl Connection {
     /// have been sent, which is where its latency starts.
     pub fn send(&mut self, tools: &mut Tools, due: u64) {
         let kind = tools.payloads.opcode(self.sent);
-        let size = tools.payloads.size();
-        let fragments = tools.fragments.clamp(1, size);
+        let size = tools.payloads.wire_size(self.id, self.sent);
+        let (fragments, header) = (tools.fragments.clamp(1, size), self.unsent.len());
         if fragments == 1 {
             let key = tools.random.key();
             frame::write_header(&mut self.unsent, true, kind, size as u64, Some(key));
@@ -192,6 +193,9 @@ impl Connection {
                 self.unsent.extend_from_slice(part);
                 tools.totals.sent.frame(fin, kind, part.len() as u64);
             }
+        }
+        if tools.payloads.are_compressed() {
+            frame::mark_compressed(&mut self.unsent, header);
         }
         self.sent += 1;
         self.waiting.push_back(Waiting { due, sent: clock::now() });
@@ -335,12 +339,19 @@ impl Connection {
                     return Err(Broken::Refused(status));
                 }
             }
+            match (tools.deflate, head.header(EXTENSIONS)) {
+                (None, None) => {}
+                (Some(deflate), Some(answer)) if deflate.is_agreed_by(answer) => {
+                    self.inflater = (deflate == Deflate::ContextTakeover).then(Box::default);
+                }
+                _ => return Err(Broken::NotNegotiated),
+            }
             tools.totals.opened += 1;
             used = head.length;
             self.stage = Stage::Open;
             progress.opened = true;
         }
-        let longest = tools.payloads.size().max(125) as u64;
+        let longest = tools.payloads.longest().max(125) as u64;
         let now = clock::now();
         while let Some(header) = FrameHeader::parse(&bytes[used..])? {
             if header.mask.is_some() {
@@ -371,32 +382,60 @@ impl Connection {
         payload: &[u8],
         now: u64,
     ) -> Result<bool, FrameError> {
-        let kind = match (self.kind, header.opcode) {
-            (Some(kind), Opcode::Continuation) => kind,
-            (None, Opcode::Text | Opcode::Binary) => header.opcode,
+        let (kind, compressed) = match (self.kind, header.opcode) {
+            (Some(started), Opcode::Continuation) => started,
+            (None, Opcode::Text | Opcode::Binary) => (header.opcode, header.compressed),
             _ => return Err(FrameError::FragmentOutOfPlace),
         };
+        if compressed && tools.deflate.is_none() {
+            return Err(FrameError::ReservedBit);
+        }
         tools.totals.received.frame(header.fin, kind, payload.len() as u64);
         if !header.fin || self.kind.is_some() {
-            if (self.message.len() + payload.len()) > tools.payloads.size() {
+            if (self.message.len() + payload.len()) > tools.payloads.longest() {
                 return Err(FrameError::TooLong((self.message.len() + payload.len()) as u64));
             }
             self.message.extend_from_slice(payload);
-            self.kind = Some(kind);
+            self.kind = Some((kind, compressed));
         }
         if !header.fin {
             return Ok(false);
         }
         if self.kind.take().is_some() {
-            self.order.check(&tools.payloads, self.id, kind, &self.message, &mut tools.faults);
-            self.message.clear();
+            let mut message = std::mem::take(&mut self.message);
+            self.check(tools, kind, compressed, &message)?;
+            message.clear();
+            self.message = message;
         } else {
-            self.order.check(&tools.payloads, self.id, kind, payload, &mut tools.faults);
+            self.check(tools, kind, compressed, payload)?;
         }
         if let Some(waiting) = self.waiting.pop_front() {
             tools.echoed(waiting.due, waiting.sent, now);
         }
         Ok(true)
+    }
+
+    /// Checks a whole message. One that came back just as it was sent need not be inflated, unless later ones may refer
+    /// to it.
+    fn check(&mut self, tools: &mut Tools, kind: Opcode, compressed: bool, message: &[u8]) -> Result<(), FrameError> {
+        let Tools { payloads, faults, inflater, recompressed, .. } = tools;
+        let next = self.order.next();
+        let as_sent = compressed && kind == payloads.opcode(next) && payloads.is_as_sent(self.id, next, message);
+        *recompressed += u64::from(payloads.are_compressed() && !as_sent);
+        let plain = match &mut self.inflater {
+            _ if !compressed => message,
+            None if as_sent => {
+                self.order.accept();
+                return Ok(());
+            }
+            None => {
+                inflater.reset();
+                inflater.message(message, payloads.size())?
+            }
+            Some(inflater) => inflater.message(message, payloads.size())?,
+        };
+        self.order.check(payloads, self.id, kind, plain, faults);
+        Ok(())
     }
 
     fn control_frame(&mut self, tools: &mut Tools, kind: Opcode, payload: &[u8]) {

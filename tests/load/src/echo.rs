@@ -15,7 +15,9 @@ use std::thread::JoinHandle;
 use mio::net::TcpListener;
 use mio::{Events, Interest, Poll, Token, Waker};
 use slab::Slab;
+use socket2::SockRef;
 
+use crate::small;
 use crate::totals::Totals;
 use connection::{EchoConnection, Outcome};
 
@@ -27,7 +29,6 @@ pub struct EchoServer {
     connections: Slab<EchoConnection>,
     totals: Totals,
     scratch: Vec<u8>,
-    socket_buffer: Option<usize>,
 }
 
 /// An echo server on a thread of its own, stopped when dropped.
@@ -45,21 +46,13 @@ impl EchoServer {
         let poll = Poll::new()?;
         let mut listener = TcpListener::bind(address)?;
         poll.registry().register(&mut listener, LISTENER, Interest::READABLE)?;
-        Ok(Self {
-            poll,
-            listener,
-            connections: Slab::new(),
-            totals: Totals::default(),
-            scratch: vec![0; SCRATCH],
-            socket_buffer: None,
-        })
+        Ok(Self { poll, listener, connections: Slab::new(), totals: Totals::default(), scratch: vec![0; SCRATCH] })
     }
 
-    /// Fixes the kernel's buffers of every accepted socket, in bytes.
-    #[must_use]
-    pub fn with_socket_buffer(mut self, bytes: Option<usize>) -> Self {
-        self.socket_buffer = bytes;
-        self
+    /// Fixes the kernel's buffers of every accepted socket, in bytes, and has it count in small segments.
+    pub fn with_socket_buffer(self, bytes: usize) -> io::Result<Self> {
+        small::shrink(SockRef::from(&self.listener), bytes)?;
+        Ok(self)
     }
 
     /// Where it listens.
@@ -119,11 +112,6 @@ impl EchoServer {
                 Err(error) => return Err(error),
             };
             stream.set_nodelay(true)?;
-            if let Some(bytes) = self.socket_buffer {
-                let socket = socket2::SockRef::from(&stream);
-                socket.set_recv_buffer_size(bytes)?;
-                socket.set_send_buffer_size(bytes)?;
-            }
             let entry = self.connections.vacant_entry();
             let token = Token(entry.key());
             let connection = entry.insert(EchoConnection::new(stream));

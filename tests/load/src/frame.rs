@@ -58,9 +58,12 @@ pub enum FrameError {
     /// Opcodes 3 to 7 and 11 to 15.
     #[error("opcode {0} is not defined")]
     UnknownOpcode(u8),
-    /// No extension is ever negotiated by this tool.
+    /// A bit that no negotiated extension gives a meaning.
     #[error("a reserved bit is set")]
     ReservedBit,
+    /// A compressed message that does not inflate (RFC 7692).
+    #[error("a compressed message does not inflate")]
+    NotDeflated,
     /// A control frame that is fragmented or carries more than 125 bytes.
     #[error("a control frame is fragmented or too long")]
     BadControl,
@@ -80,6 +83,8 @@ pub enum FrameError {
 pub struct FrameHeader {
     /// Last frame of its message.
     pub fin: bool,
+    /// RSV1: its message is compressed (RFC 7692 section 6).
+    pub compressed: bool,
     /// What the frame carries.
     pub opcode: Opcode,
     /// The masking key of a client's frame.
@@ -91,15 +96,18 @@ pub struct FrameHeader {
 }
 
 impl FrameHeader {
-    /// Parses the header at the start of `bytes`; `None` asks for more.
+    /// Parses the header at the start of `bytes`; `None` asks for more. Whether compression was negotiated is for the
+    /// caller to know.
     pub fn parse(bytes: &[u8]) -> Result<Option<Self>, FrameError> {
         let [first, second, rest @ ..] = bytes else {
             return Ok(None);
         };
-        if first & 0x70 != 0 {
+        let opcode = Opcode::from_bits(first & 0x0f)?;
+        let compressed = first & RSV1 != 0;
+        let may_be_compressed = matches!(opcode, Opcode::Text | Opcode::Binary);
+        if first & 0x30 != 0 || (compressed && !may_be_compressed) {
             return Err(FrameError::ReservedBit);
         }
-        let opcode = Opcode::from_bits(first & 0x0f)?;
         let fin = first & 0x80 != 0;
         let (payload, extended) = match second & 0x7f {
             126 => match rest.first_chunk::<2>() {
@@ -123,7 +131,7 @@ impl FrameHeader {
         } else {
             (None, 2 + extended)
         };
-        Ok(Some(Self { fin, opcode, mask, length, payload }))
+        Ok(Some(Self { fin, compressed, opcode, mask, length, payload }))
     }
 }
 
@@ -143,6 +151,11 @@ pub fn write_header(bytes: &mut Vec<u8>, fin: bool, opcode: Opcode, payload: u64
         }
     }
     bytes.extend_from_slice(&mask.unwrap_or_default()[..if mask.is_some() { 4 } else { 0 }]);
+}
+
+/// Sets the bit that marks the frame whose header starts at `start` as the first of a compressed message.
+pub fn mark_compressed(bytes: &mut [u8], start: usize) {
+    bytes[start] |= RSV1;
 }
 
 /// Applies `key` to `payload`, whose first byte is byte `offset` of its frame. Masking and unmasking are the same.
@@ -167,6 +180,8 @@ pub fn close_code(payload: &[u8]) -> u16 {
     payload.first_chunk::<2>().map_or(1005, |code| u16::from_be_bytes(*code))
 }
 
+const RSV1: u8 = 0x40;
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -178,10 +193,8 @@ mod tests {
                 let mut bytes = Vec::new();
                 write_header(&mut bytes, true, Opcode::Binary, payload, key);
                 let header = FrameHeader::parse(&bytes).unwrap().unwrap();
-                assert_eq!(
-                    header,
-                    FrameHeader { fin: true, opcode: Opcode::Binary, mask: key, length: bytes.len(), payload }
-                );
+                let (opcode, length) = (Opcode::Binary, bytes.len());
+                assert_eq!(header, FrameHeader { fin: true, compressed: false, opcode, mask: key, length, payload });
                 for short in 0..bytes.len() {
                     assert_eq!(FrameHeader::parse(&bytes[..short]), Ok(None));
                 }
@@ -206,7 +219,10 @@ mod tests {
     }
 
     #[test]
-    fn a_reserved_bit_is_an_error() {
-        assert_eq!(FrameHeader::parse(&[0xc1, 0]), Err(FrameError::ReservedBit));
+    fn a_reserved_bit_is_an_error_unless_it_may_say_compressed() {
+        assert!(FrameHeader::parse(&[0xc1, 0]).unwrap().unwrap().compressed);
+        for first in [0xa1, 0x91, 0xc0, 0xc9] {
+            assert_eq!(FrameHeader::parse(&[first, 0]), Err(FrameError::ReservedBit));
+        }
     }
 }

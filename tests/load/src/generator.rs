@@ -20,6 +20,7 @@ use crate::clock;
 use crate::connection::{Broken, Connection};
 use crate::handshake::Request;
 use crate::payload::Payloads;
+use crate::small;
 use crate::tools::Tools;
 
 /// What connections do.
@@ -44,6 +45,8 @@ pub struct Generator {
     pub tools: Tools,
     /// Connections that ended as they should.
     pub ended: u64,
+    /// Whether the kernel keeps little for the connections that are started from now on.
+    pub small_buffers: bool,
     poll: Poll,
     connections: Slab<Connection>,
     target: SocketAddr,
@@ -64,6 +67,7 @@ impl Generator {
         Ok(Self {
             tools: Tools::new(payloads),
             ended: 0,
+            small_buffers: false,
             poll,
             connections: Slab::new(),
             target,
@@ -103,7 +107,7 @@ impl Generator {
 
     /// Starts one connection.
     pub fn start(&mut self) -> io::Result<()> {
-        let stream = TcpStream::connect(self.target)?;
+        let stream = if self.small_buffers { small::connect(self.target)? } else { TcpStream::connect(self.target)? };
         let entry = self.connections.vacant_entry();
         let token = Token(entry.key());
         let connection = entry.insert(Connection::new(self.started, stream));

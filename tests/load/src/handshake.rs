@@ -65,6 +65,9 @@ impl<'a> Head<'a> {
     }
 }
 
+/// The header of extensions, in offers and answers.
+pub const EXTENSIONS: &str = "Sec-WebSocket-Extensions";
+
 /// `Sec-WebSocket-Accept` for a key (RFC 6455 section 4.2.2).
 pub fn accept(key: &str) -> String {
     let mut hash = Sha1::new();

@@ -25,7 +25,9 @@ fn main() -> anyhow::Result<ExitCode> {
         Command::Echo { listen, pin, socket_buffer } => {
             pin.map_or(Ok(()), process::pin).context("pinning")?;
             let mut server = EchoServer::bind(listen).with_context(|| format!("listening on {listen}"))?;
-            server = server.with_socket_buffer(socket_buffer);
+            if let Some(bytes) = socket_buffer {
+                server = server.with_socket_buffer(bytes).context("shrinking its buffers")?;
+            }
             println!("{}", serde_json::json!({ "listening": server.address()? }));
             server.serve(|| false)?;
             Ok(ExitCode::SUCCESS)

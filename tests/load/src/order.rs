@@ -52,10 +52,20 @@ pub struct Order {
 }
 
 impl Order {
+    /// The sequence number that should come next.
+    pub fn next(&self) -> u64 {
+        self.next
+    }
+
+    /// Takes the message that should come next as undamaged.
+    pub fn accept(&mut self) {
+        self.next += 1;
+    }
+
     /// Checks an echo.
     pub fn check(&mut self, payloads: &Payloads, connection: u32, opcode: Opcode, payload: &[u8], faults: &mut Faults) {
         if opcode == payloads.opcode(self.next) && payloads.matches(connection, self.next, payload) {
-            self.next += 1;
+            self.accept();
             return;
         }
         match payloads.identify(opcode, payload) {

@@ -3,7 +3,13 @@
 //! That is what makes every echo checkable without keeping what was sent: the payload names itself, and the rest of it
 //! is a window into a fixed pattern whose place depends on both numbers. Text payloads are JSON, so that a filter that
 //! parses has something to parse.
+//!
+//! Compressible payloads hold JSON records instead of the pattern. They go out as a stored block with what names the
+//! payload and a block of records that was compressed ahead of time, so that sending one costs a copy.
 
+mod records;
+
+use crate::deflate;
 use crate::frame::Opcode;
 use crate::random::Random;
 
@@ -35,6 +41,8 @@ pub struct Payloads {
     mix: Mix,
     letters: Vec<u8>,
     bytes: Vec<u8>,
+    /// Records, and behind them the same with the payload's tail in compressed form; empty unless compressible.
+    records: Vec<(Vec<u8>, Vec<u8>)>,
 }
 
 impl Payloads {
@@ -49,10 +57,35 @@ impl Payloads {
         let mut random = Random::new(0x7469_6465);
         let bytes: Vec<u8> = (0..size + PLACES).map(|_| random.byte()).collect();
         let letters = bytes.iter().map(|byte| ALPHABET[usize::from(byte % 64)]).collect();
-        Ok(Self { size, mix, letters, bytes })
+        Ok(Self { size, mix, letters, bytes, records: Vec::new() })
     }
 
-    /// Bytes of each payload.
+    /// Text of `size` bytes each that is compressed on the wire.
+    pub fn compressed(size: usize) -> Result<Self, TooSmall> {
+        let least = TEXT_HEAD + records::LEAST + TEXT_TAIL.len();
+        let beyond = size.checked_sub(least).ok_or(TooSmall { kind: "compressed", least, size })?;
+        let room = beyond + records::LEAST;
+        let mut random = Random::new(0x6a73_6f6e);
+        let record = |_| {
+            let body = records::body(room, &mut random);
+            let compressed = deflate::deflate(&[&body, TEXT_TAIL].concat());
+            (body, compressed)
+        };
+        let records = (0..COMPRESSED_PLACES).map(record).collect();
+        Ok(Self { size, mix: Mix::Text, letters: Vec::new(), bytes: Vec::new(), records })
+    }
+
+    /// Whether messages are compressed on the wire.
+    pub fn are_compressed(&self) -> bool {
+        !self.records.is_empty()
+    }
+
+    /// The most bytes that a message may have on the wire, whoever compressed it.
+    pub fn longest(&self) -> usize {
+        if self.are_compressed() { self.size + self.size / 8 + 64 } else { self.size }
+    }
+
+    /// Bytes of each payload, uncompressed.
     pub fn size(&self) -> usize {
         self.size
     }
@@ -67,12 +100,33 @@ impl Payloads {
         }
     }
 
-    /// Appends the payload to `bytes`.
+    /// Appends the message as it goes on the wire.
     pub fn write(&self, connection: u32, sequence: u64, bytes: &mut Vec<u8>) {
         let (head, pattern, tail) = self.parts(connection, sequence);
-        bytes.extend_from_slice(head.bytes());
-        bytes.extend_from_slice(pattern);
-        bytes.extend_from_slice(tail);
+        if let Some((_, compressed)) = self.record(connection, sequence) {
+            deflate::store(head.bytes(), bytes);
+            bytes.extend_from_slice(compressed);
+        } else {
+            bytes.extend_from_slice(head.bytes());
+            bytes.extend_from_slice(pattern);
+            bytes.extend_from_slice(tail);
+        }
+    }
+
+    /// Bytes of the message on the wire.
+    pub fn wire_size(&self, connection: u32, sequence: u64) -> usize {
+        let record = self.record(connection, sequence);
+        record.map_or(self.size, |(_, compressed)| deflate::stored_head(TEXT_HEAD).len() + TEXT_HEAD + compressed.len())
+    }
+
+    /// Whether `wire` is that message compressed just as it was sent.
+    pub fn is_as_sent(&self, connection: u32, sequence: u64, wire: &[u8]) -> bool {
+        self.record(connection, sequence).is_some_and(|(_, compressed)| {
+            let head = Head::text(connection, sequence);
+            wire.strip_prefix(&deflate::stored_head(TEXT_HEAD))
+                .and_then(|rest| rest.strip_prefix(head.bytes()))
+                .is_some_and(|rest| rest == compressed)
+        })
     }
 
     /// Whether `payload` is exactly that message.
@@ -102,7 +156,10 @@ impl Payloads {
     }
 
     fn parts(&self, connection: u32, sequence: u64) -> (Head, &[u8], &'static [u8]) {
-        let place = (u64::from(connection).wrapping_mul(31).wrapping_add(sequence) % PLACES as u64) as usize;
+        if let Some((record, _)) = self.record(connection, sequence) {
+            return (Head::text(connection, sequence), record, TEXT_TAIL);
+        }
+        let place = place(connection, sequence, PLACES);
         if self.opcode(sequence) == Opcode::Text {
             let length = self.size - TEXT_HEAD - TEXT_TAIL.len();
             (Head::text(connection, sequence), &self.letters[place..place + length], TEXT_TAIL)
@@ -110,6 +167,15 @@ impl Payloads {
             (Head::binary(connection, sequence), &self.bytes[place..place + self.size - BINARY_HEAD], b"")
         }
     }
+
+    fn record(&self, connection: u32, sequence: u64) -> Option<&(Vec<u8>, Vec<u8>)> {
+        self.records.get(place(connection, sequence, self.records.len()))
+    }
+}
+
+fn place(connection: u32, sequence: u64, places: usize) -> usize {
+    let place = u64::from(connection).wrapping_mul(31).wrapping_add(sequence);
+    place.checked_rem(places as u64).unwrap_or(0) as usize
 }
 
 /// The part of a payload that names it, on the stack.
@@ -150,6 +216,8 @@ const TEXT_TAIL: &[u8] = b"\"}";
 const BINARY_HEAD: usize = 12;
 /// How many places the window can take; a prime, so that neighbours of a connection and of a sequence differ.
 const PLACES: usize = 251;
+/// The same for compressed payloads, each of which is kept.
+const COMPRESSED_PLACES: usize = 61;
 const ALPHABET: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
 
 #[cfg(test)]
@@ -174,6 +242,23 @@ mod tests {
         payloads.write(7, 8, &mut bytes);
         let json: serde_json::Value = serde_json::from_slice(&bytes).unwrap();
         assert_eq!(json["s"], "0000000000000008");
+    }
+
+    #[test]
+    fn a_compressed_message_is_json_of_the_right_size_once_inflated() {
+        let payloads = Payloads::compressed(1024).unwrap();
+        let mut inflater = deflate::Inflater::new();
+        for sequence in 0..100 {
+            let mut wire = Vec::new();
+            payloads.write(7, sequence, &mut wire);
+            assert_eq!(wire.len(), payloads.wire_size(7, sequence));
+            assert!(wire.len() < 700 && payloads.is_as_sent(7, sequence, &wire));
+            assert!(!payloads.is_as_sent(7, sequence + 1, &wire));
+            let plain = inflater.message(&wire, 1024).unwrap();
+            assert_eq!(payloads.identify(Opcode::Text, plain), Some((7, sequence)));
+            let json: serde_json::Value = serde_json::from_slice(plain).unwrap();
+            assert!(json["records"].as_array().unwrap().len() > 5);
+        }
     }
 
     #[test]

@@ -14,11 +14,13 @@ use std::net::SocketAddr;
 use serde::Serialize;
 
 use crate::clock::{SECOND, now};
+use crate::deflate::Deflate;
 use crate::generator::Generator;
-use crate::handshake::Request;
+use crate::handshake::{EXTENSIONS, Request};
 use crate::order::Faults;
 use crate::payload::{Mix, Payloads, TooSmall};
 use crate::process::ProcessTree;
+use crate::tools::Tools;
 use crate::totals::Totals;
 
 /// Where the connections go, and whose cost is measured.
@@ -40,9 +42,17 @@ impl Target {
     }
 
     fn generator(&self, messages: Messages) -> Result<Generator, ScenarioError> {
-        let payloads = Payloads::new(messages.size, messages.mix)?;
-        let mut generator = Generator::new(self.address, self.request.clone(), payloads)?;
+        let mut request = self.request.clone();
+        let payloads = match messages.deflate {
+            Some(deflate) => {
+                request.headers.push((EXTENSIONS.into(), deflate.offer().into()));
+                Payloads::compressed(messages.size)?
+            }
+            None => Payloads::new(messages.size, messages.mix)?,
+        };
+        let mut generator = Generator::new(self.address, request, payloads)?;
         generator.tools.fragments = messages.fragments;
+        generator.tools.deflate = messages.deflate;
         Ok(generator)
     }
 
@@ -60,10 +70,19 @@ impl Target {
 pub struct Messages {
     /// Bytes of each message.
     pub size: usize,
-    /// Text, binary or both.
+    /// Text, binary or both; compressed ones are text.
     pub mix: Mix,
     /// Frames each message is split into.
     pub fragments: usize,
+    /// Compressed in this way.
+    pub deflate: Option<Deflate>,
+}
+
+impl Messages {
+    /// Uncompressed messages of one frame each.
+    pub fn new(size: usize, mix: Mix) -> Self {
+        Self { size, mix, fragments: 1, deflate: None }
+    }
 }
 
 /// Why a scenario has no result at all. Faults of the proxy are results, not errors.
@@ -92,14 +111,17 @@ pub struct Checked {
     pub reasons: BTreeMap<String, u64>,
     /// Connections that ended with a clean closing handshake.
     pub ended: u64,
-    /// Everything that crossed the sockets, from the client's view.
+    /// Messages whose compressed bytes came back as others than were sent.
+    pub recompressed: u64,
+    /// Everything that crossed the sockets, from the client's view, with bytes as they stood on the wire.
     pub totals: Totals,
 }
 
 impl Checked {
     fn of(generator: Generator) -> Self {
         let Generator { tools, ended, .. } = generator;
-        Self { faults: tools.faults, reasons: tools.reasons, ended, totals: tools.totals }
+        let Tools { faults, reasons, recompressed, totals, .. } = tools;
+        Self { faults, reasons, ended, recompressed, totals }
     }
 }
 

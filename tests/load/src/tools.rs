@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use hdrhistogram::Histogram;
 use serde::Serialize;
 
+use crate::deflate::{Deflate, Inflater};
 use crate::order::Faults;
 use crate::payload::Payloads;
 use crate::random::Random;
@@ -25,8 +26,14 @@ pub struct Tools {
     pub reasons: BTreeMap<String, u64>,
     /// Frames each message is split into.
     pub fragments: usize,
+    /// What is offered, for payloads that are compressed.
+    pub deflate: Option<Deflate>,
+    /// For messages that refer to no earlier one.
+    pub inflater: Inflater,
     /// Messages that came back.
     pub echoes: u64,
+    /// Those of them whose compressed bytes are others than were sent.
+    pub recompressed: u64,
     from_due: Histogram<u64>,
     from_sent: Histogram<u64>,
 }
@@ -60,7 +67,10 @@ impl Tools {
             faults: Faults::default(),
             reasons: BTreeMap::new(),
             fragments: 1,
+            deflate: None,
+            inflater: Inflater::new(),
             echoes: 0,
+            recompressed: 0,
             from_due: histogram(),
             from_sent: histogram(),
         }

@@ -3,17 +3,19 @@
 use std::io::{self, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 
+use tidegate_load::deflate::Deflate;
 use tidegate_load::echo::{EchoServer, RunningEcho};
 use tidegate_load::order::Faults;
 use tidegate_load::payload::Mix;
 use tidegate_load::process::ProcessTree;
 use tidegate_load::scenario::closed::{ClosedLoop, Stop};
 use tidegate_load::scenario::fixed::FixedRate;
-use tidegate_load::scenario::slow::{SOCKET_BUFFER, SlowReaders};
+use tidegate_load::scenario::slow::SlowReaders;
 use tidegate_load::scenario::{Messages, Target, churn, closed, fixed, idle, slow, verify};
+use tidegate_load::small::SOCKET_BUFFER;
 
 fn echo() -> io::Result<(RunningEcho, Target)> {
-    let echo = EchoServer::bind(loopback())?.with_socket_buffer(Some(SOCKET_BUFFER)).spawn()?;
+    let echo = EchoServer::bind(loopback())?.with_socket_buffer(SOCKET_BUFFER)?.spawn()?;
     let target = Target::new(echo.address(), "/echo?query");
     Ok((echo, target))
 }
@@ -23,7 +25,7 @@ fn loopback() -> SocketAddr {
 }
 
 fn messages(size: usize) -> Messages {
-    Messages { size, mix: Mix::Both, fragments: 1 }
+    Messages::new(size, Mix::Both)
 }
 
 #[test]
@@ -65,6 +67,20 @@ fn messages_larger_than_any_read_come_back_whole() {
     let report = closed::run(&target, load).unwrap();
     assert!(report.checked.faults.none(), "{:?} {:?}", report.checked.faults, report.checked.reasons);
     assert_eq!(report.measured, 8);
+}
+
+#[test]
+fn compressed_messages_come_back_as_they_were_sent() {
+    let (echo, target) = echo().unwrap();
+    for (deflate, fragments) in [(Deflate::NoContextTakeover, 1), (Deflate::ContextTakeover, 3)] {
+        let messages = Messages { deflate: Some(deflate), fragments, ..Messages::new(1024, Mix::Text) };
+        let load = ClosedLoop { connections: 3, window: 4, messages, stop: Stop::Messages(100) };
+        let report = closed::run(&target, load).unwrap();
+        assert!(report.checked.faults.none(), "{:?} {:?}", report.checked.faults, report.checked.reasons);
+        assert_eq!((report.measured, report.checked.recompressed), (300, 0));
+    }
+    let bytes = echo.stop().unwrap().received.data_bytes;
+    assert!(bytes < 600 * 700, "{bytes} bytes are not compressed");
 }
 
 #[test]

@@ -1,7 +1,9 @@
 //! What Tidegate has to reach: the project's own bars, as ratios within one run.
 
 use super::Comparison;
-use super::proxy::Launch;
+use super::REPLACING;
+use super::proxy::Part;
+use super::rows::{CHURN, IDLE, MANY, Row, SLOW};
 
 /// One bar against one measurement.
 #[derive(Clone, Debug)]
@@ -10,65 +12,75 @@ pub struct Bar {
     pub title: &'static str,
     /// What is compared with what.
     pub claim: String,
-    /// What was measured.
-    pub measured: f64,
+    /// What was measured; absent when a proxy that it takes is not there, or did not get through the row.
+    pub measured: Option<f64>,
     /// What it may be at most.
     pub most: f64,
 }
 
 impl Bar {
-    /// Reached.
+    /// Reached; what was not measured is not.
     pub fn is_met(&self) -> bool {
-        self.measured <= self.most
+        self.measured.is_some_and(|measured| measured <= self.most)
     }
 }
 
-/// All bars for which this comparison has the proxies. A filtered variant is one with exactly one filter.
+/// The bars of every row and every variant of Tidegate in this comparison.
 pub fn bars(comparison: &Comparison) -> Vec<Bar> {
-    let named = |name: &str| comparison.variants.iter().any(|variant| variant.name == name).then_some(name.to_owned());
-    let peers: Vec<String> = ["nginx", "haproxy", "envoy"].into_iter().filter_map(named).collect();
-    let filtered = comparison.variants.iter().filter_map(|variant| match &variant.launch {
-        Launch::Tidegate { filters, .. } if filters.len() == 1 => Some(variant.name.clone()),
-        _ => None,
-    });
-    let filtered: Vec<String> = filtered.collect();
     let mut bars = Vec::new();
     for row in &comparison.rows {
-        let mut add = |claim: String, measured: Option<f64>, most: f64| {
-            bars.extend(measured.map(|measured| Bar { title: row.title, claim, measured, most }));
-        };
-        let best = peers
-            .iter()
-            .filter(|peer| row.name != "churn" || *peer == "haproxy")
-            .filter_map(|peer| Some((peer, comparison.median(row.name, peer)?)))
-            .min_by(|first, second| first.1.total_cmp(&second.1));
-        match row.name {
-            "idle" => {
-                add("tidegate, KiB".into(), comparison.median(row.name, "tidegate"), 2.0);
-                for name in &filtered {
-                    add(format!("{name}, KiB"), comparison.median(row.name, name), 3.0);
-                }
-            }
-            "churn" => {
-                if let Some((peer, _)) = best {
-                    add(format!("tidegate / {peer}"), comparison.ratio(row.name, "tidegate", peer), 1.0);
-                }
-            }
-            name => {
-                let Some((_, relay, nginx, wasm)) = MESSAGES.into_iter().find(|bars| bars.0 == name) else {
-                    continue;
-                };
-                if let Some((peer, _)) = best {
-                    add(format!("tidegate / {peer} (the best peer)"), comparison.ratio(name, "tidegate", peer), relay);
-                }
-                for filter in &filtered {
-                    add(format!("{filter} / nginx"), comparison.ratio(name, filter, "nginx"), nginx);
-                    add(format!("{filter} / envoy + wasm"), comparison.ratio(name, filter, "envoy + wasm"), wasm);
-                }
-            }
+        for variant in comparison.variants.iter().filter(|variant| variant.stands_in(row)) {
+            bars_of(comparison, row, &variant.name, variant.part, &mut |claim, measured, most| {
+                bars.push(Bar { title: row.title, claim, measured, most });
+            });
         }
     }
     bars
+}
+
+fn bars_of(comparison: &Comparison, row: &Row, name: &str, part: Part, add: &mut dyn FnMut(String, Option<f64>, f64)) {
+    let to = |peer: &str| (format!("{name} / {peer}"), comparison.ratio(row.name, name, peer));
+    match (row.name, part) {
+        (IDLE, Part::Relay) => add(format!("{name}, KiB"), comparison.median(row.name, name), 2.0),
+        (IDLE, Part::Filtered) => add(format!("{name}, KiB"), comparison.median(row.name, name), 3.0),
+        (SLOW, Part::Relay | Part::Filtered) => {
+            add(format!("{name}, KiB"), comparison.median(row.name, name), STALLED_KIB);
+        }
+        (MANY, Part::Relay | Part::Filtered) => {
+            let claim = format!("{name}, p99 to that of 100 connections");
+            add(claim, comparison.median_of(row.name, name, |sample| sample.p99_to_few), 2.0);
+        }
+        (CHURN, Part::Relay | Part::Policy) => {
+            let (claim, measured) = to("haproxy");
+            add(claim, measured, if part == Part::Relay { 1.0 } else { 1.2 });
+        }
+        (_, Part::Filtered) if row.is_compressed() => {
+            let (claim, measured) = to(REPLACING);
+            add(claim, measured, 0.5);
+        }
+        (message_row, part) => {
+            let Some((_, relay, nginx, wasm)) = MESSAGES.into_iter().find(|bars| bars.0 == message_row) else {
+                return;
+            };
+            match part {
+                Part::Relay => {
+                    let peers = comparison.variants.iter().filter(|variant| variant.part == Part::Peer);
+                    let best = peers
+                        .filter_map(|peer| Some((&peer.name, comparison.median(row.name, &peer.name)?)))
+                        .min_by(|first, second| first.1.total_cmp(&second.1));
+                    let (claim, measured) = to(best.map_or("no peer", |(peer, _)| peer));
+                    add(format!("{claim} (the best peer)"), measured, relay);
+                }
+                Part::Filtered => {
+                    for (peer, most) in [("nginx", nginx), ("envoy + wasm", wasm)] {
+                        let (claim, measured) = to(peer);
+                        add(claim, measured, most);
+                    }
+                }
+                _ => {}
+            }
+        }
+    }
 }
 
 /// Row; relay against the best peer; one filter against nginx; one filter against Envoy with a Wasm filter.
@@ -79,3 +91,5 @@ const MESSAGES: [(&str, f64, f64, f64); 5] = [
     ("16KiB", 0.95, 0.25, 0.95),
     ("1MiB", 1.00, 0.32, 1.10),
 ];
+/// In each direction one read of 64 KiB that the stalled reader has not taken, and what an idle connection may have.
+const STALLED_KIB: f64 = 2.0 * 64.0 + 3.0;

@@ -4,12 +4,14 @@
 use std::fmt::Write;
 
 use super::Comparison;
+use super::proxy::Variant;
 
 /// The chart. Bars longer than three times the baseline are cut and say so by their figure.
 pub fn svg(comparison: &Comparison) -> String {
     let baseline = comparison.variants.first().map_or("", |variant| variant.name.as_str());
-    let group = comparison.variants.len() as f64 * BAR + GAP;
-    let legend = TOP + comparison.variants.len().div_ceil(LEGEND_COLUMNS) as f64 * 18.0;
+    let variants: Vec<&Variant> = comparison.columns().collect();
+    let group = variants.len() as f64 * BAR + GAP;
+    let legend = TOP + variants.len().div_ceil(LEGEND_COLUMNS) as f64 * 18.0;
     let height = legend + comparison.rows.len() as f64 * group + 10.0;
     let mut text = format!(
         "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {WIDTH} {height:.0}\" font-family=\"sans-serif\" \
@@ -17,7 +19,7 @@ pub fn svg(comparison: &Comparison) -> String {
          <text x=\"10\" y=\"22\" font-size=\"15\" font-weight=\"bold\">Cost as a ratio to {}, less is better</text>\n",
         escape(baseline)
     );
-    for (place, variant) in comparison.variants.iter().enumerate() {
+    for (place, variant) in variants.iter().enumerate() {
         let x = 10.0 + (place % LEGEND_COLUMNS) as f64 * (WIDTH - 20.0) / LEGEND_COLUMNS as f64;
         let y = TOP + (place / LEGEND_COLUMNS) as f64 * 18.0;
         let _ = writeln!(
@@ -39,7 +41,7 @@ pub fn svg(comparison: &Comparison) -> String {
             top + (group - GAP) / 2.0 + 4.0,
             escape(row.title)
         );
-        for (place, variant) in comparison.variants.iter().enumerate() {
+        for (place, variant) in variants.iter().enumerate() {
             let Some(ratio) = comparison.ratio(row.name, &variant.name, baseline) else {
                 continue;
             };
@@ -66,9 +68,10 @@ pub fn svg(comparison: &Comparison) -> String {
 }
 
 fn longest(comparison: &Comparison, baseline: &str) -> f64 {
-    let ratios = comparison.rows.iter().flat_map(|row| {
-        comparison.variants.iter().filter_map(|variant| comparison.ratio(row.name, &variant.name, baseline))
-    });
+    let ratios = comparison
+        .rows
+        .iter()
+        .flat_map(|row| comparison.columns().filter_map(|variant| comparison.ratio(row.name, &variant.name, baseline)));
     ratios.fold(1.0, f64::max).min(MOST)
 }
 
@@ -93,7 +96,7 @@ const COLOURS: [&str; 8] = ["#999999", "#e69f00", "#56b4e9", "#cc79a7", "#009e73
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::compare::proxy::{Launch, Variant};
+    use crate::compare::proxy::{Launch, Part};
     use crate::compare::rows::ROWS;
     use crate::compare::{Machine, Sample, report};
     use crate::order::Faults;
@@ -101,11 +104,17 @@ mod tests {
 
     fn comparison(costs: &[(&str, &[f64])]) -> Comparison {
         let launch = Launch::Haproxy { binary: "haproxy".into() };
-        let variants = costs.iter().map(|(name, _)| Variant { name: (*name).into(), launch: launch.clone() });
+        let variants = costs.iter().map(|(name, _)| Variant {
+            name: (*name).into(),
+            part: if *name == "tidegate" { Part::Relay } else { Part::Peer },
+            launch: launch.clone(),
+        });
         let sample = |cost: &f64| Sample {
             cost: *cost,
             rate: None,
             p99_us: None,
+            p99_to_few: None,
+            recompressed: 0,
             faults: Faults::default(),
             reasons: BTreeMap::new(),
         };

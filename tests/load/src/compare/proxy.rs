@@ -13,6 +13,7 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use serde::Serialize;
 
+use super::rows::{CHURN, Row};
 use super::templates;
 use crate::clock::{SECOND, now};
 use crate::process::{Pinned, ProcessTree};
@@ -23,9 +24,47 @@ use crate::scenario::Target;
 pub struct Variant {
     /// Its head.
     pub name: String,
+    /// What it stands for in the bars.
+    pub part: Part,
     /// How it is started.
     #[serde(skip)]
     pub launch: Launch,
+}
+
+/// What a variant stands for in the bars.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Part {
+    /// A proxy that lets messages pass as they are.
+    Peer,
+    /// A proxy with a Wasm module that reads every chunk.
+    FilteredPeer,
+    /// Tidegate without a filter.
+    Relay,
+    /// Tidegate with one filter.
+    Filtered,
+    /// Tidegate with a predicate, a balancer and one filter; for what opening a connection costs.
+    Policy,
+    /// Tidegate with a filter that replaces every message; for what compression costs.
+    Replacing,
+    /// Tidegate in another way, without bars.
+    Other,
+}
+
+impl Variant {
+    /// Whether it is left out of most rows, and so is no column of the table.
+    pub fn is_for_few_rows(&self) -> bool {
+        matches!(self.part, Part::Policy | Part::Replacing)
+    }
+
+    /// Whether it is measured on this row.
+    pub fn stands_in(&self, row: &Row) -> bool {
+        match self.part {
+            Part::Policy => row.name == CHURN,
+            Part::Replacing => row.is_compressed(),
+            _ => true,
+        }
+    }
 }
 
 /// How a proxy is started.
@@ -52,8 +91,8 @@ pub enum Launch {
     Tidegate {
         /// The executable.
         binary: PathBuf,
-        /// The route's filters, as they stand in the configuration or as paths.
-        filters: Vec<String>,
+        /// What the route names.
+        route: TidegateRoute,
     },
     /// Tidegate with one worker and a configuration of one's own.
     TidegateConfig {
@@ -62,6 +101,15 @@ pub enum Launch {
         /// The text of the configuration with {listen}, {admin} and {upstream} in it.
         template: String,
     },
+}
+
+/// The components of Tidegate's one route, as they stand in the configuration; filters also as paths.
+#[derive(Clone, Debug, Default)]
+pub struct TidegateRoute {
+    /// Predicates.
+    pub when: Vec<String>,
+    /// Filters.
+    pub filters: Vec<String>,
 }
 
 /// A proxy that runs, ended when dropped.
@@ -99,8 +147,8 @@ impl Proxy {
                 command.arg("-c").arg(config).args(["--concurrency", "1", "--disable-hot-restart", "-l", "error"]);
                 command
             }
-            Launch::Tidegate { binary, filters } => {
-                tidegate(binary, &place("tidegate.toml", templates::tidegate(listen, admin, upstream, filters)?)?)
+            Launch::Tidegate { binary, route } => {
+                tidegate(binary, &place("tidegate.toml", templates::tidegate(listen, admin, upstream, route)?)?)
             }
             Launch::TidegateConfig { binary, template } => {
                 let text = template

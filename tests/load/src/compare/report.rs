@@ -4,6 +4,7 @@ use std::fmt::Write;
 
 use super::Comparison;
 use super::bars::bars;
+use super::rows::MANY;
 
 /// Everything, ready for a README.
 pub fn markdown(comparison: &Comparison) -> String {
@@ -18,6 +19,7 @@ pub fn markdown(comparison: &Comparison) -> String {
     let baseline = comparison.variants.first().map_or("", |variant| &variant.name);
     ratios(comparison, baseline, &mut text);
     figures(comparison, &mut text);
+    latencies(comparison, &mut text);
     bar_table(comparison, &mut text);
     let faults = comparison.faults();
     if faults.none() {
@@ -34,8 +36,8 @@ fn ratios(comparison: &Comparison, baseline: &str, text: &mut String) {
     for row in &comparison.rows {
         let _ = write!(text, "| {} |", row.title);
         let ratio = |name: &str| comparison.ratio(row.name, name, baseline);
-        let least = comparison.variants.iter().filter_map(|variant| ratio(&variant.name)).min_by(f64::total_cmp);
-        for variant in &comparison.variants {
+        let least = comparison.columns().filter_map(|variant| ratio(&variant.name)).min_by(f64::total_cmp);
+        for variant in comparison.columns() {
             let _ = match ratio(&variant.name) {
                 Some(ratio) if Some(ratio) == least => write!(text, " **{ratio:.2}** |"),
                 Some(ratio) => write!(text, " {ratio:.2} |"),
@@ -52,18 +54,29 @@ fn figures(comparison: &Comparison, text: &mut String) {
     head(comparison, "load", text);
     for row in &comparison.rows {
         let _ = write!(text, "| {}, {} |", row.title, row.unit);
-        for variant in &comparison.variants {
-            let samples = comparison.samples.get(row.name).and_then(|samples| samples.get(&variant.name));
-            let costs = || samples.into_iter().flatten().map(|sample| sample.cost);
-            let (low, high) = (costs().min_by(f64::total_cmp), costs().max_by(f64::total_cmp));
-            let _ = match (comparison.median(row.name, &variant.name), low, high) {
-                (Some(median), Some(low), Some(high)) => write!(text, " {median:.2} ({low:.2}–{high:.2}) |"),
-                _ => write!(text, " |"),
-            };
+        for variant in comparison.columns() {
+            let _ = write!(text, " {} |", figure(comparison, row.name, &variant.name));
         }
         text.push('\n');
     }
     text.push('\n');
+    for variant in comparison.variants.iter().filter(|variant| variant.is_for_few_rows()) {
+        for row in comparison.rows.iter().filter(|row| variant.stands_in(row)) {
+            let figure = figure(comparison, row.name, &variant.name);
+            let _ = writeln!(text, "- {}: {}, {}: {figure}", variant.name, row.title, row.unit);
+        }
+    }
+    text.push('\n');
+}
+
+/// The median and the range; nothing without samples.
+fn figure(comparison: &Comparison, row: &str, variant: &str) -> String {
+    let samples = comparison.samples.get(row).and_then(|samples| samples.get(variant));
+    let costs = || samples.into_iter().flatten().map(|sample| sample.cost);
+    match (comparison.median(row, variant), costs().min_by(f64::total_cmp), costs().max_by(f64::total_cmp)) {
+        (Some(median), Some(low), Some(high)) => format!("{median:.2} ({low:.2}–{high:.2})"),
+        _ => String::new(),
+    }
 }
 
 fn bar_table(comparison: &Comparison, text: &mut String) {
@@ -73,14 +86,40 @@ fn bar_table(comparison: &Comparison, text: &mut String) {
     }
     text.push_str("| bar | | measured | at most | |\n|---|---|---|---|---|\n");
     for bar in bars {
-        let met = if bar.is_met() { "met" } else { "**missed**" };
-        let _ = writeln!(text, "| {} | {} | {:.2} | {:.2} | {met} |", bar.title, bar.claim, bar.measured, bar.most);
+        let (measured, met) = match bar.measured {
+            Some(measured) if bar.is_met() => (format!("{measured:.2}"), "met"),
+            Some(measured) => (format!("{measured:.2}"), "**missed**"),
+            None => (String::new(), "not measured"),
+        };
+        let _ = writeln!(text, "| {} | {} | {measured} | {:.2} | {met} |", bar.title, bar.claim, bar.most);
     }
     text.push('\n');
 }
 
+/// 99th percentiles of the row where the rate is the same for all.
+fn latencies(comparison: &Comparison, text: &mut String) {
+    let Some(row) = comparison.rows.iter().find(|row| row.name == MANY) else {
+        return;
+    };
+    let _ = writeln!(text, "Latency with {}, from when each message was due:\n", row.title);
+    head(comparison, "99th percentile", text);
+    let mut line = |title: &str, value: &dyn Fn(&str) -> Option<f64>| {
+        let _ = write!(text, "| {title} |");
+        for variant in comparison.columns() {
+            let _ = match value(&variant.name) {
+                Some(value) => write!(text, " {value:.2} |"),
+                None => write!(text, " |"),
+            };
+        }
+        text.push('\n');
+    };
+    line("ms", &|name| Some(comparison.median_of(row.name, name, |sample| sample.p99_us)? / 1e3));
+    line("to that of 100 connections", &|name| comparison.median_of(row.name, name, |sample| sample.p99_to_few));
+    text.push('\n');
+}
+
 fn head(comparison: &Comparison, first: &str, text: &mut String) {
-    let names: Vec<&str> = comparison.variants.iter().map(|variant| variant.name.as_str()).collect();
+    let names: Vec<&str> = comparison.columns().map(|variant| variant.name.as_str()).collect();
     let _ = writeln!(text, "| {first} | {} |", names.join(" | "));
     let _ = writeln!(text, "|---|{}", "---|".repeat(names.len()));
 }

@@ -4,8 +4,11 @@ use serde::Serialize;
 
 use super::proxy::Proxy;
 use super::{CompareArguments, Sample};
+use crate::deflate::Deflate;
+use crate::payload::Mix;
 use crate::scenario::closed::{ClosedLoop, Stop};
-use crate::scenario::{Checked, Messages, ScenarioError, churn, closed, idle, slow};
+use crate::scenario::fixed::FixedRate;
+use crate::scenario::{Checked, Messages, ScenarioError, churn, closed, fixed, idle, slow};
 
 /// A row.
 #[derive(Clone, Copy, Debug, Serialize)]
@@ -33,6 +36,10 @@ pub enum Load {
         /// Messages in flight on each.
         window: u64,
     },
+    /// A closed loop of a fixed number of compressed messages of a kibibyte.
+    Compressed(Deflate),
+    /// So many connections that send a message a second each, after a few that sent as many together.
+    Many(usize),
     /// Idle connections.
     Idle(usize),
     /// Connections opened, used once and closed.
@@ -42,16 +49,32 @@ pub enum Load {
 }
 
 /// All rows, the five message loads first.
-pub const ROWS: [Row; 8] = [
+pub const ROWS: [Row; 11] = [
     closed_row("64B", "64 B, 64 connections, 1 in flight", 64, 64, 1),
     closed_row("125B", "125 B, 64 connections, 16 in flight", 125, 64, 16),
     closed_row("4KiB", "4 KiB, 32 connections, 4 in flight", 4096, 32, 4),
     closed_row("16KiB", "16 KiB, 8 connections, 4 in flight", 16_384, 8, 4),
     closed_row("1MiB", "1 MiB, 4 connections, 1 in flight", 1_048_576, 4, 1),
-    Row { name: "idle", title: "idle connection, of 3,000", unit: "KiB", load: Load::Idle(3000) },
-    Row { name: "churn", title: "open, one echo, close", unit: "CPU µs", load: Load::Churn(5000) },
-    Row { name: "slow", title: "connection with a stalled reader, of 100", unit: "KiB", load: Load::Slow(100) },
+    compressed_row("deflate", "1 KiB of JSON, deflated by itself", Deflate::NoContextTakeover),
+    compressed_row("deflate-context", "1 KiB of JSON, deflated in context", Deflate::ContextTakeover),
+    Row { name: MANY, title: "9,000 connections, a message a second", unit: "CPU µs", load: Load::Many(9000) },
+    Row { name: CHURN, title: "open, one echo, close", unit: "CPU µs", load: Load::Churn(5000) },
+    Row { name: IDLE, title: "idle connection, of 3,000", unit: "KiB", load: Load::Idle(3000) },
+    Row { name: SLOW, title: "connection with a stalled reader, of 1,000", unit: "KiB", load: Load::Slow(1000) },
 ];
+
+/// The row of many connections.
+pub const MANY: &str = "many";
+/// The row of connections that come and go.
+pub const CHURN: &str = "churn";
+/// The row of idle connections.
+pub const IDLE: &str = "idle";
+/// The row of slow readers.
+pub const SLOW: &str = "slow";
+
+const fn compressed_row(name: &'static str, title: &'static str, deflate: Deflate) -> Row {
+    Row { name, title, unit: "CPU µs", load: Load::Compressed(deflate) }
+}
 
 const fn closed_row(name: &'static str, title: &'static str, size: usize, connections: usize, window: u64) -> Row {
     Row { name, title, unit: "CPU µs", load: Load::Closed { size, connections, window } }
@@ -72,6 +95,11 @@ pub fn select(names: &[String]) -> anyhow::Result<Vec<Row>> {
 }
 
 impl Row {
+    /// Whether permessage-deflate is negotiated.
+    pub fn is_compressed(&self) -> bool {
+        matches!(self.load, Load::Compressed(_))
+    }
+
     /// Memory that an earlier load left behind would hide what a connection costs.
     pub fn wants_fresh_process(&self) -> bool {
         matches!(self.load, Load::Idle(_) | Load::Slow(_))
@@ -85,7 +113,7 @@ impl Row {
     /// Measures one proxy once.
     pub fn measure(&self, proxy: &Proxy, arguments: &CompareArguments) -> Result<Sample, ScenarioError> {
         let target = proxy.target();
-        let messages = |size| Messages { size, mix: arguments.mix, fragments: 1 };
+        let messages = |size| Messages::new(size, arguments.mix);
         match self.load {
             Load::Closed { size, connections, window } => {
                 let stop = Stop::After { warm_up: arguments.warm_up, seconds: arguments.seconds };
@@ -94,6 +122,32 @@ impl Row {
                 let cost = report.cpu_us_per_message.unwrap_or(f64::NAN);
                 let (rate, p99) = (report.messages_per_second, report.latency_us.p99);
                 Ok(sample(cost, Some(rate), Some(p99), report.checked))
+            }
+            Load::Compressed(deflate) => {
+                let messages = Messages { deflate: Some(deflate), ..Messages::new(1024, Mix::Text) };
+                let load = ClosedLoop { connections: 50, window: 4, messages, stop: Stop::Messages(4000) };
+                let report = closed::run(&target, load)?;
+                let cost = report.cpu_us_per_message.unwrap_or(f64::NAN);
+                Ok(sample(cost, Some(report.messages_per_second), Some(report.latency_us.p99), report.checked))
+            }
+            Load::Many(connections) => {
+                let rated = |connections, rate| FixedRate {
+                    connections,
+                    rate,
+                    messages: messages(64),
+                    warm_up: 1.0,
+                    seconds: MANY_SECONDS,
+                };
+                let few = fixed::run(&target, rated(FEW, connections as f64))?;
+                let many = fixed::run(&target, rated(connections, connections as f64))?;
+                let cost = many.cpu_us_per_message.unwrap_or(f64::NAN);
+                let p99 = many.latency_us.p99;
+                let mut sample = sample(cost, Some(many.messages_per_second), Some(p99), many.checked);
+                sample.p99_to_few = Some(p99 / few.latency_us.p99);
+                sample.faults.add(&few.checked.faults);
+                // A message that its connection was not there to send is as good as lost.
+                sample.faults.lost += few.skipped + many.skipped;
+                Ok(sample)
             }
             Load::Idle(connections) => {
                 let load = idle::Idle { connections, messages: messages(64), settle: 1.0 };
@@ -110,7 +164,7 @@ impl Row {
                 let load = slow::SlowReaders {
                     connections,
                     messages: messages(4096),
-                    most_bytes: 16 << 20,
+                    most_bytes: SLOW_BYTES,
                     stalled_after: 1.0,
                 };
                 let report = slow::run(&target, load)?;
@@ -121,5 +175,12 @@ impl Row {
 }
 
 fn sample(cost: f64, rate: Option<f64>, p99_us: Option<f64>, checked: Checked) -> Sample {
-    Sample { cost, rate, p99_us, faults: checked.faults, reasons: checked.reasons }
+    let Checked { faults, reasons, recompressed, .. } = checked;
+    Sample { cost, rate, p99_us, p99_to_few: None, recompressed, faults, reasons }
 }
+
+/// The few connections that many are compared with.
+const FEW: usize = 100;
+const MANY_SECONDS: f64 = 4.0;
+/// Several times what proxy and kernel may hold for one connection.
+const SLOW_BYTES: u64 = 16 << 20;

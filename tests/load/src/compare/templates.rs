@@ -6,6 +6,10 @@ use std::fmt::Write;
 use std::net::SocketAddr;
 use std::path::Path;
 
+use anyhow::Context;
+
+use super::proxy::TidegateRoute;
+
 pub(super) fn nginx(directory: &Path, listen: SocketAddr, upstream: SocketAddr) -> String {
     let directory = directory.display();
     format!(
@@ -122,35 +126,40 @@ pub(super) fn tidegate(
     listen: SocketAddr,
     admin: SocketAddr,
     upstream: SocketAddr,
-    filters: &[String],
+    route: &TidegateRoute,
 ) -> anyhow::Result<String> {
     let mut components = String::new();
     let mut chain = Vec::new();
-    for (place, filter) in filters.iter().enumerate() {
+    for (place, filter) in route.filters.iter().enumerate() {
         if filter.starts_with('{') {
             chain.push(filter.clone());
         } else if filter.contains('/') {
-            let path = Path::new(filter).canonicalize()?;
+            let path = Path::new(filter).canonicalize().with_context(|| filter.clone())?;
             write!(components, "\n[components.filter-{place}]\npath = {:?}\n", path.display().to_string())?;
             chain.push(format!("\"filter-{place}\""));
         } else {
             chain.push(format!("{filter:?}"));
         }
     }
-    let filters = chain.join(", ");
+    let (when, filters) = (route.when.join(", "), chain.join(", "));
     Ok(format!(
         "[admin]
 listen = \"{admin}\"
+
+[log]
+access = false
 
 [[listeners]]
 listen = \"{listen}\"
 {components}
 [upstreams.echo]
+balance = \"round-robin\"
 endpoints = [{{ url = \"ws://{upstream}\" }}]
 
 [[routes]]
 name = \"bench\"
 path_prefix = \"/\"
+when = [{when}]
 filters = [{filters}]
 upstream = \"echo\"
 "

@@ -5,6 +5,7 @@ use std::net::Shutdown;
 
 use mio::net::TcpStream;
 
+use crate::deflate;
 use crate::frame::{self, FrameError, FrameHeader, Opcode};
 use crate::handshake::{self, Head};
 use crate::totals::Totals;
@@ -21,6 +22,8 @@ pub(super) struct EchoConnection {
     readable: bool,
     /// The kind of the fragmented message that is under way.
     kind: Option<Opcode>,
+    /// Compressed messages were agreed to; they go back as they come.
+    deflate: bool,
 }
 
 #[derive(Debug)]
@@ -53,6 +56,7 @@ impl EchoConnection {
             written: 0,
             readable: false,
             kind: None,
+            deflate: false,
         }
     }
 
@@ -187,10 +191,17 @@ impl EchoConnection {
             (None, Opcode::Text | Opcode::Binary) => header.opcode,
             _ => return Err(FrameError::FragmentOutOfPlace),
         };
+        if header.compressed && !self.deflate {
+            return Err(FrameError::ReservedBit);
+        }
         self.kind = (!header.fin).then_some(kind);
         totals.received.frame(header.fin, kind, header.payload);
         totals.sent.frame(header.fin, kind, header.payload);
+        let start = self.unsent.len();
         frame::write_header(&mut self.unsent, header.fin, header.opcode, header.payload, None);
+        if header.compressed {
+            frame::mark_compressed(&mut self.unsent, start);
+        }
         Ok(())
     }
 
@@ -221,9 +232,13 @@ impl EchoConnection {
     fn answer(&mut self, totals: &mut Totals, head: &Head<'_>) {
         if let Some(key) = head.header("Sec-WebSocket-Key") {
             totals.opened += 1;
+            let deflate = head.header(handshake::EXTENSIONS).and_then(deflate::answer);
+            self.deflate = deflate.is_some();
+            let extensions =
+                deflate.map_or_else(String::new, |agreed| format!("{}: {agreed}\r\n", handshake::EXTENSIONS));
             let answer = format!(
                 "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
-                 Sec-WebSocket-Accept: {}\r\n\r\n",
+                 Sec-WebSocket-Accept: {}\r\n{extensions}\r\n",
                 handshake::accept(key)
             );
             self.unsent.extend_from_slice(answer.as_bytes());

@@ -17,7 +17,7 @@ pub struct SlowReaders {
     pub messages: Messages,
     /// No connection sends more payload bytes than this, however much is taken: the kernel's buffers need a bound too.
     pub most_bytes: u64,
-    /// Nothing moved for so many seconds: everything is full.
+    /// Less than a hundredth was added for so many seconds: everything is full.
     pub stalled_after: f64,
 }
 
@@ -53,15 +53,11 @@ pub fn run(target: &Target, load: SlowReaders) -> Result<SlowReport, ScenarioErr
     let before = target.resident()?;
 
     let mut generator = target.generator(load.messages)?;
+    generator.small_buffers = true;
     open(&mut generator, load.connections, &mut Silence)?;
     let most = load.most_bytes / load.messages.size as u64;
     for key in generator.keys() {
-        let mut result = Ok(());
-        generator.act(key, |connection, _| {
-            connection.set_reading(Reading::Stopped);
-            result = connection.set_socket_buffers(SOCKET_BUFFER);
-        });
-        result?;
+        generator.act(key, |connection, _| connection.set_reading(Reading::Stopped));
     }
     let begin = now();
     let (mut moved, mut taken) = (begin, 0);
@@ -69,19 +65,18 @@ pub fn run(target: &Target, load: SlowReaders) -> Result<SlowReport, ScenarioErr
         for key in generator.keys() {
             generator.act(key, |connection, tools| {
                 if connection.unsent() == 0 && connection.sent() < most {
-                    for _ in 0..BURST.min(most - connection.sent()) {
-                        connection.send(tools, now());
-                    }
+                    connection.send(tools, now());
                 }
             });
         }
         let size = load.messages.size as u64;
         let taken_of = |connection: &Connection| (connection.sent() * size).saturating_sub(connection.unsent() as u64);
         let now_taken: u64 = generator.connections().map(taken_of).sum();
-        if now_taken > taken {
+        // Short of memory, the kernel lets a trickle through for minutes.
+        if now_taken > taken + taken / 100 {
             (moved, taken) = (now(), now_taken);
         }
-        generator.turn(&mut Silence, now() + SECOND / 100)?;
+        generator.run(&mut Silence, now() + TICK, Generator::is_empty)?;
     }
     let (quiet, cpu) = (now(), target.cpu()?);
     generator.run(&mut Silence, quiet + SECOND, Generator::is_empty)?;
@@ -109,7 +104,7 @@ pub fn run(target: &Target, load: SlowReaders) -> Result<SlowReport, ScenarioErr
     })
 }
 
-const BURST: u64 = 16;
-/// Left alone, the kernel takes tens of megabytes for each connection, and drops segments when that gets too much.
-pub const SOCKET_BUFFER: usize = 128 * 1024;
+/// How often each connection sends one message. Bursts would make the kernel let the proxy's receive buffers grow by
+/// megabytes, and a thousand connections fill all the memory that it has for TCP before anything stalls.
+const TICK: u64 = SECOND / 200;
 const LONGEST: u64 = 60 * SECOND;
