@@ -61,7 +61,7 @@ pub fn run(target: &Target, load: SlowReaders) -> Result<SlowReport, ScenarioErr
     }
     let begin = now();
     let (mut moved, mut taken) = (begin, 0);
-    while now() < moved + seconds(load.stalled_after) && now() < begin + LONGEST {
+    while now() < moved + seconds(load.stalled_after) && now() < begin + FILLING {
         for key in generator.keys() {
             generator.act(key, |connection, tools| {
                 if connection.unsent() == 0 && connection.sent() < most {
@@ -107,4 +107,6 @@ pub fn run(target: &Target, load: SlowReaders) -> Result<SlowReport, ScenarioErr
 /// How often each connection sends one message. Bursts would make the kernel let the proxy's receive buffers grow by
 /// megabytes, and a thousand connections fill all the memory that it has for TCP before anything stalls.
 const TICK: u64 = SECOND / 200;
+/// By then the trickle is all that moves.
+const FILLING: u64 = 15 * SECOND;
 const LONGEST: u64 = 60 * SECOND;
