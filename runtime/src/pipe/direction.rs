@@ -396,7 +396,7 @@ impl Direction {
 }
 
 /// Reads after which other connections have their turn: a megabyte at most.
-const READS_IN_A_ROW: usize = 4;
+const READS_IN_A_ROW: usize = 8;
 
 /// Hands bytes to the receiver.
 fn write<W>(context: &mut Context<'_>, target: &mut Leg<W>, wire: &[u8], end: Boundary) -> Result<(), Event>
