@@ -8,9 +8,11 @@
 mod carry;
 mod chain;
 mod clock;
+mod deflate;
 mod direction;
 mod emit;
 mod ending;
+mod inflate;
 mod item;
 mod leg;
 mod outlet;
@@ -49,6 +51,7 @@ use clock::{Clock, Due};
 use direction::{Direction, Event};
 use emit::encode;
 use ending::Ending;
+use inflate::Inflation;
 use item::{PingToken, Tally};
 use leg::{Leg, Peer};
 use walk::Walk;
@@ -56,14 +59,14 @@ use walk::Walk;
 use crate::component::Session;
 use crate::drain::Switch;
 use crate::metrics::{RouteMetrics, Side, WorkerIndex};
-use crate::ws::{CloseFrame, FrameSequence, Opcode};
+use crate::ws::{CloseFrame, Extensions, FrameSequence, Opcode};
 
 /// Everything a connection needs beyond its two sockets.
 pub struct Plan {
     /// The sessions of the route's filters, in the order of the configuration.
     pub filters: Vec<Session>,
-    /// Whether the handshakes agreed on permessage-deflate.
-    pub compression: bool,
+    /// The extensions that the handshakes agreed on.
+    pub extensions: Extensions,
     /// The shortest lease a filter gave; the connection is closed with 1008 when it runs out.
     pub lease: Option<Duration>,
     /// The route's timers.
@@ -132,9 +135,16 @@ where
     /// It is boxed, because the futures that it passes through would each keep room for it.
     pub fn new(client: (C, Bytes), upstream: (U, Bytes), plan: Plan) -> Box<Self> {
         let token = rand::random();
+        let chain = Chain::new(plan.filters);
         let direction = |from, leftover: &Bytes| {
-            let sequence = FrameSequence::new(from, plan.compression, plan.limits.max_frame_size);
-            Direction::new(from, Walk::new(sequence, plan.limits.max_message_size, token), leftover)
+            let sequence = FrameSequence::new(from, plan.extensions.agreed, plan.limits.max_frame_size);
+            let mut walk = Walk::new(sequence, plan.limits.max_message_size, token);
+            if let Some(deflate) = plan.extensions.deflate
+                && chain.wanted(from).iter().any(Option::is_some)
+            {
+                walk.inflate(Inflation::new(deflate.of(from), plan.limits.of_inflating()));
+            }
+            Direction::new(from, walk, leftover)
         };
         let mut pipe = Box::new(Self {
             from_client: direction(Side::Client, &client.1),
@@ -142,7 +152,7 @@ where
             client: Leg::new(Side::Client, client.0),
             upstream: Leg::new(Side::Upstream, upstream.0),
             shared: Shared {
-                chain: Chain::new(plan.filters),
+                chain,
                 clock: Clock::new(plan.timers, plan.lease, Instant::now()),
                 metrics: plan.metrics,
                 worker: plan.worker,
@@ -240,6 +250,9 @@ where
             Event::Violation(violation) => {
                 // What the offender sends cannot be read any more, not even its close frame.
                 self.direction(from).drain();
+                if let Some(reason) = violation.inflate_failure() {
+                    self.shared.metrics.of(self.shared.worker).inflate_failure(from, reason);
+                }
                 self.end(Ending::violation(from, violation));
                 self.peer(from).shut_after_flush();
             }

@@ -120,7 +120,7 @@ impl Open {
         let route = &connection.route;
         let plan = Plan {
             filters: agreed.sessions,
-            compression: agreed.compression,
+            extensions: agreed.extensions,
             lease: agreed.lease,
             timers: route.timers.clone(),
             limits: route.limits.clone(),

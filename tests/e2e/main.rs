@@ -15,6 +15,7 @@ mod balancing;
 mod check;
 mod cli;
 mod closing;
+mod compression;
 mod filters;
 mod forwarding;
 mod frames;

@@ -80,8 +80,21 @@ async fn a_relay_carries_compressed_frames_as_they_are() {
 }
 
 #[tokio::test]
-async fn a_filtered_route_withholds_the_offer_of_extensions() {
-    let offer = Request::upgrade("/").with("Sec-WebSocket-Extensions", DEFLATE);
+async fn a_filtered_route_offers_nothing_but_compression_and_passes_its_answer() {
+    let offer = Request::upgrade("/")
+        .with("Sec-WebSocket-Extensions", "x-other; a=1, permessage-deflate; server_max_window_bits=10")
+        .with("Sec-WebSocket-Extensions", DEFLATE);
+    let answer = "permessage-deflate; client_max_window_bits=12; client_no_context_takeover";
+    let negotiation = negotiate(&filtered(), offer, &[&format!("Sec-WebSocket-Extensions: {answer}")]).await;
+    let offered = format!("permessage-deflate; server_max_window_bits=10, {DEFLATE}");
+    assert_eq!(negotiation.arrived.joined("sec-websocket-extensions"), offered);
+    assert_eq!(negotiation.reply.status, 101);
+    assert_eq!(negotiation.reply.header("sec-websocket-extensions"), answer);
+}
+
+#[tokio::test]
+async fn a_filtered_route_without_an_offer_of_compression_offers_nothing() {
+    let offer = Request::upgrade("/").with("Sec-WebSocket-Extensions", "x-other");
     let negotiation = negotiate(&filtered(), offer, &[]).await;
     assert_eq!(negotiation.arrived.header("sec-websocket-extensions"), None);
     assert_eq!(negotiation.reply.status, 101);
@@ -90,9 +103,8 @@ async fn a_filtered_route_withholds_the_offer_of_extensions() {
 
 #[tokio::test]
 async fn an_extension_that_was_withheld_gets_the_client_502() {
-    let offer = Request::upgrade("/").with("Sec-WebSocket-Extensions", "permessage-deflate");
-    let answer = ["Sec-WebSocket-Extensions: permessage-deflate"];
-    assert_eq!(negotiate(&filtered(), offer, &answer).await.reply.status, 502);
+    let offer = Request::upgrade("/").with("Sec-WebSocket-Extensions", "x-other, permessage-deflate");
+    assert_eq!(negotiate(&filtered(), offer, &["Sec-WebSocket-Extensions: x-other"]).await.reply.status, 502);
 }
 
 #[tokio::test]

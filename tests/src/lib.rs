@@ -20,6 +20,7 @@ pub mod config;
 pub mod guests;
 
 mod backend;
+mod deflating;
 mod echo;
 mod frame;
 mod http;
@@ -32,6 +33,7 @@ use std::future::Future;
 use std::time::Duration;
 
 pub use backend::{Backend, accept_key, refused_address};
+pub use deflating::{Deflating, Inflating, Window};
 pub use echo::Echo;
 pub use frame::{Frame, Opcode};
 pub use http::{Head, Reply, Request, request};

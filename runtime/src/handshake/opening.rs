@@ -57,7 +57,7 @@ pub fn validate(parts: &Parts) -> Result<Opening, Refused> {
 impl Opening {
     /// The fields of the 101 that answers this handshake: the upstream's, edited, and those of RFC 6455 section 4.2.2.
     pub fn answer<'a>(&self, accepted: Accepted, edits: impl IntoIterator<Item = &'a HeaderEdit>) -> HeaderMap {
-        let Accepted { mut headers, protocol, extensions } = accepted;
+        let Accepted { mut headers, protocol, extensions, .. } = accepted;
         apply(&mut headers, edits);
         headers.insert(header::CONNECTION, HeaderValue::from_static("Upgrade"));
         headers.insert(header::UPGRADE, HeaderValue::from_static("websocket"));

@@ -21,8 +21,8 @@ use prometheus::proto::MetricFamily;
 use self::family::Family;
 use super::cells::Counter;
 use super::labels::{
-    CallVerdict, CloseLabel, ConnectOutcome, FailureReason, HandshakeOutcome, Initiator, MessageKind, ReloadOutcome,
-    Side,
+    CallVerdict, CloseLabel, ConnectOutcome, FailureReason, HandshakeOutcome, InflateFailure, Initiator, MessageKind,
+    ReloadOutcome, Side,
 };
 use super::registry::{ComponentMetrics, EndpointMetrics, Metrics, RouteMetrics, UseMetrics};
 
@@ -122,12 +122,16 @@ fn handshake_families(routes: &[(String, Arc<RouteMetrics>)]) -> [Family; 4] {
     [handshakes, active, duration, closes]
 }
 
-fn message_families(routes: &[(String, Arc<RouteMetrics>)]) -> [Family; 2] {
+fn message_families(routes: &[(String, Arc<RouteMetrics>)]) -> [Family; 3] {
     let mut messages =
         Family::counter("tidegate_messages_total", "Data messages received from a peer, by sender and kind.");
     let mut bytes = Family::counter(
         "tidegate_message_bytes_total",
         "Payload bytes of data messages received from a peer, as they came on the wire.",
+    );
+    let mut failures = Family::counter(
+        "tidegate_inflate_failures_total",
+        "Compressed messages that closed their connection because they could not be inflated, by sender and reason.",
     );
     for (name, route) in routes.iter().filter(|(name, _)| !name.is_empty()) {
         let label = ("route", name.as_str());
@@ -138,9 +142,13 @@ fn message_families(routes: &[(String, Arc<RouteMetrics>)]) -> [Family; 2] {
                 messages.add(&[label, from, ("kind", kind.label())], sum(cells) as f64);
             }
             bytes.add(&[label, from], sum(route.iter().filter_map(|shard| shard.message_bytes.get(from_index))) as f64);
+            for (reason_index, reason) in InflateFailure::ALL.iter().enumerate() {
+                let cells = route.iter().filter_map(|shard| shard.inflate_failures.get(from_index)?.get(reason_index));
+                failures.add(&[label, from, ("reason", reason.label())], sum(cells) as f64);
+            }
         }
     }
-    [messages, bytes]
+    [messages, bytes, failures]
 }
 
 fn endpoint_families(endpoints: &[((String, String), Arc<EndpointMetrics>)]) -> [Family; 2] {

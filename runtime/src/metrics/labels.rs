@@ -136,6 +136,18 @@ labels! {
 }
 
 labels! {
+    /// Why a compressed message could not be inflated (label `reason` of `inflate_failures_total`).
+    InflateFailure {
+        /// It is no deflate data.
+        InvalidData = "invalid_data",
+        /// It inflates to more than `max_message_size`.
+        Size = "size",
+        /// It inflates to more than `max_compression_ratio` times its size.
+        Ratio = "ratio",
+    }
+}
+
+labels! {
     /// How a reload ended (label `outcome` of `reloads_total`).
     ReloadOutcome { Applied = "applied", Rejected = "rejected", Unchanged = "unchanged", }
 }

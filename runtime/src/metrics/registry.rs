@@ -10,8 +10,8 @@ use tracing_appender::non_blocking::ErrorCounter;
 
 use super::cells::{Counter, Gauge, Histogram, Sharded, WorkerIndex};
 use super::labels::{
-    CallVerdict, CloseLabel, ConnectOutcome, FailureReason, HandshakeOutcome, Initiator, MessageKind, ReloadOutcome,
-    Side,
+    CallVerdict, CloseLabel, ConnectOutcome, FailureReason, HandshakeOutcome, InflateFailure, Initiator, MessageKind,
+    ReloadOutcome, Side,
 };
 
 /// All metrics of the process.
@@ -155,6 +155,8 @@ pub struct RouteShard {
     pub messages: [[Counter; MessageKind::COUNT]; Side::COUNT],
     /// `message_bytes_total`, by sender.
     pub message_bytes: [Counter; Side::COUNT],
+    /// `inflate_failures_total`, by sender and reason.
+    pub inflate_failures: [[Counter; InflateFailure::COUNT]; Side::COUNT],
     /// `closes_total`, by initiator and code.
     pub closes: [[Counter; CloseLabel::COUNT]; Initiator::COUNT],
 }
@@ -167,6 +169,7 @@ impl RouteShard {
             connection_duration: Histogram::new(CONNECTION_BOUNDS),
             messages: Default::default(),
             message_bytes: Default::default(),
+            inflate_failures: Default::default(),
             closes: Default::default(),
         }
     }
@@ -181,6 +184,12 @@ impl RouteShard {
     #[expect(clippy::indexing_slicing, reason = "sized by the enums that index it")]
     pub fn close(&self, by: Initiator, code: CloseLabel) {
         self.closes[by as usize][code as usize].add(1);
+    }
+
+    /// Counts a compressed message of one sender that could not be inflated.
+    #[expect(clippy::indexing_slicing, reason = "sized by the enums that index it")]
+    pub fn inflate_failure(&self, from: Side, reason: InflateFailure) {
+        self.inflate_failures[from as usize][reason as usize].add(1);
     }
 
     /// Counts messages of one sender and kind.

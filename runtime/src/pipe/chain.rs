@@ -61,7 +61,7 @@ impl Batch {
         self.bypassed = false;
         self.passing.extend(finds.items.iter().enumerate().filter_map(|(item, found)| match found {
             Item::Message(found) => Some(Passing { item, kind: found.kind, made: None }),
-            Item::Pass { .. } => None,
+            Item::Pass { .. } | Item::Part(_) => None,
         }));
     }
 
@@ -175,10 +175,11 @@ fn message<'a>(
 }
 
 /// The unmasked payload of a message, as far as any filter needs it.
-fn seen<'a>(found: &'a Found, bytes: &'a [u8], finds: &'a Finds) -> &'a [u8] {
+pub(super) fn seen<'a>(found: &'a Found, bytes: &'a [u8], finds: &'a Finds) -> &'a [u8] {
     match &found.payload {
         Seen::Buffer(range) => bytes.get(range.clone()),
         Seen::Unmasked(range) => finds.unmasked.get(range.clone()),
+        Seen::Inflated(range) => finds.inflated.get(range.clone()),
         Seen::Assembled => found.assembled.as_deref(),
     }
     .unwrap_or_default()

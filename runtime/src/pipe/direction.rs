@@ -11,6 +11,7 @@ use tokio::time::Instant;
 use super::Shared;
 use super::carry::Carry;
 use super::chain::Halt;
+use super::deflate::Compressing;
 use super::emit::{Emission, encode, opcode};
 use super::item::{Boundary, Fate, Item, Stop};
 use super::leg::{Leg, Peer};
@@ -34,6 +35,8 @@ pub(super) struct Direction {
     bulk: bool,
     /// Whether it waits for replies of its filters to go out to its own sender.
     waits_for_replies: bool,
+    /// Whether it inflated so much that the worker's other connections have their turn first.
+    full: bool,
 }
 
 /// What a direction does with what it reads.
@@ -88,6 +91,7 @@ impl Direction {
             held: None,
             bulk: false,
             waits_for_replies: false,
+            full: false,
         }
     }
 
@@ -169,6 +173,9 @@ impl Direction {
                     Some(held) => held.deferred = Some(event),
                     None => return Poll::Ready(event),
                 }
+            }
+            if std::mem::take(&mut self.full) {
+                break;
             }
         }
         // The worker's other connections have their turn first.
@@ -312,6 +319,7 @@ impl Direction {
                     scratch.shrink();
                     return (position, None);
                 }
+                Some(Stop::Full) => self.full = true,
                 Some(Stop::Undecided) => {
                     let last = scratch.finds.items.len().saturating_sub(1);
                     let goes_on = scratch.batch.passing.last().is_some_and(|passing| passing.item == last);
@@ -334,7 +342,7 @@ impl Direction {
         source: &mut Leg<R>,
         target: &mut Leg<W>,
         shared: &mut Shared,
-        Scratch { finds, batch, wire, .. }: &mut Scratch,
+        Scratch { finds, batch, wire, deflater, deflated, .. }: &mut Scratch,
     ) -> Result<(), Event>
     where
         W: AsyncWrite + Unpin,
@@ -355,48 +363,49 @@ impl Direction {
         }
         source.peer.outlet.settle();
         let halt = batch.halt.take();
-        let emission = Emission { bytes, finds, batch, to: self.from.other() };
+        let compressing = self.walk.receiver().map(|receiver| Compressing { receiver, deflater, deflated });
+        let mut emission = Emission { bytes, finds, batch, to: self.from.other(), compressing };
         match emission.untouched() {
             Some((run, end)) if halt.is_none() && !target.peer.outlet.is_waiting() => {
                 write(context, target, bytes.get(run).unwrap_or_default(), end)?;
             }
-            _ => self.write_edited(&emission, context, target, wire)?,
+            _ => write_edited(&mut self.held, &mut emission, context, target, wire)?,
         }
         halt.map_or(Ok(()), |halt| Err(Event::Halt(halt)))
-    }
-
-    /// Writes up to the first delay, and holds the rest back.
-    fn write_edited<W>(
-        &mut self,
-        emission: &Emission<'_>,
-        context: &mut Context<'_>,
-        target: &mut Leg<W>,
-        wire: &mut Vec<u8>,
-    ) -> Result<(), Event>
-    where
-        W: AsyncWrite + Unpin,
-    {
-        let items = emission.finds.items.len();
-        let mut delays = emission.batch.delays.iter().copied().peekable();
-        let first = delays.peek().map_or(items, |(item, _)| item + 1);
-        wire.clear();
-        if let Some(end) = emission.render(0..first, Some(&mut target.peer.outlet), wire) {
-            write(context, target, wire, end)?;
-        }
-        let mut opens_at = Instant::now();
-        while let Some((item, until)) = delays.next() {
-            let next = delays.peek().map_or(items, |(item, _)| item + 1);
-            opens_at = opens_at.max(until);
-            let mut wire = Vec::new();
-            let end = emission.render(item + 1..next, None, &mut wire).unwrap_or(Boundary::Message);
-            self.held.get_or_insert_default().gates.push_back(Gate { opens_at, wire, end });
-        }
-        Ok(())
     }
 }
 
 /// Reads after which other connections have their turn: a megabyte at most.
 const READS_IN_A_ROW: usize = 8;
+
+/// Writes up to the first delay, and holds the rest back.
+fn write_edited<W>(
+    held: &mut Option<Box<Held>>,
+    emission: &mut Emission<'_>,
+    context: &mut Context<'_>,
+    target: &mut Leg<W>,
+    wire: &mut Vec<u8>,
+) -> Result<(), Event>
+where
+    W: AsyncWrite + Unpin,
+{
+    let items = emission.finds.items.len();
+    let mut delays = emission.batch.delays.iter().copied().peekable();
+    let first = delays.peek().map_or(items, |(item, _)| item + 1);
+    wire.clear();
+    if let Some(end) = emission.render(0..first, Some(&mut target.peer.outlet), wire) {
+        write(context, target, wire, end)?;
+    }
+    let mut opens_at = Instant::now();
+    while let Some((item, until)) = delays.next() {
+        let next = delays.peek().map_or(items, |(item, _)| item + 1);
+        opens_at = opens_at.max(until);
+        let mut wire = Vec::new();
+        let end = emission.render(item + 1..next, None, &mut wire).unwrap_or(Boundary::Message);
+        held.get_or_insert_default().gates.push_back(Gate { opens_at, wire, end });
+    }
+    Ok(())
+}
 
 /// Hands bytes to the receiver.
 fn write<W>(context: &mut Context<'_>, target: &mut Leg<W>, wire: &[u8], end: Boundary) -> Result<(), Event>

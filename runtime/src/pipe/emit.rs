@@ -2,8 +2,9 @@
 
 use std::ops::Range;
 
-use super::chain::{Batch, Passing};
-use super::item::{Boundary, Finds, Found, Item};
+use super::chain::{Batch, Passing, seen};
+use super::deflate::Compressing;
+use super::item::{Boundary, Finds, Found, Item, Part};
 use super::outlet::Outlet;
 use crate::metrics::{MessageKind, Side};
 use crate::ws::{CloseFrame, FrameHeader, Opcode, extend_masked};
@@ -15,18 +16,21 @@ pub(super) struct Emission<'a> {
     pub(super) batch: &'a Batch,
     /// Who receives it.
     pub(super) to: Side,
+    /// How compressed messages go on; `None` where none is inflated.
+    pub(super) compressing: Option<Compressing<'a>>,
 }
 
 impl Emission<'_> {
     /// The one run of bytes that is all that goes on, where nothing was changed, cut out or delayed.
     pub(super) fn untouched(&self) -> Option<(Range<usize>, Boundary)> {
-        if !self.batch.is_untouched(self.finds) {
+        let in_step = self.compressing.as_ref().is_none_or(|compressing| compressing.receiver.is_in_step());
+        if !in_step || !self.batch.is_untouched(self.finds) {
             return None;
         }
         let mut run: Option<(Range<usize>, Boundary)> = None;
         for item in &self.finds.items {
             let (raw, end) = match item {
-                Item::Pass { raw, end } => (raw, *end),
+                Item::Pass { raw, end } | Item::Part(Part { raw, end, .. }) => (raw, *end),
                 Item::Message(Found { assembled: Some(_), .. }) => return None,
                 Item::Message(Found { raw, end, .. }) => (raw, *end),
             };
@@ -42,13 +46,14 @@ impl Emission<'_> {
     /// Appends what goes on of some items to `wire`, and whatever of `outlet`'s own waits for a place among them. Says
     /// where it ends; `None` when nothing goes on.
     pub(super) fn render(
-        &self,
+        &mut self,
         items: Range<usize>,
         mut outlet: Option<&mut Outlet>,
         wire: &mut Vec<u8>,
     ) -> Option<Boundary> {
-        let first = self.batch.passing.partition_point(|passing| passing.item < items.start);
-        let mut passing = self.batch.passing.get(first..).unwrap_or_default().iter().peekable();
+        let batch = self.batch;
+        let first = batch.passing.partition_point(|passing| passing.item < items.start);
+        let mut passing = batch.passing.get(first..).unwrap_or_default().iter().peekable();
         let mut ended = None;
         for (index, item) in self.finds.items.iter().enumerate().take(items.end).skip(items.start) {
             let end = match item {
@@ -56,10 +61,19 @@ impl Emission<'_> {
                     wire.extend_from_slice(self.raw(raw));
                     Some(*end)
                 }
+                Item::Part(part) => self.part(part, wire),
                 Item::Message(found) => {
                     let mut end = None;
+                    let mut original = false;
                     while let Some(passing) = passing.next_if(|passing| passing.item == index) {
-                        end = Some(self.message(found, passing, wire));
+                        original |= passing.made.is_none();
+                        end = self.message(found, passing, wire).or(end);
+                    }
+                    if found.compressed
+                        && !original
+                        && let Some(compressing) = &mut self.compressing
+                    {
+                        compressing.part();
                     }
                     end
                 }
@@ -78,17 +92,45 @@ impl Emission<'_> {
     }
 
     /// Appends one message, as it came or as it was made.
-    fn message(&self, found: &Found, passing: &Passing, wire: &mut Vec<u8>) -> Boundary {
+    fn message(&mut self, found: &Found, passing: &Passing, wire: &mut Vec<u8>) -> Option<Boundary> {
+        let compressing = self.compressing.as_mut().filter(|_| found.compressed);
         if let Some(payload) = &passing.made {
-            encode(opcode(passing.kind), true, payload, self.to, wire);
-            return Boundary::Message;
+            match compressing {
+                Some(compressing) => compressing.made(opcode(passing.kind), payload, self.to, wire),
+                None => encode(opcode(passing.kind), true, payload, self.to, wire),
+            }
+            return Some(Boundary::Message);
+        }
+        if let Some(compressing) = compressing
+            && let Some(end) = compressing.begin(found, seen(found, self.bytes, self.finds), self.to, wire)
+        {
+            return end;
         }
         if let Some(assembled) = &found.assembled {
             // Without raw bytes behind it, what was assembled is the whole message.
-            encode(opcode(found.kind), found.raw.is_empty(), assembled, self.to, wire);
+            let fin = found.raw.is_empty();
+            let reserved = if found.compressed { FrameHeader::RSV1 } else { 0 };
+            encode_frame(
+                FrameHeader { fin, reserved, ..FrameHeader::new(opcode(found.kind), 0) },
+                assembled,
+                self.to,
+                wire,
+            );
         }
         wire.extend_from_slice(self.raw(&found.raw));
-        found.end
+        Some(found.end)
+    }
+
+    /// Appends a part of a compressed message.
+    fn part(&mut self, part: &Part, wire: &mut Vec<u8>) -> Option<Boundary> {
+        if let Some(compressing) = &mut self.compressing {
+            let plain = self.finds.inflated.get(part.plain.clone()).unwrap_or_default();
+            if let Some(end) = compressing.part_of(part, plain, self.to, wire) {
+                return end;
+            }
+        }
+        wire.extend_from_slice(self.raw(&part.raw));
+        Some(part.end)
     }
 
     fn raw(&self, range: &Range<usize>) -> &[u8] {
@@ -96,14 +138,19 @@ impl Emission<'_> {
     }
 }
 
-/// Appends a frame to `wire` as `to` expects it: masked with a fresh key for an upstream, plain for a client.
+/// Appends a frame without reserved bits to `wire` as `to` expects it.
 pub(super) fn encode(opcode: Opcode, fin: bool, payload: &[u8], to: Side, wire: &mut Vec<u8>) {
+    encode_frame(FrameHeader { fin, ..FrameHeader::new(opcode, 0) }, payload, to, wire);
+}
+
+/// Appends a frame to `wire` as `to` expects it: masked with a fresh key for an upstream, plain for a client. The header
+/// gets its mask and length here.
+pub(super) fn encode_frame(header: FrameHeader, payload: &[u8], to: Side, wire: &mut Vec<u8>) {
     let mask = match to {
         Side::Client => None,
         Side::Upstream => Some(rand::random()),
     };
-    let header = FrameHeader { fin, mask, ..FrameHeader::new(opcode, payload.len() as u64) };
-    header.encode(wire);
+    FrameHeader { mask, payload_len: payload.len() as u64, ..header }.encode(wire);
     match mask {
         Some(key) => extend_masked(wire, payload, key),
         None => wire.extend_from_slice(payload),

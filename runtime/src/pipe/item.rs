@@ -3,7 +3,7 @@
 use std::ops::Range;
 
 use crate::metrics::MessageKind;
-use crate::ws::{CloseFrame, Violation};
+use crate::ws::{CloseFrame, Inflater, Violation};
 
 /// What a walk found, in buffers that are used again.
 #[derive(Debug, Default)]
@@ -11,15 +11,37 @@ pub(super) struct Finds {
     pub(super) items: Vec<Item>,
     /// Payloads that a filter needs and whose sender masks them.
     pub(super) unmasked: Vec<u8>,
+    /// What compressed messages inflate to.
+    pub(super) inflated: Vec<u8>,
+    /// For messages that refer to nothing before them.
+    pub(super) inflater: Option<Inflater>,
     /// Whether passing bytes make an item for each frame, to find places to put frames in.
     pub(super) split: bool,
 }
 
 impl Finds {
+    /// What may be inflated before it is dealt with, a larger message apart.
+    pub(super) const FULL: usize = 256 << 10;
+
     /// Forgets what the last walk found.
     pub(super) fn clear(&mut self) {
         self.items.clear();
         self.unmasked.clear();
+        self.inflated.clear();
+    }
+
+    /// Adds a part of a compressed message, to that before it where both are of one frame.
+    pub(super) fn part(&mut self, part: Part) {
+        if let Some(Item::Part(last)) = self.items.last_mut()
+            && last.end == Boundary::Inside
+            && (last.raw.end, last.plain.end) == (part.raw.start, part.plain.start)
+        {
+            last.raw.end = part.raw.end;
+            last.plain.end = part.plain.end;
+            last.end = part.end;
+        } else {
+            self.items.push(Item::Part(part));
+        }
     }
 
     /// Adds bytes that go on as they are, to the run before them where there is no gap.
@@ -70,16 +92,33 @@ pub(super) enum Boundary {
 pub(super) enum Item {
     /// Bytes that go on as they are.
     Pass { raw: Range<usize>, end: Boundary },
+    /// Bytes of a compressed message that go on as they are while the receiver can inflate them.
+    Part(Part),
     /// A message, or the start of one, that is up to the filters.
     Message(Found),
+}
+
+/// A part of a compressed message, in a direction in which every message is inflated.
+#[derive(Debug)]
+pub(super) struct Part {
+    /// Within one frame, as it came.
+    pub(super) raw: Range<usize>,
+    /// Where `raw` ends.
+    pub(super) end: Boundary,
+    /// What `raw` inflates to.
+    pub(super) plain: Range<usize>,
+    /// The kind of the message, if it begins here.
+    pub(super) begins: Option<MessageKind>,
 }
 
 /// A message that some filter selected.
 #[derive(Debug)]
 pub(super) struct Found {
     pub(super) kind: MessageKind,
-    /// Length of the message's payload, as far as its sender has announced it.
+    /// Length of the message's payload, as far as its sender has announced it; of a whole compressed message, inflated.
     pub(super) size: u64,
+    /// Whether it came compressed.
+    pub(super) compressed: bool,
     /// What was assembled of fragments: it goes on as one frame, before `raw`.
     pub(super) assembled: Option<Vec<u8>>,
     /// Whole frames, or the start of one, as they came.
@@ -99,6 +138,8 @@ pub(super) enum Seen {
     Unmasked(Range<usize>),
     /// In [`Found::assembled`].
     Assembled,
+    /// In the buffer of inflated bytes.
+    Inflated(Range<usize>),
 }
 
 /// Why a walk came to a stop before the end of the bytes.
@@ -106,6 +147,8 @@ pub(super) enum Seen {
 pub(super) enum Stop {
     /// The last item's message has not ended; [`Walk::decide`] before walking on.
     Undecided,
+    /// Enough was inflated: it has to be dealt with before walking on.
+    Full,
     /// A close frame, which is the last item; what follows it means nothing.
     Close(Option<CloseFrame>),
     /// The sender broke the protocol or a limit; what follows cannot be read.

@@ -2,6 +2,7 @@
 
 use super::chain::Batch;
 use super::item::Finds;
+use crate::ws::Deflater;
 
 /// The shared buffers of a worker. An idle connection owns none of its own.
 #[derive(Debug)]
@@ -14,6 +15,9 @@ pub struct Scratch {
     pub(super) batch: Batch,
     /// What goes on, where that is not simply what came.
     pub(super) wire: Vec<u8>,
+    pub(super) deflater: Deflater,
+    /// One frame's payload on its way to `wire`.
+    pub(super) deflated: Vec<u8>,
 }
 
 impl Scratch {
@@ -32,12 +36,14 @@ impl Scratch {
             finds: Finds::default(),
             batch: Batch::default(),
             wire: Vec::new(),
+            deflater: Deflater::default(),
+            deflated: Vec::new(),
         }
     }
 
     /// Gives back what an exceptionally large message made them grow to.
     pub(super) fn shrink(&mut self) {
-        for buffer in [&mut self.finds.unmasked, &mut self.wire] {
+        for buffer in [&mut self.finds.unmasked, &mut self.finds.inflated, &mut self.wire, &mut self.deflated] {
             if buffer.capacity() > Self::KEPT {
                 buffer.clear();
                 buffer.shrink_to(Self::KEPT);

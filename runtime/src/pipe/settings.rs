@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use crate::ws::InflateLimits;
+
 /// The timers of a connection. `None` really is off.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Timers {
@@ -41,13 +43,24 @@ impl Default for Timers {
 pub struct Limits {
     /// The most a message may hold that is assembled for a filter; a larger one closes with 1009.
     pub max_message_size: usize,
+    /// How many times its size a compressed message may inflate to when a filter reads it, or when those behind it
+    /// need it inflated; one that does closes with 1009. What stays within 32 KiB is never refused. 200 by default:
+    /// text rarely reaches 50, and deflate itself ends at 1030.
+    pub max_compression_ratio: Option<u32>,
     /// The most payload a frame may announce, in any direction; a larger one closes with 1009. Off by default: a
     /// relayed frame is never held, so its size costs nothing.
     pub max_frame_size: Option<u64>,
 }
 
+impl Limits {
+    /// Those on inflating a message.
+    pub(super) fn of_inflating(&self) -> InflateLimits {
+        InflateLimits { max_size: self.max_message_size, max_ratio: self.max_compression_ratio }
+    }
+}
+
 impl Default for Limits {
     fn default() -> Self {
-        Self { max_message_size: 16 << 20, max_frame_size: None }
+        Self { max_message_size: 16 << 20, max_compression_ratio: Some(200), max_frame_size: None }
     }
 }

@@ -3,6 +3,10 @@
 //! A walk holds no bytes but the fragments of a message that is being assembled. It says how far it got; what is left
 //! has to be there again, at the front, in the next call. How the bytes were split into calls changes nothing.
 
+mod compressed;
+
+use super::deflate::Receiver;
+use super::inflate::Inflation;
 use super::item::{Boundary, Fate, Finds, Found, Item, PingToken, Seen, Stop, Tally};
 use crate::component::Payload;
 use crate::metrics::MessageKind;
@@ -24,6 +28,8 @@ pub(super) struct Walk {
     /// What becomes of the frames to come of the message under way.
     fate: Fate,
     assembly: Option<Box<Assembly>>,
+    /// What compressed messages need, where any may come and filters select messages.
+    inflation: Option<Box<Inflation>>,
     /// What went by since the last [`Walk::take_tally`].
     tally: Tally,
 }
@@ -40,6 +46,8 @@ struct Stream {
     kind: MessageKind,
     left: u64,
     fin: bool,
+    /// Whether it is inflated as it goes by.
+    follow: bool,
 }
 
 /// The fragments of a message so far, unmasked.
@@ -59,6 +67,7 @@ impl Walk {
             stream: None,
             fate: Fate::Pass,
             assembly: None,
+            inflation: None,
             tally: Tally::default(),
         }
     }
@@ -72,6 +81,17 @@ impl Walk {
     pub(super) fn ignore_messages(&mut self) {
         self.wanted = [None; MessageKind::COUNT];
         self.assembly = None;
+        self.inflation = None;
+    }
+
+    /// Inflates compressed messages for the filters that want them.
+    pub(super) fn inflate(&mut self, inflation: Inflation) {
+        self.inflation = Some(Box::new(inflation));
+    }
+
+    /// What the receiver of compressed messages holds, where they are inflated.
+    pub(super) fn receiver(&mut self) -> Option<&mut Receiver> {
+        self.inflation.as_mut().map(|inflation| &mut inflation.receiver)
     }
 
     /// Says what becomes of the rest of the message that stopped the walk.
@@ -97,7 +117,15 @@ impl Walk {
         let mut position = start;
         loop {
             if let Some(stream) = self.stream {
-                position = self.stream_on(stream, bytes, position, finds);
+                if stream.follow {
+                    match self.follow(stream, bytes, position, finds) {
+                        Ok((next, false)) => position = next,
+                        Ok((next, true)) => return (next, Some(Stop::Full)),
+                        Err(violation) => return (position, Some(Stop::Violation(violation))),
+                    }
+                } else {
+                    position = self.stream_on(stream, bytes, position, finds);
+                }
                 if self.stream.is_some() {
                     return (position, None);
                 }
@@ -150,10 +178,16 @@ impl Walk {
         let payload = here.get(accepted.header_len..).unwrap_or_default();
         match accepted.place {
             FramePlace::Control => self.control(accepted, payload, position, finds),
+            FramePlace::First(kind) if accepted.header.reserved != 0 && self.inflation.is_some() => {
+                self.compressed(accepted, kind, payload, position, finds)
+            }
             FramePlace::First(kind) => match self.wanted(kind) {
                 None => Ok(self.pass_header(accepted, kind, position, finds)),
                 Some(need) => self.select(accepted, kind, need, payload, position, finds),
             },
+            FramePlace::Further(kind) if self.is_inflating() => {
+                self.compressed(accepted, kind, payload, position, finds)
+            }
             FramePlace::Further(kind) if self.assembly.is_some() => {
                 let need = self.wanted(kind).unwrap_or_default();
                 self.select(accepted, kind, need, payload, position, finds)
@@ -178,7 +212,7 @@ impl Walk {
         if self.fate == Fate::Pass {
             finds.pass(position..next, Boundary::Inside);
         }
-        self.stream = Some(Stream { kind, left: header.payload_len, fin: header.fin });
+        self.stream = Some(Stream { kind, left: header.payload_len, fin: header.fin, follow: false });
         Step::On(next)
     }
 
@@ -290,12 +324,13 @@ impl Walk {
         let next = body + here;
         // An assembled message went on in `assembled`; of a head, the frame that completed it goes on as it came.
         let raw = if matches!(at, Seen::Assembled) { next..next } else { position..next };
-        finds.items.push(Item::Message(Found { kind, size, assembled, raw, payload: at, end }));
+        let compressed = header.reserved != 0;
+        finds.items.push(Item::Message(Found { kind, size, compressed, assembled, raw, payload: at, end }));
         if end == Boundary::Message {
             self.count(kind);
             return Ok(Step::On(next));
         }
-        self.stream = (left > 0).then_some(Stream { kind, left, fin: header.fin });
+        self.stream = (left > 0).then_some(Stream { kind, left, fin: header.fin, follow: false });
         Ok(Step::Stop(next, Stop::Undecided))
     }
 

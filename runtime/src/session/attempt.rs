@@ -24,6 +24,7 @@ use crate::handshake::{self, Client, Opening, Refused, Requests, Scheme};
 use crate::metrics::{ConnectOutcome, HandshakeOutcome};
 use crate::pipe::Socket;
 use crate::upstream::{self, Timeouts, Upgraded, UpstreamRequest};
+use crate::ws::Extensions;
 
 /// A request under way.
 pub(super) struct Attempt<'w> {
@@ -48,8 +49,8 @@ pub(super) struct Joined {
 /// What a pipe is made of, beside its sockets.
 pub(super) struct Agreed {
     pub(super) sessions: Vec<Session>,
-    /// Whether the handshakes agreed on permessage-deflate.
-    pub(super) compression: bool,
+    /// The extensions that the handshakes agreed on.
+    pub(super) extensions: Extensions,
     /// The shortest lease a filter gave.
     pub(super) lease: Option<Duration>,
 }
@@ -99,7 +100,7 @@ impl<'w> Attempt<'w> {
         self.record.channel = channel.and_then(|channel| channel.to_str().ok().map(str::to_owned));
         request.matched = matched;
         if route.reads_messages() {
-            request.withhold_extensions();
+            request.offer_only_deflate();
         }
         let timeouts = Timeouts {
             connect: Some(upstream.connect_timeout),
@@ -109,8 +110,7 @@ impl<'w> Attempt<'w> {
         let connecting = pin!(self.connect(&upstream, &handshake, request, &timeouts));
         let (endpoint, upgraded) = requests.during(connecting).await.map_err(|_| Refusal::ClientGone)??;
         let Upgraded { stream, leftover, accepted } = upgraded;
-        let agreed =
-            Agreed { sessions: admitted.sessions, compression: accepted.extensions.is_some(), lease: admitted.lease };
+        let agreed = Agreed { sessions: admitted.sessions, extensions: accepted.agreed, lease: admitted.lease };
         Ok(Joined {
             agreed,
             upstream: (stream, leftover),

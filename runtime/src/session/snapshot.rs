@@ -67,7 +67,8 @@ pub struct Route {
 }
 
 impl Route {
-    /// Whether some filter wants to see messages. Then no compression is negotiated, so that it can.
+    /// Whether some filter wants to see messages. Then no extension but permessage-deflate is
+    /// negotiated, so that it can.
     pub fn reads_messages(&self) -> bool {
         self.filters.iter().any(|filter| {
             let interest = filter.interest();

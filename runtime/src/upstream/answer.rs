@@ -6,6 +6,7 @@ use thiserror::Error;
 
 use super::extensions::{self, InvalidExtensions};
 use super::fields;
+use crate::ws::Extensions;
 
 /// A 101 that passed the check.
 #[derive(Debug)]
@@ -16,6 +17,8 @@ pub struct Accepted {
     pub protocol: Option<HeaderValue>,
     /// The extensions the upstream chose, with their parameters, all of them offered.
     pub extensions: Option<HeaderValue>,
+    /// What they mean for the frames.
+    pub agreed: Extensions,
 }
 
 /// An answer that is not an upgrade although it says so, or no HTTP at all.
@@ -69,11 +72,11 @@ pub(super) fn check(answer: response::Parts, sent: &Sent<'_>) -> Result<Accepted
         return Err(InvalidAnswer::Accept);
     }
     let protocol = protocol(&headers, sent)?;
-    let extensions = extensions(&headers, sent)?;
+    let (extensions, agreed) = extensions(&headers, sent)?;
     fields::remove_hop_by_hop(&mut headers);
     fields::remove_handshake(&mut headers);
     headers.remove(header::CONTENT_LENGTH);
-    Ok(Accepted { headers, protocol, extensions })
+    Ok(Accepted { headers, protocol, extensions, agreed })
 }
 
 fn protocol(headers: &HeaderMap, sent: &Sent<'_>) -> Result<Option<HeaderValue>, InvalidAnswer> {
@@ -89,16 +92,15 @@ fn protocol(headers: &HeaderMap, sent: &Sent<'_>) -> Result<Option<HeaderValue>,
     Ok(Some(protocol.clone()))
 }
 
-fn extensions(headers: &HeaderMap, sent: &Sent<'_>) -> Result<Option<HeaderValue>, InvalidAnswer> {
+fn extensions(headers: &HeaderMap, sent: &Sent<'_>) -> Result<(Option<HeaderValue>, Extensions), InvalidAnswer> {
     let Some(chosen) = fields::combined(headers, &header::SEC_WEBSOCKET_EXTENSIONS) else {
-        return Ok(None);
+        return Ok((None, Extensions::default()));
     };
     let answer = chosen.to_str().map_err(|_| InvalidExtensions::Malformed)?;
     let offer = sent.extensions.and_then(|extensions| extensions.to_str().ok()).unwrap_or_default();
-    extensions::check(offer, answer)?;
+    let agreed = extensions::check(offer, answer)?;
     // An empty list negotiates nothing, and the grammar does not let it be sent.
-    let is_empty = fields::elements(answer).next().is_none();
-    Ok((!is_empty).then_some(chosen))
+    Ok((agreed.agreed.then_some(chosen), agreed))
 }
 
 #[cfg(test)]

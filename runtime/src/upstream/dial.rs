@@ -47,11 +47,6 @@ pub struct UpstreamRequest {
 }
 
 impl UpstreamRequest {
-    /// Offers no extension, so that none can be negotiated.
-    pub fn withhold_extensions(&mut self) {
-        self.extensions = None;
-    }
-
     /// Offers nothing but permessage-deflate: for a connection whose messages somebody has to read.
     pub fn offer_only_deflate(&mut self) {
         let Some(offer) = self.extensions.take() else { return };

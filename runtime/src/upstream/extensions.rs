@@ -7,6 +7,7 @@
 use thiserror::Error;
 
 use super::fields::{elements, is_token};
+use crate::ws::{DeflateParameters, Extensions, SlidingWindow};
 
 /// One element of an offer or an answer.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -63,8 +64,8 @@ impl<'a> Extension<'a> {
     }
 }
 
-/// Checks an upstream's answer against the offer that was sent to it.
-pub fn check(offer: &str, answer: &str) -> Result<(), InvalidExtensions> {
+/// Checks an upstream's answer against the offer that was sent to it, and says what it means.
+pub fn check(offer: &str, answer: &str) -> Result<Extensions, InvalidExtensions> {
     let offered = parse(offer)?;
     let answered = parse(answer)?;
     for (position, extension) in answered.iter().enumerate() {
@@ -80,7 +81,20 @@ pub fn check(offer: &str, answer: &str) -> Result<(), InvalidExtensions> {
             return Err(InvalidExtensions::Parameters);
         }
     }
-    Ok(())
+    let deflate = answered.iter().find(|extension| extension.is_deflate()).map(deflate_parameters);
+    Ok(Extensions { agreed: !answered.is_empty(), deflate })
+}
+
+/// What a checked answer of permessage-deflate says (RFC 7692 sections 7.1.1 and 7.1.2).
+fn deflate_parameters(answer: &Extension<'_>) -> DeflateParameters {
+    let window = |no_takeover, max_bits| SlidingWindow {
+        bits: answer.parameter(max_bits).flatten().and_then(window_bits).unwrap_or(SlidingWindow::LARGEST.bits),
+        takeover: answer.parameter(no_takeover).is_none(),
+    };
+    DeflateParameters {
+        client: window("client_no_context_takeover", "client_max_window_bits"),
+        server: window("server_no_context_takeover", "server_max_window_bits"),
+    }
 }
 
 fn parameter(part: &str) -> Option<(&str, Option<&str>)> {
@@ -203,7 +217,7 @@ mod tests {
             (fallback, "permessage-deflate", Ok(())),
             ("x-foo; a=1", "X-Foo; b=2", Ok(())),
         ] {
-            assert_eq!(check(offer, answer), expected, "{offer} / {answer}");
+            assert_eq!(check(offer, answer).map(drop), expected, "{offer} / {answer}");
         }
     }
 }

@@ -3,6 +3,7 @@
 use thiserror::Error;
 
 use super::InvalidClose;
+use crate::metrics::InflateFailure;
 
 /// A breach of RFC 6455, or of a limit, by the sender of a frame.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
@@ -49,6 +50,21 @@ pub enum Violation {
         /// The limit in bytes.
         limit: usize,
     },
+    /// A compressed message, to be assembled, that inflates to more than the route's `max_message_size`.
+    #[error("a compressed message inflates to more than {limit} bytes")]
+    InflatedTooLarge {
+        /// The limit in bytes.
+        limit: usize,
+    },
+    /// A compressed message over the route's `max_compression_ratio`.
+    #[error("a compressed message inflates to more than {limit} times its size")]
+    CompressionRatio {
+        /// The limit.
+        limit: u32,
+    },
+    /// A compressed message that is no deflate data (RFC 1951), or refers to what its sender never sent.
+    #[error("a compressed message cannot be inflated")]
+    InvalidDeflate,
     /// Text, assembled, that is not UTF-8.
     #[error("a text message is not UTF-8")]
     InvalidUtf8,
@@ -61,9 +77,22 @@ impl Violation {
     /// The close code that answers it (RFC 6455 section 7.4.1).
     pub fn code(self) -> u16 {
         match self {
-            Self::FrameTooLarge { .. } | Self::MessageTooLarge { .. } => 1009,
-            Self::InvalidUtf8 | Self::Close(InvalidClose::Reason) => 1007,
+            Self::FrameTooLarge { .. }
+            | Self::MessageTooLarge { .. }
+            | Self::InflatedTooLarge { .. }
+            | Self::CompressionRatio { .. } => 1009,
+            Self::InvalidDeflate | Self::InvalidUtf8 | Self::Close(InvalidClose::Reason) => 1007,
             _ => 1002,
+        }
+    }
+
+    /// How it shows in `inflate_failures_total`, if it does.
+    pub fn inflate_failure(self) -> Option<InflateFailure> {
+        match self {
+            Self::InflatedTooLarge { .. } => Some(InflateFailure::Size),
+            Self::CompressionRatio { .. } => Some(InflateFailure::Ratio),
+            Self::InvalidDeflate => Some(InflateFailure::InvalidData),
+            _ => None,
         }
     }
 }

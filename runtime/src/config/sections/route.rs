@@ -184,5 +184,10 @@ fn limits(table: &Table<'_>) -> Read<Limits> {
     let max_message_size =
         table.read("max_message_size", |value| value::size_within(value, (1, "1B"), (1 << 30, "1GiB")));
     let max_frame_size = table.read("max_frame_size", value::size_or_off);
-    Ok(Limits { max_message_size: max_message_size?, max_frame_size: max_frame_size? })
+    let max_compression_ratio = table.read("max_compression_ratio", value::count_or_off);
+    Ok(Limits {
+        max_message_size: max_message_size?,
+        max_frame_size: max_frame_size?,
+        max_compression_ratio: max_compression_ratio?,
+    })
 }

@@ -2,6 +2,7 @@ use http::{Request, StatusCode};
 
 use super::super::forwarding::Scheme;
 use super::*;
+use crate::ws::Extensions;
 
 const VALID: [(&str, &str); 5] = [
     ("host", "chat.example.com"),
@@ -33,7 +34,8 @@ fn status(parts: &Parts) -> Option<StatusCode> {
 #[test]
 fn a_handshake_as_in_rfc_6455_section_1_2_is_valid() {
     let opening = validate(&with(&[])).unwrap();
-    let accepted = Accepted { headers: HeaderMap::new(), protocol: None, extensions: None };
+    let accepted =
+        Accepted { headers: HeaderMap::new(), protocol: None, extensions: None, agreed: Extensions::default() };
     let headers = opening.answer(accepted, []);
     assert_eq!(headers["sec-websocket-accept"], "s3pPLMBiTxaQ9kYGzzhZRbK+xOo=");
     assert_eq!(headers["upgrade"], "websocket");
@@ -123,6 +125,7 @@ fn the_101_carries_the_upstreams_fields_and_the_filters_edits() {
         headers: headers.into_iter().collect(),
         protocol: Some(HeaderValue::from_static("chat")),
         extensions: Some(HeaderValue::from_static("permessage-deflate")),
+        agreed: Extensions::default(),
     };
     let edits = [
         HeaderEdit::Remove("server".to_owned()),

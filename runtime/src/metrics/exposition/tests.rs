@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use super::super::{
-    CallVerdict, CloseLabel, FailureReason, HandshakeOutcome, Initiator, MessageKind, Metrics, ReloadOutcome, Side,
-    WorkerIndex,
+    CallVerdict, CloseLabel, FailureReason, HandshakeOutcome, InflateFailure, Initiator, MessageKind, Metrics,
+    ReloadOutcome, Side, WorkerIndex,
 };
 use super::text;
 
@@ -25,6 +25,7 @@ fn every_metric_that_the_documentation_names_is_in_the_text() {
     shard.connection_duration.observe(Duration::from_millis(1500));
     shard.messages(Side::Client, MessageKind::Text, 3);
     shard.message_bytes(Side::Client, 300);
+    shard.inflate_failure(Side::Client, InflateFailure::Ratio);
     shard.close(Initiator::Client, CloseLabel::Normal);
     metrics.route("").of(SECOND).handshake(HandshakeOutcome::NoRoute);
     let endpoint = metrics.endpoint("chat", "ws://127.0.0.1:9001");

@@ -74,11 +74,12 @@ fn walk(pieces: &[&[u8]], wanted: [Option<Payload>; 2], drop_every: usize) -> Re
             batch.load(&finds);
             for found in finds.items.iter().filter_map(|item| match item {
                 Item::Message(found) => Some(found),
-                Item::Pass { .. } => None,
+                Item::Pass { .. } | Item::Part(_) => None,
             }) {
                 let payload = match &found.payload {
                     Seen::Buffer(range) => &carry[range.clone()],
                     Seen::Unmasked(range) => &finds.unmasked[range.clone()],
+                    Seen::Inflated(range) => &finds.inflated[range.clone()],
                     Seen::Assembled => found.assembled.as_deref().unwrap(),
                 };
                 seen.push((found.kind, found.size, payload.to_vec()));
@@ -90,7 +91,8 @@ fn walk(pieces: &[&[u8]], wanted: [Option<Payload>; 2], drop_every: usize) -> Re
                 index += 1;
                 index % drop_every != 0
             });
-            let emission = Emission { bytes: &carry, finds: &finds, batch: &batch, to: Side::Client };
+            let mut emission =
+                Emission { bytes: &carry, finds: &finds, batch: &batch, to: Side::Client, compressing: None };
             end = emission.render(0..finds.items.len(), None, &mut wire).unwrap_or(end);
             let dropped = seen.len() % drop_every == 0;
             match stop {

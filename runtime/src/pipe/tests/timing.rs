@@ -14,7 +14,7 @@ use crate::drain::Switch;
 use crate::metrics::{CloseLabel, Initiator, Metrics, Side, WorkerIndex};
 use crate::pipe::emit::{encode, encode_close};
 use crate::pipe::{Limits, Outcome, Pipe, Plan, Scratch, Timers};
-use crate::ws::{CloseFrame, FrameHeader, Opcode, apply_mask};
+use crate::ws::{CloseFrame, Extensions, FrameHeader, Opcode, apply_mask};
 
 /// A pipe between two ends that the test holds.
 struct Piped {
@@ -30,7 +30,7 @@ fn pipe(timers: Timers) -> Piped {
     let switch = Rc::new(Switch::default());
     let plan = Plan {
         filters: Vec::new(),
-        compression: false,
+        extensions: Extensions::default(),
         lease: None,
         timers: Arc::new(timers),
         limits: Limits::default(),

@@ -103,7 +103,16 @@ pub(in crate::config) const ROUTE: Section = Section {
             "size",
             Default("\"16MiB\""),
             "\"1MiB\"",
-            "The most that a message may hold which a filter wants whole, up to 1GiB; a larger one closes with 1009.",
+            "The most that a message may hold which a filter wants whole, inflated if it came compressed, up to 1GiB; a \
+             larger one closes with 1009.",
+        ),
+        key(
+            "max_compression_ratio",
+            "whole number or `off`",
+            Default("200"),
+            "500",
+            "How many times its size a compressed message may inflate to where filters read messages; beyond 32KiB, one \
+             that does closes with 1009. Text rarely reaches 50, and deflate itself ends at 1030.",
         ),
         key(
             "max_frame_size",

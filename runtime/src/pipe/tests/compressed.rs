@@ -1,0 +1,543 @@
+//! Compressed messages through a walk and back to the wire: what the receiver inflates is what the filters let through,
+//! however the bytes were split and whatever became of the messages before.
+
+use flate2::{Compress, Compression, FlushCompress};
+use proptest::prelude::*;
+
+use crate::component::Payload;
+use crate::metrics::{MessageKind, Side};
+use crate::pipe::chain::{Batch, seen};
+use crate::pipe::deflate::Compressing;
+use crate::pipe::emit::{Emission, encode, encode_frame, opcode};
+use crate::pipe::inflate::Inflation;
+use crate::pipe::item::{Fate, Finds, Item, Stop, Tally};
+use crate::pipe::walk::Walk;
+use crate::ws::{
+    Deflater, FrameHeader, FrameSequence, Growth, InflateLimits, Inflater, Opcode, SlidingWindow, Violation, apply_mask,
+};
+
+/// What a filter says about a message.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Say {
+    Forward,
+    Drop,
+    /// Only of whole messages; forwarded otherwise.
+    Replace,
+}
+
+/// A message as its sender sends it.
+#[derive(Clone, Debug)]
+struct Sent {
+    kind: MessageKind,
+    plain: Vec<u8>,
+    compressed: bool,
+    /// Where it is cut into frames, each after a ping.
+    cuts: Vec<prop::sample::Index>,
+    say: Say,
+}
+
+/// The route and its filters.
+#[derive(Clone, Copy, Debug)]
+struct Route {
+    from: Side,
+    window: SlidingWindow,
+    wanted: [Option<Payload>; MessageKind::COUNT],
+    limits: InflateLimits,
+}
+
+/// What came of it.
+#[derive(Debug, Default, PartialEq)]
+struct Outcome {
+    wire: Vec<u8>,
+    /// Kind, size and payload as the filters saw them.
+    seen: Vec<(MessageKind, u64, Vec<u8>)>,
+    tally: Tally,
+}
+
+const LIMITS: InflateLimits = InflateLimits { max_size: 1 << 20, max_ratio: Some(1000) };
+const TOKEN: [u8; 8] = *b"our ping";
+const MADE: &[u8] = b"made by a filter, and long enough for it to be worth the time that compressing it takes";
+
+/// A sender with a window of its own.
+struct Sender {
+    state: Compress,
+    window: SlidingWindow,
+}
+
+impl Sender {
+    fn new(window: SlidingWindow) -> Self {
+        Self { state: Compress::new_with_window_bits(Compression::new(6), false, window.bits.max(9)), window }
+    }
+
+    fn deflate(&mut self, plain: &[u8]) -> Vec<u8> {
+        // zlib does not compress with 8 bits, but a sender may always store.
+        if self.window.bits == 8 {
+            let mut stored = Vec::new();
+            Deflater::default().deflate(8, plain, true, &mut stored);
+            return stored;
+        }
+        if !self.window.takeover {
+            self.state.reset();
+        }
+        if plain.is_empty() {
+            return vec![0];
+        }
+        let mut compressed = Vec::with_capacity(plain.len() + 100);
+        self.state.compress_vec(plain, &mut compressed, FlushCompress::Sync).unwrap();
+        assert!(compressed.ends_with(&[0, 0, 0xff, 0xff]));
+        compressed.truncate(compressed.len() - 4);
+        compressed
+    }
+
+    fn send(&mut self, from: Side, messages: &[Sent]) -> Vec<u8> {
+        let mut wire = Vec::new();
+        let to = from.other();
+        for Sent { kind, plain, compressed, cuts, .. } in messages {
+            let payload = if *compressed { self.deflate(plain) } else { plain.clone() };
+            let mut ends: Vec<usize> = cuts.iter().map(|cut| cut.index(payload.len() + 1)).collect();
+            ends.sort_unstable();
+            ends.push(payload.len());
+            let mut start = 0;
+            for (index, end) in ends.iter().copied().enumerate() {
+                let opcode = if index == 0 { opcode(*kind) } else { Opcode::Continuation };
+                let reserved = if index == 0 && *compressed { FrameHeader::RSV1 } else { 0 };
+                let header = FrameHeader { fin: index + 1 == ends.len(), reserved, ..FrameHeader::new(opcode, 0) };
+                if index > 0 {
+                    encode(Opcode::Ping, true, b"theirs", to, &mut wire);
+                }
+                encode_frame(header, &payload[start..end], to, &mut wire);
+                start = end;
+            }
+        }
+        wire
+    }
+}
+
+/// Takes bytes that come in pieces through a walk, the filters' words and back to the wire.
+fn take(route: Route, pieces: &[&[u8]], says: &[Say]) -> Result<Outcome, Violation> {
+    let mut walk = Walk::new(FrameSequence::new(route.from, true, None), route.limits.max_size, TOKEN);
+    walk.inflate(Inflation::new(route.window, route.limits));
+    walk.want(route.wanted);
+    let (mut finds, mut batch, mut carry) = (Finds::default(), Batch::default(), Vec::new());
+    let (mut deflater, mut deflated) = (Deflater::default(), Vec::new());
+    let (mut outcome, mut said) = (Outcome::default(), says.iter());
+    for piece in pieces {
+        carry.extend_from_slice(piece);
+        let mut position = 0;
+        loop {
+            finds.clear();
+            let (next, stop) = walk.walk(&carry, position, &mut finds);
+            position = next;
+            batch.load(&finds);
+            batch.passing.retain_mut(|passing| {
+                let Some(Item::Message(found)) = finds.items.get(passing.item) else { panic!("no message") };
+                outcome.seen.push((found.kind, found.size, seen(found, &carry, &finds).to_vec()));
+                match said.next().unwrap() {
+                    Say::Forward => true,
+                    Say::Drop => false,
+                    Say::Replace => {
+                        let whole = route.wanted[found.kind as usize] == Some(Payload::Whole);
+                        passing.made = whole.then(|| MADE.to_vec());
+                        true
+                    }
+                }
+            });
+            let last = finds.items.len().saturating_sub(1);
+            let goes_on = batch.passing.last().is_some_and(|passing| passing.item == last);
+            let compressing = walk.receiver().map(|receiver| Compressing {
+                receiver,
+                deflater: &mut deflater,
+                deflated: &mut deflated,
+            });
+            let (bytes, to) = (carry.as_slice(), route.from.other());
+            let mut emission = Emission { bytes, finds: &finds, batch: &batch, to, compressing };
+            match emission.untouched() {
+                Some((run, _)) => outcome.wire.extend_from_slice(&carry[run]),
+                None => {
+                    emission.render(0..finds.items.len(), None, &mut outcome.wire);
+                }
+            }
+            match stop {
+                Some(Stop::Undecided) => walk.decide(if goes_on { Fate::Pass } else { Fate::Discard }),
+                Some(Stop::Full) => {}
+                Some(Stop::Violation(violation)) => return Err(violation),
+                Some(stop) => panic!("{stop:?}"),
+                None => break,
+            }
+        }
+        carry.drain(..position);
+        let more = walk.take_tally();
+        outcome.tally.bytes += more.bytes;
+        outcome.tally.messages.iter_mut().zip(more.messages).for_each(|(sum, more)| *sum += more);
+    }
+    assert_eq!(carry.len(), 0);
+    Ok(outcome)
+}
+
+/// What a receiver that knows only the wire makes of it.
+fn receive(route: Route, mut wire: &[u8]) -> Vec<(MessageKind, Vec<u8>)> {
+    let mut sequence = FrameSequence::new(route.from, true, None);
+    let mut inflater = Inflater::new(route.window);
+    let mut messages = Vec::new();
+    let (mut kind, mut compressed, mut payload) = (MessageKind::Text, false, Vec::new());
+    while let Some((header, header_len)) = FrameHeader::parse(wire).unwrap() {
+        sequence.accept(&header).unwrap();
+        let end = header_len + usize::try_from(header.payload_len).unwrap();
+        let mut frame = wire[header_len..end].to_vec();
+        wire = &wire[end..];
+        if let Some(key) = header.mask {
+            apply_mask(&mut frame, key);
+        }
+        match header.opcode {
+            Opcode::Text | Opcode::Binary => {
+                kind = if header.opcode == Opcode::Text { MessageKind::Text } else { MessageKind::Binary };
+                compressed = header.reserved == FrameHeader::RSV1;
+            }
+            Opcode::Continuation => {}
+            _ => continue,
+        }
+        payload.extend_from_slice(&frame);
+        if header.fin {
+            let plain = if compressed { inflate(&mut inflater, route.window, &payload) } else { payload.clone() };
+            messages.push((kind, plain));
+            payload.clear();
+        }
+    }
+    assert!(wire.is_empty() && payload.is_empty(), "the wire ends inside a message");
+    messages
+}
+
+fn inflate(inflater: &mut Inflater, window: SlidingWindow, payload: &[u8]) -> Vec<u8> {
+    if !window.takeover {
+        inflater.reset();
+    }
+    let limits = InflateLimits { max_size: usize::MAX, max_ratio: None };
+    let (mut growth, mut plain) = (Growth::new(limits), Vec::new());
+    inflater.inflate(payload, &mut growth, &mut plain).expect("what goes on can be inflated");
+    inflater.finish(&mut growth, &mut plain).expect("what goes on can be inflated");
+    plain
+}
+
+/// What the receiver should get.
+fn expected(route: Route, messages: &[Sent]) -> Vec<(MessageKind, Vec<u8>)> {
+    let let_through = |sent: &Sent| {
+        let wanted = route.wanted[sent.kind as usize];
+        match (sent.say, wanted) {
+            (Say::Drop, Some(_)) => None,
+            (Say::Replace, Some(Payload::Whole)) => Some((sent.kind, MADE.to_vec())),
+            _ => Some((sent.kind, sent.plain.clone())),
+        }
+    };
+    messages.iter().filter_map(let_through).collect()
+}
+
+/// What the filters should be asked, in order.
+fn asked(route: Route, messages: &[Sent]) -> Vec<Say> {
+    messages.iter().filter(|sent| route.wanted[sent.kind as usize].is_some()).map(|sent| sent.say).collect()
+}
+
+/// Text of words, so that messages refer to each other.
+fn plain() -> impl Strategy<Value = Vec<u8>> {
+    let words =
+        ["{\"type\":", "\"message\"", ",\"text\":\"", "lorem ipsum", "dolor sit amet", "\"}", "0123456789", " "];
+    let count = prop_oneof![6 => 0usize..30, 2 => 30usize..300, 1 => 3000usize..6000];
+    (count, any::<u32>()).prop_map(move |(count, mut seed)| {
+        let mut next = || {
+            seed = seed.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+            words[(seed >> 24) as usize % words.len()]
+        };
+        (0..count).flat_map(|_| next().bytes()).collect()
+    })
+}
+
+fn sent() -> impl Strategy<Value = Sent> {
+    let kind = prop_oneof![Just(MessageKind::Text), Just(MessageKind::Binary)];
+    let say = prop_oneof![4 => Just(Say::Forward), 1 => Just(Say::Drop), 1 => Just(Say::Replace)];
+    let compressed = prop_oneof![4 => Just(true), 1 => Just(false)];
+    let cuts = prop_oneof![2 => Just(Vec::new()), 1 => prop::collection::vec(any::<prop::sample::Index>(), 0..3)];
+    (kind, plain(), compressed, cuts, say).prop_map(|(kind, plain, compressed, cuts, say)| Sent {
+        kind,
+        plain,
+        compressed,
+        cuts,
+        say,
+    })
+}
+
+fn wanted() -> impl Strategy<Value = Option<Payload>> {
+    prop_oneof![
+        1 => Just(None),
+        1 => Just(Some(Payload::None)),
+        1 => (0u32..400).prop_map(|head| Some(Payload::Head(head))),
+        2 => Just(Some(Payload::Whole)),
+    ]
+}
+
+fn route() -> impl Strategy<Value = Route> {
+    let from = prop_oneof![Just(Side::Client), Just(Side::Upstream)];
+    let bits = prop_oneof![2 => 8u8..=15, 1 => Just(15)];
+    (from, bits, any::<bool>(), wanted(), wanted()).prop_map(|(from, bits, takeover, text, binary)| Route {
+        from,
+        window: SlidingWindow { bits, takeover },
+        wanted: [text, binary],
+        limits: LIMITS,
+    })
+}
+
+proptest! {
+    #[test]
+    fn the_receiver_inflates_what_the_filters_let_through_however_the_bytes_were_split(
+        route in route(),
+        messages in prop::collection::vec(sent(), 1..12),
+        cuts in prop::collection::vec(any::<prop::sample::Index>(), 0..12),
+    ) {
+        let wire = Sender::new(route.window).send(route.from, &messages);
+        let says = asked(route, &messages);
+        let whole = take(route, &[&wire], &says).unwrap();
+        prop_assert_eq!(receive(route, &whole.wire), expected(route, &messages));
+        let count = |kind| messages.iter().filter(|sent| sent.kind == kind).count() as u64;
+        prop_assert_eq!(whole.tally.messages, [count(MessageKind::Text), count(MessageKind::Binary)]);
+        let mut cuts: Vec<usize> = cuts.iter().map(|cut| cut.index(wire.len() + 1)).collect();
+        cuts.sort_unstable();
+        cuts.push(wire.len());
+        let mut start = 0;
+        let pieces: Vec<&[u8]> =
+            cuts.into_iter().map(|end| &wire[std::mem::replace(&mut start, end)..end]).collect();
+        let split = take(route, &pieces, &says).unwrap();
+        prop_assert_eq!(receive(route, &split.wire), expected(route, &messages));
+        prop_assert_eq!(split.tally, whole.tally);
+        // Of a head, an earlier verdict may show more than it needs.
+        let shown = |seen: &[(MessageKind, u64, Vec<u8>)]| -> Vec<(MessageKind, u64, Vec<u8>)> {
+            let cut = |(kind, size, payload): &(MessageKind, u64, Vec<u8>)| {
+                let enough = match route.wanted[*kind as usize] {
+                    Some(Payload::Head(head)) => head as usize,
+                    Some(Payload::None) | None => 0,
+                    Some(Payload::Whole) => usize::MAX,
+                };
+                (*kind, *size, payload[..payload.len().min(enough)].to_vec())
+            };
+            seen.iter().map(cut).collect()
+        };
+        prop_assert_eq!(shown(&split.seen), shown(&whole.seen));
+        let unseen = messages.iter().filter(|sent| route.wanted[sent.kind as usize].is_some());
+        for ((kind, _, payload), sent) in shown(&whole.seen).iter().zip(unseen) {
+            prop_assert_eq!(*kind, sent.kind);
+            prop_assert!(sent.plain.starts_with(payload), "a filter saw what was not sent");
+        }
+    }
+
+    #[test]
+    fn originals_go_on_while_every_verdict_is_forward(
+        route in route(),
+        mut messages in prop::collection::vec(sent(), 1..12),
+    ) {
+        for sent in &mut messages {
+            (sent.say, sent.cuts) = (Say::Forward, Vec::new());
+        }
+        let wire = Sender::new(route.window).send(route.from, &messages);
+        let outcome = take(route, &[&wire], &asked(route, &messages)).unwrap();
+        prop_assert_eq!(outcome.wire, wire);
+    }
+
+    #[test]
+    fn no_bytes_make_a_walk_over_compressed_messages_panic(
+        route in route(),
+        compressed in prop::collection::vec((any::<Vec<u8>>(), any::<bool>()), 1..5),
+    ) {
+        let mut wire = Vec::new();
+        for (payload, text) in &compressed {
+            let opcode = if *text { Opcode::Text } else { Opcode::Binary };
+            let header = FrameHeader { reserved: FrameHeader::RSV1, ..FrameHeader::new(opcode, 0) };
+            encode_frame(header, payload, route.from.other(), &mut wire);
+        }
+        let _ = take(route, &[&wire], &[Say::Forward; 5]);
+    }
+}
+
+fn text(plain: &[u8], say: Say) -> Sent {
+    Sent { kind: MessageKind::Text, plain: plain.to_vec(), compressed: true, cuts: Vec::new(), say }
+}
+
+fn from_upstream(window: SlidingWindow) -> Route {
+    Route { from: Side::Upstream, window, wanted: [Some(Payload::Whole); 2], limits: LIMITS }
+}
+
+#[test]
+fn originals_go_on_again_when_both_windows_are_equal_again() {
+    let window = SlidingWindow { bits: 10, takeover: true };
+    let route = from_upstream(window);
+    let line = b"a line of forty bytes, more or less so. ";
+    let messages: Vec<Sent> =
+        (0..60).map(|index| text(line, if index == 3 { Say::Drop } else { Say::Forward })).collect();
+    let mut sender = Sender::new(window);
+    let frames: Vec<Vec<u8>> =
+        messages.iter().map(|sent| sender.send(Side::Upstream, std::slice::from_ref(sent))).collect();
+    let outcome = take(route, &[&frames.concat()], &asked(route, &messages)).unwrap();
+    assert_eq!(receive(route, &outcome.wire), expected(route, &messages));
+    // A window of 1024 bytes is full after 26 of these lines.
+    assert!(outcome.wire.starts_with(&frames[..3].concat()));
+    assert!(outcome.wire.ends_with(&frames[4 + 26..].concat()));
+    assert!(!outcome.wire.ends_with(&frames[4 + 25..].concat()));
+}
+
+#[test]
+fn without_context_takeover_originals_go_on_at_once() {
+    let window = SlidingWindow { bits: 15, takeover: false };
+    let route = from_upstream(window);
+    let messages = [text(b"one", Say::Forward), text(b"two", Say::Drop), text(b"three", Say::Forward)];
+    let mut sender = Sender::new(window);
+    let frames: Vec<Vec<u8>> =
+        messages.iter().map(|sent| sender.send(Side::Upstream, std::slice::from_ref(sent))).collect();
+    let outcome = take(route, &[&frames.concat()], &asked(route, &messages)).unwrap();
+    assert_eq!(outcome.wire, [&frames[0][..], &frames[2]].concat());
+}
+
+#[test]
+fn what_is_made_of_a_compressed_message_is_compressed_and_of_another_is_not() {
+    for compressed in [true, false] {
+        let route = from_upstream(SlidingWindow::LARGEST);
+        let message = Sent { compressed, ..text(b"something", Say::Replace) };
+        let wire = Sender::new(route.window).send(Side::Upstream, std::slice::from_ref(&message));
+        let outcome = take(route, &[&wire], &[Say::Replace]).unwrap();
+        let (header, _) = FrameHeader::parse(&outcome.wire).unwrap().unwrap();
+        assert_eq!(header.reserved == FrameHeader::RSV1, compressed);
+        assert_eq!(receive(route, &outcome.wire), [(MessageKind::Text, MADE.to_vec())]);
+    }
+}
+
+#[test]
+fn a_change_of_an_uncompressed_message_leaves_the_compressed_ones_as_they_came() {
+    let route = from_upstream(SlidingWindow::LARGEST);
+    let messages = [
+        text(b"the first of two", Say::Forward),
+        Sent { compressed: false, ..text(b"in between", Say::Replace) },
+        Sent { compressed: false, ..text(b"in between", Say::Drop) },
+        text(b"the second of two", Say::Forward),
+    ];
+    let mut sender = Sender::new(route.window);
+    let frames: Vec<Vec<u8>> =
+        messages.iter().map(|sent| sender.send(Side::Upstream, std::slice::from_ref(sent))).collect();
+    let outcome = take(route, &[&frames.concat()], &asked(route, &messages)).unwrap();
+    assert!(outcome.wire.starts_with(&frames[0]) && outcome.wire.ends_with(&frames[3]));
+    assert_eq!(receive(route, &outcome.wire), expected(route, &messages));
+}
+
+#[test]
+fn the_size_of_a_whole_message_is_what_it_inflates_to() {
+    let route = from_upstream(SlidingWindow::LARGEST);
+    let message = text(&[b'x'; 5000], Say::Forward);
+    let wire = Sender::new(route.window).send(Side::Upstream, std::slice::from_ref(&message));
+    let outcome = take(route, &[&wire], &[Say::Forward]).unwrap();
+    assert_eq!(outcome.seen, [(MessageKind::Text, 5000, vec![b'x'; 5000])]);
+}
+
+#[test]
+fn bad_utf_8_inside_a_compressed_text_is_refused() {
+    let route = from_upstream(SlidingWindow::LARGEST);
+    let wire = Sender::new(route.window).send(Side::Upstream, &[text(b"\xff\xfe", Say::Forward)]);
+    assert_eq!(take(route, &[&wire], &[Say::Forward]), Err(Violation::InvalidUtf8));
+}
+
+#[test]
+fn a_bomb_is_refused_whatever_is_wanted_of_it() {
+    let window = SlidingWindow::LARGEST;
+    let limits = InflateLimits { max_size: 1 << 20, max_ratio: Some(200) };
+    let bomb = Sender::new(window).send(Side::Upstream, &[text(&vec![0; 8 << 20], Say::Forward)]);
+    for wanted in
+        [Some(Payload::Whole), Some(Payload::Head(2 << 20)), Some(Payload::Head(4)), Some(Payload::None), None]
+    {
+        let route = Route { limits, wanted: [wanted, Some(Payload::Whole)], ..from_upstream(window) };
+        assert_eq!(
+            take(route, &[&bomb], &[Say::Forward]),
+            Err(Violation::CompressionRatio { limit: 200 }),
+            "{wanted:?}"
+        );
+    }
+    let limits = InflateLimits { max_ratio: None, ..limits };
+    let route = Route { limits, ..from_upstream(window) };
+    assert_eq!(take(route, &[&bomb], &[Say::Forward]), Err(Violation::InflatedTooLarge { limit: 1 << 20 }));
+}
+
+#[test]
+fn a_message_that_nobody_reads_may_be_of_any_size() {
+    for takeover in [true, false] {
+        let window = SlidingWindow { bits: 15, takeover };
+        let limits = InflateLimits { max_size: 1000, max_ratio: None };
+        let route = Route { limits, wanted: [None, Some(Payload::Whole)], ..from_upstream(window) };
+        let messages = [text(&vec![0; 3 << 20], Say::Forward), text(b"after", Say::Forward)];
+        let wire = Sender::new(window).send(Side::Upstream, &messages);
+        assert_eq!(take(route, &[&wire], &[]).unwrap().wire, wire);
+    }
+}
+
+#[test]
+fn messages_go_on_anew_until_both_windows_are_equal_although_no_filter_is_left() {
+    let window = SlidingWindow { bits: 9, takeover: true };
+    let route = from_upstream(window);
+    let mut sender = Sender::new(window);
+    let mut walk = Walk::new(FrameSequence::new(route.from, true, None), route.limits.max_size, TOKEN);
+    walk.inflate(Inflation::new(window, route.limits));
+    walk.want(route.wanted);
+    let (mut wire, mut batch) = (Vec::new(), Batch::default());
+    let (mut finds, mut deflater, mut deflated) = (Finds::default(), Deflater::default(), Vec::new());
+    let line = b"a line of forty bytes, more or less so. ";
+    let mut last = Vec::new();
+    for index in 0..20 {
+        let frame = sender.send(Side::Upstream, &[text(line, Say::Forward)]);
+        finds.clear();
+        let (next, stop) = walk.walk(&frame, 0, &mut finds);
+        assert!(next == frame.len() && stop.is_none());
+        batch.load(&finds);
+        if index == 1 {
+            // The only filter drops this and is never asked again.
+            batch.passing.clear();
+            walk.want([None; MessageKind::COUNT]);
+        }
+        let compressing =
+            walk.receiver().map(|receiver| Compressing { receiver, deflater: &mut deflater, deflated: &mut deflated });
+        Emission { bytes: &frame, finds: &finds, batch: &batch, to: Side::Client, compressing }.render(
+            0..finds.items.len(),
+            None,
+            &mut wire,
+        );
+        last = frame;
+    }
+    assert_eq!(receive(route, &wire), vec![(MessageKind::Text, line.to_vec()); 19]);
+    assert!(wire.ends_with(&last) && walk.receiver().is_none(), "it is a relay again");
+}
+
+#[test]
+fn empty_blocks_without_end_are_not_held_for_a_head() {
+    let route = Route { wanted: [Some(Payload::Head(4)); 2], ..from_upstream(SlidingWindow::LARGEST) };
+    let payload = [0, 0, 0, 0xff, 0xff].repeat(1 << 20);
+    let mut wire = Vec::new();
+    let header = FrameHeader { reserved: FrameHeader::RSV1, ..FrameHeader::new(Opcode::Text, 0) };
+    encode_frame(header, &payload, Side::Client, &mut wire);
+    assert!(matches!(take(route, &[&wire], &[]), Err(Violation::InflatedTooLarge { .. })));
+}
+
+#[test]
+fn control_frames_keep_their_place_in_a_message_that_is_deflated_anew() {
+    let window = SlidingWindow { bits: 12, takeover: true };
+    let route = Route { wanted: [Some(Payload::None), Some(Payload::Whole)], ..from_upstream(window) };
+    let binary = Sent { kind: MessageKind::Binary, ..text(b"changed", Say::Replace) };
+    let mut sender = Sender::new(window);
+    let mut wire = sender.send(Side::Upstream, &[binary]);
+    let payload = sender.deflate(b"a text in two frames, with a ping between them");
+    // Far enough behind the code tables of the block for something to come out.
+    let (first, second) = payload.split_at(40);
+    let header = FrameHeader { fin: false, reserved: FrameHeader::RSV1, ..FrameHeader::new(Opcode::Text, 0) };
+    encode_frame(header, first, Side::Client, &mut wire);
+    encode(Opcode::Ping, true, b"now", Side::Client, &mut wire);
+    encode(Opcode::Continuation, true, second, Side::Client, &mut wire);
+    let outcome = take(route, &[&wire], &[Say::Replace, Say::Forward]).unwrap();
+    let mut rest = outcome.wire.as_slice();
+    let mut opcodes = Vec::new();
+    while let Some((header, header_len)) = FrameHeader::parse(rest).unwrap() {
+        opcodes.push((header.opcode, header.fin));
+        rest = &rest[header_len + usize::try_from(header.payload_len).unwrap()..];
+    }
+    let frames = [(Opcode::Binary, true), (Opcode::Text, false), (Opcode::Ping, true), (Opcode::Continuation, true)];
+    assert_eq!(opcodes, frames);
+    assert_eq!(receive(route, &outcome.wire)[1].1, b"a text in two frames, with a ping between them");
+}
