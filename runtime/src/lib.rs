@@ -22,6 +22,8 @@
 //!
 //! A module may use what stands below it in this file, never what stands above; `tests/layers.rs` checks it.
 
+#[cfg(any(fuzzing, test))]
+pub mod fuzz;
 pub mod cli;
 pub mod demo;
 pub mod server;

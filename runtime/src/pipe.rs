@@ -12,6 +12,8 @@ mod deflate;
 mod direction;
 mod emit;
 mod ending;
+#[cfg(any(fuzzing, test))]
+pub mod fuzz;
 mod inflate;
 mod item;
 mod leg;

@@ -5,6 +5,8 @@
 mod close;
 mod deflate;
 mod frame;
+#[cfg(any(fuzzing, test))]
+pub mod fuzz;
 mod inflate;
 mod mask;
 mod sequence;

@@ -193,8 +193,13 @@ impl Direction {
             // The connection's clock wakes the task.
             return Poll::Pending;
         }
-        if let Some(gate) = self.held.as_mut().and_then(|held| held.gates.pop_front()) {
+        if let Some(held) = &mut self.held
+            && let Some(gate) = held.gates.pop_front()
+        {
             write(context, target, &gate.wire, gate.end)?;
+            if held.gates.is_empty() && matches!(held.deferred, Some(Event::Close(_))) {
+                target.peer.outlet.mark_closed();
+            }
         }
         Poll::Ready(Ok(true))
     }
@@ -327,6 +332,11 @@ impl Direction {
                 }
                 Some(Stop::Close(close)) => {
                     self.mode = Mode::Drain;
+                    // Unless it is held back it has gone on, and nothing may follow it: not even what the other
+                    // direction has to say before the pipe hears of this.
+                    if self.held.is_none() {
+                        target.peer.outlet.mark_closed();
+                    }
                     return (position, Some(Event::Close(close)));
                 }
                 Some(Stop::Violation(violation)) => return (position, Some(Event::Violation(violation))),

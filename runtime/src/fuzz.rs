@@ -1,0 +1,62 @@
+//! The entry points of fuzzing: what `runtime/fuzz` runs on bytes of its own making, and a test on the committed seeds.
+//!
+//! Each function takes any bytes and panics when a promise is broken. It is compiled for fuzzing and for tests only.
+
+mod connection;
+mod handshake;
+mod script;
+#[cfg(test)]
+mod tests;
+
+use std::path::Path;
+
+use tokio::runtime::{Builder, Runtime};
+
+pub use crate::pipe::fuzz::messages;
+pub use crate::ws::fuzz::frames;
+pub use connection::connection;
+pub use handshake::{answer, extensions, request};
+
+use crate::config;
+
+/// A target: the name of its binary and of the folder of its seeds, and what it runs.
+pub type Target = (&'static str, fn(&[u8]));
+
+/// All targets.
+pub const TARGETS: [Target; 7] = [
+    ("answer", answer),
+    ("configuration", configuration),
+    ("connection", connection),
+    ("extensions", extensions),
+    ("frames", frames),
+    ("messages", messages),
+    ("request", request),
+];
+
+/// Reads a configuration.
+///
+/// # Panics
+/// When a text is refused without a reason, or for a line that it does not have.
+pub fn configuration(data: &[u8]) {
+    let Ok(text) = std::str::from_utf8(data) else { return };
+    let Err(problems) =
+        config::parse("fuzzed.toml", text, Path::new("/"), &["conditions", "rate-limit", "round-robin"])
+    else {
+        return;
+    };
+    assert!(!problems.is_empty());
+    for problem in &problems {
+        assert!(!problem.what.is_empty(), "{problem:?}");
+        assert!(problem.line <= text.lines().count() + 1, "{problem:?}");
+        assert!(problem.line > 0 || !problem.key.is_empty() || !problem.instead.is_empty(), "{problem:?}");
+    }
+    assert!(!problems.to_string().contains("please report this"), "{problems}");
+}
+
+/// Runs to the end what waits for nothing but timers and [`Script`].
+fn run(future: impl Future<Output = ()>) {
+    thread_local! {
+        static RUNTIME: Option<Runtime> = Builder::new_current_thread().enable_time().build().ok();
+    }
+    RUNTIME.with(|runtime| runtime.as_ref().map(|runtime| runtime.block_on(future)));
+}
