@@ -83,6 +83,43 @@ async fn a_bad_reload_changes_nothing_and_says_why() {
 }
 
 #[tokio::test]
+async fn malformed_configurations_in_a_reload_name_their_place_and_leave_the_running_proxy_as_it_is() {
+    let backend = Backend::bind().await;
+    let good = route(&[&backend.address()], "");
+    let proxy = Proxy::start(&good).await;
+    let (mut client, mut upstream) = backend.open(proxy.address, "/").await;
+    // What is appended to a good file, in its last table or after it, and what the answer has to name.
+    let malformed = [
+        ("filters = [", "line"),
+        ("path_prefix = 5", "path_prefix"),
+        ("handshake_timeout = \"soon\"", "handshake_timeout"),
+        ("max_message_size = \"16 parsecs\"", "max_message_size"),
+        ("upstream = \"back\"", "upstream"),
+        ("filters = [\"no-such-filter\"]", "no-such-filter"),
+        ("[[routes]]\nname = \"main\"\nupstream = \"back\"", "main"),
+        ("[[routes]]\nname = \"other\"\nupstream = \"nowhere\"", "nowhere"),
+        ("[upstreams.back]\nendpoints = []", "back"),
+        ("[upstreams.more]\nendpoints = [{ url = \"ftp://127.0.0.1\" }]", "ftp://127.0.0.1"),
+        ("[components.gone]\npath = \"gone.wasm\"", "gone.wasm"),
+        ("[[listeners]]\nlisten = \"127.0.0.1\"", "listen"),
+    ];
+    for (index, (bad, named)) in malformed.into_iter().enumerate() {
+        proxy.rewrite(&format!("{good}{bad}\n"));
+        let reply = proxy.reload().await;
+        assert!((400..500).contains(&reply.status), "{bad}: {reply:?}");
+        assert!(reply.body.contains(named), "{bad}: {reply:?}");
+        let body: serde_json::Value = serde_json::from_str(&reply.body).unwrap();
+        assert!(body["problems"][0]["line"].as_u64().is_some_and(|line| line > 0), "{bad}: {reply:?}");
+        client.send(Frame::text(&format!("still here {index}"))).await;
+        upstream.expect(Frame::text(&format!("still here {index}"))).await;
+        let (mut newcomer, mut upstream_of_newcomer) = backend.open(proxy.address, "/").await;
+        newcomer.send(Frame::text("hello")).await;
+        upstream_of_newcomer.expect(Frame::text("hello")).await;
+    }
+    assert_eq!(proxy.metrics().await.count(RELOADS, APPLIED), 0);
+}
+
+#[tokio::test]
 async fn broken_components_in_a_reload_leave_the_running_proxy_as_it_is() {
     let backend = Backend::bind().await;
     let filtered = |path: &str| {
