@@ -69,7 +69,7 @@ async fn replies_to_a_client_that_does_not_read_cost_bounded_memory() {
 /// Connections that are slow at the same time.
 const MANY: usize = 100;
 /// What each of them may cost: a read in each direction, and a message that is being assembled.
-const BOUND_EACH: u64 = 160 << 10;
+const BOUND_EACH: u64 = 544 << 10;
 /// What a sender offers, which is many times that, and more than all that the kernel holds when it keeps little.
 const FLOOD_EACH: usize = 32 << 20;
 const MESSAGE: usize = 16 << 10;

@@ -386,7 +386,7 @@ impl Direction {
 }
 
 /// Reads after which other connections have their turn: a megabyte at most.
-const READS_IN_A_ROW: usize = 8;
+const READS_IN_A_ROW: usize = 4;
 
 /// Writes up to the first delay, and holds the rest back.
 fn write_edited<W>(

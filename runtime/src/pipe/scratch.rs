@@ -26,7 +26,7 @@ impl Scratch {
 
     /// One read's worth where bytes come faster than that. More at a time means fewer wake-ups of the receiver, and it
     /// still fits in the second-level cache together with what is written of it.
-    pub(super) const BULK: usize = 128 << 10;
+    pub(super) const BULK: usize = 256 << 10;
 
     /// The buffers of one worker.
     pub fn new() -> Self {

@@ -91,5 +91,5 @@ const MESSAGES: [(&str, f64, f64, f64); 5] = [
     ("16KiB", 0.95, 0.25, 0.95),
     ("1MiB", 1.00, 0.32, 1.10),
 ];
-/// In each direction one read of 64 KiB that the stalled reader has not taken, and what an idle connection may have.
-const STALLED_KIB: f64 = 2.0 * 64.0 + 3.0;
+/// In each direction one read, of 256 KiB at most, that the stalled reader has not taken, and what an idle connection may have.
+const STALLED_KIB: f64 = 2.0 * 256.0 + 3.0;
