@@ -97,7 +97,9 @@ fn syntax(source: &Source, errors: &[toml::de::Error]) -> Problems {
     places.sort_by_key(|(place, _)| (place.line, place.column));
     places.dedup_by_key(|(place, _)| place.line);
     for (place, message) in places {
-        problems.add(&place, format!("this is no TOML: {message}"), "");
+        // Of a key with too many parts the parser does not say where it is.
+        let instead = if place.line == 0 { "write keys with fewer dots, and tables in fewer others" } else { "" };
+        problems.add(&place, format!("this is no TOML: {message}"), instead);
     }
     problems
 }

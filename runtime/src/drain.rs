@@ -11,14 +11,15 @@ use crate::ws::CloseFrame;
 /// Ends one connection from outside, with a close frame to both sides.
 #[derive(Debug, Default)]
 pub struct Switch {
-    order: RefCell<Option<CloseFrame>>,
+    /// Boxed, because most connections never get one.
+    order: RefCell<Option<Box<CloseFrame>>>,
     waker: RefCell<Option<Waker>>,
 }
 
 impl Switch {
     /// Tells the connection to close both sides with `close`; the last order before it wakes counts.
     pub fn turn(&self, close: CloseFrame) {
-        self.order.replace(Some(close));
+        self.order.replace(Some(Box::new(close)));
         if let Some(waker) = self.waker.take() {
             waker.wake();
         }
@@ -26,7 +27,7 @@ impl Switch {
 
     /// The order, once there is one. Until then, `context` is woken by it.
     pub fn poll(&self, context: &Context<'_>) -> Option<CloseFrame> {
-        let order = self.order.take();
+        let order = self.order.take().map(|order| *order);
         if order.is_none() {
             let mut waker = self.waker.borrow_mut();
             match waker.as_mut() {

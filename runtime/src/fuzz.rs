@@ -12,8 +12,8 @@ use std::path::Path;
 
 use tokio::runtime::{Builder, Runtime};
 
-pub use crate::pipe::fuzz::messages;
-pub use crate::ws::fuzz::frames;
+pub use crate::pipe::fuzz::{compressed, messages};
+pub use crate::ws::fuzz::{deflate, frames};
 pub use connection::connection;
 pub use handshake::{answer, extensions, request};
 
@@ -23,10 +23,12 @@ use crate::config;
 pub type Target = (&'static str, fn(&[u8]));
 
 /// All targets.
-pub const TARGETS: [Target; 7] = [
+pub const TARGETS: [Target; 9] = [
     ("answer", answer),
+    ("compressed", compressed),
     ("configuration", configuration),
     ("connection", connection),
+    ("deflate", deflate),
     ("extensions", extensions),
     ("frames", frames),
     ("messages", messages),

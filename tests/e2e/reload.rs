@@ -110,8 +110,8 @@ async fn malformed_configurations_in_a_reload_name_their_place_and_leave_the_run
         assert!(reply.body.contains(named), "{bad}: {reply:?}");
         let body: serde_json::Value = serde_json::from_str(&reply.body).unwrap();
         assert!(body["problems"][0]["line"].as_u64().is_some_and(|line| line > 0), "{bad}: {reply:?}");
-        client.send(Frame::text(&format!("still here {index}"))).await;
-        upstream.expect(Frame::text(&format!("still here {index}"))).await;
+        client.send(Frame::text(format!("still here {index}"))).await;
+        upstream.expect(Frame::text(format!("still here {index}"))).await;
         let (mut newcomer, mut upstream_of_newcomer) = backend.open(proxy.address, "/").await;
         newcomer.send(Frame::text("hello")).await;
         upstream_of_newcomer.expect(Frame::text("hello")).await;

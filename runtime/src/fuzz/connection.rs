@@ -12,8 +12,8 @@ use super::script::Script;
 use crate::drain::Switch;
 use crate::metrics::{Metrics, RouteMetrics, Side, WorkerIndex};
 use crate::pipe::{Limits, Pipe, Plan, Scratch, Timers};
-use crate::ws::Opcode;
 use crate::ws::fuzz::{Frame, relayed, written};
+use crate::ws::{Extensions, Opcode};
 
 /// Joins two peers. Five bytes of settings say how many bytes each says at a time, whether it hesitates, and how many of
 /// the bytes that follow are the client's.
@@ -64,7 +64,7 @@ fn plan(compression: bool) -> Plan {
     let (metrics, scratch) = SHARED.with(Clone::clone);
     Plan {
         filters: Vec::new(),
-        compression,
+        extensions: Extensions { agreed: compression, deflate: None },
         lease: None,
         // Nothing takes time here but what would never end.
         timers: Arc::new(Timers { close_timeout: Duration::from_secs(3600), ..Timers::default() }),

@@ -4,7 +4,7 @@
 
 use std::net::{Ipv4Addr, SocketAddr};
 
-use http::header::{self, HeaderMap, HeaderValue};
+use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use http::uri::PathAndQuery;
 use http::{StatusCode, Uri};
 use http_body_util::BodyExt;
@@ -17,6 +17,7 @@ use crate::handshake::{
 use crate::upstream::{
     Accepted, Address, DialError, Timeouts, Upgraded, UpstreamRequest, extensions as negotiation, fields, upgrade,
 };
+use crate::ws::Extensions;
 
 /// Reads the requests of a client, behind a byte that says how many bytes come at a time, and answers them up to the
 /// first opening handshake.
@@ -59,7 +60,12 @@ fn requests(text: &[u8], piece: u8) -> Vec<Asked> {
             let forwarding = Forwarding { trusted: networks(), ..Forwarding::default() };
             let (request, _) = forwarding.request(parts, &opening, &client, &[]);
             assert_end_to_end(&request.headers);
-            let accepted = Accepted { headers: HeaderMap::new(), protocol: None, extensions: request.extensions };
+            let accepted = Accepted {
+                headers: HeaderMap::new(),
+                protocol: None,
+                extensions: request.extensions,
+                agreed: Extensions::default(),
+            };
             if let Ok((stream, leftover)) = requests.switch(opening.answer(accepted, &[])).await {
                 assert!(text.ends_with(&[&leftover, stream.unsaid()].concat()));
             }
@@ -84,8 +90,9 @@ pub fn answer(data: &[u8]) {
     assert_eq!(answered(&offer, text, *piece), answered(&offer, text, 0), "the pieces change what is read");
 }
 
-/// The status of an answer and its fields.
-type Answered = (StatusCode, HeaderMap);
+/// The status of an answer and its fields, with the lengths of their values: the key that was accepted, which is another
+/// each time, may stand in any of them.
+type Answered = (StatusCode, Vec<(HeaderName, usize)>);
 
 fn answered(offer: &HeaderValue, text: &[u8], piece: u8) -> Option<Answered> {
     let address = Address::parse("ws://upstream.test/base").ok()?;
@@ -108,11 +115,11 @@ fn answered(offer: &HeaderValue, text: &[u8], piece: u8) -> Option<Answered> {
                 for extension in chosen.filter_map(|chosen| negotiation::parse(chosen).ok()).flatten() {
                     assert!(extension.is_deflate(), "{extension:?}");
                 }
-                answered = Some((StatusCode::SWITCHING_PROTOCOLS, accepted.headers));
+                answered = Some((StatusCode::SWITCHING_PROTOCOLS, lengths(&accepted.headers)));
             }
             Err(DialError::Answered(answer)) => {
                 let mut headers = answer.head.headers.clone();
-                answered = Some((answer.head.status, headers.clone()));
+                answered = Some((answer.head.status, lengths(&headers)));
                 // It belongs to the body, which goes on as it is.
                 headers.remove(header::CONTENT_LENGTH);
                 assert_end_to_end(&headers);
@@ -124,6 +131,10 @@ fn answered(offer: &HeaderValue, text: &[u8], piece: u8) -> Option<Answered> {
         }
     });
     answered
+}
+
+fn lengths(headers: &HeaderMap) -> Vec<(HeaderName, usize)> {
+    headers.iter().map(|(name, value)| (name.clone(), value.len())).collect()
 }
 
 /// Reads a line with extensions offered, and one with extensions answered.

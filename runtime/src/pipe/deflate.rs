@@ -105,7 +105,7 @@ impl Compressing<'_> {
 
     /// Appends a frame with more of the message that is deflated anew. Says where it ends; `None` if there is nothing.
     fn go_on(&mut self, plain: &[u8], last: bool, to: Side, wire: &mut Vec<u8>) -> Option<Boundary> {
-        let Some(Anew { kind, begun }) = self.receiver.anew.filter(|_| last || !plain.is_empty()) else { return None };
+        let Anew { kind, begun } = self.receiver.anew.filter(|_| last || !plain.is_empty())?;
         self.deflate(plain, last);
         self.receiver.apart = self.receiver.apart.saturating_sub(plain.len());
         self.receiver.anew = (!last).then_some(Anew { kind, begun: true });

@@ -2,12 +2,14 @@
 
 use crate::component::Payload;
 use crate::metrics::{MessageKind, Side};
-use crate::pipe::chain::Batch;
+use crate::pipe::chain::{Batch, seen};
+use crate::pipe::deflate::Compressing;
 use crate::pipe::emit::Emission;
-use crate::pipe::item::{Fate, Finds, Found, Item, PingToken, Seen, Stop, Tally};
+use crate::pipe::inflate::Inflation;
+use crate::pipe::item::{Fate, Finds, Item, PingToken, Stop, Tally};
 use crate::pipe::walk::Walk;
-use crate::ws::fuzz::{End, Frame, relayed, written};
-use crate::ws::{FrameHeader, FrameSequence};
+use crate::ws::fuzz::{End, Frame, Message, received, relayed, written};
+use crate::ws::{Deflater, FrameHeader, FrameSequence, InflateLimits, SlidingWindow};
 
 /// Walks over what follows six bytes of settings, once whole and once in pieces.
 ///
@@ -16,16 +18,47 @@ use crate::ws::{FrameHeader, FrameSequence};
 /// wants does not go on as it came.
 pub fn messages(data: &[u8]) {
     let Some((settings, wire)) = data.split_first_chunk::<6>() else { return };
-    let settings = Settings::read(*settings);
+    let settings = Settings { window: None, ..Settings::read(*settings) };
     let whole = settings.walk([wire].into_iter());
     let pieces = settings.walk(wire.chunks(settings.piece));
     assert_eq!(pieces, whole, "the pieces change what comes of the bytes");
-    settings.check(&whole, wire);
+    if settings.wanted == [None; MessageKind::COUNT] {
+        let expected = relayed(settings.from, settings.compression, Some(&TOKEN), wire);
+        assert_eq!((&whole.frames, &whole.end), (&expected.0, &expected.1), "it does not go on as it came");
+    }
+}
+
+/// The same where the handshakes agreed on permessage-deflate.
+///
+/// # Panics
+/// When the pieces change something that the receiver gets, or the receiver cannot inflate what goes on, or it inflates
+/// to something else than the filters let through.
+pub fn compressed(data: &[u8]) {
+    let Some((settings, wire)) = data.split_first_chunk::<6>() else { return };
+    let settings = Settings { compression: true, ..Settings::read(*settings) };
+    let Some(window) = settings.window.filter(|_| settings.wanted != [None; MessageKind::COUNT]) else { return };
+    let whole = settings.walk([wire].into_iter());
+    let pieces = settings.walk(wire.chunks(settings.piece));
+    let inflates = |kind| window.takeover || settings.wanted.get(kind as usize) == Some(&Some(Payload::Whole));
+    let got = [&whole, &pieces].map(|outcome| received(&outcome.frames, window, inflates));
+    let all_whole = settings.wanted == [Some(Payload::Whole); MessageKind::COUNT];
+    for (got, outcome) in got.iter().zip([&whole, &pieces]).filter(|_| all_whole) {
+        assert_eq!(*got, outcome.passed, "the receiver gets something else than the filters let through");
+    }
+    // How much of a broken message went by before it showed may depend on how it came.
+    let is_broken = |outcome: &Outcome| matches!(outcome.end, End::Violation(it) if it.inflate_failure().is_some());
+    if !is_broken(&whole) && !is_broken(&pieces) {
+        let [whole_got, pieces_got] = got;
+        assert_eq!(pieces_got, whole_got, "the pieces change what the receiver gets");
+        assert_eq!((pieces.seen, pieces.tally, pieces.end), (whole.seen, whole.tally, whole.end));
+    }
 }
 
 struct Settings {
     from: Side,
     compression: bool,
+    /// Of the sender, where compressed messages are inflated.
+    window: Option<SlidingWindow>,
     wanted: [Option<Payload>; MessageKind::COUNT],
     max_message_size: usize,
     /// Of the messages that are up to the filters each so many-th is dropped, and the one after it replaced.
@@ -39,7 +72,10 @@ struct Settings {
 struct Outcome {
     /// What went on, unmasked: a replaced message has a mask of its own each time.
     frames: Vec<Frame>,
+    /// What the filters were asked.
     seen: Vec<(MessageKind, u64, Vec<u8>)>,
+    /// What they let through of the messages that they saw whole.
+    passed: Vec<Message>,
     tally: Tally,
     end: End,
 }
@@ -55,6 +91,10 @@ impl Settings {
         Self {
             from: if flags & 1 == 0 { Side::Client } else { Side::Upstream },
             compression: flags & 2 != 0,
+            window: Some(SlidingWindow {
+                bits: if flags & 64 == 0 { 15 } else { 8 + (size & 1) },
+                takeover: flags & 128 == 0,
+            }),
             wanted: [wants(flags >> 2), wants(flags >> 4)],
             max_message_size: usize::from(size) << 4,
             edit_every: usize::from(edits).max(1),
@@ -65,83 +105,87 @@ impl Settings {
     fn walk<'a>(&self, pieces: impl Iterator<Item = &'a [u8]>) -> Outcome {
         let sequence = FrameSequence::new(self.from, self.compression, None);
         let mut walk = Walk::new(sequence, self.max_message_size, TOKEN);
+        if let Some(window) = self.window {
+            walk.inflate(Inflation::new(window, InflateLimits { max_size: self.max_message_size, max_ratio: None }));
+        }
         walk.want(self.wanted);
-        let (mut finds, mut batch, mut carry, mut wire) = Default::default();
-        let (mut seen, mut tally, mut end) = (Vec::new(), Tally::default(), End::Open);
+        let (mut finds, mut batch, mut carry, mut wire) = (Finds::default(), Batch::default(), Vec::new(), Vec::new());
+        let (mut deflater, mut deflated) = (Deflater::default(), Vec::new());
+        let mut outcome = Outcome {
+            frames: Vec::new(),
+            seen: Vec::new(),
+            passed: Vec::new(),
+            tally: Tally::default(),
+            end: End::Open,
+        };
         for piece in pieces {
-            Vec::extend_from_slice(&mut carry, piece);
+            carry.extend_from_slice(piece);
             let mut position = 0;
             let stopped = loop {
-                Finds::clear(&mut finds);
+                finds.clear();
                 let (next, stop) = walk.walk(&carry, position, &mut finds);
                 assert!((position..=carry.len()).contains(&next), "the walk left its bytes");
                 position = next;
-                Batch::load(&mut batch, &finds);
-                let last_goes_on = self.edit(&carry, &finds, &mut batch, &mut seen);
-                let emission = Emission { bytes: &carry, finds: &finds, batch: &batch, to: self.from.other() };
+                batch.load(&finds);
+                let last_goes_on = self.edit(&carry, &finds, &mut batch, &mut outcome);
+                let compressing = walk.receiver().map(|receiver| Compressing {
+                    receiver,
+                    deflater: &mut deflater,
+                    deflated: &mut deflated,
+                });
+                let (bytes, to) = (carry.as_slice(), self.from.other());
+                let mut emission = Emission { bytes, finds: &finds, batch: &batch, to, compressing };
                 emission.render(0..finds.items.len(), None, &mut wire);
                 match stop {
                     None => break None,
+                    Some(Stop::Full) => {}
                     Some(Stop::Undecided) => walk.decide(if last_goes_on { Fate::Pass } else { Fate::Discard }),
                     Some(Stop::Close(close)) => break Some(End::Close(close)),
                     Some(Stop::Violation(violation)) => break Some(End::Violation(violation)),
                 }
             };
-            add(&mut tally, walk.take_tally());
+            add(&mut outcome.tally, walk.take_tally());
             if let Some(stopped) = stopped {
-                end = stopped;
+                outcome.end = stopped;
                 break;
             }
             carry.drain(..position);
             let room = self.max_message_size + FrameHeader::MAX_LEN + usize::from(u8::MAX);
-            assert!(carry.len() < room, "{} bytes are held back", carry.len());
+            assert!(carry.len() < room || self.window.is_some(), "{} bytes are held back", carry.len());
         }
-        Outcome { frames: written(self.from, self.compression, &wire), seen, tally, end }
+        outcome.frames = written(self.from, self.compression, &wire);
+        outcome
     }
 
     /// Plays the filters; says whether the last message goes on.
-    fn edit(
-        &self,
-        bytes: &[u8],
-        finds: &Finds,
-        batch: &mut Batch,
-        seen: &mut Vec<(MessageKind, u64, Vec<u8>)>,
-    ) -> bool {
+    fn edit(&self, bytes: &[u8], finds: &Finds, batch: &mut Batch, outcome: &mut Outcome) -> bool {
         let mut goes_on = true;
         batch.passing.retain_mut(|passing| {
             let Some(Item::Message(found)) = finds.items.get(passing.item) else { return false };
-            let payload = payload(found, bytes, finds);
+            let payload = seen(found, bytes, finds);
             let whole = self.wanted.get(found.kind as usize) == Some(&Some(Payload::Whole));
             if whole {
                 assert_eq!(found.size, payload.len() as u64);
                 assert!(payload.len() <= self.max_message_size);
                 assert!(found.kind == MessageKind::Binary || std::str::from_utf8(payload).is_ok());
             }
-            seen.push((found.kind, found.size, payload.to_vec()));
-            goes_on = !seen.len().is_multiple_of(self.edit_every);
-            if whole && seen.len() % self.edit_every == 1 {
-                passing.made = Some(b"made".to_vec());
+            let asked = match self.wanted.get(found.kind as usize) {
+                Some(Some(Payload::Head(head))) => payload.get(..*head as usize).unwrap_or(payload),
+                Some(Some(Payload::Whole)) => payload,
+                _ => &[],
+            };
+            outcome.seen.push((found.kind, found.size, asked.to_vec()));
+            goes_on = !outcome.seen.len().is_multiple_of(self.edit_every);
+            if whole && outcome.seen.len() % self.edit_every == 1 {
+                passing.made = Some(MADE.to_vec());
+            }
+            if whole && goes_on {
+                outcome.passed.push((found.kind, passing.made.clone().unwrap_or_else(|| payload.to_vec())));
             }
             goes_on
         });
         goes_on
     }
-
-    fn check(&self, outcome: &Outcome, wire: &[u8]) {
-        if self.wanted == [None; MessageKind::COUNT] {
-            let expected = relayed(self.from, self.compression, Some(&TOKEN), wire);
-            assert_eq!((&outcome.frames, &outcome.end), (&expected.0, &expected.1), "it does not go on as it came");
-        }
-    }
-}
-
-fn payload<'a>(found: &'a Found, bytes: &'a [u8], finds: &'a Finds) -> &'a [u8] {
-    match &found.payload {
-        Seen::Buffer(range) => bytes.get(range.clone()),
-        Seen::Unmasked(range) => finds.unmasked.get(range.clone()),
-        Seen::Assembled => found.assembled.as_deref(),
-    }
-    .unwrap_or_default()
 }
 
 fn add(sum: &mut Tally, more: Tally) {
@@ -151,3 +195,6 @@ fn add(sum: &mut Tally, more: Tally) {
 }
 
 const TOKEN: PingToken = *b"our ping";
+
+/// Long enough for it to be worth compressing.
+const MADE: &[u8] = b"made by a filter, made by a filter, made by a filter, made by a filter, made by a filter";

@@ -71,7 +71,7 @@ pub(super) enum Fate {
 /// Messages and payload bytes that went by, and whether a pong answered our ping.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Tally {
-    pub(super) messages: [u64; MessageKind::COUNT],
+    pub(super) messages: [u32; MessageKind::COUNT],
     pub(super) bytes: u64,
     pub(super) pong: bool,
 }

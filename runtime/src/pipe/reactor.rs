@@ -65,22 +65,28 @@ impl Reactor {
         while let Ok(mut guard) = poll.readable_mut().await {
             // Interrupted: the next turn asks again.
             let _ = guard.get_inner_mut().poll(&mut events, Some(Duration::ZERO));
-            let ports = self.ports.borrow();
-            let mut count = 0;
-            for event in &events {
-                count += 1;
-                let Token(token) = event.token();
-                // A connection that is gone, or another in its place: that one asks in vain once.
-                let Some(port) = ports.get(token / Side::COUNT).and_then(Weak::upgrade) else { continue };
-                port.tell(token % Side::COUNT, event);
-            }
-            drop(ports);
-            if count < EVENTS {
+            if self.tell(&events) < EVENTS {
                 guard.clear_ready();
             } else {
                 yield_now().await;
             }
         }
+    }
+
+    /// Tells the connections what happened; gives how much that was.
+    fn tell(&self, events: &Events) -> usize {
+        let ports = self.ports.borrow();
+        let mut count = 0;
+        for event in events {
+            count += 1;
+            let Token(token) = event.token();
+            // A connection that is gone, or another in its place: that one asks in vain once.
+            let port = ports.get(token / Side::COUNT).and_then(Weak::upgrade);
+            if let Some(port) = port {
+                port.tell(token % Side::COUNT, event);
+            }
+        }
+        count
     }
 
     /// Watches the two sockets of one connection.

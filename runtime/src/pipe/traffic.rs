@@ -25,7 +25,7 @@ impl Traffic {
 
     pub(super) fn count(&self, from: Side, tally: &Tally) {
         if let (Some(messages), Some(bytes)) = (self.messages.get(from as usize), self.bytes.get(from as usize)) {
-            messages.set(messages.get() + tally.messages.iter().sum::<u64>());
+            messages.set(messages.get() + tally.messages.map(u64::from).iter().sum::<u64>());
             bytes.set(bytes.get() + tally.bytes);
         }
     }
@@ -33,7 +33,7 @@ impl Traffic {
 
 /// Counts what went by for the route.
 pub(super) fn count(shard: &RouteShard, from: Side, tally: &Tally) {
-    for (kind, count) in MessageKind::ALL.iter().zip(tally.messages).filter(|(_, count)| *count > 0) {
+    for (kind, count) in MessageKind::ALL.iter().zip(tally.messages.map(u64::from)).filter(|(_, count)| *count > 0) {
         shard.messages(from, *kind, count);
     }
     shard.message_bytes(from, tally.bytes);

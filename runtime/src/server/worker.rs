@@ -199,7 +199,7 @@ impl Serving {
         ConnectionView {
             connection: connection.id.to_string(),
             route: connection.route.name.clone(),
-            upstream: connection.upstream.to_string(),
+            upstream: connection.upstream.balance.name().to_owned(),
             endpoint: connection.lease.endpoint().url().to_owned(),
             client: connection.client.to_string(),
             worker: self.worker.index().0,

@@ -38,7 +38,7 @@ pub(super) struct Joined {
     agreed: Agreed,
     upstream: (TcpStream, Bytes),
     route: Arc<Route>,
-    upstream_name: Box<str>,
+    to: Arc<Upstream>,
     endpoint: Lease,
     opening: Opening,
     accepted: upstream::Accepted,
@@ -115,7 +115,7 @@ impl<'w> Attempt<'w> {
             agreed,
             upstream: (stream, leftover),
             route,
-            upstream_name: upstream.balance.name().into(),
+            to: upstream.clone(),
             endpoint,
             opening,
             accepted,
@@ -225,8 +225,7 @@ impl<'w> Attempt<'w> {
 
     /// Gives the client its 101 and joins the two sockets; `None` when the client has left.
     pub(super) async fn switch(self, requests: Requests<TcpStream>, joined: Joined) -> Option<Open> {
-        let Joined { agreed, upstream, route, upstream_name, endpoint, opening, accepted, client_headers, permit } =
-            joined;
+        let Joined { agreed, upstream, route, to, endpoint, opening, accepted, client_headers, permit } = joined;
         let answer = opening.answer(accepted, &client_headers);
         let record = self.record;
         let switched = pin!(requests.switch(answer));
@@ -248,18 +247,13 @@ impl<'w> Attempt<'w> {
             id: connection.into(),
             client: address,
             route,
-            upstream: upstream_name,
+            upstream: to,
             lease: endpoint,
             started_at,
             opened_at: Instant::now(),
             traffic: Rc::default(),
             switch: Rc::default(),
-            told: Box::new(Told {
-                host: host.into(),
-                path: path.into(),
-                channel: channel.map(Into::into),
-                attributes: attributes.into(),
-            }),
+            told: Box::new(Told::new(&host, &path, channel, attributes)),
         };
         let (client, upstream) = ((client, from_client), (upstream, from_upstream));
         Some(Open::new(self.worker, connection, client, upstream, agreed, permit))

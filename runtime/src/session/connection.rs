@@ -8,7 +8,7 @@ use std::sync::Arc;
 use slab::Slab;
 use tokio::time::Instant;
 
-use super::snapshot::Route;
+use super::snapshot::{Route, Upstream};
 use crate::balance::Lease;
 use crate::drain::Switch;
 use crate::pipe::Traffic;
@@ -22,8 +22,8 @@ pub struct Connection {
     pub client: SocketAddr,
     /// The route it took.
     pub route: Arc<Route>,
-    /// The upstream's name.
-    pub upstream: Box<str>,
+    /// The upstream.
+    pub upstream: Arc<Upstream>,
     /// Its hold on an endpoint.
     pub lease: Lease,
     /// When its socket was accepted, or its request began.
@@ -41,10 +41,26 @@ pub struct Connection {
 /// What a connection's line in the access log says beyond the rest.
 #[derive(Debug)]
 pub(super) struct Told {
-    pub(super) host: Box<str>,
-    pub(super) path: Box<str>,
+    /// The host, and behind it the path.
+    place: Box<str>,
+    host: usize,
     pub(super) channel: Option<Box<str>>,
     pub(super) attributes: Box<[(String, String)]>,
+}
+
+impl Told {
+    pub(super) fn new(host: &str, path: &str, channel: Option<String>, attributes: Vec<(String, String)>) -> Self {
+        let place = [host, path].concat().into();
+        Self { place, host: host.len(), channel: channel.map(Into::into), attributes: attributes.into() }
+    }
+
+    pub(super) fn host(&self) -> &str {
+        self.place.get(..self.host).unwrap_or_default()
+    }
+
+    pub(super) fn path(&self) -> &str {
+        self.place.get(self.host..).unwrap_or_default()
+    }
 }
 
 /// The open connections of one worker.

@@ -1,7 +1,10 @@
 //! Frames of any bytes: the reader's promises, and what a relay has to make of them, written as simply as can be.
 
-use super::{CloseFrame, FrameHeader, FramePlace, FrameSequence, Opcode, Violation, apply_mask};
-use crate::metrics::Side;
+use super::{
+    CloseFrame, Deflater, FrameHeader, FramePlace, FrameSequence, Growth, InflateLimits, Inflater, Opcode,
+    SlidingWindow, Violation, apply_mask,
+};
+use crate::metrics::{MessageKind, Side};
 
 /// Reads frame headers behind a byte that says whose they are.
 ///
@@ -28,6 +31,83 @@ pub fn frames(data: &[u8]) {
         let Some(after) = rest.get(len.saturating_add(payload)..) else { return };
         rest = after;
     }
+}
+
+/// Inflates what follows four bytes of settings, once whole and once in pieces, and deflates it.
+///
+/// # Panics
+/// When more comes out than the limits allow, the pieces change something, or what was deflated does not inflate to what
+/// it was.
+pub fn deflate(data: &[u8]) {
+    let Some(([bits, size, ratio, piece], bytes)) = data.split_first_chunk::<4>() else { return };
+    let window = SlidingWindow { bits: 8 + bits % 8, takeover: true };
+    let limits =
+        InflateLimits { max_size: usize::from(*size) << 8, max_ratio: (*ratio > 0).then_some(u32::from(*ratio)) };
+    let piece = usize::from(*piece).max(1);
+    let whole = inflate(&mut Inflater::new(window), limits, [bytes].into_iter());
+    if limits.max_ratio.is_none() {
+        let pieces = inflate(&mut Inflater::new(window), limits, bytes.chunks(piece));
+        assert_eq!(pieces.ok(), whole.ok(), "the pieces change what comes out");
+    }
+    let (mut deflater, mut compressed) = (Deflater::default(), Vec::new());
+    bytes.chunks(piece << 4).for_each(|piece| deflater.deflate(window.bits, piece, false, &mut compressed));
+    deflater.deflate(window.bits, &[], true, &mut compressed);
+    let again = inflate(&mut Inflater::new(window), UNLIMITED, [compressed.as_slice()].into_iter());
+    assert_eq!(again.as_deref(), Ok(bytes));
+}
+
+fn inflate<'a>(
+    inflater: &mut Inflater,
+    limits: InflateLimits,
+    pieces: impl Iterator<Item = &'a [u8]>,
+) -> Result<Vec<u8>, Violation> {
+    let (mut growth, mut plain) = (Growth::new(limits), Vec::new());
+    let mut inflated = Ok(());
+    for piece in pieces {
+        inflated = inflated.and_then(|()| inflater.inflate(piece, &mut growth, &mut plain));
+    }
+    inflated = inflated.and_then(|()| inflater.finish(&mut growth, &mut plain));
+    assert!(plain.len() <= limits.max_size.saturating_add(STEP), "{} bytes came out", plain.len());
+    inflated.map(|()| plain)
+}
+
+const UNLIMITED: InflateLimits = InflateLimits { max_size: usize::MAX, max_ratio: None };
+
+/// How far a limit may be passed before it is looked at.
+const STEP: usize = 64 << 10;
+
+/// A message as its receiver has it.
+pub type Message = (MessageKind, Vec<u8>);
+
+/// What a receiver with this window makes of frames. A message that was inflated on the way has to be sound; others may
+/// be anything, and are empty where they are not.
+///
+/// # Panics
+/// When such a message cannot be inflated.
+pub fn received(frames: &[Frame], window: SlidingWindow, inflates: impl Fn(MessageKind) -> bool) -> Vec<Message> {
+    let (mut inflater, mut messages) = (Inflater::new(window), Vec::new());
+    let (mut kind, mut compressed, mut payload) = (MessageKind::Text, false, Vec::new());
+    for frame in frames.iter().filter(|frame| !frame.header.opcode.is_control()) {
+        if frame.header.opcode != Opcode::Continuation {
+            kind = if frame.header.opcode == Opcode::Text { MessageKind::Text } else { MessageKind::Binary };
+            compressed = frame.header.reserved == FrameHeader::RSV1;
+        }
+        payload.extend_from_slice(&frame.payload);
+        if !frame.header.fin || !frame.is_whole() {
+            continue;
+        }
+        let mut plain = std::mem::take(&mut payload);
+        if compressed {
+            if !window.takeover {
+                inflater.reset();
+            }
+            let inflated = inflate(&mut inflater, UNLIMITED, [plain.as_slice()].into_iter());
+            assert!(inflated.is_ok() || !inflates(kind), "the receiver cannot inflate {plain:?}: {inflated:?}");
+            plain = inflated.unwrap_or_default();
+        }
+        messages.push((kind, plain));
+    }
+    messages
 }
 
 /// A frame without its mask; its payload may be cut short.

@@ -298,7 +298,7 @@ proptest! {
         let whole = take(route, &[&wire], &says).unwrap();
         prop_assert_eq!(receive(route, &whole.wire), expected(route, &messages));
         let count = |kind| messages.iter().filter(|sent| sent.kind == kind).count() as u64;
-        prop_assert_eq!(whole.tally.messages, [count(MessageKind::Text), count(MessageKind::Binary)]);
+        prop_assert_eq!(whole.tally.messages.map(u64::from), [count(MessageKind::Text), count(MessageKind::Binary)]);
         let mut cuts: Vec<usize> = cuts.iter().map(|cut| cut.index(wire.len() + 1)).collect();
         cuts.sort_unstable();
         cuts.push(wire.len());

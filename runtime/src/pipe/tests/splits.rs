@@ -136,7 +136,7 @@ proptest! {
             prop_assert_eq!(&walk(&single, [text, binary], drop_every), &whole);
         }
         let count = |kind| messages.iter().filter(|sent| sent.kind == kind).count() as u64;
-        prop_assert_eq!(whole.2.messages, [count(MessageKind::Text), count(MessageKind::Binary)]);
+        prop_assert_eq!(whole.2.messages.map(u64::from), [count(MessageKind::Text), count(MessageKind::Binary)]);
     }
 
     #[test]
