@@ -18,7 +18,9 @@ fn inflated(inflater: &mut Inflater, compressed: &[u8]) -> Vec<u8> {
 fn bytes() -> impl Strategy<Value = Vec<u8>> {
     let runs = prop::collection::vec((any::<u8>(), 1usize..2000), 0..40);
     runs.prop_map(|runs| {
-        runs.into_iter().flat_map(|(seed, length)| (0..length).map(move |index| seed ^ (index % 7) as u8)).collect()
+        runs.into_iter()
+            .flat_map(|(seed, length)| (0..length).map(move |index| seed ^ (index % 7).to_le_bytes()[0]))
+            .collect()
     })
 }
 
