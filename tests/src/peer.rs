@@ -37,7 +37,7 @@ impl Peer {
         Self::new(stream, Role::Client)
     }
 
-    /// Connects as a client for whom the kernel keeps little; see [`shrink_buffers`].
+    /// Connects as a client for whom the kernel keeps little; see `shrink_buffers`.
     pub async fn connect_with_small_buffers(address: SocketAddr) -> Self {
         let socket = TcpSocket::new_v4().expect("a socket");
         shrink_buffers(&SockRef::from(&socket));
