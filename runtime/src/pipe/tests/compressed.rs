@@ -58,7 +58,9 @@ struct Outcome {
 
 const LIMITS: InflateLimits = InflateLimits { max_size: 1 << 20, max_ratio: Some(1000) };
 const TOKEN: [u8; 8] = *b"our ping";
-const MADE: &[u8] = b"made by a filter, and long enough for it to be worth the time that compressing it takes";
+const MADE: &[u8] =
+    b"made by a filter, and long enough for it to be worth the time that compressing it takes, which for \
+a message that is shorter than this one is more than what is saved on the wire";
 
 /// A sender with a window of its own.
 struct Sender {
