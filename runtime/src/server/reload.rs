@@ -58,11 +58,16 @@ impl Sender {
 /// Reloads whenever it is asked for or a file has changed.
 pub(super) async fn serve(state: Arc<State>, Requests(mut requests): Requests) {
     let (changed, mut changes) = mpsc::channel(1);
-    let mut watch = watching(Watch::new(changed));
+    let mut watch = watching(Watch::new(changed.clone()));
     let mut watched = state.sources();
+    let mut is_new = true;
     loop {
         let files = state.origin.files(Some(&watched.config));
         watch = watch.and_then(|mut watch| watching(watch.files(&files).map(|()| watch)));
+        if std::mem::take(&mut is_new) && watch.is_some() {
+            // What changed after the files were read and before they were watched, nobody tells.
+            let _ = changed.try_send(());
+        }
         let request = tokio::select! {
             request = requests.recv() => match request {
                 Some(request) => request,
@@ -84,6 +89,7 @@ pub(super) async fn serve(state: Arc<State>, Requests(mut requests): Requests) {
         if outcome != ReloadOutcome::Unchanged || request.answer.is_some() || request.cause != "changed file" {
             state.metrics.reloaded(outcome);
         }
+        is_new = outcome == ReloadOutcome::Applied;
         if let Some(answer) = request.answer {
             let _ = answer.send(reloaded);
         }
