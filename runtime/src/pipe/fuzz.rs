@@ -39,14 +39,16 @@ pub fn compressed(data: &[u8]) {
     let Some(window) = settings.window.filter(|_| settings.wanted != [None; MessageKind::COUNT]) else { return };
     let whole = settings.walk([wire].into_iter());
     let pieces = settings.walk(wire.chunks(settings.piece));
-    let inflates = |kind| window.takeover || settings.wanted.get(kind as usize) == Some(&Some(Payload::Whole));
-    let got = [&whole, &pieces].map(|outcome| received(&outcome.frames, window, inflates));
+    // How much of a broken message went by before it showed may depend on how it came.
+    let is_broken = |outcome: &Outcome| matches!(outcome.end, End::Violation(it) if it.inflate_failure().is_some());
+    let got = [&whole, &pieces].map(|outcome| {
+        let inflates = |kind| window.takeover || settings.wanted.get(kind as usize) == Some(&Some(Payload::Whole));
+        received(&outcome.frames, window, |kind| inflates(kind) && !is_broken(outcome))
+    });
     let all_whole = settings.wanted == [Some(Payload::Whole); MessageKind::COUNT];
     for (got, outcome) in got.iter().zip([&whole, &pieces]).filter(|_| all_whole) {
         assert_eq!(*got, outcome.passed, "the receiver gets something else than the filters let through");
     }
-    // How much of a broken message went by before it showed may depend on how it came.
-    let is_broken = |outcome: &Outcome| matches!(outcome.end, End::Violation(it) if it.inflate_failure().is_some());
     if !is_broken(&whole) && !is_broken(&pieces) {
         let [whole_got, pieces_got] = got;
         assert_eq!(pieces_got, whole_got, "the pieces change what the receiver gets");
@@ -170,7 +172,9 @@ impl Settings {
                 assert!(found.kind == MessageKind::Binary || std::str::from_utf8(payload).is_ok());
             }
             let asked = match self.wanted.get(found.kind as usize) {
-                Some(Some(Payload::Head(head))) => payload.get(..*head as usize).unwrap_or(payload),
+                Some(Some(Payload::Head(head))) => {
+                    payload.get(..(*head as usize).min(self.max_message_size)).unwrap_or(payload)
+                }
                 Some(Some(Payload::Whole)) => payload,
                 _ => &[],
             };
