@@ -46,6 +46,8 @@ fn bind_one(listen: SocketAddr) -> io::Result<StdListener> {
     socket.set_reuse_address(true)?;
     socket.set_reuse_port(true)?;
     socket.set_nonblocking(true)?;
+    // Small messages must not wait for the acknowledgement of those before them. Accepted sockets inherit it.
+    socket.set_tcp_nodelay(true)?;
     socket.bind(&listen.into())?;
     socket.listen(BACKLOG)?;
     Ok(socket.into())
@@ -56,12 +58,7 @@ fn bind_one(listen: SocketAddr) -> io::Result<StdListener> {
 pub async fn accept(listener: &TcpListener) -> (TcpStream, SocketAddr) {
     loop {
         match listener.accept().await {
-            Ok((stream, peer)) => {
-                // Small messages must not wait for the acknowledgement of those before them.
-                if stream.set_nodelay(true).is_ok() {
-                    return (stream, peer);
-                }
-            }
+            Ok(accepted) => return accepted,
             Err(error) if is_about_one_connection(&error) => {}
             Err(error) => {
                 tracing::warn!(%error, "cannot accept connections");

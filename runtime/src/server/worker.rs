@@ -78,6 +78,7 @@ impl Prepared {
         let unrouted = self.metrics.route("");
         let pool = self.host.pool(self.index);
         let reactor = Reactor::start()?;
+        spawn_local(pulse());
         let worker = Worker::new(self.index, pool, self.snapshot.clone(), self.access, unrouted, self.process, reactor);
         let settings: Rc<[Settings]> = self.listeners.iter().map(|(settings, _)| settings.clone()).collect();
         let server = Rc::new(Serving { worker, loads: self.loads, neighbours: self.neighbours, settings });
@@ -111,6 +112,18 @@ impl Prepared {
         Ok(())
     }
 }
+
+/// Lets the runtime wake up in a moment anyway. A timer that were the first to come would have it interrupt itself by a
+/// system call, and each handshake sets several.
+async fn pulse() {
+    let mut pulse = time::interval(PULSE);
+    loop {
+        pulse.tick().await;
+    }
+}
+
+/// Shorter than the usual timeouts of a handshake, too long to cost anything.
+const PULSE: Duration = Duration::from_secs(1);
 
 /// A worker at work.
 struct Serving {
