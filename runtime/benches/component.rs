@@ -51,7 +51,7 @@ fn filter(criterion: &mut Criterion) {
     let host = Host::new(1).expect("a host");
     let metrics = Metrics::new(1);
     let component = host.load("filter", &module(FILTER, "filter"), Limits::default()).expect("a component");
-    let filter = component.filter("chat", "{}", OnFailure::Close, &metrics).expect("a filter");
+    let filter = component.filter("chat", "{}", OnFailure::Close, 1, &metrics).expect("a filter");
     let pool: Pool = host.pool(WorkerIndex(0));
     let handshake = Rc::new(handshake());
     let open = || -> Session {

@@ -30,7 +30,7 @@ pub use self::client::{ClientError, post};
 pub use self::guard::Guard;
 pub use self::view::{
     ComponentView, ConnectionView, ConnectionsQuery, ConnectionsView, DrainReport, EndpointView, FilterView,
-    ImportView, InterestView, Readiness, ReloadReport, RouteView, SelectionView, UpstreamView,
+    ImportView, InterestView, Readiness, ReloadReport, RouteView, SelectionView, UpstreamView, VersionView,
 };
 use crate::metrics::Metrics;
 

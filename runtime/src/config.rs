@@ -25,7 +25,7 @@ pub use self::{
     reference::reference,
     types::{
         Admin, Component, ComponentLimits, ComponentSource, ComponentUse, Config, Endpoint, Isolation, Listener, Log,
-        LogFormat, LogLevel, OnFailure, Route, Services, Target, Upstream,
+        LogFormat, LogLevel, OnChange, OnFailure, Route, Services, Target, Upstream,
     },
 };
 use self::{problem::Source, reader::Report};

@@ -1,40 +1,74 @@
-//! Telling connections to end.
+//! Telling connections to end, or to change.
 //!
 //! Each open connection has a [`Switch`] on its worker; whoever wants it to end turns it. Nothing is shared between
 //! threads: an order reaches a worker as a message, and the worker turns the switches of its own connections.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::task::{Context, Waker};
 
 use crate::ws::CloseFrame;
 
-/// Ends one connection from outside, with a close frame to both sides.
-#[derive(Debug, Default)]
-pub struct Switch {
+/// Ends one connection from outside, with a close frame to both sides, or tells it to change.
+pub struct Switch<T> {
     /// Boxed, because most connections never get one.
-    order: RefCell<Option<Box<CloseFrame>>>,
+    close: Cell<Option<Box<CloseFrame>>>,
+    change: Cell<Option<T>>,
     waker: RefCell<Option<Waker>>,
 }
 
-impl Switch {
-    /// Tells the connection to close both sides with `close`; the last order before it wakes counts.
+/// What a connection is told.
+#[derive(Debug)]
+pub enum Order<T> {
+    /// Close both sides with this.
+    Close(CloseFrame),
+    /// Change in this way.
+    Change(T),
+}
+
+impl<T> std::fmt::Debug for Switch<T> {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.debug_struct("Switch").finish_non_exhaustive()
+    }
+}
+
+impl<T> Default for Switch<T> {
+    fn default() -> Self {
+        Self { close: Cell::default(), change: Cell::default(), waker: RefCell::default() }
+    }
+}
+
+impl<T> Switch<T> {
+    /// Tells the connection to close both sides with `close`; the last such order before it wakes counts.
     pub fn turn(&self, close: CloseFrame) {
-        self.order.replace(Some(Box::new(close)));
+        self.close.set(Some(Box::new(close)));
+        self.wake();
+    }
+
+    /// Tells the connection to change; the last such order before it wakes counts.
+    pub fn change(&self, change: T) {
+        self.change.set(Some(change));
+        self.wake();
+    }
+
+    fn wake(&self) {
         if let Some(waker) = self.waker.take() {
             waker.wake();
         }
     }
 
-    /// The order, once there is one. Until then, `context` is woken by it.
-    pub fn poll(&self, context: &Context<'_>) -> Option<CloseFrame> {
-        let order = self.order.take().map(|order| *order);
-        if order.is_none() {
-            let mut waker = self.waker.borrow_mut();
-            match waker.as_mut() {
-                Some(waker) => waker.clone_from(context.waker()),
-                None => *waker = Some(context.waker().clone()),
-            }
+    /// The order, once there is one; closing comes first. Until then, `context` is woken by it.
+    pub fn poll(&self, context: &Context<'_>) -> Option<Order<T>> {
+        if let Some(close) = self.close.take() {
+            return Some(Order::Close(*close));
         }
-        order
+        if let Some(change) = self.change.take() {
+            return Some(Order::Change(change));
+        }
+        let mut waker = self.waker.borrow_mut();
+        match waker.as_mut() {
+            Some(waker) => waker.clone_from(context.waker()),
+            None => *waker = Some(context.waker().clone()),
+        }
+        None
     }
 }

@@ -12,9 +12,9 @@ mod registry;
 pub use cells::{Counter, Gauge, Histogram, Sharded, WorkerIndex};
 pub use labels::{
     CallVerdict, CloseLabel, ConnectOutcome, FailureReason, HandshakeOutcome, InflateFailure, Initiator, MessageKind,
-    ReloadOutcome, Side,
+    ReloadOutcome, Side, SwapOutcome,
 };
 pub use registry::{
     ComponentMetrics, ComponentShard, EndpointMetrics, EndpointShard, Metrics, RouteMetrics, RouteShard, UseMetrics,
-    UseShard,
+    UseShard, Version,
 };

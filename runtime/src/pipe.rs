@@ -7,6 +7,7 @@
 
 mod carry;
 mod chain;
+mod change;
 mod clock;
 mod deflate;
 mod direction;
@@ -41,6 +42,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::task::unconstrained;
 use tokio::time::Instant;
 
+pub use change::Change;
 pub use ending::Outcome;
 pub use reactor::Reactor;
 pub use scratch::Scratch;
@@ -59,7 +61,7 @@ use leg::{Leg, Peer};
 use walk::Walk;
 
 use crate::component::Session;
-use crate::drain::Switch;
+use crate::drain::{Order, Switch};
 use crate::metrics::{RouteMetrics, Side, WorkerIndex};
 use crate::ws::{CloseFrame, Extensions, FrameSequence, Opcode};
 
@@ -83,8 +85,8 @@ pub struct Plan {
     pub scratch: Rc<RefCell<Scratch>>,
     /// What the connection carried, for whoever else wants to know.
     pub traffic: Rc<Traffic>,
-    /// Ends the connection from outside.
-    pub switch: Rc<Switch>,
+    /// Ends the connection from outside, or changes its filters.
+    pub switch: Rc<Switch<Rc<Change>>>,
 }
 
 /// An open connection.
@@ -95,7 +97,7 @@ pub struct Pipe<C, U> {
     from_upstream: Direction,
     shared: Shared,
     scratch: Rc<RefCell<Scratch>>,
-    switch: Rc<Switch>,
+    switch: Rc<Switch<Rc<Change>>>,
     token: PingToken,
     ending: Option<Box<Outcome>>,
     /// Who takes nothing more, although its socket has not ended.
@@ -182,8 +184,11 @@ where
 
     fn poll(&mut self, context: &mut Context<'_>) -> Poll<Outcome> {
         loop {
-            if let Some(order) = self.switch.poll(context) {
-                self.end(Ending::ordered(order, "drained"));
+            while let Some(order) = self.switch.poll(context) {
+                match order {
+                    Order::Close(close) => self.end(Ending::ordered(close, "drained")),
+                    Order::Change(change) => self.change(&change),
+                }
             }
             let (client, upstream, shared) = (&mut self.client, &mut self.upstream, &mut self.shared);
             let mut scratch = self.scratch.borrow_mut();
@@ -232,6 +237,30 @@ where
     fn flush(&mut self, context: &mut Context<'_>) {
         let _ = self.client.poll_flush(context);
         let _ = self.upstream.poll_flush(context);
+    }
+
+    /// Goes on with other filters, unless they fail, or would have to read what cannot be read any more.
+    fn change(&mut self, change: &Change) {
+        if self.ending.is_some() {
+            return;
+        }
+        let wants = |from: Side| change.filters.iter().any(|filter| !filter.interest().from(from).is_empty());
+        let unread = [(Side::Client, &mut self.from_client), (Side::Upstream, &mut self.from_upstream)]
+            .into_iter()
+            .find_map(|(from, direction)| (wants(from) && !direction.walk().is_legible()).then_some(from));
+        if let Some(from) = unread {
+            tracing::debug!(from = from.label(), "filters stay: compressed messages were not followed so far");
+            change.refused(self.shared.worker);
+            return;
+        }
+        match self.shared.chain.succeed(change) {
+            Ok(changed) => self.shared.rewant |= changed,
+            // Counted already, and logged as often as the component may.
+            Err(failure) => tracing::debug!(%failure, "filters stay"),
+        }
+        if std::mem::take(&mut self.shared.rewant) {
+            self.want();
+        }
     }
 
     /// Tells both walks what the filters want.

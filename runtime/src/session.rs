@@ -6,6 +6,7 @@
 
 mod attempt;
 mod connection;
+mod following;
 mod limit;
 mod record;
 mod refusal;
@@ -23,7 +24,8 @@ use tokio::time::{Instant, timeout};
 
 pub use connection::{Connection, Registry};
 pub use limit::{Permit, Permits, Rate};
-pub use snapshot::{Route, Snapshot, Target, Upstream};
+pub use following::follow;
+pub use snapshot::{OnChange, Route, Snapshot, Target, Upstream};
 pub use worker::Worker;
 
 use attempt::{Agreed, Attempt};
@@ -32,6 +34,7 @@ use record::Record;
 use crate::handshake::{HeadLimits, ReadError, Requests};
 use crate::metrics::{CloseLabel, HandshakeOutcome, Initiator};
 use crate::pipe::{Outcome, Pipe, Plan, Socket};
+use crate::ws::CloseFrame;
 
 /// A socket that a listener accepted.
 #[derive(Debug)]
@@ -103,6 +106,8 @@ struct Open {
     connection: Rc<Connection>,
     pipe: Box<Pipe<Socket, Socket>>,
     permit: Option<Permit>,
+    /// The generation of the configuration when its handshake began.
+    began: u64,
 }
 
 impl Open {
@@ -131,12 +136,16 @@ impl Open {
             switch: connection.switch.clone(),
         };
         let pipe = Pipe::new(client, upstream, plan);
-        Self { worker: worker.clone(), connection, pipe, permit }
+        Self { worker: worker.clone(), connection, pipe, permit, began: agreed.generation }
     }
 
     async fn run(self) {
-        let Self { worker, connection, pipe, permit } = self;
+        let Self { worker, connection, pipe, permit, began } = self;
         let _listed = worker.registry().list(connection.clone());
+        // Whoever changed the configuration after the handshake began could not tell this connection.
+        if worker.generation() != began && following::catch_up(&worker, &connection) {
+            connection.switch.turn(CloseFrame::new(1012, "the route has changed"));
+        }
         let mut ended = Ended { worker: &worker, connection: &connection, outcome: None };
         ended.outcome = Some(pipe.run().await);
         drop(permit);

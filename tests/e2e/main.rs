@@ -26,5 +26,6 @@ mod metrics;
 mod negotiation;
 mod reload;
 mod routing;
+mod swapping;
 mod timers;
 mod upstream;

@@ -149,6 +149,13 @@ impl Proxy {
         std::fs::rename(&draft, config_path(&self.directory)).expect("replace the configuration");
     }
 
+    /// Writes a file beside the configuration in one step.
+    pub fn place(&self, name: &str, bytes: impl AsRef<[u8]>) {
+        let draft = self.directory.path().join("draft-of-file");
+        std::fs::write(&draft, bytes).expect("write a file");
+        std::fs::rename(&draft, self.directory.path().join(name)).expect("replace a file");
+    }
+
     /// Waits for the process to end, and gives its exit code.
     pub async fn exit_code(&mut self) -> Option<i32> {
         within("the proxy to end", self.child.wait()).await.expect("wait").code()

@@ -16,7 +16,7 @@ use tokio::task::JoinSet;
 
 use super::{
     Admin, Answer, ComponentView, ConnectionView, ConnectionsQuery, ConnectionsView, DrainReport, EndpointView,
-    FilterView, Guard, ImportView, Operations, Readiness, ReloadReport, RouteView, UpstreamView,
+    FilterView, Guard, ImportView, Operations, Readiness, ReloadReport, RouteView, UpstreamView, VersionView,
 };
 use crate::component::{Interest, Kinds, Payload, Selection};
 use crate::metrics::Metrics;
@@ -83,6 +83,7 @@ impl Operations for Fake {
             uses: 1,
             memory_bytes: 65_536,
             failures: 0,
+            versions: vec![VersionView { route: "chat".to_owned(), generation: 1, connections: 3 }],
         }]
     }
 

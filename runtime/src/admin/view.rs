@@ -117,6 +117,20 @@ pub struct ComponentView {
     pub memory_bytes: u64,
     /// Calls it failed to answer, for any reason.
     pub failures: u64,
+    /// For a filter, its versions: those in force, and older ones that serve open connections still.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub versions: Vec<VersionView>,
+}
+
+/// A version of a filter on a route.
+#[derive(Clone, Debug, Serialize)]
+pub struct VersionView {
+    /// The route's name.
+    pub route: String,
+    /// The generation of the configuration that brought it.
+    pub generation: u64,
+    /// Open connections that it serves, over all workers.
+    pub connections: u64,
 }
 
 /// An import of a component.

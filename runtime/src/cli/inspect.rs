@@ -54,7 +54,7 @@ fn describe(component: &Component, config: &str) -> String {
         format!("compiled:  in {:.1} ms", component.compile_time().as_secs_f64() * 1e3),
     ];
     if component.kind() == Kind::Filter {
-        match component.filter("inspect", config, OnFailure::Close, &Metrics::new(1)) {
+        match component.filter("inspect", config, OnFailure::Close, 1, &Metrics::new(1)) {
             Ok(filter) => lines.extend(interest(filter.interest())),
             Err(ConfigureError::Rejected(words)) => {
                 lines.push(format!("interest:  depends on its configuration, which it refuses: {words}"));

@@ -166,9 +166,7 @@ pub(super) struct FilterExports {
     pub(super) on_message: TypedFunc<FlatMessage<'static>, (Verdict,)>,
     pub(super) on_messages: TypedFunc<(ResourceAny, &'static [Message<'static>]), (Vec<Verdict>,)>,
     pub(super) on_close: TypedFunc<(ResourceAny, Option<Side>, Option<CloseFrame<'static>>), ()>,
-    #[expect(dead_code, reason = "bound so that a wrong type is found at load; live swap will call it")]
     pub(super) save: TypedFunc<(ResourceAny,), (Vec<u8>,)>,
-    #[expect(dead_code, reason = "bound so that a wrong type is found at load; live swap will call it")]
     pub(super) resume: TypedFunc<(Handshake<'static>, &'static [u8]), Resumed>,
 }
 

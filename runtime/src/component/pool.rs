@@ -99,11 +99,28 @@ impl Pool {
 
     /// Asks a filter to admit a handshake.
     pub fn open(&self, filter: &Arc<FilterUse>, handshake: &Rc<Handshake>) -> Result<Opened, Failure> {
-        let slot = match filter.component().limits().isolation {
-            Isolation::Shared => self.filters.of(filter.id(), || self.slot(filter.recipe()))?,
-            Isolation::Connection => Rc::new(self.isolated(filter.recipe())?),
-        };
-        Session::open(slot, Arc::clone(filter), Rc::clone(handshake))
+        Session::open(self.filter(filter)?, filter, Rc::clone(handshake))
+    }
+
+    /// Has a filter take a live connection over, with the state that `predecessor` saves, or with an empty one where
+    /// there is none or it has failed. The predecessor stays as it is.
+    ///
+    /// # Errors
+    /// When the filter refuses or fails, which is counted.
+    pub fn resume(
+        &self,
+        filter: &Arc<FilterUse>,
+        handshake: &Rc<Handshake>,
+        predecessor: Option<&mut Session>,
+    ) -> Result<Session, Failure> {
+        Session::resume(self.filter(filter)?, filter, Rc::clone(handshake), predecessor)
+    }
+
+    fn filter(&self, filter: &Arc<FilterUse>) -> Result<Rc<Slot<FilterExports>>, Failure> {
+        match filter.component().limits().isolation {
+            Isolation::Shared => self.filters.of(filter.id(), || self.slot(filter.recipe())),
+            Isolation::Connection => Ok(Rc::new(self.isolated(filter.recipe())?)),
+        }
     }
 
     /// Drops the instances of uses that are no longer `live`; those that sessions still need go with the last of them.

@@ -1,5 +1,7 @@
 //! One connection, as one filter knows it: a resource in an instance of the filter.
 
+mod succession;
+
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,7 +12,7 @@ use super::answer;
 use super::exports::FilterExports;
 use super::instance::Slot;
 use super::types::{CloseFrame, Failure, Handshake, HeaderEdit, Interest, Message, Refusal, Verdict};
-use super::uses::{FilterUse, OnFailure};
+use super::uses::{FilterUse, OnFailure, Serving};
 use super::wire;
 use crate::metrics::{CallVerdict, FailureReason, Side};
 
@@ -46,7 +48,7 @@ pub struct Admission {
 #[derive(Debug)]
 pub struct Session {
     slot: Rc<Slot<FilterExports>>,
-    filter: Arc<FilterUse>,
+    filter: Serving,
     handshake: Rc<Handshake>,
     guest: State,
 }
@@ -68,7 +70,7 @@ impl Session {
     /// Opens a session in the instance at `slot`.
     pub(super) fn open(
         slot: Rc<Slot<FilterExports>>,
-        filter: Arc<FilterUse>,
+        filter: &Arc<FilterUse>,
         handshake: Rc<Handshake>,
     ) -> Result<Opened, Failure> {
         let admission = match open(&slot, &handshake)? {
@@ -81,7 +83,7 @@ impl Session {
         };
         // From here on the guest's resource is dropped with the session.
         let guest = State::Open(Resource { handle: admission.session, generation: slot.generation() });
-        let session = Self { slot, filter, handshake, guest };
+        let session = Self { slot, filter: filter.serve(), handshake, guest };
         let slot = &session.slot;
         let upstream_headers = answer::edits(admission.upstream_headers).map_err(|why| slot.invalid(why))?;
         let client_headers = answer::edits(admission.client_headers).map_err(|why| slot.invalid(why))?;

@@ -97,7 +97,7 @@ mod configure {
 
     fn configure(config: &str) -> Result<Arc<FilterUse>, ConfigureError> {
         let bed = Bed::new();
-        bed.load(FILTER, "filter").unwrap().filter("chat", config, OnFailure::Close, &bed.metrics)
+        bed.load(FILTER, "filter").unwrap().filter("chat", config, OnFailure::Close, 1, &bed.metrics)
     }
 
     #[test]

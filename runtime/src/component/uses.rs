@@ -14,7 +14,7 @@ use super::instance::{Slot, StartError};
 use super::limits::Limits;
 use super::load::Component;
 use super::types::{Failure, Interest};
-use crate::metrics::{ComponentMetrics, FailureReason, Metrics, UseMetrics};
+use crate::metrics::{ComponentMetrics, FailureReason, Metrics, SwapOutcome, UseMetrics, Version, WorkerIndex};
 
 /// A predicate of a route.
 #[derive(Debug)]
@@ -34,6 +34,7 @@ pub struct FilterUse {
     recipe: Arc<Recipe>,
     interest: Interest,
     on_failure: OnFailure,
+    version: Arc<Version>,
 }
 
 /// What becomes of a connection whose filter fails.
@@ -85,16 +86,19 @@ impl Component {
         Ok(Arc::new(BalancerUse { recipe }))
     }
 
-    /// Puts this component into a route's chain of filters. `config` is JSON text.
+    /// Puts this component into a route's chain of filters, for the first time in this `generation` of the configuration.
+    /// `config` is JSON text.
     pub fn filter(
         &self,
         route: &str,
         config: &str,
         on_failure: OnFailure,
+        generation: u64,
         metrics: &Metrics,
     ) -> Result<Arc<FilterUse>, ConfigureError> {
         let (recipe, interest) = self.configured::<FilterExports>(Kind::Filter, route, config, metrics, route)?;
-        Ok(Arc::new(FilterUse { recipe, interest: interest.into(), on_failure }))
+        let version = metrics.version(route, self.name(), generation);
+        Ok(Arc::new(FilterUse { recipe, interest: interest.into(), on_failure, version }))
     }
 
     /// Runs `configure` in an instance that is dropped afterwards. `route` is the label of the verdicts.
@@ -169,6 +173,35 @@ impl FilterUse {
     /// What becomes of a connection when it fails.
     pub fn on_failure(&self) -> OnFailure {
         self.on_failure
+    }
+
+    /// Counts a connection that changed to it from its former version, or could not.
+    pub fn swapped(&self, worker: WorkerIndex, outcome: SwapOutcome) {
+        self.recipe.verdicts().of(worker).swap(outcome);
+    }
+
+    /// Counts a connection until the answer is dropped.
+    pub(super) fn serve(self: &Arc<Self>) -> Serving {
+        self.version.connections.fetch_add(1, Ordering::Relaxed);
+        Serving(Arc::clone(self))
+    }
+}
+
+/// A filter, counted as serving one connection.
+#[derive(Debug)]
+pub(super) struct Serving(Arc<FilterUse>);
+
+impl std::ops::Deref for Serving {
+    type Target = FilterUse;
+
+    fn deref(&self) -> &FilterUse {
+        &self.0
+    }
+}
+
+impl Drop for Serving {
+    fn drop(&mut self) {
+        self.0.version.connections.fetch_sub(1, Ordering::Relaxed);
     }
 }
 

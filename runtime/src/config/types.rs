@@ -221,8 +221,21 @@ pub struct Route {
     pub forwarded_headers: bool,
     /// The header that carries the channel's group id; `None`: off.
     pub group_id_header: Option<HeaderName>,
+    /// What open connections do when a reload changes the route.
+    pub on_change: OnChange,
     /// Where it is declared.
     pub place: Place,
+}
+
+/// What a route's open connections do when a reload changes it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OnChange {
+    /// Filters that have changed take over from their former versions between two messages.
+    Swap,
+    /// Nothing: they go on as they began.
+    Keep,
+    /// They are closed with 1012 over the time of a drain.
+    Drain,
 }
 
 /// Where a route's connections go.

@@ -14,7 +14,7 @@ use crate::config::{self, ComponentUse, Config, PathPattern, Place, Problems};
 use crate::handshake::{Forwarding, Networks};
 use crate::metrics::Metrics;
 use crate::route::{Matcher, Origins, PathRule, RouteTable, Services};
-use crate::session::{Permits, Rate, Route, Snapshot, Target, Upstream};
+use crate::session::{OnChange, Permits, Rate, Route, Snapshot, Target, Upstream};
 use crate::upstream::Address;
 
 /// Compiles, links and configures everything in `sources`. Takes what is still good from `previous`, with the sources
@@ -32,7 +32,7 @@ pub fn build(
     metrics: &Metrics,
 ) -> Result<Snapshot, Problems> {
     let problems = sources.config.problems();
-    let mut builder = Builder { sources, previous, host, metrics, components: BTreeMap::new(), problems };
+    let mut builder = Builder { sources, previous, generation, host, metrics, components: BTreeMap::new(), problems };
     builder.load_components();
     let upstreams = builder.upstreams();
     let routes = builder.routes(&upstreams);
@@ -41,12 +41,14 @@ pub fn build(
     if !problems.is_empty() {
         return Err(problems);
     }
-    Ok(Snapshot { generation, routes: RouteTable::new(routes), trusted, upstreams, components })
+    let drain_time = sources.config.drain_time;
+    Ok(Snapshot { generation, drain_time, routes: RouteTable::new(routes), trusted, upstreams, components })
 }
 
 struct Builder<'a> {
     sources: &'a Sources,
     previous: Option<(&'a Snapshot, &'a Sources)>,
+    generation: u64,
     host: &'a Host,
     metrics: &'a Metrics,
     components: BTreeMap<String, Component>,
@@ -97,6 +99,13 @@ impl Builder<'_> {
             }
             let before = self.previous.and_then(|(snapshot, _)| snapshot.upstreams.get(name));
             let balancer = self.balancer(name, &upstream.balance, before.map(|before| &before.balancer));
+            if let (Some(before), Some(balancer)) = (before, &balancer)
+                && self.previous.is_some_and(|(_, sources)| sources.config.upstreams.get(name) == Some(upstream))
+                && Arc::ptr_eq(&before.balancer, balancer)
+            {
+                upstreams.insert(name.clone(), before.clone());
+                continue;
+            }
             let previous = before.map(|before| &before.balance);
             let balance = Balance::new(name, endpoints, JustStarted::default(), previous, self.metrics, Instant::now());
             if let Some(balancer) = balancer {
@@ -128,6 +137,13 @@ impl Builder<'_> {
                 })
                 .collect();
             let Some((matcher, target)) = self.placed(route, upstreams) else { continue };
+            if let Some(before) = before.as_ref().filter(|before| {
+                self.says_the_same(route) && same(&before.when, &when) && same(&before.filters, &filters)
+                    && self.leads_to_the_same(route, upstreams)
+            }) {
+                routes.push((matcher, before.clone()));
+                continue;
+            }
             let places = route.max_connections.map(|limit| limit as usize);
             // The connections that are open hold places of the route as it was; they go on counting.
             let permits = places.map(|limit| match before.as_ref().and_then(|before| before.permits.clone()) {
@@ -144,6 +160,12 @@ impl Builder<'_> {
             };
             let built = Route {
                 name: route.name.clone(),
+                generation: self.generation,
+                on_change: match route.on_change {
+                    config::OnChange::Swap => OnChange::Swap,
+                    config::OnChange::Keep => OnChange::Keep,
+                    config::OnChange::Drain => OnChange::Drain,
+                },
                 when,
                 filters,
                 target,
@@ -159,6 +181,25 @@ impl Builder<'_> {
             routes.push((matcher, Arc::new(built)));
         }
         routes
+    }
+
+    /// Whether nothing that the configuration says about a route has changed.
+    fn says_the_same(&self, route: &config::Route) -> bool {
+        self.previous.is_some_and(|(_, before)| {
+            before.config.trusted_proxies == self.sources.config.trusted_proxies && before.config.routes.contains(route)
+        })
+    }
+
+    /// Whether the upstreams that a route names are those they were.
+    fn leads_to_the_same(&self, route: &config::Route, upstreams: &BTreeMap<String, Arc<Upstream>>) -> bool {
+        let same = |name: &String| {
+            let before = self.previous.and_then(|(snapshot, _)| snapshot.upstreams.get(name));
+            before.zip(upstreams.get(name)).is_some_and(|(before, after)| Arc::ptr_eq(before, after))
+        };
+        match &route.target {
+            config::Target::Upstream(name) => same(name),
+            config::Target::Services(services) => services.upstreams.values().all(same),
+        }
     }
 
     /// Which handshakes a route takes, and where to.
@@ -232,7 +273,8 @@ impl Builder<'_> {
         let kept = before.iter().find(|kept| {
             kept.component().is(component) && kept.config() == wanted.config && kept.on_failure() == on_failure
         });
-        let made = kept.cloned().map_or_else(|| component.filter(route, &wanted.config, on_failure, self.metrics), Ok);
+        let new = || component.filter(route, &wanted.config, on_failure, self.generation, self.metrics);
+        let made = kept.cloned().map_or_else(new, Ok);
         self.configured(wanted, made)
     }
 
@@ -251,6 +293,11 @@ impl Builder<'_> {
         self.problems.add(&wanted.place, what, instead);
         None
     }
+}
+
+/// Whether two lists hold the same uses in the same order.
+fn same<T>(before: &[Arc<T>], after: &[Arc<T>]) -> bool {
+    before.len() == after.len() && before.iter().zip(after).all(|(before, after)| Arc::ptr_eq(before, after))
 }
 
 fn limits(limits: &config::ComponentLimits) -> Limits {

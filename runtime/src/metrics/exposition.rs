@@ -22,9 +22,9 @@ use self::family::Family;
 use super::cells::Counter;
 use super::labels::{
     CallVerdict, CloseLabel, ConnectOutcome, FailureReason, HandshakeOutcome, InflateFailure, Initiator, MessageKind,
-    ReloadOutcome, Side,
+    ReloadOutcome, Side, SwapOutcome,
 };
-use super::registry::{ComponentMetrics, EndpointMetrics, Metrics, RouteMetrics, UseMetrics};
+use super::registry::{ComponentMetrics, EndpointMetrics, Metrics, RouteMetrics, UseMetrics, Version};
 
 impl Metrics {
     /// The media type of what [`Metrics::encode`] returns.
@@ -47,6 +47,7 @@ impl Metrics {
             .chain(message_families(&routes))
             .chain(endpoint_families(&entries(&self.endpoints)))
             .chain(component_families(&entries(&self.components), &entries(&self.uses)))
+            .chain([version_family(&self.versions())])
             .chain(self.process_wide(&routes));
         families.filter_map(Family::finish).collect()
     }
@@ -166,10 +167,28 @@ fn endpoint_families(endpoints: &[((String, String), Arc<EndpointMetrics>)]) -> 
     [connects, active]
 }
 
+fn version_family(versions: &[Arc<Version>]) -> Family {
+    let mut connections = Family::gauge(
+        "tidegate_component_connections",
+        "Open connections that a filter serves, by the generation of the configuration that brought this version of it.",
+    );
+    let mut sums: BTreeMap<_, usize> = BTreeMap::new();
+    for version in versions {
+        let key = (version.route.as_str(), version.component.as_str(), version.generation);
+        *sums.entry(key).or_default() += version.connections.load(Ordering::Relaxed);
+    }
+    for ((route, component, generation), count) in sums {
+        let generation = generation.to_string();
+        let labels = [("route", route), ("component", component), ("generation", &generation)];
+        connections.add(&labels, count as f64);
+    }
+    connections
+}
+
 fn component_families(
     components: &[(String, Arc<ComponentMetrics>)],
     uses: &[((String, String), Arc<UseMetrics>)],
-) -> [Family; 5] {
+) -> [Family; 6] {
     let mut calls = Family::counter(
         "tidegate_component_calls_total",
         "Decisions of a component by verdict, one for each message or handshake; an empty route: a balancer.",
@@ -180,6 +199,19 @@ fn component_families(
             if count > 0 {
                 let labels = [("route", route.as_str()), ("component", component), ("verdict", verdict.label())];
                 calls.add(&labels, count as f64);
+            }
+        }
+    }
+    let mut swaps = Family::counter(
+        "tidegate_component_swaps_total",
+        "Open connections on which a changed filter took over from its former version, or failed to.",
+    );
+    for ((route, component), metrics) in uses.iter().filter(|((route, _), _)| !route.is_empty()) {
+        for (index, outcome) in SwapOutcome::ALL.iter().enumerate() {
+            let count = sum(metrics.iter().filter_map(|shard| shard.swaps.get(index)));
+            if count > 0 {
+                let labels = [("route", route.as_str()), ("component", component), ("outcome", outcome.label())];
+                swaps.add(&labels, count as f64);
             }
         }
     }
@@ -206,7 +238,7 @@ fn component_families(
         memory.add(&[label], metrics.memory_bytes() as f64);
         dropped.add(&[label], sum(metrics.iter().map(|shard| &shard.log_lines_dropped)) as f64);
     }
-    [calls, seconds, failures, memory, dropped]
+    [calls, swaps, seconds, failures, memory, dropped]
 }
 
 fn sum<'a>(counters: impl Iterator<Item = &'a Counter>) -> u64 {

@@ -132,6 +132,18 @@ labels! {
         InvalidAnswer = "invalid_answer",
         /// It could not be instantiated or configured on a worker.
         Start = "start",
+        /// It did not take a live connection over from its predecessor.
+        Resume = "resume",
+    }
+}
+
+labels! {
+    /// How a successor of a filter took a live connection over (label `outcome` of `component_swaps_total`).
+    SwapOutcome {
+        /// The successor serves the connection, with the state that was saved.
+        Swapped = "swapped",
+        /// It failed, or refused; the predecessor stays.
+        Failed = "failed",
     }
 }
 

@@ -2,8 +2,8 @@
 //! counting where it was.
 
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
 
 use tracing_appender::non_blocking::ErrorCounter;
@@ -11,7 +11,7 @@ use tracing_appender::non_blocking::ErrorCounter;
 use super::cells::{Counter, Gauge, Histogram, Sharded, WorkerIndex};
 use super::labels::{
     CallVerdict, CloseLabel, ConnectOutcome, FailureReason, HandshakeOutcome, InflateFailure, Initiator, MessageKind,
-    ReloadOutcome, Side,
+    ReloadOutcome, Side, SwapOutcome,
 };
 
 /// All metrics of the process.
@@ -22,6 +22,7 @@ pub struct Metrics {
     pub(super) endpoints: Mutex<BTreeMap<(String, String), Arc<EndpointMetrics>>>,
     pub(super) components: Mutex<BTreeMap<String, Arc<ComponentMetrics>>>,
     pub(super) uses: Mutex<BTreeMap<(String, String), Arc<UseMetrics>>>,
+    pub(super) versions: Mutex<Vec<Weak<Version>>>,
     pub(super) reloads: [AtomicU64; ReloadOutcome::COUNT],
     pub(super) generation: AtomicU64,
     pub(super) logs: Mutex<BTreeMap<&'static str, ErrorCounter>>,
@@ -36,6 +37,7 @@ impl Metrics {
             endpoints: Mutex::default(),
             components: Mutex::default(),
             uses: Mutex::default(),
+            versions: Mutex::default(),
             reloads: Default::default(),
             generation: AtomicU64::new(0),
             logs: Mutex::default(),
@@ -74,6 +76,22 @@ impl Metrics {
         entry(&self.uses, (route.to_owned(), component.to_owned()), || Sharded::new(self.threads, UseShard::default))
     }
 
+    /// A version of a filter on a route, shown as long as somebody keeps it.
+    pub fn version(&self, route: &str, component: &str, generation: u64) -> Arc<Version> {
+        let connections = AtomicUsize::new(0);
+        let version = Version { route: route.to_owned(), component: component.to_owned(), generation, connections };
+        let version = Arc::new(version);
+        let mut versions = self.versions.lock().unwrap_or_else(PoisonError::into_inner);
+        versions.retain(|known| known.strong_count() > 0);
+        versions.push(Arc::downgrade(&version));
+        version
+    }
+
+    /// The versions of filters that somebody keeps: those in force, and older ones that serve connections still.
+    pub fn versions(&self) -> Vec<Arc<Version>> {
+        self.versions.lock().unwrap_or_else(PoisonError::into_inner).iter().filter_map(Weak::upgrade).collect()
+    }
+
     /// Counts a reload; an applied one is the new `generation`.
     pub fn reloaded(&self, outcome: ReloadOutcome) {
         if let Some(counter) = self.reloads.get(outcome as usize) {
@@ -100,6 +118,19 @@ impl Metrics {
 fn entry<K: Ord, V>(map: &Mutex<BTreeMap<K, Arc<V>>>, key: K, make: impl FnOnce() -> V) -> Arc<V> {
     let mut map = map.lock().unwrap_or_else(PoisonError::into_inner);
     Arc::clone(map.entry(key).or_insert_with(|| Arc::new(make())))
+}
+
+/// A filter on a route as one generation of the configuration brought it.
+#[derive(Debug)]
+pub struct Version {
+    /// The route's name.
+    pub route: String,
+    /// The component's name.
+    pub component: String,
+    /// The generation of the configuration in which it was new.
+    pub generation: u64,
+    /// `component_connections`: the open connections it serves, over all workers.
+    pub connections: AtomicUsize,
 }
 
 /// The shards of a route.
@@ -251,6 +282,8 @@ impl ComponentShard {
 pub struct UseShard {
     /// `component_calls_total`, by [`CallVerdict`]; a batch counts each of its verdicts.
     pub verdicts: [Counter; CallVerdict::COUNT],
+    /// `component_swaps_total`, by [`SwapOutcome`].
+    pub swaps: [Counter; SwapOutcome::COUNT],
 }
 
 impl UseShard {
@@ -259,6 +292,12 @@ impl UseShard {
     #[expect(clippy::indexing_slicing, reason = "sized by the enum that indexes it")]
     pub fn verdict(&self, verdict: CallVerdict, count: u64) {
         self.verdicts[verdict as usize].add(count);
+    }
+
+    /// Counts a connection that was, or was not, handed from one version of a filter to the next.
+    #[expect(clippy::indexing_slicing, reason = "sized by the enum that indexes it")]
+    pub fn swap(&self, outcome: SwapOutcome) {
+        self.swaps[outcome as usize].add(1);
     }
 }
 

@@ -7,14 +7,15 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
+use super::change::Change;
 use super::item::{Finds, Found, Item, Seen};
 use crate::component::{Failure, Kinds, Message, OnFailure, Outgoing, Payload, Session, Verdict};
 use crate::metrics::{Initiator, MessageKind, Side};
 use crate::ws::CloseFrame;
 
-/// The filters of a connection, in the order of the configuration. `None` stands for one that failed and is bypassed.
+/// The filters of a connection, in the order of the configuration; some may have failed and be bypassed.
 #[derive(Default)]
-pub(super) struct Chain(Vec<Option<Session>>);
+pub(super) struct Chain(Vec<Session>);
 
 /// What the filters made of a batch, in buffers that are used again.
 #[derive(Debug, Default)]
@@ -76,13 +77,14 @@ impl Batch {
 
 impl Chain {
     pub(super) fn new(sessions: Vec<Session>) -> Self {
-        Self(sessions.into_iter().map(Some).collect())
+        Self(sessions)
     }
 
     /// What the filters want of each kind of message from one sender: the most that any of them wants.
     pub(super) fn wanted(&self, from: Side) -> [Option<Payload>; MessageKind::COUNT] {
         let of_kind = |kind| {
-            let selections = self.0.iter().flatten().map(|session| session.interest().from(from));
+            let sessions = self.0.iter().filter(|session| !session.is_bypassed());
+            let selections = sessions.map(|session| session.interest().from(from));
             selections.filter(|selection| selection.kinds.contains(kind)).map(|selection| selection.payload).reduce(
                 |most, payload| match (most, payload) {
                     (Payload::Whole, _) | (_, Payload::Whole) => Payload::Whole,
@@ -98,8 +100,8 @@ impl Chain {
     /// Takes a loaded batch through the filters.
     pub(super) fn run(&mut self, from: Side, bytes: &[u8], finds: &Finds, batch: &mut Batch) {
         match from {
-            Side::Client => self.0.iter_mut().for_each(|stage| step(stage, from, bytes, finds, batch)),
-            Side::Upstream => self.0.iter_mut().rev().for_each(|stage| step(stage, from, bytes, finds, batch)),
+            Side::Client => self.0.iter_mut().for_each(|session| step(session, from, bytes, finds, batch)),
+            Side::Upstream => self.0.iter_mut().rev().for_each(|session| step(session, from, bytes, finds, batch)),
         }
     }
 
@@ -110,17 +112,73 @@ impl Chain {
             Initiator::Upstream => Some(Side::Upstream),
             Initiator::Proxy => None,
         };
-        for session in self.0.into_iter().flatten() {
+        for session in self.0 {
             session.on_close(by, close);
         }
     }
+
+    /// Puts the filters of `change` into the places of those that are here, between two messages: one that has not
+    /// changed stays, one that has is succeeded by its new version. All of them change, or none; whether any has.
+    ///
+    /// A connection without a filter keeps none, because nothing is left of its handshake.
+    ///
+    /// # Errors
+    /// When a filter does not take over. Everything stays as it was then.
+    pub(super) fn succeed(&mut self, change: &Change) -> Result<bool, Failure> {
+        let Change { pool, filters } = change;
+        let same = self.0.iter().map(Session::filter_id).eq(filters.iter().map(|filter| filter.id()));
+        let Some(handshake) = self.0.first().map(|session| session.handshake().clone()).filter(|_| !same) else {
+            return Ok(false);
+        };
+        let mut before: Vec<Option<&mut Session>> = self.0.iter_mut().map(Some).collect();
+        let kept: Vec<_> = filters.iter().map(|filter| take(&mut before, |known| known.filter_id() == filter.id()))
+            .map(|found| found.map(|(place, _)| place))
+            .collect();
+        let mut places = Vec::with_capacity(filters.len());
+        for (filter, kept) in filters.iter().zip(kept) {
+            places.push(match kept {
+                Some(place) => Place::Kept(place),
+                None => {
+                    let predecessor = take(&mut before, |known| known.component() == filter.component().name());
+                    let predecessor = predecessor.map(|(_, session)| session);
+                    let handshake = predecessor.as_ref().map_or(&handshake, |session| session.handshake()).clone();
+                    Place::Taken(pool.resume(filter, &handshake, predecessor)?)
+                }
+            });
+        }
+        let mut before: Vec<_> = std::mem::take(&mut self.0).into_iter().map(Some).collect();
+        self.0 = places
+            .into_iter()
+            .filter_map(|place| match place {
+                Place::Kept(place) => before.get_mut(place)?.take(),
+                Place::Taken(session) => Some(session),
+            })
+            .collect();
+        Ok(true)
+    }
+}
+
+/// What a place in a changed chain holds.
+enum Place {
+    /// The session that was in this place before.
+    Kept(usize),
+    /// A successor.
+    Taken(Session),
+}
+
+/// The first session left that is wanted, and where it stood.
+fn take<'a>(
+    left: &mut [Option<&'a mut Session>],
+    wanted: impl Fn(&Session) -> bool,
+) -> Option<(usize, &'a mut Session)> {
+    let place = left.iter().position(|session| session.as_deref().is_some_and(&wanted))?;
+    left.get_mut(place)?.take().map(|session| (place, session))
 }
 
 /// Takes a batch through one filter.
-fn step(stage: &mut Option<Session>, from: Side, bytes: &[u8], finds: &Finds, batch: &mut Batch) {
-    let Some(session) = stage else { return };
+fn step(session: &mut Session, from: Side, bytes: &[u8], finds: &Finds, batch: &mut Batch) {
     let selection = session.interest().from(from);
-    if selection.is_empty() {
+    if selection.is_empty() || session.is_bypassed() {
         return;
     }
     let Batch { passing, verdicts, .. } = batch;
@@ -140,10 +198,7 @@ fn step(stage: &mut Option<Session>, from: Side, bytes: &[u8], finds: &Finds, ba
     match called {
         Ok(()) => apply(selection.kinds, from, batch),
         Err(failure) => match session.on_failure() {
-            OnFailure::Bypass => {
-                *stage = None;
-                batch.bypassed = true;
-            }
+            OnFailure::Bypass => batch.bypassed = true,
             OnFailure::Close => {
                 let first = batch.passing.iter().position(|passing| selection.kinds.contains(passing.kind));
                 batch.passing.truncate(first.unwrap_or_default());

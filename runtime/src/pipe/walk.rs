@@ -94,6 +94,11 @@ impl Walk {
         self.inflation.as_mut().map(|inflation| &mut inflation.receiver)
     }
 
+    /// Whether filters can read what comes: nothing may come compressed, or it is inflated all along.
+    pub(super) fn is_legible(&self) -> bool {
+        self.inflation.is_some() || !self.sequence.may_compress()
+    }
+
     /// Says what becomes of the rest of the message that stopped the walk.
     pub(super) fn decide(&mut self, fate: Fate) {
         self.fate = fate;

@@ -1,6 +1,7 @@
 //! What the admin API shows of the running server, and does to it.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use tokio::sync::oneshot;
@@ -11,12 +12,12 @@ use super::state::{Phase, State};
 use super::worker::Order;
 use crate::admin::{
     Answer, ComponentView, ConnectionsQuery, ConnectionsView, DrainReport, EndpointView, FilterView, ImportView,
-    Operations, Readiness, ReloadReport, RouteView, UpstreamView,
+    Operations, Readiness, ReloadReport, RouteView, UpstreamView, VersionView,
 };
 use crate::balance::{Endpoint, JustStarted};
 use crate::component::OnFailure;
 use crate::config::{ComponentSource, PathPattern, Target};
-use crate::metrics::{Counter, Gauge};
+use crate::metrics::{Counter, Gauge, Version};
 
 /// The admin API's hold on the server.
 pub(super) struct Control(Arc<State>);
@@ -89,6 +90,7 @@ impl Operations for Control {
             })
             .chain(snapshot.upstreams.values().map(|upstream| upstream.balancer.component().name()))
             .collect();
+        let versions = self.0.metrics.versions();
         let views = snapshot.components.iter().map(|(name, component)| {
             let metrics = self.0.metrics.component(name);
             ComponentView {
@@ -108,6 +110,7 @@ impl Operations for Control {
                 uses: used.iter().filter(|used| *used == name).count() as u64,
                 memory_bytes: total(metrics.iter().map(|shard| &shard.memory_bytes)),
                 failures: metrics.iter().flat_map(|shard| &shard.failures).map(Counter::value).sum(),
+                versions: versions.iter().filter(|version| version.component == *name).map(version).collect(),
             }
         });
         views.collect()
@@ -152,6 +155,14 @@ impl Operations for Control {
     fn drain(&self) -> DrainReport {
         self.0.drain.notify_one();
         DrainReport { connections: self.0.loads.total() as u64 }
+    }
+}
+
+fn version(version: &Arc<Version>) -> VersionView {
+    VersionView {
+        route: version.route.clone(),
+        generation: version.generation,
+        connections: version.connections.load(Ordering::Relaxed) as u64,
     }
 }
 

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicU8, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use arc_swap::ArcSwap;
-use tokio::sync::{Notify, Semaphore, mpsc};
+use tokio::sync::{Notify, Semaphore, mpsc, watch};
 
 use super::reload::{self, Requests};
 use super::worker::{Order, Prepared};
@@ -30,6 +30,8 @@ pub(super) struct State {
     pub(super) reloads: reload::Sender,
     sources: Mutex<Arc<Sources>>,
     workers: Mutex<Vec<mpsc::Sender<Order>>>,
+    /// Tells the workers that another configuration is in force.
+    generation: watch::Sender<u64>,
     phase: AtomicU8,
 }
 
@@ -62,6 +64,7 @@ impl State {
         let places = max_connections.saturating_add(workers * listeners.len());
         let places = Arc::new(Semaphore::new(places.min(Semaphore::MAX_PERMITS)));
         let process = rand::random();
+        let (generation, renewed) = watch::channel(snapshot.load().generation);
         let mut sockets: Vec<_> =
             listeners.into_iter().map(|(settings, sockets)| (settings, sockets.into_iter())).collect();
         let prepared = receivers.into_iter().enumerate().map(|(index, orders)| Prepared {
@@ -75,6 +78,7 @@ impl State {
             places: places.clone(),
             neighbours: senders.clone(),
             orders,
+            generation: renewed.clone(),
             listeners: sockets
                 .iter_mut()
                 .filter_map(|(settings, sockets)| Some((settings.clone(), sockets.next()?)))
@@ -91,6 +95,7 @@ impl State {
             reloads,
             sources: Mutex::new(Arc::new(sources)),
             workers: Mutex::new(senders),
+            generation,
             phase: AtomicU8::new(Phase::Starting as u8),
         };
         (Arc::new(state), prepared, requests)
@@ -103,13 +108,11 @@ impl State {
 
     /// Puts a snapshot in force. Handshakes from now on see it; the workers let go of what it no longer needs.
     pub(super) fn put_in_force(&self, snapshot: Snapshot, sources: Sources) {
-        self.metrics.set_generation(snapshot.generation);
+        let generation = snapshot.generation;
+        self.metrics.set_generation(generation);
         self.snapshot.store(Arc::new(snapshot));
         *self.sources.lock().unwrap_or_else(PoisonError::into_inner) = Arc::new(sources);
-        for worker in self.workers() {
-            // A worker that is this far behind retires instances at the next reload.
-            let _ = worker.try_send(Order::Retire);
-        }
+        self.generation.send_replace(generation);
     }
 
     /// The ways to the workers.

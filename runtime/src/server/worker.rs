@@ -1,5 +1,6 @@
 //! A worker thread: accepts, serves, and carries out orders.
 
+use std::collections::HashSet;
 use std::io;
 use std::net::{SocketAddr, TcpListener as StdListener, TcpStream as StdStream};
 use std::rc::Rc;
@@ -10,7 +11,7 @@ use std::time::Duration;
 use arc_swap::ArcSwap;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::runtime::{self, LocalOptions};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot, watch};
 use tokio::task::spawn_local;
 use tokio::time;
 
@@ -27,8 +28,6 @@ use crate::ws::CloseFrame;
 pub(super) enum Order {
     /// Serve a connection that another worker accepted.
     Adopt(Handed),
-    /// Let go of the component instances that nothing in force needs.
-    Retire,
     /// Tell about open connections.
     Connections(ConnectionsQuery, oneshot::Sender<ConnectionsView>),
     /// Stop accepting, and close all connections, evenly over a time.
@@ -58,6 +57,8 @@ pub(super) struct Prepared {
     pub(super) places: Arc<Semaphore>,
     pub(super) neighbours: Vec<mpsc::Sender<Order>>,
     pub(super) orders: mpsc::Receiver<Order>,
+    /// Changes with what is in force. Unlike an order this cannot be missed.
+    pub(super) generation: watch::Receiver<u64>,
     pub(super) listeners: Vec<(Settings, StdListener)>,
 }
 
@@ -87,15 +88,18 @@ impl Prepared {
             let listener = TcpListener::from_std(socket)?;
             accepting.push(spawn_local(server.clone().accept(listener, index, self.places.clone())));
         }
-        let mut orders = self.orders;
-        while let Some(order) = orders.recv().await {
+        let (mut orders, mut generation) = (self.orders, self.generation);
+        loop {
+            let order = tokio::select! {
+                Ok(()) = generation.changed() => {
+                    server.renew(&self.snapshot.load_full());
+                    continue;
+                }
+                order = orders.recv() => order,
+            };
+            let Some(order) = order else { return Ok(()) };
             match order {
                 Order::Adopt(handed) => server.adopt(handed),
-                Order::Retire => {
-                    let snapshot = self.snapshot.load_full();
-                    let live: std::collections::HashSet<u64> = snapshot.uses().collect();
-                    server.worker.pool().retire(&|id| live.contains(&id));
-                }
                 Order::Connections(query, answer) => {
                     // Whoever asked may have gone.
                     let _ = answer.send(server.connections(&query));
@@ -109,7 +113,15 @@ impl Prepared {
                 Order::End => return Ok(()),
             }
         }
-        Ok(())
+    }
+}
+
+/// Closes connections one after the other, over a time.
+async fn close_evenly(connections: Vec<Rc<Connection>>, close: CloseFrame, over: Duration) {
+    let pace = over.div_f64((connections.len().max(1)) as f64);
+    for connection in connections {
+        connection.switch.turn(close.clone());
+        time::sleep(pace.mul_f64(rand::random_range(0.8..=1.2))).await;
     }
 }
 
@@ -185,14 +197,20 @@ impl Serving {
         });
     }
 
+    /// Follows a new configuration: instances that it does not need go, and open connections do what their routes say.
+    fn renew(self: &Rc<Self>, snapshot: &Snapshot) {
+        let live: HashSet<u64> = snapshot.uses().collect();
+        self.worker.pool().retire(&|id| live.contains(&id));
+        let closing = session::follow(&self.worker);
+        if !closing.is_empty() {
+            let close = CloseFrame::new(1012, "the route has changed");
+            spawn_local(close_evenly(closing, close, snapshot.drain_time));
+        }
+    }
+
     /// Closes all connections at an even pace with some jitter, so that clients do not come back in one wave.
     async fn drain(self: Rc<Self>, close: CloseFrame, over: Duration) {
-        let open = self.worker.registry().all();
-        let pace = over.div_f64((open.len().max(1)) as f64);
-        for connection in open {
-            connection.switch.turn(close.clone());
-            time::sleep(pace.mul_f64(rand::random_range(0.8..=1.2))).await;
-        }
+        close_evenly(self.worker.registry().all(), close.clone(), over).await;
         // Those that were still opening when the drain began.
         for connection in self.worker.registry().all() {
             connection.switch.turn(close.clone());

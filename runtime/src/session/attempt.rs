@@ -1,5 +1,6 @@
 //! One request's way to an open connection: route, admission, lease, upstream, answer.
 
+use std::cell::Cell;
 use std::net::SocketAddr;
 use std::pin::pin;
 use std::rc::Rc;
@@ -53,6 +54,8 @@ pub(super) struct Agreed {
     pub(super) extensions: Extensions,
     /// The shortest lease a filter gave.
     pub(super) lease: Option<Duration>,
+    /// The generation of the configuration that was in force.
+    pub(super) generation: u64,
 }
 
 /// Where a request goes.
@@ -110,7 +113,8 @@ impl<'w> Attempt<'w> {
         let connecting = pin!(self.connect(&upstream, &handshake, request, &timeouts));
         let (endpoint, upgraded) = requests.during(connecting).await.map_err(|_| Refusal::ClientGone)??;
         let Upgraded { stream, leftover, accepted } = upgraded;
-        let agreed = Agreed { sessions: admitted.sessions, extensions: accepted.agreed, lease: admitted.lease };
+        let Admitted { sessions, client_headers, lease, .. } = admitted;
+        let agreed = Agreed { sessions, extensions: accepted.agreed, lease, generation: snapshot.generation };
         Ok(Joined {
             agreed,
             upstream: (stream, leftover),
@@ -119,7 +123,7 @@ impl<'w> Attempt<'w> {
             endpoint,
             opening,
             accepted,
-            client_headers: admitted.client_headers,
+            client_headers,
             permit,
         })
     }
@@ -243,6 +247,7 @@ impl<'w> Attempt<'w> {
         record.count(HandshakeOutcome::Upgraded);
         route.metrics.of(self.worker.index()).connections_active.add(1);
         let Record { connection, client: address, started_at, host, path, channel, attributes, .. } = record;
+        let follows = route.generation;
         let connection = Connection {
             id: connection.into(),
             client: address,
@@ -253,6 +258,7 @@ impl<'w> Attempt<'w> {
             opened_at: Instant::now(),
             traffic: Rc::default(),
             switch: Rc::default(),
+            follows: Cell::new(follows),
             told: Box::new(Told::new(&host, &path, channel, attributes)),
         };
         let (client, upstream) = ((client, from_client), (upstream, from_upstream));

@@ -1,6 +1,6 @@
 //! What is known of an open connection, for whoever asks: the access log, the admin API, a drain.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -11,7 +11,7 @@ use tokio::time::Instant;
 use super::snapshot::{Route, Upstream};
 use crate::balance::Lease;
 use crate::drain::Switch;
-use crate::pipe::Traffic;
+use crate::pipe::{Change, Traffic};
 
 /// An open connection.
 #[derive(Debug)]
@@ -32,8 +32,10 @@ pub struct Connection {
     pub opened_at: Instant,
     /// What it carried so far.
     pub traffic: Rc<Traffic>,
-    /// Ends it.
-    pub switch: Rc<Switch>,
+    /// Ends it, or changes its filters.
+    pub switch: Rc<Switch<Rc<Change>>>,
+    /// The generation of the route that it has followed so far.
+    pub(super) follows: Cell<u64>,
     /// What only the access log tells.
     pub(super) told: Box<Told>,
 }

@@ -17,6 +17,8 @@ use crate::route::{Origins, RouteTable, Services};
 pub struct Snapshot {
     /// Counted from 1.
     pub generation: u64,
+    /// The time over which connections are closed that are not to go on.
+    pub drain_time: Duration,
     /// By host and path.
     pub routes: RouteTable<Arc<Route>>,
     /// The peers whose word about clients is believed.
@@ -42,6 +44,10 @@ impl Snapshot {
 pub struct Route {
     /// Unique.
     pub name: String,
+    /// The generation that brought it as it is: a route that a reload does not change keeps it.
+    pub generation: u64,
+    /// What its open connections do when a reload changes it.
+    pub on_change: OnChange,
     /// Predicates that must all hold.
     pub when: Vec<Arc<PredicateUse>>,
     /// Filters, in the order of client messages.
@@ -75,6 +81,17 @@ impl Route {
             !interest.from_client.is_empty() || !interest.from_upstream.is_empty()
         })
     }
+}
+
+/// What the open connections of a route do when a reload changes it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OnChange {
+    /// Changed filters take over between two messages.
+    Swap,
+    /// Nothing.
+    Keep,
+    /// They are closed with 1012.
+    Drain,
 }
 
 /// Where a route's connections go.

@@ -18,7 +18,7 @@ use crate::pipe::{Reactor, Scratch};
 #[derive(Debug)]
 pub struct Worker {
     index: WorkerIndex,
-    pool: Pool,
+    pool: Rc<Pool>,
     snapshot: Arc<ArcSwap<Snapshot>>,
     scratch: Rc<RefCell<Scratch>>,
     reactor: Rc<Reactor>,
@@ -44,7 +44,7 @@ impl Worker {
     ) -> Rc<Self> {
         Rc::new(Self {
             index,
-            pool,
+            pool: Rc::new(pool),
             snapshot,
             scratch: Rc::new(RefCell::new(Scratch::new())),
             reactor,
@@ -67,8 +67,13 @@ impl Worker {
     }
 
     /// Its component instances.
-    pub fn pool(&self) -> &Pool {
+    pub fn pool(&self) -> &Rc<Pool> {
         &self.pool
+    }
+
+    /// The generation of the configuration in force.
+    pub(super) fn generation(&self) -> u64 {
+        self.snapshot.load().generation
     }
 
     /// What is in force now.

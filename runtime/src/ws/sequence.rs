@@ -30,6 +30,11 @@ impl FrameSequence {
         Self { sender, compression, max_frame_size, message: None }
     }
 
+    /// Whether messages may come compressed.
+    pub fn may_compress(&self) -> bool {
+        self.compression
+    }
+
     /// Whether a message has started and not ended.
     pub fn inside_message(&self) -> bool {
         self.message.is_some()

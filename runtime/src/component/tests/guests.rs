@@ -50,7 +50,7 @@ impl Bed {
     /// The misbehaving filter on route `chat`.
     pub(super) fn filter(&self, config: &str, limits: Limits) -> Arc<FilterUse> {
         let component = self.host.load("filter", &module(FILTER, "filter"), limits).unwrap();
-        component.filter("chat", config, OnFailure::Close, &self.metrics).unwrap()
+        component.filter("chat", config, OnFailure::Close, 1, &self.metrics).unwrap()
     }
 
     pub(super) fn admission(&self, filter: &Arc<FilterUse>, path: &str) -> Admission {

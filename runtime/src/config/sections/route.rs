@@ -15,7 +15,7 @@ use crate::{
         pattern::{HostPattern, PathPattern, parse_origin},
         problem::Place,
         reader::{Read, Table, Value},
-        types::{Route, Target},
+        types::{OnChange, Route, Target},
         value,
     },
     pipe::{Limits, Timers},
@@ -80,6 +80,9 @@ fn rest(
         Some("off" | "") => Ok(None),
         _ => value::header(value).map(Some),
     });
+    let on_change = table.read("on_change", |value| {
+        value::choice(value, &[("swap", OnChange::Swap), ("keep", OnChange::Keep), ("drain", OnChange::Drain)])
+    });
     Ok(Route {
         name: name?,
         hosts: hosts?,
@@ -95,6 +98,7 @@ fn rest(
         handshakes_per_second: handshakes_per_second?,
         forwarded_headers: forwarded_headers?,
         group_id_header: group_id_header?,
+        on_change: on_change?,
         place: table.place(),
     })
 }

@@ -13,14 +13,14 @@ use tokio::time::{Instant, sleep};
 use crate::drain::Switch;
 use crate::metrics::{CloseLabel, Initiator, Metrics, Side, WorkerIndex};
 use crate::pipe::emit::{encode, encode_close};
-use crate::pipe::{Limits, Outcome, Pipe, Plan, Scratch, Timers};
+use crate::pipe::{Change, Limits, Outcome, Pipe, Plan, Scratch, Timers};
 use crate::ws::{CloseFrame, Extensions, FrameHeader, Opcode, apply_mask};
 
 /// A pipe between two ends that the test holds.
 struct Piped {
     client: DuplexStream,
     upstream: DuplexStream,
-    switch: Rc<Switch>,
+    switch: Rc<Switch<Rc<Change>>>,
     ended: JoinHandle<Outcome>,
 }
 

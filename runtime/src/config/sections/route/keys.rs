@@ -143,6 +143,15 @@ pub(in crate::config) const ROUTE: Section = Section {
             "Whether `X-Forwarded-For`, `-Proto`, `-Host` and `Forwarded` are appended for the upstream.",
         ),
         key(
+            "on_change",
+            "`swap`, `keep` or `drain`",
+            Default("\"swap\""),
+            "\"drain\"",
+            "What open connections do when a reload changes the route, its upstream or a component of its filters: changed \
+             filters take over between two messages with the state their former versions saved; or all goes on as it \
+             began; or they are closed with 1012 over `drain_time`.",
+        ),
+        key(
             "group_id_header",
             "header or `off`",
             Default("\"x-group-id\""),

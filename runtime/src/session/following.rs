@@ -1,0 +1,64 @@
+//! What open connections do when the configuration has changed.
+//!
+//! A connection is touched only if its own route, the route's upstream or a filter has changed, and then as the route's
+//! `on_change` says.
+
+use std::collections::HashMap;
+use std::rc::Rc;
+use std::sync::Arc;
+
+use super::connection::Connection;
+use super::snapshot::{OnChange, Route, Snapshot};
+use super::worker::Worker;
+use crate::pipe::Change;
+
+/// Has all open connections of a worker follow what is in force now. Gives those that are to be closed.
+pub fn follow(worker: &Worker) -> Vec<Rc<Connection>> {
+    let snapshot = worker.snapshot();
+    let mut following = Following::new(worker, &snapshot);
+    let mut closing = worker.registry().all();
+    closing.retain(|connection| following.is_to_close(connection));
+    closing
+}
+
+/// Has one connection, which may have opened under a configuration that is no longer in force, follow what is. Whether it
+/// is to be closed.
+pub(super) fn catch_up(worker: &Worker, connection: &Connection) -> bool {
+    let snapshot = worker.snapshot();
+    Following::new(worker, &snapshot).is_to_close(connection)
+}
+
+struct Following<'a> {
+    worker: &'a Worker,
+    generation: u64,
+    routes: HashMap<&'a str, &'a Arc<Route>>,
+    changes: HashMap<&'a str, Rc<Change>>,
+}
+
+impl<'a> Following<'a> {
+    fn new(worker: &'a Worker, snapshot: &'a Snapshot) -> Self {
+        let routes = snapshot.routes.routes().map(|route| (route.name.as_str(), route)).collect();
+        Self { worker, generation: snapshot.generation, routes, changes: HashMap::new() }
+    }
+
+    /// Changes the connection, if it is to change; whether it is to be closed instead.
+    fn is_to_close(&mut self, connection: &Connection) -> bool {
+        let route = self.routes.get(connection.route.name.as_str()).copied();
+        let generation = route.map_or(self.generation, |route| route.generation);
+        if connection.follows.replace(generation) == generation {
+            return false;
+        }
+        // A route that is gone has no filters that could take over.
+        match (route.map_or(connection.route.on_change, |route| route.on_change), route) {
+            (OnChange::Drain, _) => true,
+            (OnChange::Keep, _) | (OnChange::Swap, None) => false,
+            (OnChange::Swap, Some(route)) => {
+                let change = self.changes.entry(&route.name).or_insert_with(|| {
+                    Rc::new(Change { pool: self.worker.pool().clone(), filters: route.filters.clone() })
+                });
+                connection.switch.change(change.clone());
+                false
+            }
+        }
+    }
+}
