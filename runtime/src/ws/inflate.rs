@@ -10,6 +10,9 @@ use super::{SlidingWindow, Violation};
 /// The bytes that a sender strips from the end of every compressed message.
 pub(super) const TAIL: [u8; 4] = [0, 0, 0xFF, 0xFF];
 
+/// A stored block of no bytes, from its header on.
+const EMPTY_BLOCK: [u8; 5] = [0, 0, 0, 0xFF, 0xFF];
+
 /// How large a message may become.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct InflateLimits {
@@ -123,7 +126,22 @@ impl Inflater {
         if self.ended || growth.compressed == 0 {
             return Ok(());
         }
-        self.inflate(&TAIL, growth, plain)
+        self.inflate(&TAIL, growth, plain)?;
+        self.stands_between_blocks()
+    }
+
+    /// What stops inside a block would take the next message for the rest of it.
+    fn stands_between_blocks(&mut self) -> Result<(), Violation> {
+        if self.ended {
+            return Ok(());
+        }
+        let before = self.state.total_out();
+        // Between two blocks an empty one changes nothing, and anywhere else it is data, or none at all.
+        let taken = self.state.decompress(&EMPTY_BLOCK, &mut [0; EMPTY_BLOCK.len()], FlushDecompress::None);
+        match taken {
+            Ok(Status::Ok | Status::BufError) if self.state.total_out() == before => Ok(()),
+            _ => Err(Violation::InvalidDeflate),
+        }
     }
 }
 

@@ -103,6 +103,7 @@ async fn components_are_shown_with_what_they_may_do() {
             "uses": 1,
             "memory_bytes": 65536,
             "failures": 0,
+            "versions": [{ "route": "chat", "generation": 1, "connections": 3 }],
         }])
     );
 }

@@ -1,10 +1,11 @@
 //! The text, from counts put into the shards.
 
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use super::super::{
     CallVerdict, CloseLabel, FailureReason, HandshakeOutcome, InflateFailure, Initiator, MessageKind, Metrics,
-    ReloadOutcome, Side, WorkerIndex,
+    ReloadOutcome, Side, SwapOutcome, WorkerIndex,
 };
 use super::text;
 
@@ -37,6 +38,9 @@ fn every_metric_that_the_documentation_names_is_in_the_text() {
     component.of(FIRST).memory_bytes.set(65536);
     component.of(FIRST).log_lines_dropped.add(2);
     metrics.component_use("chat", "shout").of(FIRST).verdict(CallVerdict::Replace, 3);
+    metrics.component_use("chat", "shout").of(SECOND).swap(SwapOutcome::Swapped);
+    let version = metrics.version("chat", "shout", 2);
+    version.connections.fetch_add(1, Ordering::Relaxed);
     metrics.reloaded(ReloadOutcome::Applied);
     metrics.set_generation(2);
 

@@ -96,3 +96,9 @@ fn a_message_of_exactly_the_largest_size_passes() {
     assert_eq!(message(&mut inflater(), &compressed, limits(1000)).unwrap(), plain);
     assert_eq!(message(&mut inflater(), &compressed, limits(999)), Err(Violation::InflatedTooLarge { limit: 999 }));
 }
+
+#[test]
+fn a_message_that_ends_inside_a_block_is_refused() {
+    let cut_short = [0x00, 0x0f, 0x00, 0xf0, 0xff, 0x48, 0x65, 0x6c];
+    assert_eq!(message(&mut inflater(), &cut_short, UNLIMITED), Err(Violation::InvalidDeflate));
+}
