@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 pub const READER: &str = "reader";
 /// Replaces every message both ways by a copy of itself.
 pub const REPLACER: &str = "replacer";
-/// A proxy-wasm module for Envoy that reads every chunk both ways.
+/// A proxy-wasm module for Envoy that reads every byte both ways.
 pub const ENVOY_READ: &str = "envoy-read";
 
 /// Where [`place`] has put the guest of this name; `None` when there is no such guest.

@@ -37,7 +37,7 @@ pub struct Variant {
 pub enum Part {
     /// A proxy that lets messages pass as they are.
     Peer,
-    /// A proxy with a Wasm module that reads every chunk.
+    /// A proxy with a Wasm module that reads every byte.
     FilteredPeer,
     /// Tidegate without a filter.
     Relay,
