@@ -12,10 +12,12 @@
 
 mod backpressure;
 mod balancing;
+mod cache;
 mod check;
 mod cli;
 mod closing;
 mod compression;
+mod dry_run;
 mod filters;
 mod forwarding;
 mod frames;
@@ -28,3 +30,4 @@ mod reload;
 mod routing;
 mod timers;
 mod upstream;
+mod watching;

@@ -1,5 +1,6 @@
 //! What the admin API shows of the running server, and does to it.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -10,12 +11,13 @@ use super::reload::Reloaded;
 use super::state::{Phase, State};
 use super::worker::Order;
 use crate::admin::{
-    Answer, ComponentView, ConnectionsQuery, ConnectionsView, DrainReport, EndpointView, FilterView, ImportView,
-    Operations, Readiness, ReloadReport, RouteView, UpstreamView,
+    Answer, ChangeView, ChangesView, ComponentView, ConnectionsQuery, ConnectionsView, DrainReport, EndpointView,
+    FilterView, ImportView, Operations, Readiness, ReloadReport, RouteView, UpstreamView,
 };
 use crate::balance::{Endpoint, JustStarted};
 use crate::component::OnFailure;
 use crate::config::{ComponentSource, PathPattern, Target};
+use crate::control::{Change, Plan};
 use crate::metrics::{Counter, Gauge};
 
 /// The admin API's hold on the server.
@@ -100,6 +102,7 @@ impl Operations for Control {
                 },
                 size_bytes: component.size() as u64,
                 compile_seconds: component.compile_time().as_secs_f64(),
+                compile_source: component.compile_source().label(),
                 imports: component
                     .imports()
                     .iter()
@@ -136,12 +139,15 @@ impl Operations for Control {
         })
     }
 
-    fn reload(&self) -> Answer<'_, ReloadReport> {
+    fn reload(&self, dry_run: bool) -> Answer<'_, ReloadReport> {
         Box::pin(async move {
-            let reloaded = self.0.reloads.ask("POST /api/v1/reload").await;
+            let reloaded = self.0.reloads.ask("POST /api/v1/reload", dry_run).await;
             let generation = self.0.snapshot.load().generation;
             match reloaded {
                 Some(Reloaded::Applied(generation)) => ReloadReport::Applied { generation },
+                Some(Reloaded::Applicable(plan)) => {
+                    ReloadReport::Applicable { generation, changes: self.changes(plan) }
+                }
                 Some(Reloaded::Unchanged) => ReloadReport::Unchanged { generation },
                 Some(Reloaded::Rejected(problems)) => ReloadReport::Rejected { generation, problems },
                 None => ReloadReport::Busy { generation },
@@ -153,6 +159,34 @@ impl Operations for Control {
         self.0.drain.notify_one();
         DrainReport { connections: self.0.loads.total() as u64 }
     }
+}
+
+impl Control {
+    fn changes(&self, plan: Plan) -> ChangesView {
+        let snapshot = self.0.snapshot.load_full();
+        let open = |name: &str| {
+            let route = snapshot.routes.routes().find(|route| route.name == name)?;
+            Some(route.metrics.connections_active())
+        };
+        let views =
+            |changes: BTreeMap<String, Change>| changes.into_iter().map(|(name, change)| change_of(name, change));
+        let routes = views(plan.routes).map(|view| ChangeView { connections_active: open(&view.name), ..view });
+        ChangesView {
+            settings: plan.settings,
+            components: views(plan.components).collect(),
+            upstreams: views(plan.upstreams).collect(),
+            routes: routes.collect(),
+        }
+    }
+}
+
+fn change_of(name: String, change: Change) -> ChangeView {
+    let (change, because) = match change {
+        Change::Added => ("added", Vec::new()),
+        Change::Removed => ("removed", Vec::new()),
+        Change::Changed(because) => ("changed", because),
+    };
+    ChangeView { name, change, because, connections_active: None }
 }
 
 fn endpoint(endpoint: &Endpoint) -> EndpointView {

@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use super::super::{
-    CallVerdict, CloseLabel, FailureReason, HandshakeOutcome, InflateFailure, Initiator, MessageKind, Metrics,
-    ReloadOutcome, Side, WorkerIndex,
+    CallVerdict, CloseLabel, CompileSource, FailureReason, HandshakeOutcome, InflateFailure, Initiator, MessageKind,
+    Metrics, ReloadOutcome, Side, WorkerIndex,
 };
 use super::text;
 
@@ -37,6 +37,7 @@ fn every_metric_that_the_documentation_names_is_in_the_text() {
     component.of(FIRST).memory_bytes.set(65536);
     component.of(FIRST).log_lines_dropped.add(2);
     metrics.component_use("chat", "shout").of(FIRST).verdict(CallVerdict::Replace, 3);
+    metrics.compiled(CompileSource::Cache);
     metrics.reloaded(ReloadOutcome::Applied);
     metrics.set_generation(2);
 
