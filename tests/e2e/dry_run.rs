@@ -124,7 +124,8 @@ async fn the_command_line_says_what_would_change_and_ends_with_the_code_of_a_rel
     let proxy = Proxy::start(&good).await;
     let _open = backend.open(proxy.address, "/").await;
     let admin = proxy.admin.to_string();
-    let ask = || Finished::run(proxy.directory(), &["reload", "--dry-run", "--admin", &admin]);
+    let arguments = ["reload", "--dry-run", "--admin", &admin];
+    let ask = || Finished::run(proxy.directory(), &arguments);
 
     let finished = ask().await;
     assert_eq!((finished.code, finished.stdout.trim()), (Some(0), "unchanged: generation 1 is in force"));
