@@ -29,8 +29,9 @@ use tokio::task::JoinSet;
 pub use self::client::{ClientError, post};
 pub use self::guard::Guard;
 pub use self::view::{
-    ComponentView, ConnectionView, ConnectionsQuery, ConnectionsView, DrainReport, EndpointView, FilterView,
-    ImportView, InterestView, Readiness, ReloadReport, RouteView, SelectionView, UpstreamView, VersionView,
+    ChangeView, ChangesView, ComponentView, ConnectionView, ConnectionsQuery, ConnectionsView, DrainReport,
+    EndpointView, FilterView, ImportView, InterestView, Readiness, ReloadReport, RouteView, SelectionView,
+    UpstreamView, VersionView,
 };
 use crate::metrics::Metrics;
 
@@ -46,8 +47,9 @@ pub trait Operations: Send + Sync {
     fn components(&self) -> Vec<ComponentView>;
     /// The open connections that a query selects. They live on the workers, so this may have to ask there.
     fn connections(&self, query: ConnectionsQuery) -> Answer<'_, ConnectionsView>;
-    /// Reads the configuration again and puts it in force. Goes on to its end when the answer is dropped.
-    fn reload(&self) -> Answer<'_, ReloadReport>;
+    /// Reads the configuration again and puts it in force; a dry run stops short of that and says what would change.
+    /// Goes on to its end when the answer is dropped.
+    fn reload(&self, dry_run: bool) -> Answer<'_, ReloadReport>;
     /// Begins to close connections and lets the process end; a second call changes nothing.
     fn drain(&self) -> DrainReport;
 }

@@ -46,7 +46,13 @@ enum Command {
     /// Try it out: two back ends and the proxy in one process.
     Demo,
     /// Have a running proxy read its configuration again.
-    Reload(Whom),
+    Reload {
+        #[command(flatten)]
+        whom: Whom,
+        /// Only say what would change, or what is wrong.
+        #[arg(long)]
+        dry_run: bool,
+    },
     /// Look into components.
     #[command(subcommand)]
     Component(Component),
@@ -86,7 +92,7 @@ pub fn main() -> ExitCode {
         Command::Run { config, workers } => finish(run(config, workers)),
         Command::Check { config } => check::check(config),
         Command::Demo => finish(demo::run()),
-        Command::Reload(whom) => reload::reload(whom.admin),
+        Command::Reload { whom, dry_run } => reload::reload(whom.admin, dry_run),
         Command::Component(Component::Inspect { file, config }) => inspect::inspect(&file, &config),
     }
 }

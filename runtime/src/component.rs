@@ -10,6 +10,7 @@ mod session;
 mod uses;
 mod instance;
 mod load;
+mod cache;
 mod survey;
 mod engine;
 mod wasi;
@@ -29,6 +30,7 @@ mod fields;
 #[cfg(test)]
 mod tests;
 
+pub use cache::{CacheDirectory, CacheError};
 pub use engine::{Host, HostError};
 pub use exports::Kind;
 pub use fields::Fields;

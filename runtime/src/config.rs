@@ -24,8 +24,8 @@ pub use self::{
     problem::{Place, Problem, Problems},
     reference::reference,
     types::{
-        Admin, Component, ComponentLimits, ComponentSource, ComponentUse, Config, Endpoint, Isolation, Listener, Log,
-        LogFormat, LogLevel, OnChange, OnFailure, Route, Services, Target, Upstream,
+        Admin, CacheDirectory, Component, ComponentLimits, ComponentSource, ComponentUse, Config, Endpoint, Isolation,
+        Listener, Log, LogFormat, LogLevel, OnChange, OnFailure, Route, Services, Target, Upstream,
     },
 };
 use self::{problem::Source, reader::Report};

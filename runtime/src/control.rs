@@ -4,9 +4,11 @@
 //! configuration stays the same use, so that its instances and what they remember live on.
 
 mod build;
+mod plan;
 mod sources;
 mod watch;
 
 pub use build::build;
+pub use plan::{Change, Plan};
 pub use sources::{ReadSources, Sources};
 pub use watch::{Watch, WatchError};

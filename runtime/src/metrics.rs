@@ -11,8 +11,8 @@ mod registry;
 
 pub use cells::{Counter, Gauge, Histogram, Sharded, WorkerIndex};
 pub use labels::{
-    CallVerdict, CloseLabel, ConnectOutcome, FailureReason, HandshakeOutcome, InflateFailure, Initiator, MessageKind,
-    ReloadOutcome, Side, SwapOutcome,
+    CallVerdict, CloseLabel, CompileSource, ConnectOutcome, FailureReason, HandshakeOutcome, InflateFailure, Initiator,
+    MessageKind, ReloadOutcome, Side, SwapOutcome,
 };
 pub use registry::{
     ComponentMetrics, ComponentShard, EndpointMetrics, EndpointShard, Metrics, RouteMetrics, RouteShard, UseMetrics,

@@ -1,9 +1,10 @@
 //! The life of the process: start, serve, reload, drain, end.
 //!
-//! The main thread becomes the control thread: it runs the admin API, reloads and signals, and compiles on a thread
-//! beside it. Each worker has a thread of its own. Control and workers share immutable snapshots and atomic counts;
+//! The main thread becomes the control thread: it runs the admin API, reloads and signals. A reload compiles on a thread
+//! of its own that yields to all others. Each worker has a thread of its own. Control and workers share immutable snapshots and atomic counts;
 //! everything else goes to a worker as an order.
 
+mod background;
 mod operations;
 mod reload;
 mod signals;
@@ -20,8 +21,8 @@ use tokio::net::TcpListener;
 use tokio::runtime;
 
 use crate::admin::{Admin, Guard};
-use crate::component::{Host, HostError};
-use crate::config::Problems;
+use crate::component::{CacheDirectory, CacheError, Host, HostError};
+use crate::config::{Config, Problems};
 use crate::control::{self, ReadSources, Sources};
 use crate::handshake::HeadLimits;
 use crate::listener;
@@ -77,8 +78,9 @@ impl Server {
         let count = workers.or(config.workers).map_or_else(cores, NonZeroUsize::get);
         let metrics = Metrics::new(count);
         let (access, log_guard) = log::start(&log_settings(config), &metrics)?;
-        let host = Host::new(count)?;
+        let host = Host::with_cache(count, cache(config)?)?;
         let snapshot = control::build(&read, None, 1, &host, &metrics)?;
+        host.sweep_cache(snapshot.components.values());
         metrics.set_generation(1);
 
         let mut listeners = Vec::new();
@@ -161,9 +163,34 @@ impl Server {
 pub fn check(sources: &ReadSources) -> Result<Sources, RunError> {
     let read = sources.read()?;
     let metrics = Metrics::new(1);
+    if let Some(directory) = &read.config.cache_directory {
+        refuse_unsafe(&read.config, CacheDirectory::check(&directory.path))?;
+    }
     let host = Host::new(1)?;
     control::build(&read, None, 1, &host, &metrics)?;
     Ok(read)
+}
+
+/// The configured cache, unless it cannot be used; one that is not safe to use is a problem.
+fn cache(config: &Config) -> Result<Option<CacheDirectory>, Problems> {
+    let Some(wanted) = &config.cache_directory else { return Ok(None) };
+    refuse_unsafe(config, CacheDirectory::open(&wanted.path))
+}
+
+fn refuse_unsafe<T>(config: &Config, directory: Result<T, CacheError>) -> Result<Option<T>, Problems> {
+    match directory {
+        Ok(directory) => Ok(Some(directory)),
+        Err(error @ CacheError::Unusable { .. }) => {
+            tracing::warn!(%error, "compiled components cannot be kept; each start compiles them");
+            Ok(None)
+        }
+        Err(error) => {
+            let mut problems = config.problems();
+            let place = config.cache_directory.as_ref().map(|wanted| wanted.place.clone()).unwrap_or_default();
+            problems.add(&place, error.to_string(), "name a directory of the user that runs the proxy, with mode 0700");
+            Err(problems)
+        }
+    }
 }
 
 fn bind_admin(address: SocketAddr) -> io::Result<StdListener> {
@@ -172,7 +199,7 @@ fn bind_admin(address: SocketAddr) -> io::Result<StdListener> {
     Ok(listener)
 }
 
-fn log_settings(config: &crate::config::Config) -> log::Settings {
+fn log_settings(config: &Config) -> log::Settings {
     use crate::config::{LogFormat, LogLevel};
     log::Settings {
         level: match config.log.level {

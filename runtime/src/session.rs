@@ -23,8 +23,8 @@ use tokio::net::TcpStream;
 use tokio::time::{Instant, timeout};
 
 pub use connection::{Connection, Registry};
-pub use limit::{Permit, Permits, Rate};
 pub use following::follow;
+pub use limit::{Permit, Permits, Rate};
 pub use snapshot::{OnChange, Route, Snapshot, Target, Upstream};
 pub use worker::Worker;
 

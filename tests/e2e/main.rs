@@ -12,10 +12,12 @@
 
 mod backpressure;
 mod balancing;
+mod cache;
 mod check;
 mod cli;
 mod closing;
 mod compression;
+mod dry_run;
 mod filters;
 mod forwarding;
 mod frames;
@@ -29,3 +31,4 @@ mod routing;
 mod swapping;
 mod timers;
 mod upstream;
+mod watching;

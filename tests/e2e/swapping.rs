@@ -216,9 +216,15 @@ async fn what_a_failing_predecessor_knew_is_lost_and_the_connection_goes_on() {
 async fn filters_come_and_go_under_an_open_connection() {
     let backend = Backend::bind().await;
     let chain = |labels: &[&str]| {
-        let filters: Vec<_> =
-            labels.iter().map(|label| format!("{{ component = \"counter\", config = {{ label = '{label}' }} }}")).collect();
-        format!("{}\n{}", route(&[&backend.address()], &format!("filters = [{}]", filters.join(", "))), guest("counter"))
+        let filters: Vec<_> = labels
+            .iter()
+            .map(|label| format!("{{ component = \"counter\", config = {{ label = '{label}' }} }}"))
+            .collect();
+        format!(
+            "{}\n{}",
+            route(&[&backend.address()], &format!("filters = [{}]", filters.join(", "))),
+            guest("counter")
+        )
     };
     let proxy = Proxy::start(&chain(&["a"])).await;
     let (mut client, mut upstream) = backend.open(proxy.address, "/").await;
@@ -285,9 +291,13 @@ async fn no_message_is_lost_repeated_or_reordered_by_reloads_under_traffic() {
     for reload in 1..=reloads {
         match reload % 4 {
             1 => proxy.rewrite(&config(reload)),
-            2 => proxy.place("own.wasm", tidegate_tests::guests::rebuilt("counter", u8::try_from(reload % 250).unwrap())),
+            2 => {
+                proxy.place("own.wasm", tidegate_tests::guests::rebuilt("counter", u8::try_from(reload % 250).unwrap()))
+            }
             3 => proxy.place("own.wasm", &tidegate_tests::guests::bytes("counter")[..1000]),
-            _ => proxy.place("own.wasm", tidegate_tests::guests::rebuilt("counter", u8::try_from(reload % 250).unwrap())),
+            _ => {
+                proxy.place("own.wasm", tidegate_tests::guests::rebuilt("counter", u8::try_from(reload % 250).unwrap()))
+            }
         }
         let reply = proxy.reload().await;
         assert_eq!(reply.body.contains("rejected"), reload % 4 == 3, "{reload}: {reply:?}");
@@ -305,7 +315,10 @@ async fn no_message_is_lost_repeated_or_reordered_by_reloads_under_traffic() {
     assert_eq!(samples.count(SWAPS, &[("route", "main"), ("component", "own"), ("outcome", "failed")]), 0);
     let swapped = samples.count(SWAPS, &[("route", "main"), ("component", "own"), ("outcome", "swapped")]);
     assert!(swapped >= connections as u64, "{swapped} swaps");
-    println!("{sent} messages on {connections} connections, {swapped} swaps in {} generations", generation - 2);
+    #[expect(clippy::print_stdout, reason = "a figure for whoever asks with --nocapture")]
+    {
+        println!("{sent} messages on {connections} connections, {swapped} swaps, {} generations", generation - 2);
+    }
 }
 
 /// Pipelines numbered messages until told to stop, checking that the counter counts each one once. Gives how many.

@@ -90,15 +90,20 @@ pub(super) async fn respond(admin: &Admin, request: Request<Incoming>) -> Respon
             Ok(query) => json(StatusCode::OK, &operations.connections(query).await),
             Err(error) => problem(StatusCode::BAD_REQUEST, &error.to_string()),
         },
-        Endpoint::Reload => reload(operations).await,
+        Endpoint::Reload => match query::dry_run(request.uri().query().unwrap_or_default()) {
+            Ok(dry_run) => reload(operations, dry_run).await,
+            Err(error) => problem(StatusCode::BAD_REQUEST, &error.to_string()),
+        },
         Endpoint::Drain => json(StatusCode::ACCEPTED, &operations.drain()),
     }
 }
 
-async fn reload(operations: &dyn Operations) -> Response<Full<Bytes>> {
-    let report = operations.reload().await;
+async fn reload(operations: &dyn Operations, dry_run: bool) -> Response<Full<Bytes>> {
+    let report = operations.reload(dry_run).await;
     let status = match report {
-        ReloadReport::Applied { .. } | ReloadReport::Unchanged { .. } => StatusCode::OK,
+        ReloadReport::Applied { .. } | ReloadReport::Applicable { .. } | ReloadReport::Unchanged { .. } => {
+            StatusCode::OK
+        }
         ReloadReport::Rejected { .. } => StatusCode::UNPROCESSABLE_ENTITY,
         ReloadReport::Busy { .. } => StatusCode::CONFLICT,
     };
@@ -155,6 +160,7 @@ GET  /api/v1/routes        routes in force, with their filters
 GET  /api/v1/upstreams     upstreams and endpoints, with their weights and connections
 GET  /api/v1/components    components, with what they may do and what they use
 GET  /api/v1/connections   open connections; ?limit=100&route=NAME
-POST /api/v1/reload        reads the configuration again; 422 lists what is wrong with it
+POST /api/v1/reload        reads the configuration again; 422 lists what is wrong with it;
+                           ?dry_run=true only says what would change
 POST /api/v1/drain         closes connections at a measured pace and ends the process
 ";

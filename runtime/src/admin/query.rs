@@ -1,4 +1,4 @@
-//! The query of `/api/v1/connections`.
+//! The queries of `/api/v1/connections` and `/api/v1/reload`.
 
 use super::view::ConnectionsQuery;
 
@@ -11,6 +11,17 @@ pub(super) enum InvalidQuery {
     Route,
     #[error("the query takes limit and route, each once")]
     Unknown,
+    #[error("the query takes dry_run, true or false")]
+    DryRun,
+}
+
+/// Reads `dry_run=true`, which may be absent. What is misspelt must not become a reload.
+pub(super) fn dry_run(query: &str) -> Result<bool, InvalidQuery> {
+    match query {
+        "dry_run=true" => Ok(true),
+        "" | "dry_run=false" => Ok(false),
+        _ => Err(InvalidQuery::DryRun),
+    }
 }
 
 /// Reads `limit=10&route=chat`; both may be absent.
@@ -63,6 +74,17 @@ mod tests {
         ];
         for (query, limit, route) in cases {
             assert_eq!(parse(query), Ok(ConnectionsQuery { limit, route: route.map(str::to_owned) }), "{query}");
+        }
+    }
+
+    #[test]
+    fn a_dry_run_is_told_from_a_reload_and_from_a_misspelt_query() {
+        assert_eq!(dry_run("dry_run=true"), Ok(true));
+        for query in ["", "dry_run=false"] {
+            assert_eq!(dry_run(query), Ok(false), "{query}");
+        }
+        for query in ["dry_run", "dry_run=1", "dryrun=true", "dry_run=true&dry_run=false"] {
+            assert_eq!(dry_run(query), Err(InvalidQuery::DryRun), "{query}");
         }
     }
 

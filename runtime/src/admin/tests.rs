@@ -24,6 +24,7 @@ use crate::metrics::Metrics;
 struct Fake {
     readiness: Readiness,
     reload: fn() -> ReloadReport,
+    dry_run: fn() -> ReloadReport,
     drains: AtomicU64,
 }
 
@@ -32,6 +33,7 @@ impl Default for Fake {
         Self {
             readiness: Readiness::Ready,
             reload: || ReloadReport::Applied { generation: 2 },
+            dry_run: || ReloadReport::Unchanged { generation: 1 },
             drains: AtomicU64::new(0),
         }
     }
@@ -79,6 +81,7 @@ impl Operations for Fake {
             source: "filters/shout.wasm".to_owned(),
             size_bytes: 18_000,
             compile_seconds: 0.015,
+            compile_source: "compiled",
             imports: vec![import],
             uses: 1,
             memory_bytes: 65_536,
@@ -101,8 +104,9 @@ impl Operations for Fake {
         Box::pin(async { ConnectionsView { total: 3, connections } })
     }
 
-    fn reload(&self) -> Answer<'_, ReloadReport> {
-        Box::pin(async { (self.reload)() })
+    fn reload(&self, dry_run: bool) -> Answer<'_, ReloadReport> {
+        let report = if dry_run { self.dry_run } else { self.reload };
+        Box::pin(async move { report() })
     }
 
     fn drain(&self) -> DrainReport {

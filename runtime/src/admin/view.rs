@@ -109,6 +109,8 @@ pub struct ComponentView {
     pub size_bytes: u64,
     /// How long compiling took; near zero when it came from the cache.
     pub compile_seconds: f64,
+    /// `compiled` or `cache`.
+    pub compile_source: &'static str,
     /// What it imports, which is all that it may do.
     pub imports: Vec<ImportView>,
     /// How often the configuration uses it.
@@ -199,6 +201,13 @@ pub enum ReloadReport {
         /// The new configuration's number.
         generation: u64,
     },
+    /// 200, of a dry run: a reload would be applied.
+    Applicable {
+        /// The number of the configuration in force.
+        generation: u64,
+        /// What would be another.
+        changes: ChangesView,
+    },
     /// 200: the files say what is already in force.
     Unchanged {
         /// The number of the configuration in force.
@@ -216,6 +225,35 @@ pub enum ReloadReport {
         /// The number of the configuration in force.
         generation: u64,
     },
+}
+
+/// What a reload would change (`POST /api/v1/reload?dry_run=true`).
+#[derive(Clone, Debug, Serialize)]
+pub struct ChangesView {
+    /// Keys of the top of the file; `routes` where routes change places.
+    pub settings: Vec<&'static str>,
+    /// By name, as the others.
+    pub components: Vec<ChangeView>,
+    /// A new balancer, other endpoints, other settings.
+    pub upstreams: Vec<ChangeView>,
+    /// Those that lead elsewhere or through other components are changed, too.
+    pub routes: Vec<ChangeView>,
+}
+
+/// What a reload would do to one part of the configuration.
+#[derive(Clone, Debug, Serialize)]
+pub struct ChangeView {
+    /// Its name.
+    pub name: String,
+    /// `added`, `removed` or `changed`.
+    pub change: &'static str,
+    /// Of what is changed: `settings` for its own keys, `component NAME` or `upstream NAME` for what it uses; of a component
+    /// `bytes`, `limits` or `path`.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub because: Vec<String>,
+    /// Of a route that exists: its open connections, over all workers.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub connections_active: Option<u64>,
 }
 
 /// What a drain has begun with (`POST /api/v1/drain`).

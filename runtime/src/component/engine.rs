@@ -8,6 +8,7 @@ use thiserror::Error;
 use wasmtime::component::Linker;
 use wasmtime::{Config, Engine, InstanceAllocationStrategy, PoolingAllocationConfig, WasmBacktraceDetails};
 
+use super::cache::{Cache, CacheDirectory};
 use super::guest::Guest;
 use super::limits::TABLE_ELEMENTS;
 use super::ticker::{Beat, Ticker};
@@ -35,6 +36,7 @@ struct Inner {
     ticker: Ticker,
     control: Mutex<()>,
     seats: Arc<Seats>,
+    cache: Option<Cache>,
 }
 
 impl Host {
@@ -44,6 +46,11 @@ impl Host {
     /// end within its address range needs no bounds checks (up to 45 % of its time). Where an address space limit
     /// forbids that, fewer instances are allowed for.
     pub fn new(workers: usize) -> Result<Self, HostError> {
+        Self::with_cache(workers, None)
+    }
+
+    /// As [`Host::new`]; takes compiled components from that directory, and puts them there.
+    pub fn with_cache(workers: usize, cache: Option<CacheDirectory>) -> Result<Self, HostError> {
         let (engine, instances) = engine()?;
         let linker = linker(&engine).map_err(|error| HostError::Engine(format!("{error:#}")))?;
         let ticker = Ticker::start({
@@ -52,11 +59,16 @@ impl Host {
         })?;
         let shared = workers.saturating_mul(SHARED_INSTANCES_PER_WORKER);
         let seats = Arc::new(Seats::new(instances.min(max_mapped_instances()).saturating_sub(shared)));
-        Ok(Self(Arc::new(Inner { engine, linker, ticker, control: Mutex::default(), seats })))
+        let cache = cache.map(|directory| Cache::new(directory, &engine));
+        Ok(Self(Arc::new(Inner { engine, linker, ticker, control: Mutex::default(), seats, cache })))
     }
 
     pub(super) fn engine(&self) -> &Engine {
         &self.0.engine
+    }
+
+    pub(super) fn cache(&self) -> Option<&Cache> {
+        self.0.cache.as_ref()
     }
 
     pub(super) fn linker(&self) -> &Linker<Guest> {

@@ -1,19 +1,21 @@
 //! From bytes to a component that can be instantiated: recognise, encode, check the imports, compile, link.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use thiserror::Error;
 use tokio::time::Instant;
 use wasmtime::component::{Component as Compiled, InstancePre};
 use wit_component::ComponentEncoder;
 
+use super::cache::Key;
 use super::engine::Host;
 use super::exports::{Export, Kind};
 use super::guest::Guest;
 use super::limits::Limits;
 use super::log::Rate;
-use super::survey::{Form, Survey, check_core_module, survey};
+use super::survey::{Form, Survey, check_core_module, survey, survey_compiled};
+use crate::metrics::CompileSource;
 
 /// A component, compiled and linked; immutable, shared and cheap to clone.
 #[derive(Clone)]
@@ -95,6 +97,8 @@ struct Inner {
     size: usize,
     imports: Vec<Import>,
     compile_time: Duration,
+    compile_source: CompileSource,
+    cache_key: Option<Key>,
     limits: Limits,
     rate: Arc<Rate>,
     instances: InstancePre<Guest>,
@@ -105,21 +109,26 @@ impl Host {
     /// Compiles and links a component or a core module that says its component type. `name` is its name in the
     /// configuration, for logs and metrics.
     ///
-    /// Takes 10 ms for a filter in Rust and 15 s for an embedded interpreter, on all cores: not for a worker thread.
+    /// Takes 10 ms for a filter in Rust and half a minute for an embedded interpreter, of one core: not for a worker
+    /// thread. What is in the cache takes no more than reading it.
     pub fn load(&self, name: &str, bytes: &[u8], limits: Limits) -> Result<Component, LoadError> {
-        let encoded;
-        let component = match Form::of(bytes)? {
-            Form::Component => bytes,
-            Form::CoreModule => {
-                check_core_module(bytes)?;
-                encoded = encode(bytes)?;
-                &encoded
+        let started = Instant::now();
+        let cache = self.cache().map(|cache| (cache, cache.key(bytes)));
+        let cache_key = cache.map(|(_, key)| key);
+        let kept = cache.and_then(|(cache, key)| cache.get(key, self.engine(), name));
+        let (compiled, Survey { kind, interface, imports }, compile_time, compile_source) = match kept {
+            Some(compiled) => {
+                let survey = survey_compiled(&compiled, self.engine())?;
+                (compiled, survey, started.elapsed(), CompileSource::Cache)
+            }
+            None => {
+                let (compiled, survey, compile_time) = self.make(bytes)?;
+                if let Some((cache, key)) = cache {
+                    cache.put(key, &compiled);
+                }
+                (compiled, survey, compile_time, CompileSource::Compiler)
             }
         };
-        let Survey { kind, interface, imports } = survey(component)?;
-        let started = Instant::now();
-        let compiled = self.compile(component)?;
-        let compile_time = started.elapsed();
         check_memory(&compiled, &limits)?;
         let exports = kind.find(&compiled, &interface).map_err(LoadError::MissingExport)?;
         let instances = self.linker().instantiate_pre(&compiled);
@@ -131,11 +140,38 @@ impl Host {
             size: bytes.len(),
             imports,
             compile_time,
+            compile_source,
+            cache_key,
             rate: Arc::new(Rate::new(limits.log_lines_per_second)),
             limits,
             instances,
             exports,
         })))
+    }
+
+    /// Removes from the cache, if there is one, what was not used for a month, and what was not used for longest where
+    /// everything together has more than 1 GiB. The components of `live` count as used now.
+    pub fn sweep_cache<'a>(&self, live: impl Iterator<Item = &'a Component>) {
+        if let Some(cache) = self.cache() {
+            cache.sweep(live.filter_map(|component| component.0.cache_key), SystemTime::now());
+        }
+    }
+
+    /// Everything that a component from the cache has behind it.
+    fn make(&self, bytes: &[u8]) -> Result<(Compiled, Survey, Duration), LoadError> {
+        let encoded;
+        let component = match Form::of(bytes)? {
+            Form::Component => bytes,
+            Form::CoreModule => {
+                check_core_module(bytes)?;
+                encoded = encode(bytes)?;
+                &encoded
+            }
+        };
+        let survey = survey(component)?;
+        let started = Instant::now();
+        let compiled = self.compile(component)?;
+        Ok((compiled, survey, started.elapsed()))
     }
 
     fn compile(&self, component: &[u8]) -> Result<Compiled, LoadError> {
@@ -169,9 +205,14 @@ impl Component {
         &self.0.imports
     }
 
-    /// How long compiling it took.
+    /// How long compiling it took, or taking it from the cache.
     pub fn compile_time(&self) -> Duration {
         self.0.compile_time
+    }
+
+    /// Whether it was compiled or taken from the cache.
+    pub fn compile_source(&self) -> CompileSource {
+        self.0.compile_source
     }
 
     /// The limits in force for each of its instances.

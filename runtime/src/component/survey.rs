@@ -2,13 +2,15 @@
 //! megabyte or so, and a refusal should not wait for it.
 
 use wasmparser::{Parser, Payload};
+use wasmtime::Engine;
+use wasmtime::component::Component as Compiled;
 
 use super::exports::Kind;
 use super::load::{Import, LoadError};
 use super::wasi;
 
 /// What the outside of a component says.
-#[derive(Debug)]
+#[derive(Debug, PartialEq, Eq)]
 pub(super) struct Survey {
     pub(super) kind: Kind,
     /// The exported interface that makes it that kind, with package and version.
@@ -60,6 +62,18 @@ pub(super) fn check_core_module(bytes: &[u8]) -> Result<(), LoadError> {
 /// Reads a component's exports and imports.
 pub(super) fn survey(bytes: &[u8]) -> Result<Survey, LoadError> {
     let (imports, exports) = names(bytes)?;
+    survey_of(imports, exports)
+}
+
+/// As [`survey`], from a component that was compiled before.
+pub(super) fn survey_compiled(compiled: &Compiled, engine: &Engine) -> Result<Survey, LoadError> {
+    let outside = compiled.component_type();
+    let imports = outside.imports(engine).map(|(name, _)| name.to_owned()).collect();
+    let exports = outside.exports(engine).map(|(name, _)| name.to_owned()).collect();
+    survey_of(imports, exports)
+}
+
+fn survey_of(imports: Vec<String>, exports: Vec<String>) -> Result<Survey, LoadError> {
     let (kind, interface) = world(exports)?;
     let mut permissions = Vec::new();
     let mut foreign = Vec::new();

@@ -1,4 +1,4 @@
-mod guests;
+pub(super) mod guests;
 
 use std::rc::Rc;
 use std::sync::Arc;

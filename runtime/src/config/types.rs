@@ -20,6 +20,10 @@ pub struct Config {
     pub drain_time: Duration,
     /// How many connections the process holds at most; `None`: what its limit of open files allows.
     pub max_connections: Option<NonZeroUsize>,
+    /// Whether files that change are reloaded by themselves.
+    pub watch: bool,
+    /// Where compiled components are kept; `None`: nowhere.
+    pub cache_directory: Option<CacheDirectory>,
     /// The peers whose forwarded headers are believed.
     pub trusted_proxies: Vec<Network>,
     /// The admin API; `None`: there is none.
@@ -42,6 +46,15 @@ impl Config {
     pub fn problems(&self) -> Problems {
         Problems::new(self.source.clone())
     }
+}
+
+/// Where compiled components are kept.
+#[derive(Clone, Debug, PartialEq)]
+pub struct CacheDirectory {
+    /// A relative path has been resolved against the directory of the configuration.
+    pub path: PathBuf,
+    /// Where it is declared, for what may be wrong with it.
+    pub place: Place,
 }
 
 /// The admin API.

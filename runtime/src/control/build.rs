@@ -20,7 +20,8 @@ use crate::upstream::Address;
 /// Compiles, links and configures everything in `sources`. Takes what is still good from `previous`, with the sources
 /// it was built from.
 ///
-/// Takes as long as compiling takes: not for a worker, and not for the thread that answers the admin API.
+/// Takes as long as compiling takes: not for a worker, and not for the thread that answers the admin API. Changes nothing
+/// of `previous`, so that what is built may as well be dropped.
 ///
 /// # Errors
 /// Everything that is wrong, each with its place in the configuration. Nothing is in force then that was not before.
@@ -69,7 +70,12 @@ impl Builder<'_> {
                     && before.config.components.get(name).is_some_and(|before| before.limits == component.limits);
                 snapshot.components.get(name).filter(|_| same).cloned()
             });
-            let loaded = kept.map_or_else(|| self.host.load(name, bytes, limits(&component.limits)), Ok);
+            let load = || {
+                self.host
+                    .load(name, bytes, limits(&component.limits))
+                    .inspect(|it| self.metrics.compiled(it.compile_source()))
+            };
+            let loaded = kept.map_or_else(load, Ok);
             match loaded {
                 Ok(component) => {
                     self.components.insert(name.clone(), component);
@@ -138,7 +144,9 @@ impl Builder<'_> {
                 .collect();
             let Some((matcher, target)) = self.placed(route, upstreams) else { continue };
             if let Some(before) = before.as_ref().filter(|before| {
-                self.says_the_same(route) && same(&before.when, &when) && same(&before.filters, &filters)
+                self.says_the_same(route)
+                    && same(&before.when, &when)
+                    && same(&before.filters, &filters)
                     && self.leads_to_the_same(route, upstreams)
             }) {
                 routes.push((matcher, before.clone()));
@@ -147,10 +155,7 @@ impl Builder<'_> {
             let places = route.max_connections.map(|limit| limit as usize);
             // The connections that are open hold places of the route as it was; they go on counting.
             let permits = places.map(|limit| match before.as_ref().and_then(|before| before.permits.clone()) {
-                Some(permits) => {
-                    permits.resize(limit);
-                    permits
-                }
+                Some(permits) => permits.resized(limit),
                 None => Permits::new(limit),
             });
             let forwarding = Forwarding {

@@ -31,11 +31,26 @@ impl ReadSources {
     /// # Errors
     /// Everything that is wrong, at least one problem.
     pub fn read(&self) -> Result<Sources, Problems> {
+        Self::read_components(self.read_config()?)
+    }
+
+    /// Reads and checks the configuration.
+    ///
+    /// # Errors
+    /// Everything that is wrong with it, at least one problem.
+    pub fn read_config(&self) -> Result<Config, Problems> {
         let standard: Vec<&str> = tidegate_filters::all().iter().map(|standard| standard.name).collect();
-        let config = match self {
+        match self {
             Self::File(path) => config::load(path, &standard),
             Self::Text(name, text) => config::parse(name, text, Path::new(""), &standard),
-        }?;
+        }
+    }
+
+    /// Reads the components of a configuration.
+    ///
+    /// # Errors
+    /// Those that cannot be read, at least one.
+    pub fn read_components(config: Config) -> Result<Sources, Problems> {
         let mut problems = config.problems();
         let mut components = BTreeMap::new();
         for (name, component) in &config.components {
@@ -55,13 +70,13 @@ impl ReadSources {
         if problems.is_empty() { Ok(Sources { config, components }) } else { Err(problems) }
     }
 
-    /// The files that it comes from, as far as a configuration that was read says.
-    pub fn files(&self, config: Option<&Config>) -> Vec<PathBuf> {
+    /// The files that it comes from, as far as these configurations say, which were read before.
+    pub fn files<'a>(&self, configs: impl IntoIterator<Item = &'a Config>) -> Vec<PathBuf> {
         let own = match self {
             Self::File(path) => Some(path.clone()),
             Self::Text(..) => None,
         };
-        let components = config.into_iter().flat_map(|config| config.components.values());
+        let components = configs.into_iter().flat_map(|config| config.components.values());
         let paths = components.filter_map(|component| match &component.source {
             ComponentSource::File(path) => Some(path.clone()),
             ComponentSource::Standard => None,

@@ -9,7 +9,8 @@ use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use notify::{Event, EventKind, RecommendedWatcher, RecursiveMode, Watcher};
+use notify::event::ModifyKind;
+use notify::{ErrorKind, Event, EventKind, RecommendedWatcher, RecursiveMode, Watcher};
 use thiserror::Error;
 use tokio::sync::mpsc;
 
@@ -52,8 +53,11 @@ impl Watch {
         Ok(Self { watcher, names })
     }
 
-    /// Watches these files, and no others any more.
-    pub fn files(&mut self, files: &[PathBuf]) -> Result<(), WatchError> {
+    /// Watches these files, and no others any more. Whether they may have changed unnoticed since they were read, because
+    /// some of them, or the way to them, were not watched before.
+    ///
+    /// To be called again after each change: the way to a file may be another one then.
+    pub fn files(&mut self, files: &[PathBuf]) -> Result<bool, WatchError> {
         let mut wanted = Names::new();
         for file in files {
             links(file, MAX_LINKS, &mut wanted);
@@ -63,11 +67,18 @@ impl Watch {
             // The directory may be gone itself.
             let _ = self.watcher.unwatch(gone);
         }
-        for path in wanted.keys().filter(|path| !before.contains_key(*path)) {
-            let watched = self.watcher.watch(path, RecursiveMode::NonRecursive);
-            watched.map_err(|error| WatchError { path: path.clone(), error })?;
+        let mut is_news =
+            wanted.iter().any(|(path, names)| !before.get(path).is_some_and(|before| names.is_subset(before)));
+        // Those watched before, too: another directory may have their name by now.
+        for path in wanted.keys() {
+            match self.watcher.watch(path, RecursiveMode::NonRecursive) {
+                Ok(()) => {}
+                // It was there a moment ago; the next look watches for its return.
+                Err(error) if is_gone(&error) => is_news = true,
+                Err(error) => return Err(WatchError { path: path.clone(), error }),
+            }
         }
-        Ok(())
+        Ok(is_news)
     }
 
     fn names(&self) -> std::sync::MutexGuard<'_, Names> {
@@ -75,9 +86,22 @@ impl Watch {
     }
 }
 
-/// Whether an event is about one of the names. Opening and reading is not a change.
+fn is_gone(error: &notify::Error) -> bool {
+    match &error.kind {
+        ErrorKind::PathNotFound => true,
+        ErrorKind::Io(error) => error.kind() == std::io::ErrorKind::NotFound,
+        _ => false,
+    }
+}
+
+/// Whether an event is about one of the names, or about one of the directories itself. Opening and reading is not a
+/// change.
 fn matters(event: &Event, names: &Names) -> bool {
     let is_change = !matches!(event.kind, EventKind::Access(_));
+    let is_move = matches!(event.kind, EventKind::Remove(_) | EventKind::Modify(ModifyKind::Name(_)));
+    if event.need_rescan() || (is_move && event.paths.iter().any(|path| names.contains_key(path))) {
+        return true;
+    }
     is_change
         && event.paths.iter().any(|path| {
             let (Some(directory), Some(name)) = (path.parent(), path.file_name()) else { return true };
@@ -85,7 +109,8 @@ fn matters(event: &Event, names: &Names) -> bool {
         })
 }
 
-/// Collects the file and every symbolic link on the way to it: each of them, replaced, is a change.
+/// Collects the file and every symbolic link on the way to it: each of them, replaced, is a change. The way ends where
+/// nothing is; what appears there is a change, too.
 fn links(file: &Path, depth: usize, names: &mut Names) {
     let mut path = PathBuf::new();
     let mut components = file.components().peekable();
@@ -93,9 +118,13 @@ fn links(file: &Path, depth: usize, names: &mut Names) {
         let directory = if path.as_os_str().is_empty() { PathBuf::from(".") } else { path.clone() };
         path.push(component);
         let target = std::fs::read_link(&path).ok();
-        if let (true, std::path::Component::Normal(name)) = (target.is_some() || components.peek().is_none(), component)
-        {
+        let is_missing = target.is_none() && path.symlink_metadata().is_err();
+        let is_watched = target.is_some() || is_missing || components.peek().is_none();
+        if let (true, std::path::Component::Normal(name)) = (is_watched, component) {
             names.entry(directory.clone()).or_default().insert(name.to_owned());
+        }
+        if is_missing {
+            return;
         }
         if let (Some(target), Some(depth)) = (target, depth.checked_sub(1)) {
             let rest: PathBuf = components.clone().collect();
@@ -132,6 +161,45 @@ mod tests {
         symlink("..data/tidegate.toml", at("tidegate.toml")).unwrap();
         let expected = ["..data", "tidegate.toml", "..2026/tidegate.toml"].map(|path| at(path).display().to_string());
         assert_eq!(watched(&at("tidegate.toml")), expected);
+    }
+
+    #[test]
+    fn where_a_directory_is_missing_its_return_is_watched_for() {
+        let root = tempfile::tempdir().unwrap();
+        symlink("gone/further", root.path().join("data")).unwrap();
+        let expected = ["data", "gone"].map(|path| root.path().join(path).display().to_string());
+        assert_eq!(watched(&root.path().join("data/tidegate.toml")), expected);
+    }
+
+    #[test]
+    fn what_was_not_watched_before_is_news_and_what_was_is_none() {
+        let root = tempfile::tempdir().unwrap();
+        let (changed, _changes) = mpsc::channel(1);
+        let mut watch = Watch::new(changed).unwrap();
+        let [one, other] = ["one", "other"].map(|name| root.path().join(name));
+        assert!(watch.files(std::slice::from_ref(&one)).unwrap());
+        assert!(!watch.files(std::slice::from_ref(&one)).unwrap());
+        assert!(watch.files(&[one.clone(), other]).unwrap());
+        assert!(!watch.files(&[one]).unwrap());
+    }
+
+    #[tokio::test]
+    async fn a_directory_that_another_takes_the_place_of_is_watched_again() {
+        let root = tempfile::tempdir().unwrap();
+        let [current, next, old] = ["current", "next", "old"].map(|name| root.path().join(name));
+        std::fs::create_dir(&current).unwrap();
+        std::fs::create_dir(&next).unwrap();
+        let (changed, mut changes) = mpsc::channel(1);
+        let mut watch = Watch::new(changed).unwrap();
+        let file = current.join("tidegate.toml");
+        watch.files(std::slice::from_ref(&file)).unwrap();
+        std::fs::rename(&current, &old).unwrap();
+        changes.recv().await.unwrap();
+        std::fs::rename(&next, &current).unwrap();
+        watch.files(std::slice::from_ref(&file)).unwrap();
+        while changes.try_recv().is_ok() {}
+        std::fs::write(&file, "").unwrap();
+        changes.recv().await.unwrap();
     }
 
     #[test]

@@ -21,8 +21,8 @@ use prometheus::proto::MetricFamily;
 use self::family::Family;
 use super::cells::Counter;
 use super::labels::{
-    CallVerdict, CloseLabel, ConnectOutcome, FailureReason, HandshakeOutcome, InflateFailure, Initiator, MessageKind,
-    ReloadOutcome, Side, SwapOutcome,
+    CallVerdict, CloseLabel, CompileSource, ConnectOutcome, FailureReason, HandshakeOutcome, InflateFailure, Initiator,
+    MessageKind, ReloadOutcome, Side, SwapOutcome,
 };
 use super::registry::{ComponentMetrics, EndpointMetrics, Metrics, RouteMetrics, UseMetrics, Version};
 
@@ -52,7 +52,7 @@ impl Metrics {
         families.filter_map(Family::finish).collect()
     }
 
-    fn process_wide(&self, routes: &[(String, Arc<RouteMetrics>)]) -> [Family; 4] {
+    fn process_wide(&self, routes: &[(String, Arc<RouteMetrics>)]) -> [Family; 5] {
         let mut workers = Family::gauge(
             "tidegate_worker_connections_active",
             "Open WebSocket connections on a worker thread, over all routes.",
@@ -61,6 +61,14 @@ impl Metrics {
             let shards = routes.iter().filter_map(|(_, route)| route.iter().nth(worker));
             let active: i64 = shards.map(|shard| shard.connections_active.value()).sum();
             workers.add(&[("worker", &worker.to_string())], active as f64);
+        }
+
+        let mut compiles = Family::counter(
+            "tidegate_component_compiles_total",
+            "Components made ready by a start or a reload, by whether they were compiled or taken from the cache.",
+        );
+        for (source, count) in CompileSource::ALL.iter().zip(&*self.compiles) {
+            compiles.add(&[("source", source.label())], count.load(Ordering::Relaxed) as f64);
         }
 
         let mut reloads = Family::counter("tidegate_reloads_total", "Reloads of the configuration, by how they ended.");
@@ -81,7 +89,7 @@ impl Metrics {
         for (log, dropped) in self.logs.lock().unwrap_or_else(PoisonError::into_inner).iter() {
             logs.add(&[("log", log)], dropped.dropped_lines() as f64);
         }
-        [workers, reloads, generation, logs]
+        [workers, compiles, reloads, generation, logs]
     }
 }
 

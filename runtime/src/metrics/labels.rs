@@ -160,6 +160,16 @@ labels! {
 }
 
 labels! {
+    /// Where a component's machine code came from (label `source` of `component_compiles_total`).
+    CompileSource {
+        /// It was compiled.
+        Compiler = "compiled",
+        /// It was in the cache.
+        Cache = "cache",
+    }
+}
+
+labels! {
     /// How a reload ended (label `outcome` of `reloads_total`).
     ReloadOutcome { Applied = "applied", Rejected = "rejected", Unchanged = "unchanged", }
 }

@@ -10,8 +10,8 @@ use tracing_appender::non_blocking::ErrorCounter;
 
 use super::cells::{Counter, Gauge, Histogram, Sharded, WorkerIndex};
 use super::labels::{
-    CallVerdict, CloseLabel, ConnectOutcome, FailureReason, HandshakeOutcome, InflateFailure, Initiator, MessageKind,
-    ReloadOutcome, Side, SwapOutcome,
+    CallVerdict, CloseLabel, CompileSource, ConnectOutcome, FailureReason, HandshakeOutcome, InflateFailure, Initiator,
+    MessageKind, ReloadOutcome, Side, SwapOutcome,
 };
 
 /// All metrics of the process.
@@ -22,7 +22,8 @@ pub struct Metrics {
     pub(super) endpoints: Mutex<BTreeMap<(String, String), Arc<EndpointMetrics>>>,
     pub(super) components: Mutex<BTreeMap<String, Arc<ComponentMetrics>>>,
     pub(super) uses: Mutex<BTreeMap<(String, String), Arc<UseMetrics>>>,
-    pub(super) versions: Mutex<Vec<Weak<Version>>>,
+    pub(super) versions: Arc<Mutex<Vec<Weak<Version>>>>,
+    pub(super) compiles: Arc<[AtomicU64; CompileSource::COUNT]>,
     pub(super) reloads: [AtomicU64; ReloadOutcome::COUNT],
     pub(super) generation: AtomicU64,
     pub(super) logs: Mutex<BTreeMap<&'static str, ErrorCounter>>,
@@ -37,11 +38,37 @@ impl Metrics {
             endpoints: Mutex::default(),
             components: Mutex::default(),
             uses: Mutex::default(),
-            versions: Mutex::default(),
+            versions: Arc::default(),
+            compiles: Arc::default(),
             reloads: Default::default(),
             generation: AtomicU64::new(0),
             logs: Mutex::default(),
         })
+    }
+
+    /// Metrics to build a configuration with that may never be in force. What these have already goes on counting where
+    /// it is; what is new appears here with [`Metrics::adopt`].
+    pub fn draft(&self) -> Arc<Self> {
+        Arc::new(Self {
+            threads: self.threads,
+            routes: copied(&self.routes),
+            endpoints: copied(&self.endpoints),
+            components: copied(&self.components),
+            uses: copied(&self.uses),
+            versions: Arc::clone(&self.versions),
+            compiles: Arc::clone(&self.compiles),
+            reloads: Default::default(),
+            generation: AtomicU64::new(0),
+            logs: Mutex::default(),
+        })
+    }
+
+    /// Takes in what is new in a [`Metrics::draft`] of these.
+    pub fn adopt(&self, draft: &Self) {
+        extend(&self.routes, &draft.routes);
+        extend(&self.endpoints, &draft.endpoints);
+        extend(&self.components, &draft.components);
+        extend(&self.uses, &draft.uses);
     }
 
     /// How many workers count here.
@@ -92,6 +119,13 @@ impl Metrics {
         self.versions.lock().unwrap_or_else(PoisonError::into_inner).iter().filter_map(Weak::upgrade).collect()
     }
 
+    /// Counts a component that was made ready.
+    pub fn compiled(&self, source: CompileSource) {
+        if let Some(counter) = self.compiles.get(source as usize) {
+            counter.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
     /// Counts a reload; an applied one is the new `generation`.
     pub fn reloaded(&self, outcome: ReloadOutcome) {
         if let Some(counter) = self.reloads.get(outcome as usize) {
@@ -131,6 +165,17 @@ pub struct Version {
     pub generation: u64,
     /// `component_connections`: the open connections it serves, over all workers.
     pub connections: AtomicUsize,
+}
+
+fn copied<K: Ord + Clone, V>(map: &Mutex<BTreeMap<K, Arc<V>>>) -> Mutex<BTreeMap<K, Arc<V>>> {
+    Mutex::new(map.lock().unwrap_or_else(PoisonError::into_inner).clone())
+}
+
+fn extend<K: Ord + Clone, V>(map: &Mutex<BTreeMap<K, Arc<V>>>, more: &Mutex<BTreeMap<K, Arc<V>>>) {
+    let mut map = map.lock().unwrap_or_else(PoisonError::into_inner);
+    for (key, value) in more.lock().unwrap_or_else(PoisonError::into_inner).iter() {
+        map.entry(key.clone()).or_insert_with(|| Arc::clone(value));
+    }
 }
 
 /// The shards of a route.

@@ -131,7 +131,9 @@ impl Chain {
             return Ok(false);
         };
         let mut before: Vec<Option<&mut Session>> = self.0.iter_mut().map(Some).collect();
-        let kept: Vec<_> = filters.iter().map(|filter| take(&mut before, |known| known.filter_id() == filter.id()))
+        let kept: Vec<_> = filters
+            .iter()
+            .map(|filter| take(&mut before, |known| known.filter_id() == filter.id()))
             .map(|found| found.map(|(place, _)| place))
             .collect();
         let mut places = Vec::with_capacity(filters.len());

@@ -1,5 +1,6 @@
 //! What the admin API shows of the running server, and does to it.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -11,12 +12,13 @@ use super::reload::Reloaded;
 use super::state::{Phase, State};
 use super::worker::Order;
 use crate::admin::{
-    Answer, ComponentView, ConnectionsQuery, ConnectionsView, DrainReport, EndpointView, FilterView, ImportView,
-    Operations, Readiness, ReloadReport, RouteView, UpstreamView, VersionView,
+    Answer, ChangeView, ChangesView, ComponentView, ConnectionsQuery, ConnectionsView, DrainReport, EndpointView,
+    FilterView, ImportView, Operations, Readiness, ReloadReport, RouteView, UpstreamView, VersionView,
 };
 use crate::balance::{Endpoint, JustStarted};
 use crate::component::OnFailure;
 use crate::config::{ComponentSource, PathPattern, Target};
+use crate::control::{Change, Plan};
 use crate::metrics::{Counter, Gauge, Version};
 
 /// The admin API's hold on the server.
@@ -102,6 +104,7 @@ impl Operations for Control {
                 },
                 size_bytes: component.size() as u64,
                 compile_seconds: component.compile_time().as_secs_f64(),
+                compile_source: component.compile_source().label(),
                 imports: component
                     .imports()
                     .iter()
@@ -139,12 +142,15 @@ impl Operations for Control {
         })
     }
 
-    fn reload(&self) -> Answer<'_, ReloadReport> {
+    fn reload(&self, dry_run: bool) -> Answer<'_, ReloadReport> {
         Box::pin(async move {
-            let reloaded = self.0.reloads.ask("POST /api/v1/reload").await;
+            let reloaded = self.0.reloads.ask("POST /api/v1/reload", dry_run).await;
             let generation = self.0.snapshot.load().generation;
             match reloaded {
                 Some(Reloaded::Applied(generation)) => ReloadReport::Applied { generation },
+                Some(Reloaded::Applicable(plan)) => {
+                    ReloadReport::Applicable { generation, changes: self.changes(plan) }
+                }
                 Some(Reloaded::Unchanged) => ReloadReport::Unchanged { generation },
                 Some(Reloaded::Rejected(problems)) => ReloadReport::Rejected { generation, problems },
                 None => ReloadReport::Busy { generation },
@@ -164,6 +170,34 @@ fn version(version: &Arc<Version>) -> VersionView {
         generation: version.generation,
         connections: version.connections.load(Ordering::Relaxed) as u64,
     }
+}
+
+impl Control {
+    fn changes(&self, plan: Plan) -> ChangesView {
+        let snapshot = self.0.snapshot.load_full();
+        let open = |name: &str| {
+            let route = snapshot.routes.routes().find(|route| route.name == name)?;
+            Some(route.metrics.connections_active())
+        };
+        let views =
+            |changes: BTreeMap<String, Change>| changes.into_iter().map(|(name, change)| change_of(name, change));
+        let routes = views(plan.routes).map(|view| ChangeView { connections_active: open(&view.name), ..view });
+        ChangesView {
+            settings: plan.settings,
+            components: views(plan.components).collect(),
+            upstreams: views(plan.upstreams).collect(),
+            routes: routes.collect(),
+        }
+    }
+}
+
+fn change_of(name: String, change: Change) -> ChangeView {
+    let (change, because) = match change {
+        Change::Added => ("added", Vec::new()),
+        Change::Removed => ("removed", Vec::new()),
+        Change::Changed(because) => ("changed", because),
+    };
+    ChangeView { name, change, because, connections_active: None }
 }
 
 fn endpoint(endpoint: &Endpoint) -> EndpointView {

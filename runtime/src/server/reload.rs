@@ -1,15 +1,18 @@
 //! Reloads, one after the other: on a signal, on the admin API, on a changed file.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Instant, timeout_at};
 
+use super::background;
 use super::state::State;
 use crate::config::{Config, Place, Problems};
-use crate::control::{self, Watch, WatchError};
-use crate::metrics::ReloadOutcome;
+use crate::control::{self, Plan, ReadSources, Sources, Watch, WatchError};
+use crate::metrics::{Metrics, ReloadOutcome};
+use crate::session::Snapshot;
 
 /// How a reload ended.
 #[derive(Clone, Debug)]
@@ -20,6 +23,8 @@ pub(super) enum Reloaded {
     Unchanged,
     /// Everything stays as it was.
     Rejected(Problems),
+    /// Everything stays as it was, because only this was asked for: what would change.
+    Applicable(Plan),
 }
 
 /// Asks for reloads.
@@ -32,6 +37,7 @@ pub(super) struct Requests(mpsc::Receiver<Request>);
 #[derive(Debug)]
 struct Request {
     cause: &'static str,
+    dry_run: bool,
     answer: Option<oneshot::Sender<Reloaded>>,
 }
 
@@ -44,13 +50,13 @@ pub(super) fn channel() -> (Sender, Requests) {
 impl Sender {
     /// Asks for a reload without waiting for it. When enough are waiting already, one of them will do.
     pub(super) fn trigger(&self, cause: &'static str) {
-        let _ = self.0.try_send(Request { cause, answer: None });
+        let _ = self.0.try_send(Request { cause, dry_run: false, answer: None });
     }
 
-    /// Asks for a reload and waits for its end; `None` when too many are waiting.
-    pub(super) async fn ask(&self, cause: &'static str) -> Option<Reloaded> {
+    /// Asks for a reload, or for what one would do, and waits for its end; `None` when too many are waiting.
+    pub(super) async fn ask(&self, cause: &'static str, dry_run: bool) -> Option<Reloaded> {
         let (answer, reloaded) = oneshot::channel();
-        self.0.try_send(Request { cause, answer: Some(answer) }).ok()?;
+        self.0.try_send(Request { cause, dry_run, answer: Some(answer) }).ok()?;
         reloaded.await.ok()
     }
 }
@@ -59,14 +65,18 @@ impl Sender {
 pub(super) async fn serve(state: Arc<State>, Requests(mut requests): Requests) {
     let (changed, mut changes) = mpsc::channel(1);
     let mut watch = watching(Watch::new(changed.clone()));
-    let mut watched = state.sources();
-    let mut is_new = true;
+    let mut files = state.origin.files([&state.sources().config]);
     loop {
-        let files = state.origin.files(Some(&watched.config));
-        watch = watch.and_then(|mut watch| watching(watch.files(&files).map(|()| watch)));
-        if std::mem::take(&mut is_new) && watch.is_some() {
-            // What changed after the files were read and before they were watched, nobody tells.
-            let _ = changed.try_send(());
+        if !state.sources().config.watch {
+            files.clear();
+        }
+        if let Some(watching) = &mut watch {
+            match self::watching(watching.files(&files)) {
+                // What changed after the files were read and before they were watched, nobody tells.
+                Some(is_news) if is_news => changed.try_send(()).unwrap_or_default(),
+                Some(_) => {}
+                None => watch = None,
+            }
         }
         let request = tokio::select! {
             request = requests.recv() => match request {
@@ -75,29 +85,32 @@ pub(super) async fn serve(state: Arc<State>, Requests(mut requests): Requests) {
             },
             Some(()) = changes.recv() => {
                 settle(&mut changes).await;
-                Request { cause: "changed file", answer: None }
+                Request { cause: "changed file", dry_run: false, answer: None }
             }
         };
-        let reloaded = reload(&state).await;
-        tell(request.cause, &reloaded);
+        let reloaded;
+        (reloaded, files) = reload(&state, request.dry_run).await;
+        if !request.dry_run {
+            tell(request.cause, &reloaded);
+        }
         let outcome = match &reloaded {
-            Reloaded::Applied(_) => ReloadOutcome::Applied,
-            Reloaded::Unchanged => ReloadOutcome::Unchanged,
-            Reloaded::Rejected(_) => ReloadOutcome::Rejected,
+            _ if request.dry_run => None,
+            // Every look in a watched directory would count as a reload that changed nothing.
+            Reloaded::Unchanged if request.cause == "changed file" => None,
+            Reloaded::Applied(_) => Some(ReloadOutcome::Applied),
+            Reloaded::Unchanged | Reloaded::Applicable(_) => Some(ReloadOutcome::Unchanged),
+            Reloaded::Rejected(_) => Some(ReloadOutcome::Rejected),
         };
-        // Every look in a watched directory would count as a reload that changed nothing.
-        if outcome != ReloadOutcome::Unchanged || request.answer.is_some() || request.cause != "changed file" {
+        if let Some(outcome) = outcome {
             state.metrics.reloaded(outcome);
         }
-        is_new = outcome == ReloadOutcome::Applied;
         if let Some(answer) = request.answer {
             let _ = answer.send(reloaded);
         }
-        watched = state.sources();
     }
 }
 
-fn watching(watch: Result<Watch, WatchError>) -> Option<Watch> {
+fn watching<T>(watch: Result<T, WatchError>) -> Option<T> {
     watch
         .inspect_err(
             |error| tracing::warn!(%error, "file changes will go unnoticed; reload by SIGHUP or the admin API"),
@@ -105,41 +118,69 @@ fn watching(watch: Result<Watch, WatchError>) -> Option<Watch> {
         .ok()
 }
 
-/// Waits until files have been left alone for a moment: a write is many events, and a deployment several files.
+/// Waits until files have been left alone for a moment: a write is many events, and a deployment several files. Who
+/// writes more slowly than that has half of a file refused, and the whole taken when it is there.
 async fn settle(changes: &mut mpsc::Receiver<()>) {
     let latest = Instant::now() + SETTLE_AT_MOST;
     while timeout_at((Instant::now() + SETTLE).min(latest), changes.recv()).await.is_ok() && Instant::now() < latest {}
 }
 
-/// Reads, builds and puts in force, on a thread that may take its time.
-async fn reload(state: &Arc<State>) -> Reloaded {
-    let worker = state.clone();
-    let built = tokio::task::spawn_blocking(move || {
-        let state = worker;
-        let read = state.origin.read()?;
-        let (snapshot, sources) = (state.snapshot.load_full(), state.sources());
-        if read == *sources {
-            return Ok(None);
-        }
-        settled(&sources.config, &read.config)?;
-        let generation = snapshot.generation + 1;
-        let built = control::build(&read, Some((&snapshot, &sources)), generation, &state.host, &state.metrics)?;
-        Ok(Some((built, read)))
+/// Reads and builds on a thread that may take its time, and puts in force unless it is a dry run. Returns the files that
+/// decide about the next reload, too: those of what is in force and those of what was tried.
+async fn reload(state: &Arc<State>, dry_run: bool) -> (Reloaded, Vec<PathBuf>) {
+    let before = state.sources();
+    let built = background::run({
+        let state = state.clone();
+        move || build(&state, dry_run)
     });
-    match built.await {
-        Ok(Ok(Some((snapshot, read)))) => {
+    let (built, files) = built.await.unwrap_or_else(|unfinished| {
+        let mut problems = before.config.problems();
+        problems.add(&Place::default(), format!("the configuration was not built: {unfinished}"), "report this");
+        (Err(problems), state.origin.files([&before.config]))
+    });
+    let reloaded = match built {
+        Ok(None) => Reloaded::Unchanged,
+        Ok(Some(Built { sources, .. })) if dry_run => Reloaded::Applicable(Plan::between(&before, &sources)),
+        Ok(Some(Built { snapshot, sources, metrics })) => {
             let generation = snapshot.generation;
-            state.put_in_force(snapshot, read);
+            state.metrics.adopt(&metrics);
+            state.put_in_force(snapshot, sources);
             Reloaded::Applied(generation)
         }
-        Ok(Ok(None)) => Reloaded::Unchanged,
-        Ok(Err(problems)) => Reloaded::Rejected(problems),
-        Err(panic) => {
-            let mut problems = state.sources().config.problems();
-            problems.add(&Place::default(), format!("building the configuration has panicked: {panic}"), "report this");
-            Reloaded::Rejected(problems)
+        Err(problems) => Reloaded::Rejected(problems),
+    };
+    (reloaded, files)
+}
+
+/// What could be put in force.
+struct Built {
+    snapshot: Snapshot,
+    sources: Sources,
+    /// Where its parts are counted.
+    metrics: Arc<Metrics>,
+}
+
+/// Builds what the files say now; `None` if that is in force already. Nothing that is in force changes.
+fn build(state: &State, dry_run: bool) -> (Result<Option<Built>, Problems>, Vec<PathBuf>) {
+    let (snapshot, before) = (state.snapshot.load_full(), state.sources());
+    let mut files = state.origin.files([&before.config]);
+    let built = state.origin.read_config().and_then(|config| {
+        files = state.origin.files([&before.config, &config]);
+        let sources = ReadSources::read_components(config)?;
+        if sources == *before {
+            return Ok(None);
         }
-    }
+        settled(&before.config, &sources.config)?;
+        // What a dry run counts, nobody sees.
+        let metrics = if dry_run { Metrics::new(state.metrics.workers()) } else { state.metrics.draft() };
+        let previous = Some((&*snapshot, &*before));
+        let snapshot = control::build(&sources, previous, snapshot.generation + 1, &state.host, &metrics)?;
+        if !dry_run {
+            state.host.sweep_cache(snapshot.components.values());
+        }
+        Ok(Some(Built { snapshot, sources, metrics }))
+    });
+    (built, files)
 }
 
 /// Refuses what cannot change while the process runs.
@@ -153,6 +194,7 @@ fn settled(before: &Config, after: &Config) -> Result<(), Problems> {
     let fixed = [
         ("admin", before.admin == after.admin),
         ("log", before.log == after.log),
+        ("cache_directory", before.cache_directory == after.cache_directory),
         ("workers", before.workers == after.workers),
         ("max_connections", before.max_connections == after.max_connections),
     ];
@@ -165,7 +207,7 @@ fn settled(before: &Config, after: &Config) -> Result<(), Problems> {
 fn tell(cause: &str, reloaded: &Reloaded) {
     match reloaded {
         Reloaded::Applied(generation) => tracing::info!(cause, generation, "configuration reloaded"),
-        Reloaded::Unchanged => tracing::debug!(cause, "nothing has changed"),
+        Reloaded::Unchanged | Reloaded::Applicable(_) => tracing::debug!(cause, "nothing has changed"),
         Reloaded::Rejected(problems) => {
             for problem in problems {
                 tracing::warn!(cause, %problem, "configuration rejected; the one in force stays");
@@ -176,5 +218,5 @@ fn tell(cause: &str, reloaded: &Reloaded) {
 
 /// Reloads that may wait; more would do the same work again.
 const WAITING: usize = 16;
-const SETTLE: Duration = Duration::from_millis(100);
+const SETTLE: Duration = Duration::from_millis(40);
 const SETTLE_AT_MOST: Duration = Duration::from_secs(2);

@@ -7,41 +7,38 @@ use tokio::time::Instant;
 
 /// Places for connections; clones share them.
 #[derive(Clone, Debug)]
-pub struct Permits(Arc<Places>);
-
-#[derive(Debug)]
-struct Places {
-    limit: AtomicUsize,
-    taken: AtomicUsize,
+pub struct Permits {
+    limit: usize,
+    taken: Arc<AtomicUsize>,
 }
 
 /// One taken place, given back on drop.
 #[derive(Debug)]
-pub struct Permit(Permits);
+pub struct Permit(Arc<AtomicUsize>);
 
 impl Permits {
     /// This many places, all free.
     pub fn new(limit: usize) -> Self {
-        Self(Arc::new(Places { limit: AtomicUsize::new(limit), taken: AtomicUsize::new(0) }))
+        Self { limit, taken: Arc::default() }
     }
 
-    /// Changes how many places there are; those taken beyond it stay taken.
-    pub fn resize(&self, limit: usize) {
-        self.0.limit.store(limit, Ordering::Relaxed);
+    /// The same places, of which this many may be taken through what is returned; those taken beyond it stay taken.
+    pub fn resized(&self, limit: usize) -> Self {
+        Self { limit, taken: Arc::clone(&self.taken) }
     }
 
     /// Takes a place; `None` when there is none.
     pub fn take(&self) -> Option<Permit> {
-        let taken = self.0.taken.fetch_add(1, Ordering::Relaxed);
+        let taken = self.taken.fetch_add(1, Ordering::Relaxed);
         // Made at once, so that a refused place is given back by the same drop.
-        let permit = Permit(self.clone());
-        (taken < self.0.limit.load(Ordering::Relaxed)).then_some(permit)
+        let permit = Permit(Arc::clone(&self.taken));
+        (taken < self.limit).then_some(permit)
     }
 }
 
 impl Drop for Permit {
     fn drop(&mut self) {
-        self.0.0.taken.fetch_sub(1, Ordering::Relaxed);
+        self.0.fetch_sub(1, Ordering::Relaxed);
     }
 }
 
@@ -88,6 +85,20 @@ mod tests {
         assert!(taken.is_some());
         assert!(permits.take().is_none());
         drop(taken);
+        assert!(permits.take().is_some());
+    }
+
+    #[test]
+    fn resized_places_are_the_same_places_under_another_limit() {
+        let permits = Permits::new(1);
+        let taken = permits.take();
+        let larger = permits.resized(2);
+        let further = larger.take();
+        assert!(further.is_some());
+        assert!(larger.take().is_none());
+        drop(taken);
+        assert!(permits.take().is_none(), "the limit of the old ones was changed");
+        drop(further);
         assert!(permits.take().is_some());
     }
 

@@ -5,7 +5,7 @@ use std::sync::atomic::Ordering;
 
 use serde_json::{Value, json};
 
-use super::super::{Readiness, ReloadReport};
+use super::super::{ChangeView, ChangesView, Readiness, ReloadReport};
 use super::{Fake, Server};
 use crate::config::{self, Problems};
 use crate::metrics::{MessageKind, Side, WorkerIndex};
@@ -99,6 +99,7 @@ async fn components_are_shown_with_what_they_may_do() {
             "source": "filters/shout.wasm",
             "size_bytes": 18000,
             "compile_seconds": 0.015,
+            "compile_source": "compiled",
             "imports": [{ "name": "tidegate:edge/log@0.1.0", "permission": "write to the log" }],
             "uses": 1,
             "memory_bytes": 65536,
@@ -152,6 +153,50 @@ async fn a_reload_answers_how_it_ended() {
 
         assert_eq!((answer.status(), answer.json()), (status, body));
     }
+}
+
+#[tokio::test]
+async fn a_dry_run_answers_what_would_change() {
+    let dry_run = || {
+        let change = |name: &str, change| ChangeView {
+            name: name.to_owned(),
+            change,
+            because: Vec::new(),
+            connections_active: None,
+        };
+        let because = vec!["component shout".to_owned()];
+        let changes = ChangesView {
+            settings: vec!["drain_time"],
+            components: vec![change("shout", "removed")],
+            upstreams: vec![change("chat", "added")],
+            routes: vec![ChangeView { because, connections_active: Some(7), ..change("chat", "changed") }],
+        };
+        ReloadReport::Applicable { generation: 1, changes }
+    };
+    let server = Server::start(Fake { dry_run, ..Fake::default() }).await;
+
+    let answer = server.request("POST", "/api/v1/reload?dry_run=true", "").await;
+
+    assert_eq!(answer.status(), 200);
+    assert_eq!(
+        answer.json(),
+        json!({
+            "outcome": "applicable",
+            "generation": 1,
+            "changes": {
+                "settings": ["drain_time"],
+                "components": [{ "name": "shout", "change": "removed" }],
+                "upstreams": [{ "name": "chat", "change": "added" }],
+                "routes": [{
+                    "name": "chat",
+                    "change": "changed",
+                    "because": ["component shout"],
+                    "connections_active": 7,
+                }],
+            },
+        })
+    );
+    assert_eq!(server.request("POST", "/api/v1/reload?dry-run=true", "").await.status(), 400);
 }
 
 /// What is wrong with a table whose name does not end.

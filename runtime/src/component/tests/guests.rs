@@ -13,13 +13,13 @@ use crate::component::{
 };
 use crate::metrics::{ComponentShard, MessageKind, Metrics, Side, WorkerIndex};
 
-pub(super) const FILTER: &str = include_str!("filter.wat");
+pub(in crate::component) const FILTER: &str = include_str!("filter.wat");
 pub(super) const BALANCER: &str = include_str!("balancer.wat");
 pub(super) const PREDICATE: &str = include_str!("predicate.wat");
 pub(super) const WASI: &str = include_str!("wasi.wat");
 
 /// A core module with the component type of a world.
-pub(super) fn module(text: &str, world: &str) -> Vec<u8> {
+pub(in crate::component) fn module(text: &str, world: &str) -> Vec<u8> {
     let mut resolve = Resolve::default();
     let (package, _) = resolve.push_dir(Path::new(env!("CARGO_MANIFEST_DIR")).join("../wit")).unwrap();
     let ours = resolve.push_str("foreign.wit", include_str!("foreign.wit")).unwrap();

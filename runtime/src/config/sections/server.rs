@@ -8,8 +8,8 @@ use super::{Names, component, route, upstream};
 use crate::config::{
     address::Network,
     problem::{Place, Source},
-    reader::{Absent, Key, Read, Report, Section, Table, Value},
-    types::{Admin, Config, Listener, Log, LogFormat, LogLevel},
+    reader::{Absent, Fault, Key, Read, Report, Section, Table, Value},
+    types::{Admin, CacheDirectory, Config, Listener, Log, LogFormat, LogLevel},
     value,
 };
 
@@ -37,6 +37,24 @@ pub(super) const ROOT: Section = Section {
             absent: Absent::Means("what the limit of open files allows"),
             example: "100000",
             meaning: "Connections that the process holds at most.",
+        },
+        Key {
+            name: "watch",
+            takes: "boolean",
+            absent: Absent::Default("true"),
+            example: "false",
+            meaning: "Whether a reload follows by itself when the file or a component's file changes. Without it, it \
+                      takes a signal or the admin API, which a dry run can come before.",
+        },
+        Key {
+            name: "cache_directory",
+            takes: "path",
+            absent: Absent::Means("none: each start compiles all components"),
+            example: "\"/var/cache/tidegate\"",
+            meaning: "Where compiled components are kept, relative to the directory of the configuration; made if it is \
+                      not there. Off by default, because what is in it is native code that the process runs: it has to \
+                      belong to the user of the process, and nobody else may write to it. What was not used for 30 \
+                      days is removed, and of more than 1GiB what was not used for longest.",
         },
         Key {
             name: "trusted_proxies",
@@ -167,6 +185,15 @@ pub(in crate::config) fn read(
     let workers = root.optional("workers", |value| value::count(value, 1..=1024));
     let drain_time = root.read("drain_time", |value| Ok(value::duration_or_off(value)?.unwrap_or(Duration::ZERO)));
     let max_connections = root.optional("max_connections", |value| value::count(value, 1..=u32::MAX));
+    let watch = root.read("watch", value::boolean);
+    let cache_directory = root.optional("cache_directory", |value| {
+        const ADVICE: &str = "write text such as \"/var/cache/tidegate\"";
+        let path = value.parsed("the path of a directory", ADVICE, |path| match path {
+            "" => Err(Fault::new("the path is empty", ADVICE)),
+            path => Ok(base.join(path)),
+        })?;
+        Ok(CacheDirectory { path, place: value.place() })
+    });
     let trusted_proxies = root.read("trusted_proxies", |value| {
         const ADVICE: &str = "write networks such as [\"10.0.0.0/8\"]";
         value.each("a list of networks", ADVICE, |network| network.parsed("a network", ADVICE, Network::parse))
@@ -186,6 +213,8 @@ pub(in crate::config) fn read(
         workers: workers?.and_then(non_zero),
         drain_time: drain_time?,
         max_connections: max_connections?.and_then(non_zero),
+        watch: watch?,
+        cache_directory: cache_directory?,
         trusted_proxies: trusted_proxies?,
         admin: admin?,
         log: log?,

@@ -25,6 +25,7 @@ fn absent_keys_have_the_defaults_of_the_reference() {
     assert_eq!((config.workers, config.max_connections), (None::<NonZeroUsize>, None));
     assert_eq!(config.drain_time, Duration::from_secs(10));
     assert_eq!(config.trusted_proxies, []);
+    assert_eq!((config.watch, &config.cache_directory), (true, &None));
     assert_eq!(config.admin, None);
     assert_eq!((config.log.level, config.log.format, config.log.access), (LogLevel::Info, LogFormat::Text, true));
     assert_eq!(config.listeners[0].max_header_bytes, 16 << 10);

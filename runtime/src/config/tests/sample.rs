@@ -105,6 +105,13 @@ fn a_standard_component_may_have_other_budgets_without_a_path() {
 }
 
 #[test]
+fn a_cache_directory_is_relative_to_the_configuration() {
+    let config = accept(&format!("cache_directory = \"compiled\"\n{LEAST}"));
+    let cache = config.cache_directory.expect("a cache directory");
+    assert_eq!((cache.path, cache.place.line), (PathBuf::from("/etc/tidegate/compiled"), 1));
+}
+
+#[test]
 fn services_name_upstreams_by_header_or_prefix() {
     let config = accept(
         r#"

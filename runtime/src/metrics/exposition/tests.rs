@@ -4,8 +4,8 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use super::super::{
-    CallVerdict, CloseLabel, FailureReason, HandshakeOutcome, InflateFailure, Initiator, MessageKind, Metrics,
-    ReloadOutcome, Side, SwapOutcome, WorkerIndex,
+    CallVerdict, CloseLabel, CompileSource, FailureReason, HandshakeOutcome, InflateFailure, Initiator, MessageKind,
+    Metrics, ReloadOutcome, Side, SwapOutcome, WorkerIndex,
 };
 use super::text;
 
@@ -41,6 +41,7 @@ fn every_metric_that_the_documentation_names_is_in_the_text() {
     metrics.component_use("chat", "shout").of(SECOND).swap(SwapOutcome::Swapped);
     let version = metrics.version("chat", "shout", 2);
     version.connections.fetch_add(1, Ordering::Relaxed);
+    metrics.compiled(CompileSource::Cache);
     metrics.reloaded(ReloadOutcome::Applied);
     metrics.set_generation(2);
 

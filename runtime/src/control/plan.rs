@@ -1,0 +1,212 @@
+//! What would change from one configuration to another.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::sources::Sources;
+use crate::config::{ComponentSource, Config, Route, Target, Upstream};
+
+/// The difference between what is in force and what a reload would put in force.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Plan {
+    /// Keys of the top of the file whose values change, and `routes` where routes change places.
+    pub settings: Vec<&'static str>,
+    /// By name.
+    pub components: BTreeMap<String, Change>,
+    /// By name.
+    pub upstreams: BTreeMap<String, Change>,
+    /// By name.
+    pub routes: BTreeMap<String, Change>,
+}
+
+/// What becomes of a part of the configuration.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Change {
+    /// It is new.
+    Added,
+    /// It is gone.
+    Removed,
+    /// It is another, because of these: `settings` for its own keys, or `component NAME` or `upstream NAME`; of a component
+    /// `bytes`, `limits` or `path`.
+    Changed(Vec<String>),
+}
+
+impl Plan {
+    /// What changes from one to the other.
+    pub fn between(before: &Sources, after: &Sources) -> Self {
+        let components = changes(&before.config.components, &after.config.components, |name, old, new| {
+            let path = |source: &ComponentSource| matches!(source, ComponentSource::File(_)).then(|| source.clone());
+            let causes = [
+                ("bytes", before.components.get(name) != after.components.get(name)),
+                ("limits", old.limits != new.limits),
+                ("path", path(&old.source) != path(&new.source)),
+            ];
+            causes.into_iter().filter(|(_, differs)| *differs).map(|(cause, _)| cause.to_owned()).collect()
+        });
+        // A component that has only moved is the same component.
+        let is_other = |name: &str| match components.get(name) {
+            Some(Change::Changed(causes)) => causes.iter().any(|cause| cause != "path"),
+            _ => false,
+        };
+        let upstreams = changes(&before.config.upstreams, &after.config.upstreams, |_, old: &Upstream, new| {
+            causes(
+                old != new,
+                [new.balance.component.as_str()].into_iter().filter(|name| is_other(name)),
+                [].into_iter(),
+            )
+        });
+        let routes = changes(&by_name(&before.config), &by_name(&after.config), |_, old, new| {
+            let used = new.when.iter().chain(&new.filters).map(|used| used.component.as_str());
+            let targets = targets(new).into_iter().filter(|name| upstreams.contains_key(*name));
+            causes(old != new, used.filter(|name| is_other(name)).collect::<BTreeSet<_>>().into_iter(), targets)
+        });
+        let settings = settings(&before.config, &after.config);
+        Self { settings, components, upstreams, routes }
+    }
+}
+
+/// `differs` says what has become of something that is in both: nothing, if there is no cause.
+fn changes<T>(
+    before: &BTreeMap<String, T>,
+    after: &BTreeMap<String, T>,
+    differs: impl Fn(&str, &T, &T) -> Vec<String>,
+) -> BTreeMap<String, Change> {
+    let removed = before.keys().filter(|name| !after.contains_key(*name)).map(|name| (name.clone(), Change::Removed));
+    let others = after.iter().filter_map(|(name, new)| {
+        let change = match before.get(name) {
+            None => Change::Added,
+            Some(old) => Change::Changed(Some(differs(name, old, new)).filter(|causes| !causes.is_empty())?),
+        };
+        Some((name.clone(), change))
+    });
+    removed.chain(others).collect()
+}
+
+fn causes<'a>(
+    settings: bool,
+    components: impl Iterator<Item = &'a str>,
+    upstreams: impl Iterator<Item = &'a str>,
+) -> Vec<String> {
+    let own = settings.then(|| "settings".to_owned());
+    let components = components.map(|name| format!("component {name}"));
+    own.into_iter().chain(components).chain(upstreams.map(|name| format!("upstream {name}"))).collect()
+}
+
+fn by_name(config: &Config) -> BTreeMap<String, &Route> {
+    config.routes.iter().map(|route| (route.name.clone(), route)).collect()
+}
+
+fn targets(route: &Route) -> BTreeSet<&str> {
+    match &route.target {
+        Target::Upstream(name) => BTreeSet::from([name.as_str()]),
+        Target::Services(services) => services.upstreams.values().map(String::as_str).collect(),
+    }
+}
+
+/// What can change at the top of the file; the rest needs a restart, and a reload refuses it.
+fn settings(before: &Config, after: &Config) -> Vec<&'static str> {
+    let order = |one: &Config, other: &Config| -> Vec<String> {
+        let kept = |name: &&String| other.routes.iter().any(|route| route.name == **name);
+        one.routes.iter().map(|route| &route.name).filter(kept).cloned().collect()
+    };
+    let keys = [
+        ("drain_time", before.drain_time != after.drain_time),
+        ("watch", before.watch != after.watch),
+        ("trusted_proxies", before.trusted_proxies != after.trusted_proxies),
+        ("routes", order(before, after) != order(after, before)),
+    ];
+    keys.into_iter().filter(|(_, differs)| *differs).map(|(key, _)| key).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::config;
+
+    const BEFORE: &str = r#"
+        [[listeners]]
+        listen = "127.0.0.1:0"
+        [components.shout]
+        path = "shout.wasm"
+        [upstreams.chat]
+        endpoints = [{ url = "127.0.0.1:9001" }]
+        [upstreams.other]
+        endpoints = [{ url = "127.0.0.1:9002" }]
+        [[routes]]
+        name = "chat"
+        path = "/chat"
+        filters = ["shout", "shout"]
+        upstream = "chat"
+        [[routes]]
+        name = "other"
+        upstream = "other"
+    "#;
+
+    fn sources(text: &str, shout: &[u8]) -> Sources {
+        let standard: Vec<&str> = tidegate_filters::all().iter().map(|standard| standard.name).collect();
+        let config = config::parse("a.toml", text, Path::new(""), &standard).unwrap();
+        let components = config.components.keys().map(|name| {
+            let bytes: &[u8] = if name == "shout" { shout } else { b"" };
+            (name.clone(), Arc::from(bytes))
+        });
+        let components = components.collect();
+        Sources { config, components }
+    }
+
+    fn plan(after: &str, shout: &[u8]) -> Plan {
+        Plan::between(&sources(BEFORE, b"1"), &sources(after, shout))
+    }
+
+    fn changed(causes: &[&str]) -> Change {
+        Change::Changed(causes.iter().map(|&cause| cause.to_owned()).collect())
+    }
+
+    #[test]
+    fn nothing_changes_from_a_configuration_to_itself() {
+        assert_eq!(plan(&format!("# with a comment\n{BEFORE}"), b"1"), Plan::default());
+    }
+
+    #[test]
+    fn a_component_with_other_bytes_changes_the_routes_that_use_it() {
+        let Plan { settings, components, upstreams, routes } = plan(BEFORE, b"2");
+        assert_eq!((settings, upstreams), (vec![], BTreeMap::new()));
+        assert_eq!(components, BTreeMap::from([("shout".to_owned(), changed(&["bytes"]))]));
+        assert_eq!(routes, BTreeMap::from([("chat".to_owned(), changed(&["component shout"]))]));
+    }
+
+    #[test]
+    fn a_component_that_has_moved_changes_no_route() {
+        let Plan { components, routes, .. } = plan(&BEFORE.replace("shout.wasm", "there/shout.wasm"), b"1");
+        assert_eq!(components, BTreeMap::from([("shout".to_owned(), changed(&["path"]))]));
+        assert_eq!(routes, BTreeMap::new());
+    }
+
+    #[test]
+    fn an_upstream_changes_the_routes_that_lead_to_it() {
+        let Plan { upstreams, routes, .. } = plan(&BEFORE.replace("9001", "9003"), b"1");
+        assert_eq!(upstreams, BTreeMap::from([("chat".to_owned(), changed(&["settings"]))]));
+        assert_eq!(routes, BTreeMap::from([("chat".to_owned(), changed(&["upstream chat"]))]));
+    }
+
+    #[test]
+    fn what_is_new_and_what_is_gone_is_told() {
+        let after =
+            BEFORE.replace("name = \"other\"", "name = \"third\"").replace("filters", "when = [\"conditions\"] #");
+        let Plan { components, routes, .. } = plan(&format!("drain_time = 0\n{after}"), b"1");
+        assert_eq!(components, BTreeMap::from([("conditions".to_owned(), Change::Added)]));
+        let expected = [("chat", changed(&["settings"])), ("other", Change::Removed), ("third", Change::Added)];
+        assert_eq!(routes, expected.map(|(name, change)| (name.to_owned(), change)).into());
+    }
+
+    #[test]
+    fn settings_of_the_top_and_the_order_of_routes_are_told() {
+        let (first, last) = BEFORE.split_once("[[routes]]\n        name = \"chat\"").unwrap();
+        let (chat, other) = last.split_once("[[routes]]").unwrap();
+        let after = format!("drain_time = 0\n{first}[[routes]]{other}[[routes]]\n        name = \"chat\"{chat}");
+        let Plan { settings, routes, .. } = plan(&after, b"1");
+        assert_eq!(settings, ["drain_time", "routes"]);
+        assert_eq!(routes, BTreeMap::new());
+    }
+}
