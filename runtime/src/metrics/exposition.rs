@@ -22,7 +22,7 @@ use self::family::Family;
 use super::cells::Counter;
 use super::labels::{
     CallVerdict, CloseLabel, ConnectOutcome, FailureReason, HandshakeOutcome, InflateFailure, Initiator, MessageKind,
-    ReloadOutcome, Side,
+    ReloadOutcome, Side, UpgradeFailure,
 };
 use super::registry::{ComponentMetrics, EndpointMetrics, Metrics, RouteMetrics, UseMetrics};
 
@@ -51,7 +51,7 @@ impl Metrics {
         families.filter_map(Family::finish).collect()
     }
 
-    fn process_wide(&self, routes: &[(String, Arc<RouteMetrics>)]) -> [Family; 4] {
+    fn process_wide(&self, routes: &[(String, Arc<RouteMetrics>)]) -> [Family; 5] {
         let mut workers = Family::gauge(
             "tidegate_worker_connections_active",
             "Open WebSocket connections on a worker thread, over all routes.",
@@ -67,6 +67,14 @@ impl Metrics {
             reloads.add(&[("outcome", outcome.label())], count.load(Ordering::Relaxed) as f64);
         }
 
+        let mut upgrades = Family::counter(
+            "tidegate_upgrade_failures_total",
+            "Binary upgrades after which the process went on as before, by why the new one did not take over.",
+        );
+        for (reason, count) in UpgradeFailure::ALL.iter().zip(&self.upgrade_failures) {
+            upgrades.add(&[("reason", reason.label())], count.load(Ordering::Relaxed) as f64);
+        }
+
         let mut generation = Family::gauge(
             "tidegate_config_generation",
             "Number of the configuration in force; grows by one with every applied reload.",
@@ -80,7 +88,7 @@ impl Metrics {
         for (log, dropped) in self.logs.lock().unwrap_or_else(PoisonError::into_inner).iter() {
             logs.add(&[("log", log)], dropped.dropped_lines() as f64);
         }
-        [workers, reloads, generation, logs]
+        [workers, reloads, upgrades, generation, logs]
     }
 }
 

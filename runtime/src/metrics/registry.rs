@@ -11,7 +11,7 @@ use tracing_appender::non_blocking::ErrorCounter;
 use super::cells::{Counter, Gauge, Histogram, Sharded, WorkerIndex};
 use super::labels::{
     CallVerdict, CloseLabel, ConnectOutcome, FailureReason, HandshakeOutcome, InflateFailure, Initiator, MessageKind,
-    ReloadOutcome, Side,
+    ReloadOutcome, Side, UpgradeFailure,
 };
 
 /// All metrics of the process.
@@ -23,6 +23,7 @@ pub struct Metrics {
     pub(super) components: Mutex<BTreeMap<String, Arc<ComponentMetrics>>>,
     pub(super) uses: Mutex<BTreeMap<(String, String), Arc<UseMetrics>>>,
     pub(super) reloads: [AtomicU64; ReloadOutcome::COUNT],
+    pub(super) upgrade_failures: [AtomicU64; UpgradeFailure::COUNT],
     pub(super) generation: AtomicU64,
     pub(super) logs: Mutex<BTreeMap<&'static str, ErrorCounter>>,
 }
@@ -37,6 +38,7 @@ impl Metrics {
             components: Mutex::default(),
             uses: Mutex::default(),
             reloads: Default::default(),
+            upgrade_failures: Default::default(),
             generation: AtomicU64::new(0),
             logs: Mutex::default(),
         })
@@ -77,6 +79,13 @@ impl Metrics {
     /// Counts a reload; an applied one is the new `generation`.
     pub fn reloaded(&self, outcome: ReloadOutcome) {
         if let Some(counter) = self.reloads.get(outcome as usize) {
+            counter.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    /// Counts a binary upgrade that failed.
+    pub fn upgrade_failed(&self, reason: UpgradeFailure) {
+        if let Some(counter) = self.upgrade_failures.get(reason as usize) {
             counter.fetch_add(1, Ordering::Relaxed);
         }
     }
