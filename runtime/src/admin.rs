@@ -15,7 +15,7 @@ mod view;
 use std::convert::Infallible;
 use std::future::Future;
 use std::io;
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -23,15 +23,15 @@ use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinSet;
 
 pub use self::client::{ClientError, post};
 pub use self::guard::Guard;
 pub use self::view::{
-    ChangeView, ChangesView, ComponentView, ConnectionView, ConnectionsQuery, ConnectionsView, DrainReport,
-    EndpointView, FilterView, ImportView, InterestView, Readiness, ReloadReport, RouteView, SelectionView,
-    UpstreamView, VersionView,
+    ChangeView, ChangesView, ComponentView, ConnectionView, ConnectionsQuery, ConnectionsView, DrainCode, DrainPlan,
+    DrainQuery, DrainReport, EndpointView, FilterView, ImportView, InterestView, Readiness, ReloadReport, RouteView,
+    SelectionView, UpstreamView, VersionView,
 };
 use crate::metrics::Metrics;
 
@@ -50,8 +50,8 @@ pub trait Operations: Send + Sync {
     /// Reads the configuration again and puts it in force; a dry run stops short of that and says what would change.
     /// Goes on to its end when the answer is dropped.
     fn reload(&self, dry_run: bool) -> Answer<'_, ReloadReport>;
-    /// Begins to close connections and lets the process end; a second call changes nothing.
-    fn drain(&self) -> DrainReport;
+    /// Begins to close connections: those of a route, or all, and then the process ends.
+    fn drain(&self, query: DrainQuery) -> Answer<'_, DrainReport>;
 }
 
 /// A value that takes a while.
@@ -70,37 +70,58 @@ impl Admin {
         Arc::new(Self { operations, metrics, guard })
     }
 
-    /// Accepts and answers until it is dropped, and every connection with it.
+    /// Accepts and answers until `stop` is over. Then it leaves the listener to others, finishes the answers under way
+    /// and ends. Dropping it ends every connection at once.
     ///
     /// At most 64 are open at a time; further ones wait in the kernel.
-    pub async fn serve(self: Arc<Self>, listener: TcpListener) {
+    pub async fn serve(self: Arc<Self>, listener: TcpListener, stop: impl Future<Output = ()>) {
         let permits = Arc::new(Semaphore::new(MAX_CONNECTIONS));
         let mut connections = JoinSet::new();
-        loop {
-            let Ok(permit) = Arc::clone(&permits).acquire_owned().await else {
-                return;
-            };
-            let stream = accept(&listener).await;
-            while connections.try_join_next().is_some() {}
-            let admin = Arc::clone(&self);
-            connections.spawn(async move {
-                let _permit = permit;
-                admin.answer(stream).await;
-            });
+        let (stopping, stopped) = watch::channel(());
+        let accepting = async {
+            while let Ok(permit) = Arc::clone(&permits).acquire_owned().await {
+                let stream = accept(&listener).await;
+                while connections.try_join_next().is_some() {}
+                let (admin, stopped) = (Arc::clone(&self), stopped.clone());
+                connections.spawn(async move {
+                    let _permit = permit;
+                    admin.answer(stream, stopped).await;
+                });
+            }
+        };
+        tokio::select! {
+            () = accepting => {}
+            () = stop => {}
         }
+        drop((listener, stopping));
+        while connections.join_next().await.is_some() {}
     }
 
-    async fn answer(&self, stream: TcpStream) {
+    /// Answers requests until the client has no more, or nobody holds the other end of `stopped` any longer.
+    async fn answer(&self, stream: TcpStream, mut stopped: watch::Receiver<()>) {
         let service = service_fn(|request| async { Ok::<_, Infallible>(endpoints::respond(self, request).await) });
         let connection = http1::Builder::new()
             .timer(TokioTimer::new())
             .header_read_timeout(HEADER_TIMEOUT)
             .max_buf_size(MAX_HEADER_BYTES)
             .serve_connection(TokioIo::new(stream), service);
-        match tokio::time::timeout(MAX_LIFETIME, connection).await {
-            Ok(Ok(())) => {}
-            Ok(Err(error)) => tracing::debug!(?error, "admin connection ended"),
-            Err(_) => tracing::debug!("admin connection reached its lifetime"),
+        let mut connection = pin!(connection);
+        let mut lifetime = pin!(tokio::time::sleep(MAX_LIFETIME));
+        let mut is_stopped = false;
+        loop {
+            tokio::select! {
+                ended = connection.as_mut() => {
+                    if let Err(error) = ended {
+                        tracing::debug!(?error, "admin connection ended");
+                    }
+                    return;
+                }
+                _ = stopped.changed(), if !is_stopped => {
+                    is_stopped = true;
+                    connection.as_mut().graceful_shutdown();
+                }
+                () = lifetime.as_mut() => return tracing::debug!("admin connection reached its lifetime"),
+            }
         }
     }
 }

@@ -3,6 +3,7 @@
 //! Exit codes: 0 done, 1 a failure while running, 2 a wrong call or a wrong configuration.
 
 mod check;
+mod drain;
 mod inspect;
 mod reload;
 
@@ -14,6 +15,7 @@ use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand};
 
+use crate::config;
 use crate::control::ReadSources;
 use crate::demo;
 use crate::server::{RunError, Server};
@@ -53,6 +55,8 @@ enum Command {
         #[arg(long)]
         dry_run: bool,
     },
+    /// Have a running proxy close its connections at a measured pace, and then end.
+    Drain(Drain),
     /// Look into components.
     #[command(subcommand)]
     Component(Component),
@@ -64,6 +68,30 @@ struct Whom {
     /// Where its admin API listens.
     #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:9900")]
     admin: SocketAddr,
+}
+
+/// What to drain, and how.
+#[derive(Debug, Args)]
+struct Drain {
+    #[command(flatten)]
+    whom: Whom,
+    /// Only the connections of this route. New ones are served as before, and the proxy goes on.
+    #[arg(long, value_name = "NAME")]
+    route: Option<String>,
+    /// The time over which connections are closed, such as 30s. Default: the configuration's `drain_time`.
+    #[arg(long, value_name = "DURATION", value_parser = duration)]
+    over: Option<String>,
+    /// The close code: 1012, service restart, or 1001, going away.
+    #[arg(long, value_name = "CODE", default_value = "1012", value_parser = ["1001", "1012"])]
+    code: String,
+    /// Only print how many connections would be closed, how fast, and until when.
+    #[arg(long)]
+    dry_run: bool,
+}
+
+/// A duration, kept as it was written.
+fn duration(text: &str) -> Result<String, String> {
+    config::duration(text).map(|_| text.to_owned())
 }
 
 #[derive(Debug, Subcommand)]
@@ -93,6 +121,7 @@ pub fn main() -> ExitCode {
         Command::Check { config } => check::check(config),
         Command::Demo => finish(demo::run()),
         Command::Reload { whom, dry_run } => reload::reload(whom.admin, dry_run),
+        Command::Drain(drain) => drain::drain(&drain),
         Command::Component(Component::Inspect { file, config }) => inspect::inspect(&file, &config),
     }
 }

@@ -14,7 +14,7 @@ mod sections;
 mod types;
 mod value;
 
-use std::path::Path;
+use std::{path::Path, time::Duration};
 
 use toml::de::DeTable;
 
@@ -85,6 +85,15 @@ pub fn parse(name: &str, text: &str, base: &Path, standard: &[&str]) -> Result<C
             Err(problems)
         }
     }
+}
+
+/// Reads a duration as keys take it, such as `1m30s`; `0` is none.
+///
+/// # Errors
+///
+/// What is wrong with the text, for people.
+pub fn duration(text: &str) -> Result<Duration, String> {
+    value::parse_duration(text).map_err(|fault| format!("{}; {}", fault.what, fault.instead))
 }
 
 /// The first syntax error of each line: what follows on the same line mostly follows from it.

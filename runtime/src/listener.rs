@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use socket2::{Domain, Protocol, Socket, Type};
+use socket2::{Domain, Protocol, SockRef, Socket, Type};
 use tokio::net::{TcpListener, TcpStream};
 
 use crate::handshake::HeadLimits;
@@ -41,7 +41,47 @@ pub fn bind(listen: SocketAddr, workers: usize) -> io::Result<Vec<StdListener>> 
     (0..workers.max(1)).map(|_| bind_one(listen)).collect()
 }
 
-fn bind_one(listen: SocketAddr) -> io::Result<StdListener> {
+/// Makes sockets that another process has bound enough for `workers`. The further ones share their port, and get none of
+/// its connections before they [`listen`].
+///
+/// # Errors
+/// When the port cannot be shared, as when the sockets are another user's.
+pub fn complete(mut sockets: Vec<StdListener>, workers: usize) -> io::Result<Vec<StdListener>> {
+    if let Some(first) = sockets.first() {
+        let address = first.local_addr()?;
+        for _ in sockets.len()..workers {
+            sockets.push(bind_silent(address)?);
+        }
+    }
+    Ok(sockets)
+}
+
+/// Has a bound socket listen; one that does already goes on.
+///
+/// # Errors
+/// When the port was taken meanwhile.
+pub fn listen(socket: &StdListener) -> io::Result<()> {
+    SockRef::from(socket).listen(BACKLOG)
+}
+
+/// Deals sockets out to workers: one for each, or several where there are more sockets than workers.
+pub fn deal(sockets: Vec<StdListener>, workers: usize) -> Vec<Vec<StdListener>> {
+    let mut dealt: Vec<Vec<_>> = (0..workers).map(|_| Vec::new()).collect();
+    for (index, socket) in sockets.into_iter().enumerate() {
+        if let Some(hand) = dealt.get_mut(index % workers.max(1)) {
+            hand.push(socket);
+        }
+    }
+    dealt
+}
+
+fn bind_one(address: SocketAddr) -> io::Result<StdListener> {
+    let socket = bind_silent(address)?;
+    listen(&socket)?;
+    Ok(socket)
+}
+
+fn bind_silent(listen: SocketAddr) -> io::Result<StdListener> {
     let socket = Socket::new(Domain::for_address(listen), Type::STREAM, Some(Protocol::TCP))?;
     socket.set_reuse_address(true)?;
     socket.set_reuse_port(true)?;
@@ -49,7 +89,6 @@ fn bind_one(listen: SocketAddr) -> io::Result<StdListener> {
     // Small messages must not wait for the acknowledgement of those before them. Accepted sockets inherit it.
     socket.set_tcp_nodelay(true)?;
     socket.bind(&listen.into())?;
-    socket.listen(BACKLOG)?;
     Ok(socket.into())
 }
 
@@ -161,5 +200,16 @@ mod tests {
         let listeners = bind("127.0.0.1:0".parse().unwrap(), 3).unwrap();
         let ports: Vec<_> = listeners.iter().map(|listener| listener.local_addr().unwrap().port()).collect();
         assert!(ports.iter().all(|port| *port == ports[0] && *port != 0), "{ports:?}");
+    }
+
+    #[test]
+    fn sockets_of_another_process_are_completed_and_dealt_out() {
+        let two = || bind("127.0.0.1:0".parse().unwrap(), 2).unwrap();
+        for (workers, hands) in [(1, vec![2]), (2, vec![1, 1]), (3, vec![1, 1, 1])] {
+            let sockets = complete(two(), workers).unwrap();
+            sockets.iter().for_each(|socket| listen(socket).unwrap());
+            assert!(sockets.iter().all(|socket| socket.local_addr().unwrap() == sockets[0].local_addr().unwrap()));
+            assert_eq!(deal(sockets, workers).iter().map(Vec::len).collect::<Vec<_>>(), hands);
+        }
     }
 }

@@ -12,7 +12,7 @@ mod registry;
 pub use cells::{Counter, Gauge, Histogram, Sharded, WorkerIndex};
 pub use labels::{
     CallVerdict, CloseLabel, CompileSource, ConnectOutcome, FailureReason, HandshakeOutcome, InflateFailure, Initiator,
-    MessageKind, ReloadOutcome, Side, SwapOutcome,
+    MessageKind, ReloadOutcome, Side, SwapOutcome, UpgradeFailure,
 };
 pub use registry::{
     ComponentMetrics, ComponentShard, EndpointMetrics, EndpointShard, Metrics, RouteMetrics, RouteShard, UseMetrics,

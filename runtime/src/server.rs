@@ -1,24 +1,30 @@
-//! The life of the process: start, serve, reload, drain, end.
+//! The life of the process: start, serve, reload, hand over, drain, end.
 //!
 //! The main thread becomes the control thread: it runs the admin API, reloads and signals. A reload compiles on a thread
 //! of its own that yields to all others. Each worker has a thread of its own. Control and workers share immutable snapshots and atomic counts;
 //! everything else goes to a worker as an order.
 
 mod background;
+mod handover;
+mod notify;
 mod operations;
+mod pace;
 mod reload;
 mod signals;
 mod state;
+mod upgrade;
 mod worker;
 
 use std::io;
 use std::net::{SocketAddr, TcpListener as StdListener};
 use std::num::NonZeroUsize;
 use std::sync::Arc;
+use std::time::Duration;
 
 use thiserror::Error;
 use tokio::net::TcpListener;
 use tokio::runtime;
+use tokio::time::timeout;
 
 use crate::admin::{Admin, Guard};
 use crate::component::{CacheDirectory, CacheError, Host, HostError};
@@ -29,6 +35,7 @@ use crate::listener;
 use crate::log;
 use crate::metrics::Metrics;
 
+use handover::{Link, Sockets};
 use operations::Control;
 use signals::Signals;
 use state::{Phase, State};
@@ -47,6 +54,9 @@ pub enum RunError {
         /// What the system says.
         error: io::Error,
     },
+    /// Another process was to hand its sockets over.
+    #[error("nothing was handed over: {0}")]
+    HandedOver(io::Error),
     /// The component host.
     #[error(transparent)]
     Host(#[from] HostError),
@@ -65,14 +75,36 @@ pub struct Server {
     admin: Option<StdListener>,
     requests: reload::Requests,
     addresses: Vec<SocketAddr>,
+    /// To the process that this one replaces.
+    link: Option<Link>,
     _log: log::Guard,
 }
 
 impl Server {
-    /// Reads the configuration, builds everything it names and binds every address. Nothing is accepted yet.
+    /// Reads the configuration, builds everything it names and binds every address, or takes over the sockets of the
+    /// process that this one was started to replace. Nothing is accepted yet.
     ///
     /// `workers` overrides the configuration's number of worker threads, which is one for each core by default.
     pub fn prepare(sources: ReadSources, workers: Option<NonZeroUsize>) -> Result<Self, RunError> {
+        let Some(link) = Link::inherited().map_err(RunError::HandedOver)? else {
+            return Self::prepare_with(sources, workers, Sockets::default());
+        };
+        let sockets = link.take().map_err(RunError::HandedOver)?;
+        match Self::prepare_with(sources, workers, sockets) {
+            Ok(server) => Ok(Self { link: Some(link), ..server }),
+            Err(error) => {
+                link.failed(&error.to_string());
+                Err(error)
+            }
+        }
+    }
+
+    /// Prepares with the sockets of another process, as far as the configuration has their addresses.
+    fn prepare_with(
+        sources: ReadSources,
+        workers: Option<NonZeroUsize>,
+        mut inherited: Sockets,
+    ) -> Result<Self, RunError> {
         let read = sources.read()?;
         let config = &read.config;
         let count = workers.or(config.workers).map_or_else(cores, NonZeroUsize::get);
@@ -85,10 +117,17 @@ impl Server {
 
         let mut listeners = Vec::new();
         let mut addresses = Vec::new();
+        let mut own = Sockets::default();
         for wanted in &config.listeners {
             let address = wanted.listen;
-            let sockets = listener::bind(address, count).map_err(|error| RunError::Bind { address, error })?;
+            let refused = |error| RunError::Bind { address, error };
+            let sockets = match inherited.take_listener(address) {
+                none if none.is_empty() => listener::bind(address, count),
+                sockets => listener::complete(sockets, count),
+            };
+            let sockets = sockets.map_err(refused)?;
             addresses.extend(sockets.first().and_then(|socket| socket.local_addr().ok()));
+            own.listeners.push((address, duplicates(&sockets).map_err(refused)?));
             let settings = listener::Settings {
                 listen: address,
                 head: HeadLimits { max_header_bytes: wanted.max_header_bytes },
@@ -98,14 +137,19 @@ impl Server {
         }
         let admin = config.admin.as_ref().map(|admin| {
             let address = admin.listen;
-            bind_admin(address).map_err(|error| RunError::Bind { address, error })
+            let bound = inherited.take_admin(address).map_or_else(|| bind_admin(address), Ok);
+            let bound = bound.and_then(|socket| Ok((socket.try_clone()?, socket)));
+            bound.map_err(|error| RunError::Bind { address, error }).map(|(duplicate, socket)| {
+                own.admin = Some((address, duplicate));
+                socket
+            })
         });
         let admin = admin.transpose()?;
 
         let limit = config.max_connections.map_or_else(connection_limit, NonZeroUsize::get);
         let (state, workers, requests) =
-            State::new(sources, read, snapshot, host, metrics, access, listeners, count, limit);
-        Ok(Self { state, workers, admin, requests, addresses, _log: log_guard })
+            State::new(sources, read, snapshot, host, metrics, access, listeners, own, count, limit);
+        Ok(Self { state, workers, admin, requests, addresses, link: None, _log: log_guard })
     }
 
     /// Where clients can connect, in the order of the configuration.
@@ -123,27 +167,49 @@ impl Server {
         self.state.metrics.clone()
     }
 
-    /// Serves until a signal or the admin API ends it and the connections are drained. Blocks the calling thread.
+    /// Serves until a signal or the admin API ends it and the connections are drained, and where it replaces another
+    /// process, from when that one lets it. Blocks the calling thread.
     pub fn run(self) -> Result<(), RunError> {
-        let Self { state, workers, admin, requests, addresses, _log } = self;
-        let threads = workers.into_iter().map(worker::Prepared::spawn).collect::<io::Result<Vec<_>>>()?;
+        let Self { state, workers, admin, requests, addresses, link, _log } = self;
         let runtime = runtime::Builder::new_current_thread().enable_all().thread_name("control").build()?;
+        let signals = {
+            let _entered = runtime.enter();
+            Signals::new()?
+        };
+        if let Some(link) = link {
+            link.ready().map_err(RunError::HandedOver)?;
+        }
+        state.listen()?;
+        let threads = workers.into_iter().map(worker::Prepared::spawn).collect::<io::Result<Vec<_>>>()?;
         runtime.block_on(async {
-            let signals = Signals::new()?;
             for address in &addresses {
                 tracing::info!(%address, "listening");
             }
+            let mut admin_task = None;
             if let Some(listener) = admin {
                 let address = listener.local_addr()?;
                 tracing::info!(%address, "admin listening");
                 let operations = Arc::new(Control::new(state.clone()));
                 let admin = Admin::new(operations, state.metrics.clone(), Guard::default());
-                tokio::spawn(admin.serve(TcpListener::from_std(listener)?));
+                admin_task =
+                    Some(tokio::spawn(admin.serve(TcpListener::from_std(listener)?, state.until_handed_over())));
             }
-            tokio::spawn(reload::serve(state.clone(), requests));
+            let reloads = reload::serve(state.clone(), requests);
+            let replaced = state.until_handed_over();
+            tokio::spawn(async {
+                tokio::select! {
+                    () = reloads => {}
+                    () = replaced => {}
+                }
+            });
             state.enter(Phase::Ready);
-            tracing::info!(workers = threads.len(), "ready");
+            notify::notify("READY=1");
+            tracing::info!(pid = std::process::id(), workers = threads.len(), "ready");
             signals.until_drained(&state).await;
+            if let Some(admin) = admin_task.filter(|_| state.is_handed_over()) {
+                // What it has been asked before the other process took over.
+                let _ = timeout(LAST_ANSWERS, admin).await;
+            }
             io::Result::Ok(())
         })?;
         state.end();
@@ -191,6 +257,10 @@ fn refuse_unsafe<T>(config: &Config, directory: Result<T, CacheError>) -> Result
             Err(problems)
         }
     }
+}
+
+fn duplicates(sockets: &[StdListener]) -> io::Result<Vec<StdListener>> {
+    sockets.iter().map(StdListener::try_clone).collect()
 }
 
 fn bind_admin(address: SocketAddr) -> io::Result<StdListener> {
@@ -247,6 +317,8 @@ fn advice(error: &io::Error) -> String {
     }
 }
 
+/// How long a process that was replaced answers its last admin requests.
+const LAST_ANSWERS: Duration = Duration::from_secs(1);
 /// Logs, listeners, epoll instances, the admin API's connections, component files.
 const OWN_FILES: usize = 256;
 /// More than the ports of an address allow towards one endpoint; a bound only for semaphores.

@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use tidegate_tests::config::{guest, route};
-use tidegate_tests::{Backend, Finished, Frame, Proxy, Signal, guests, refused_address};
+use tidegate_tests::{Backend, Finished, Proxy, guests, refused_address};
 
 async fn tidegate(arguments: &[&str]) -> Finished {
     Finished::run(Path::new("/"), arguments).await
@@ -24,8 +24,15 @@ async fn help_and_version_end_with_0() {
 
 #[tokio::test]
 async fn bad_usage_ends_with_2() {
-    for arguments in [&["run"][..], &["frobnicate"], &["check"], &["component", "inspect"], &["run", "--workers", "0"]]
-    {
+    for arguments in [
+        &["run"][..],
+        &["frobnicate"],
+        &["check"],
+        &["component", "inspect"],
+        &["run", "--workers", "0"],
+        &["drain", "--over", "10"],
+        &["drain", "--code", "1000"],
+    ] {
         let finished = tidegate(arguments).await;
         assert_eq!(finished.code, Some(2), "{arguments:?}: {finished:?}");
         assert!(!finished.stderr.is_empty(), "{arguments:?} was refused without a word");
@@ -114,34 +121,6 @@ async fn a_port_that_is_taken_ends_with_1_and_is_named() {
         assert_eq!(finished.code, Some(1), "{finished:?}");
         assert!(finished.text().contains(&address), "{finished:?}");
     }
-}
-
-#[tokio::test]
-async fn sigterm_closes_the_connections_and_ends_with_0() {
-    let backend = Backend::bind().await;
-    let config = format!("drain_time = \"100ms\"\n{}", route(&[&backend.address()], ""));
-    let mut proxy = Proxy::start(&config).await;
-    let (mut client, mut upstream) = backend.open(proxy.address, "/").await;
-    proxy.signal(Signal::TERM);
-    let close = client.frame().await;
-    assert!(matches!(close.close_code(), Some(1001 | 1012)), "{close:?}");
-    let close = upstream.frame().await;
-    assert!(matches!(close.close_code(), Some(1001 | 1012)), "{close:?}");
-    client.send(Frame::close(1012, "")).await;
-    upstream.send(Frame::close(1012, "")).await;
-    assert_eq!(proxy.exit_code().await, Some(0));
-}
-
-#[tokio::test]
-async fn a_second_sigterm_ends_the_process_at_once() {
-    let backend = Backend::bind().await;
-    let config = format!("drain_time = \"10h\"\n{}", route(&[&backend.address()], ""));
-    let mut proxy = Proxy::start(&config).await;
-    let _open = [backend.open(proxy.address, "/").await, backend.open(proxy.address, "/").await];
-    proxy.signal(Signal::TERM);
-    proxy.wait_for_log(&["drain"]).await;
-    proxy.signal(Signal::TERM);
-    proxy.exit_code().await;
 }
 
 #[tokio::test]

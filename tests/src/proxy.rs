@@ -26,6 +26,8 @@ pub struct Proxy {
     log: Lines,
     access: Lines,
     child: Child,
+    /// Those that it started, and itself.
+    group: Option<Group>,
     directory: TempDir,
 }
 
@@ -41,11 +43,27 @@ impl Proxy {
     /// # Panics
     /// When it does not say that it is ready, with all that it said instead.
     pub async fn with_workers(workers: usize, config: &str) -> Self {
+        let mut command = Command::new(tidegate());
+        command.args(["run", "--workers", &workers.to_string(), "--config", CONFIG]);
+        Self::launch(command, tempfile::tempdir().expect("a directory"), config).await
+    }
+
+    /// Starts a proxy that may start another in its place, from a file of its own that [`Proxy::install`] replaces. The
+    /// configuration says how many workers it has. All of them die with it.
+    pub async fn upgradable(config: &str) -> Self {
         let directory = tempfile::tempdir().expect("a directory");
-        std::fs::write(config_path(&directory), complete(config)).expect("write the configuration");
-        let mut child = Command::new(tidegate())
-            .args(["run", "--workers", &workers.to_string(), "--config"])
-            .arg(config_path(&directory))
+        let program = directory.path().join(PROGRAM);
+        std::os::unix::fs::symlink(tidegate(), &program).expect("a link to the program");
+        let mut command = Command::new(program);
+        command.args(["run", "--config", CONFIG]).process_group(0);
+        let mut proxy = Self::launch(command, directory, config).await;
+        proxy.group = Some(Group(proxy.pid()));
+        proxy
+    }
+
+    async fn launch(mut command: Command, directory: TempDir, config: &str) -> Self {
+        std::fs::write(directory.path().join(CONFIG), complete(config)).expect("write the configuration");
+        let mut child = command
             .current_dir(directory.path())
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
@@ -58,7 +76,31 @@ impl Proxy {
         log.find("that the proxy is ready", |line| field(line, "message") == "ready").await;
         let address = address(&log, "listening").await;
         let admin = self::address(&log, "admin listening").await;
-        Self { address, admin, log, access, child, directory }
+        Self { address, admin, log, access, child, group: None, directory }
+    }
+
+    /// Has it start another process in its place, and gives the id of that one once it serves.
+    pub async fn upgrade(&self) -> u32 {
+        self.upgrade_of(self.pid()).await
+    }
+
+    /// The same of a process that has taken its place.
+    pub async fn upgrade_of(&self, pid: u32) -> u32 {
+        let before = self.log().len();
+        send(pid, Signal::USR2);
+        let fresh = |line: &Value| field(line, "message") == UPGRADED && !self.log()[..before].contains(line);
+        let line = self.log.find("an upgrade", fresh).await;
+        let successor = &line["pid"];
+        self.log.find("ready", |line| field(line, "message") == "ready" && line["pid"] == *successor).await;
+        successor.as_u64().and_then(|pid| u32::try_from(pid).ok()).expect("a process id")
+    }
+
+    /// Replaces the program by a shell script.
+    pub fn install(&self, script: &str) {
+        let draft = self.directory.path().join("draft");
+        std::fs::write(&draft, format!("#!/bin/sh\n{script}\n")).expect("write the script");
+        std::fs::set_permissions(&draft, std::os::unix::fs::PermissionsExt::from_mode(0o755)).expect("a program");
+        std::fs::rename(&draft, self.directory.path().join(PROGRAM)).expect("replace the program");
     }
 
     /// The process id.
@@ -138,15 +180,14 @@ impl Proxy {
 
     /// Sends a signal.
     pub fn signal(&self, signal: Signal) {
-        let pid = i32::try_from(self.pid()).ok().and_then(rustix::process::Pid::from_raw).expect("a process id");
-        rustix::process::kill_process(pid, signal).expect("kill");
+        send(self.pid(), signal);
     }
 
     /// Writes another configuration, as [`Proxy::start`] takes it, in one step.
     pub fn rewrite(&self, config: &str) {
         let draft = self.directory.path().join("draft");
         std::fs::write(&draft, complete(config)).expect("write the configuration");
-        std::fs::rename(&draft, config_path(&self.directory)).expect("replace the configuration");
+        std::fs::rename(&draft, self.directory.path().join(CONFIG)).expect("replace the configuration");
     }
 
     /// Writes a file beside the configuration in one step.
@@ -264,8 +305,25 @@ pub(crate) fn complete(config: &str) -> String {
 const STANDARD: &[&str] =
     &["conditions", "round-robin", "random", "consistent-hash", "least-connections", "p2c", "rate-limit"];
 
-fn config_path(directory: &TempDir) -> PathBuf {
-    directory.path().join("tidegate.toml")
+const CONFIG: &str = "tidegate.toml";
+const PROGRAM: &str = "tidegate";
+const UPGRADED: &str = "a new process has taken over";
+
+fn send(pid: u32, signal: Signal) {
+    let pid = i32::try_from(pid).ok().and_then(rustix::process::Pid::from_raw).expect("a process id");
+    rustix::process::kill_process(pid, signal).expect("kill");
+}
+
+/// A process group that ends when this is dropped.
+#[derive(Debug)]
+struct Group(u32);
+
+impl Drop for Group {
+    fn drop(&mut self) {
+        let group = i32::try_from(self.0).ok().and_then(rustix::process::Pid::from_raw);
+        // It may have ended by itself.
+        let _ = group.map(|group| rustix::process::kill_process_group(group, Signal::KILL));
+    }
 }
 
 async fn address(log: &Lines, what: &str) -> SocketAddr {

@@ -9,7 +9,7 @@ use serde::Serialize;
 
 use super::guard::Unwelcome;
 use super::query;
-use super::view::{Readiness, ReloadReport};
+use super::view::{DrainReport, Readiness, ReloadReport};
 use super::{Admin, Operations};
 use crate::metrics::Metrics;
 
@@ -74,6 +74,7 @@ pub(super) async fn respond(admin: &Admin, request: Request<Incoming>) -> Respon
     }
 
     let operations = admin.operations.as_ref();
+    let query = request.uri().query().unwrap_or_default();
     match endpoint {
         Endpoint::Index => text(StatusCode::OK, INDEX),
         Endpoint::Metrics => response(StatusCode::OK, Metrics::CONTENT_TYPE, admin.metrics.encode()),
@@ -86,15 +87,18 @@ pub(super) async fn respond(admin: &Admin, request: Request<Incoming>) -> Respon
         Endpoint::Routes => json(StatusCode::OK, &operations.routes()),
         Endpoint::Upstreams => json(StatusCode::OK, &operations.upstreams()),
         Endpoint::Components => json(StatusCode::OK, &operations.components()),
-        Endpoint::Connections => match query::parse(request.uri().query().unwrap_or_default()) {
+        Endpoint::Connections => match query::connections(query) {
             Ok(query) => json(StatusCode::OK, &operations.connections(query).await),
             Err(error) => problem(StatusCode::BAD_REQUEST, &error.to_string()),
         },
-        Endpoint::Reload => match query::dry_run(request.uri().query().unwrap_or_default()) {
+        Endpoint::Reload => match query::reload(query) {
             Ok(dry_run) => reload(operations, dry_run).await,
             Err(error) => problem(StatusCode::BAD_REQUEST, &error.to_string()),
         },
-        Endpoint::Drain => json(StatusCode::ACCEPTED, &operations.drain()),
+        Endpoint::Drain => match query::drain(query) {
+            Ok(query) => drain(operations.drain(query).await),
+            Err(error) => problem(StatusCode::BAD_REQUEST, &error.to_string()),
+        },
     }
 }
 
@@ -106,6 +110,16 @@ async fn reload(operations: &dyn Operations, dry_run: bool) -> Response<Full<Byt
         }
         ReloadReport::Rejected { .. } => StatusCode::UNPROCESSABLE_ENTITY,
         ReloadReport::Busy { .. } => StatusCode::CONFLICT,
+    };
+    json(status, &report)
+}
+
+fn drain(report: DrainReport) -> Response<Full<Bytes>> {
+    let status = match report {
+        DrainReport::Begun(_) => StatusCode::ACCEPTED,
+        DrainReport::Planned(_) => StatusCode::OK,
+        DrainReport::Underway { .. } => StatusCode::CONFLICT,
+        DrainReport::Unknown { .. } => StatusCode::NOT_FOUND,
     };
     json(status, &report)
 }
@@ -162,5 +176,6 @@ GET  /api/v1/components    components, with what they may do and what they use
 GET  /api/v1/connections   open connections; ?limit=100&route=NAME
 POST /api/v1/reload        reads the configuration again; 422 lists what is wrong with it;
                            ?dry_run=true only says what would change
-POST /api/v1/drain         closes connections at a measured pace and ends the process
+POST /api/v1/drain         closes connections at a measured pace and ends the process; ?over=30s&code=1001&dry_run=true,
+                           and &route=NAME for the connections of one route only
 ";

@@ -8,15 +8,18 @@ use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, SystemTime};
 
 use serde_json::Value;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::oneshot;
 use tokio::task::JoinSet;
 
 use super::{
-    Admin, Answer, ComponentView, ConnectionView, ConnectionsQuery, ConnectionsView, DrainReport, EndpointView,
-    FilterView, Guard, ImportView, Operations, Readiness, ReloadReport, RouteView, UpstreamView, VersionView,
+    Admin, Answer, ComponentView, ConnectionView, ConnectionsQuery, ConnectionsView, DrainPlan, DrainQuery,
+    DrainReport, EndpointView, FilterView, Guard, ImportView, Operations, Readiness, ReloadReport, RouteView,
+    UpstreamView, VersionView,
 };
 use crate::component::{Interest, Kinds, Payload, Selection};
 use crate::metrics::Metrics;
@@ -109,9 +112,20 @@ impl Operations for Fake {
         Box::pin(async move { report() })
     }
 
-    fn drain(&self) -> DrainReport {
-        self.drains.fetch_add(1, Ordering::Relaxed);
-        DrainReport { connections: 7 }
+    fn drain(&self, query: DrainQuery) -> Answer<'_, DrainReport> {
+        let over = query.over.unwrap_or(Duration::from_secs(14));
+        let plan = DrainPlan::new(&query, 7, over, SystemTime::UNIX_EPOCH);
+        Box::pin(async move {
+            match query.route {
+                _ if query.dry_run => return DrainReport::Planned(plan),
+                Some(route) if route != "chat" => return DrainReport::Unknown { route },
+                _ => {}
+            }
+            match self.drains.fetch_add(1, Ordering::Relaxed) {
+                0 => DrainReport::Begun(plan),
+                _ => DrainReport::Underway { connections: 7 },
+            }
+        })
     }
 }
 
@@ -120,7 +134,8 @@ struct Server {
     address: SocketAddr,
     metrics: Arc<Metrics>,
     operations: Arc<Fake>,
-    _task: JoinSet<()>,
+    stop: oneshot::Sender<()>,
+    task: JoinSet<()>,
 }
 
 impl Server {
@@ -130,9 +145,13 @@ impl Server {
         let metrics = Metrics::new(1);
         let operations = Arc::new(operations);
         let admin = Admin::new(operations.clone(), Arc::clone(&metrics), Guard::default());
+        let (stop, stopping) = oneshot::channel();
+        let stopped = async move {
+            let _ = stopping.await;
+        };
         let mut task = JoinSet::new();
-        task.spawn(admin.serve(listener));
-        Self { address, metrics, operations, _task: task }
+        task.spawn(admin.serve(listener, stopped));
+        Self { address, metrics, operations, stop, task }
     }
 
     /// Sends a request as it stands, followed by the end of the connection, and reads the answer.

@@ -4,6 +4,7 @@
 //! a component's configuration, because keys and claims to check for stand there.
 
 use std::collections::BTreeMap;
+use std::time::{Duration, SystemTime};
 
 use serde::Serialize;
 
@@ -256,11 +257,94 @@ pub struct ChangeView {
     pub connections_active: Option<u64>,
 }
 
-/// What a drain has begun with (`POST /api/v1/drain`).
+/// What to drain, and how (`POST /api/v1/drain`).
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct DrainQuery {
+    /// Only the connections of this route, whose new connections are served as before; `None`: all, and the process
+    /// ends.
+    pub route: Option<String>,
+    /// The time over which connections are closed; `None`: the configuration's `drain_time`.
+    pub over: Option<Duration>,
+    /// The close code.
+    pub code: DrainCode,
+    /// Only tell what would happen.
+    pub dry_run: bool,
+}
+
+/// The close code that a drain sends.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum DrainCode {
+    /// 1001, going away.
+    GoingAway = 1001,
+    /// 1012, service restart: clients should come back.
+    #[default]
+    ServiceRestart = 1012,
+}
+
+impl DrainCode {
+    /// The code with this number, if a drain may send it.
+    pub fn of(number: u16) -> Option<Self> {
+        [Self::GoingAway, Self::ServiceRestart].into_iter().find(|code| code.number() == number)
+    }
+
+    /// As it stands in a close frame.
+    pub fn number(self) -> u16 {
+        self as u16
+    }
+}
+
+/// What a drain does (`POST /api/v1/drain`).
 #[derive(Clone, Debug, Serialize)]
-pub struct DrainReport {
-    /// Open connections that are now being closed, over all workers.
+#[serde(tag = "outcome", rename_all = "lowercase")]
+pub enum DrainReport {
+    /// 202: connections are being closed.
+    Begun(DrainPlan),
+    /// 200: what a drain would do; nothing has changed.
+    Planned(DrainPlan),
+    /// 409: the process is draining already, which goes on as it began.
+    Underway {
+        /// Connections that are still open, over all workers.
+        connections: u64,
+    },
+    /// 404: there is no such route, nor a connection of one that a reload removed.
+    Unknown {
+        /// As asked.
+        route: String,
+    },
+}
+
+/// Which connections are closed, and how fast.
+#[derive(Clone, Debug, Serialize)]
+pub struct DrainPlan {
+    /// Absent: all, and the process ends.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub route: Option<String>,
+    /// Open connections to be closed, over all workers.
     pub connections: u64,
+    /// The close code.
+    pub code: u16,
+    /// The time that it takes.
+    pub over_seconds: f64,
+    /// Absent: all at once.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub connections_per_second: Option<f64>,
+    /// When the last connection is closed, in seconds since 1970, UTC.
+    pub until_unix_seconds: u64,
+}
+
+impl DrainPlan {
+    /// The plan of a drain that begins at `now`.
+    pub fn new(query: &DrainQuery, connections: u64, over: Duration, now: SystemTime) -> Self {
+        let until = now.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().saturating_add(over);
+        Self {
+            route: query.route.clone(),
+            connections,
+            code: query.code.number(),
+            over_seconds: over.as_secs_f64(),
+            connections_per_second: (!over.is_zero()).then(|| connections as f64 / over.as_secs_f64()),
+            until_unix_seconds: until.as_secs(),
+        }
+    }
 }
 
 /// Whether new connections are welcome (`GET /readyz`).

@@ -18,6 +18,8 @@ pub struct Config {
     pub workers: Option<NonZeroUsize>,
     /// The time over which draining closes connections; zero: all at once.
     pub drain_time: Duration,
+    /// How long a new process may take, in a binary upgrade, until it is ready to serve.
+    pub upgrade_timeout: Duration,
     /// How many connections the process holds at most; `None`: what its limit of open files allows.
     pub max_connections: Option<NonZeroUsize>,
     /// Whether files that change are reloaded by themselves.

@@ -173,7 +173,7 @@ fn whole(value: &Value<'_>, bounds: RangeInclusive<u64>, expected: &str, advice:
 }
 
 /// Reads `1h`, `1m30s`, `500ms`: whole numbers with units, largest unit first, at most 365 days in all.
-fn parse_duration(text: &str) -> Result<Duration, Fault> {
+pub(super) fn parse_duration(text: &str) -> Result<Duration, Fault> {
     const UNITS: [(&str, u64); 5] = [("d", 86_400_000), ("h", 3_600_000), ("m", 60_000), ("s", 1_000), ("ms", 1)];
     let fault = |what: &dyn Display| {
         Fault::new(format!("{text:?} is no duration{what}"), "write numbers with units, such as \"1m30s\" or \"500ms\"")

@@ -22,7 +22,7 @@ use self::family::Family;
 use super::cells::Counter;
 use super::labels::{
     CallVerdict, CloseLabel, CompileSource, ConnectOutcome, FailureReason, HandshakeOutcome, InflateFailure, Initiator,
-    MessageKind, ReloadOutcome, Side, SwapOutcome,
+    MessageKind, ReloadOutcome, Side, SwapOutcome, UpgradeFailure,
 };
 use super::registry::{ComponentMetrics, EndpointMetrics, Metrics, RouteMetrics, UseMetrics, Version};
 
@@ -52,7 +52,7 @@ impl Metrics {
         families.filter_map(Family::finish).collect()
     }
 
-    fn process_wide(&self, routes: &[(String, Arc<RouteMetrics>)]) -> [Family; 5] {
+    fn process_wide(&self, routes: &[(String, Arc<RouteMetrics>)]) -> [Family; 6] {
         let mut workers = Family::gauge(
             "tidegate_worker_connections_active",
             "Open WebSocket connections on a worker thread, over all routes.",
@@ -76,6 +76,14 @@ impl Metrics {
             reloads.add(&[("outcome", outcome.label())], count.load(Ordering::Relaxed) as f64);
         }
 
+        let mut upgrades = Family::counter(
+            "tidegate_upgrade_failures_total",
+            "Binary upgrades after which the process went on as before, by why the new one did not take over.",
+        );
+        for (reason, count) in UpgradeFailure::ALL.iter().zip(&self.upgrade_failures) {
+            upgrades.add(&[("reason", reason.label())], count.load(Ordering::Relaxed) as f64);
+        }
+
         let mut generation = Family::gauge(
             "tidegate_config_generation",
             "Number of the configuration in force; grows by one with every applied reload.",
@@ -89,7 +97,7 @@ impl Metrics {
         for (log, dropped) in self.logs.lock().unwrap_or_else(PoisonError::into_inner).iter() {
             logs.add(&[("log", log)], dropped.dropped_lines() as f64);
         }
-        [workers, compiles, reloads, generation, logs]
+        [workers, compiles, reloads, upgrades, generation, logs]
     }
 }
 

@@ -175,6 +175,18 @@ labels! {
 }
 
 labels! {
+    /// Why a binary upgrade failed (label `reason` of `upgrade_failures_total`).
+    UpgradeFailure {
+        /// The new process could not be started.
+        Start = "start",
+        /// The new process ended before it was ready.
+        Ended = "ended",
+        /// The new process took longer than `upgrade_timeout`.
+        Timeout = "timeout",
+    }
+}
+
+labels! {
     /// A close code as a label: the registered ones by number, the others by their range.
     CloseLabel {
         Normal = "1000",

@@ -11,7 +11,7 @@ use tracing_appender::non_blocking::ErrorCounter;
 use super::cells::{Counter, Gauge, Histogram, Sharded, WorkerIndex};
 use super::labels::{
     CallVerdict, CloseLabel, CompileSource, ConnectOutcome, FailureReason, HandshakeOutcome, InflateFailure, Initiator,
-    MessageKind, ReloadOutcome, Side, SwapOutcome,
+    MessageKind, ReloadOutcome, Side, SwapOutcome, UpgradeFailure,
 };
 
 /// All metrics of the process.
@@ -25,6 +25,7 @@ pub struct Metrics {
     pub(super) versions: Arc<Mutex<Vec<Weak<Version>>>>,
     pub(super) compiles: Arc<[AtomicU64; CompileSource::COUNT]>,
     pub(super) reloads: [AtomicU64; ReloadOutcome::COUNT],
+    pub(super) upgrade_failures: [AtomicU64; UpgradeFailure::COUNT],
     pub(super) generation: AtomicU64,
     pub(super) logs: Mutex<BTreeMap<&'static str, ErrorCounter>>,
 }
@@ -41,6 +42,7 @@ impl Metrics {
             versions: Arc::default(),
             compiles: Arc::default(),
             reloads: Default::default(),
+            upgrade_failures: Default::default(),
             generation: AtomicU64::new(0),
             logs: Mutex::default(),
         })
@@ -57,6 +59,7 @@ impl Metrics {
             uses: copied(&self.uses),
             versions: Arc::clone(&self.versions),
             compiles: Arc::clone(&self.compiles),
+            upgrade_failures: Default::default(),
             reloads: Default::default(),
             generation: AtomicU64::new(0),
             logs: Mutex::default(),
@@ -129,6 +132,13 @@ impl Metrics {
     /// Counts a reload; an applied one is the new `generation`.
     pub fn reloaded(&self, outcome: ReloadOutcome) {
         if let Some(counter) = self.reloads.get(outcome as usize) {
+            counter.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    /// Counts a binary upgrade that failed.
+    pub fn upgrade_failed(&self, reason: UpgradeFailure) {
+        if let Some(counter) = self.upgrade_failures.get(reason as usize) {
             counter.fetch_add(1, Ordering::Relaxed);
         }
     }

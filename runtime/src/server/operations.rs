@@ -3,17 +3,18 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use tokio::sync::oneshot;
 use tokio::time::{Instant, timeout};
 
 use super::reload::Reloaded;
-use super::state::{Phase, State};
+use super::state::{Drain, Phase, State};
 use super::worker::Order;
 use crate::admin::{
-    Answer, ChangeView, ChangesView, ComponentView, ConnectionsQuery, ConnectionsView, DrainReport, EndpointView,
-    FilterView, ImportView, Operations, Readiness, ReloadReport, RouteView, UpstreamView, VersionView,
+    Answer, ChangeView, ChangesView, ComponentView, ConnectionsQuery, ConnectionsView, DrainPlan, DrainQuery,
+    DrainReport, EndpointView, FilterView, ImportView, Operations, Readiness, ReloadReport, RouteView, UpstreamView,
+    VersionView,
 };
 use crate::balance::{Endpoint, JustStarted};
 use crate::component::OnFailure;
@@ -158,9 +159,32 @@ impl Operations for Control {
         })
     }
 
-    fn drain(&self) -> DrainReport {
-        self.0.drain.notify_one();
-        DrainReport { connections: self.0.loads.total() as u64 }
+    fn drain(&self, query: DrainQuery) -> Answer<'_, DrainReport> {
+        Box::pin(async move {
+            let connections = self.connections(ConnectionsQuery { limit: 0, route: query.route.clone() }).await.total;
+            if let Some(route) = &query.route
+                && connections == 0
+                && !self.0.snapshot.load().routes.routes().any(|known| known.name == *route)
+            {
+                return DrainReport::Unknown { route: route.clone() };
+            }
+            let underway = || DrainReport::Underway { connections: self.0.loads.total() as u64 };
+            if self.0.phase() == Phase::Draining {
+                return underway();
+            }
+            let over = query.over.unwrap_or_else(|| self.0.sources().config.drain_time);
+            let plan = DrainPlan::new(&query, connections, over, SystemTime::now());
+            if query.dry_run {
+                return DrainReport::Planned(plan);
+            }
+            let drain = Drain { code: query.code, over };
+            match query.route {
+                Some(route) => self.0.drain_route(&route, drain).await,
+                None if self.0.ask_drain(drain) => {}
+                None => return underway(),
+            }
+            DrainReport::Begun(plan)
+        })
     }
 }
 

@@ -1,24 +1,38 @@
-//! Signals: SIGHUP reloads, SIGTERM and SIGINT drain, a second one ends at once.
+//! Signals: SIGHUP reloads, SIGUSR2 starts a new binary, SIGTERM and SIGINT drain, a second one ends at once.
 
+use std::future::pending;
 use std::io;
 use std::time::Duration;
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::time::{Instant, interval};
 
-use super::state::State;
+use super::notify::notify;
+use super::state::{Drain, State};
+use super::upgrade::{Successor, Upgrade, UpgradeError};
 
 /// The signals that the process listens to, from when this is made: before that they end it.
 pub(super) struct Signals {
     hangup: Signal,
+    upgrade: Signal,
     terminate: Signal,
     interrupt: Signal,
+}
+
+/// What happened first.
+enum Event {
+    Hangup,
+    Upgrade,
+    Upgraded(Result<Successor, UpgradeError>),
+    End,
+    Drain(Drain),
 }
 
 impl Signals {
     pub(super) fn new() -> io::Result<Self> {
         Ok(Self {
             hangup: signal(SignalKind::hangup())?,
+            upgrade: signal(SignalKind::user_defined2())?,
             terminate: signal(SignalKind::terminate())?,
             interrupt: signal(SignalKind::interrupt())?,
         })
@@ -26,21 +40,87 @@ impl Signals {
 
     /// Serves until the process is to end: drained, or told twice.
     pub(super) async fn until_drained(mut self, state: &State) {
+        let drain = self.until_drain(state).await;
+        tracing::info!(
+            connections = state.loads.total(),
+            over = ?drain.over,
+            code = drain.code.number(),
+            "draining; a second signal ends at once",
+        );
+        state.begin_drain(drain).await;
+        let mut drained = std::pin::pin!(drained(state, drain));
         loop {
             tokio::select! {
-                _ = self.hangup.recv() => state.reloads.trigger("SIGHUP"),
-                () = told_to_end(&mut self.terminate, &mut self.interrupt) => break,
-                () = state.drain.notified() => break,
+                () = drained.as_mut() => return tracing::info!("drained"),
+                () = told_to_end(&mut self.terminate, &mut self.interrupt) => {
+                    return tracing::warn!(connections = state.loads.total(), "ending at once");
+                }
+                _ = self.upgrade.recv() => tracing::warn!("no upgrade: this process is draining"),
             }
         }
-        tracing::info!(connections = state.loads.total(), "draining; a second signal ends at once");
-        state.begin_drain().await;
-        tokio::select! {
-            () = drained(state) => tracing::info!("drained"),
-            () = told_to_end(&mut self.terminate, &mut self.interrupt) => {
-                tracing::warn!(connections = state.loads.total(), "ending at once");
+    }
+
+    /// Serves until somebody asks for a drain, or a new process has taken over.
+    async fn until_drain(&mut self, state: &State) -> Drain {
+        let mut asked = state.drain.subscribe();
+        let mut upgrade: Option<Upgrade> = None;
+        loop {
+            let event = tokio::select! {
+                _ = self.hangup.recv() => Event::Hangup,
+                _ = self.upgrade.recv() => Event::Upgrade,
+                result = finished(&mut upgrade) => Event::Upgraded(result),
+                () = told_to_end(&mut self.terminate, &mut self.interrupt) => Event::End,
+                Some(drain) = async { asked.wait_for(Option::is_some).await.ok().and_then(|drain| *drain) } => {
+                    Event::Drain(drain)
+                }
+            };
+            match event {
+                Event::Hangup => state.reloads.trigger("SIGHUP"),
+                Event::Upgrade if upgrade.is_some() => tracing::warn!("an upgrade is under way already"),
+                Event::Upgrade => {
+                    let patience = state.sources().config.upgrade_timeout;
+                    upgrade = state.sockets().and_then(|sockets| {
+                        Upgrade::begin(sockets, patience).inspect_err(|error| upgrade_failed(state, error)).ok()
+                    });
+                }
+                Event::Upgraded(result) => {
+                    upgrade = None;
+                    match result.and_then(Successor::go) {
+                        Ok(pid) => {
+                            tracing::info!(pid, "a new process has taken over");
+                            notify(&format!("MAINPID={pid}"));
+                            state.hand_over();
+                        }
+                        Err(error) => upgrade_failed(state, &error),
+                    }
+                }
+                // Both come back as a drain.
+                Event::End => drop(state.ask_drain(state.usual_drain())),
+                Event::Drain(drain) => {
+                    if let Some(upgrade) = upgrade {
+                        tracing::warn!("the upgrade is given up");
+                        upgrade.give_up().await;
+                    }
+                    if !state.is_handed_over() {
+                        notify("STOPPING=1");
+                    }
+                    return drain;
+                }
             }
         }
+    }
+}
+
+fn upgrade_failed(state: &State, error: &UpgradeError) {
+    state.metrics.upgrade_failed(error.reason());
+    tracing::error!(%error, "the upgrade has failed; this process goes on");
+}
+
+/// Waits for the upgrade under way; without one, for ever.
+async fn finished(upgrade: &mut Option<Upgrade>) -> Result<Successor, UpgradeError> {
+    match upgrade {
+        Some(upgrade) => upgrade.finished().await,
+        None => pending().await,
     }
 }
 
@@ -52,11 +132,11 @@ async fn told_to_end(terminate: &mut Signal, interrupt: &mut Signal) {
 }
 
 /// Waits until every connection has ended, or had the time to.
-async fn drained(state: &State) {
+async fn drained(state: &State, drain: Drain) {
     let config = &state.sources().config;
     let close = config.routes.iter().map(|route| route.timers.close_timeout).max().unwrap_or_default();
-    // The last connection is told up to a fifth late; a handshake under way may take its time.
-    let latest = Instant::now() + config.drain_time.mul_f64(1.2) + close + GRACE;
+    // A handshake under way may take its time.
+    let latest = Instant::now() + drain.over + close + GRACE;
     let mut look = interval(LOOK);
     while state.loads.total() > 0 && look.tick().await < latest {}
 }

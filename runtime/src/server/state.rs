@@ -1,17 +1,22 @@
 //! What the control thread knows of the running server.
 
+use std::io;
 use std::net::TcpListener as StdListener;
 use std::sync::atomic::{AtomicU8, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use arc_swap::ArcSwap;
-use tokio::sync::{Notify, Semaphore, mpsc, watch};
+use tokio::sync::{Semaphore, mpsc, watch};
 
+use super::handover::Sockets;
+use super::pace::Pace;
 use super::reload::{self, Requests};
 use super::worker::{Order, Prepared};
+use crate::admin::DrainCode;
 use crate::component::Host;
 use crate::control::{ReadSources, Sources};
-use crate::listener::{Loads, Settings};
+use crate::listener::{self, Loads, Settings};
 use crate::log::AccessLog;
 use crate::metrics::{Metrics, WorkerIndex};
 use crate::session::Snapshot;
@@ -25,14 +30,25 @@ pub(super) struct State {
     pub(super) metrics: Arc<Metrics>,
     pub(super) snapshot: Arc<ArcSwap<Snapshot>>,
     pub(super) loads: Arc<Loads>,
-    /// Told when the operator asks for a drain.
-    pub(super) drain: Notify,
+    /// How to drain, once that was asked for.
+    pub(super) drain: watch::Sender<Option<Drain>>,
     pub(super) reloads: reload::Sender,
     sources: Mutex<Arc<Sources>>,
     workers: Mutex<Vec<mpsc::Sender<Order>>>,
     /// Tells the workers that another configuration is in force.
     generation: watch::Sender<u64>,
+    /// Whether a new process serves in place of this one.
+    handed_over: watch::Sender<bool>,
+    /// Duplicates, for the process that replaces this one. Ports are closed once these are gone, too.
+    sockets: Mutex<Option<Arc<Sockets>>>,
     phase: AtomicU8,
+}
+
+/// How connections are closed.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Drain {
+    pub(super) code: DrainCode,
+    pub(super) over: Duration,
 }
 
 /// Where the server is in its life.
@@ -53,6 +69,7 @@ impl State {
         metrics: Arc<Metrics>,
         access: AccessLog,
         listeners: Vec<(Settings, Vec<StdListener>)>,
+        sockets: Sockets,
         workers: usize,
         max_connections: usize,
     ) -> (Arc<Self>, Vec<Prepared>, Requests) {
@@ -61,12 +78,15 @@ impl State {
         let loads = Loads::new(workers);
         let (senders, receivers): (Vec<_>, Vec<_>) = (0..workers).map(|_| mpsc::channel(ORDERS)).unzip();
         // Each accepting loop holds a place for the connection it waits for.
-        let places = max_connections.saturating_add(workers * listeners.len());
+        let accepting: usize = listeners.iter().map(|(_, sockets)| sockets.len()).sum();
+        let places = max_connections.saturating_add(accepting);
         let places = Arc::new(Semaphore::new(places.min(Semaphore::MAX_PERMITS)));
         let process = rand::random();
         let (generation, renewed) = watch::channel(snapshot.load().generation);
-        let mut sockets: Vec<_> =
-            listeners.into_iter().map(|(settings, sockets)| (settings, sockets.into_iter())).collect();
+        let mut dealt: Vec<_> = listeners
+            .into_iter()
+            .map(|(settings, sockets)| (settings, listener::deal(sockets, workers).into_iter()))
+            .collect();
         let prepared = receivers.into_iter().enumerate().map(|(index, orders)| Prepared {
             index: WorkerIndex(index),
             process,
@@ -79,9 +99,9 @@ impl State {
             neighbours: senders.clone(),
             orders,
             generation: renewed.clone(),
-            listeners: sockets
+            listeners: dealt
                 .iter_mut()
-                .filter_map(|(settings, sockets)| Some((settings.clone(), sockets.next()?)))
+                .map(|(settings, dealt)| (settings.clone(), dealt.next().unwrap_or_default()))
                 .collect(),
         });
         let prepared = prepared.collect();
@@ -91,11 +111,13 @@ impl State {
             metrics,
             snapshot,
             loads,
-            drain: Notify::new(),
+            drain: watch::Sender::new(None),
+            handed_over: watch::Sender::new(false),
             reloads,
             sources: Mutex::new(Arc::new(sources)),
             workers: Mutex::new(senders),
             generation,
+            sockets: Mutex::new(Some(Arc::new(sockets))),
             phase: AtomicU8::new(Phase::Starting as u8),
         };
         (Arc::new(state), prepared, requests)
@@ -132,14 +154,79 @@ impl State {
         self.phase.store(phase as u8, Ordering::Relaxed);
     }
 
-    /// Stops accepting and has all workers close their connections over the configured time.
-    pub(super) async fn begin_drain(&self) {
-        self.enter(Phase::Draining);
-        let over = self.sources().config.drain_time;
-        let close = CloseFrame::new(1012, "the server restarts");
-        for worker in self.workers() {
+    /// Has every socket listen, also those that were bound to join others of another process.
+    pub(super) fn listen(&self) -> io::Result<()> {
+        let sockets = self.sockets();
+        let listeners = sockets.iter().flat_map(|sockets| &sockets.listeners);
+        listeners.flat_map(|(_, sockets)| sockets).try_for_each(listener::listen)
+    }
+
+    /// The sockets of the process, for one that replaces it; `None` once it is draining.
+    pub(super) fn sockets(&self) -> Option<Arc<Sockets>> {
+        self.sockets.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Asks for a drain of the whole process; not if one was asked for already.
+    pub(super) fn ask_drain(&self, drain: Drain) -> bool {
+        let is_first = self.drain.send_if_modified(|asked| {
+            let is_first = asked.is_none();
+            asked.get_or_insert(drain);
+            is_first
+        });
+        if is_first {
+            self.enter(Phase::Draining);
+        }
+        is_first
+    }
+
+    /// Leaves what comes from now on to the process that has taken over, and drains.
+    pub(super) fn hand_over(&self) {
+        self.handed_over.send_replace(true);
+        self.ask_drain(self.usual_drain());
+    }
+
+    /// Whether a new process has taken over.
+    pub(super) fn is_handed_over(&self) -> bool {
+        *self.handed_over.borrow()
+    }
+
+    /// Waits until a new process has taken over.
+    pub(super) fn until_handed_over(&self) -> impl Future<Output = ()> + Send + use<> {
+        let mut handed_over = self.handed_over.subscribe();
+        async move {
+            if handed_over.wait_for(|handed_over| *handed_over).await.is_err() {
+                std::future::pending().await
+            }
+        }
+    }
+
+    /// The drain that the configuration describes.
+    pub(super) fn usual_drain(&self) -> Drain {
+        Drain { code: DrainCode::default(), over: self.sources().config.drain_time }
+    }
+
+    /// Stops accepting and has all workers close their connections.
+    pub(super) async fn begin_drain(&self, drain: Drain) {
+        drop(self.sockets.lock().unwrap_or_else(PoisonError::into_inner).take());
+        let reason = match drain.code {
+            DrainCode::GoingAway => "the server goes away",
+            DrainCode::ServiceRestart => "the server restarts",
+        };
+        self.order_drain(None, CloseFrame::new(drain.code.number(), reason), drain.over).await;
+    }
+
+    /// Has all workers close the connections of a route.
+    pub(super) async fn drain_route(&self, route: &str, drain: Drain) {
+        let close = CloseFrame::new(drain.code.number(), "the route is drained");
+        self.order_drain(Some(route), close, drain.over).await;
+    }
+
+    async fn order_drain(&self, route: Option<&str>, close: CloseFrame, over: Duration) {
+        let workers = self.workers();
+        for (index, worker) in workers.iter().enumerate() {
+            let pace = Pace::of(index, workers.len(), over);
             // A worker that has ended has nothing to drain.
-            let _ = worker.send(Order::Drain { close: close.clone(), over }).await;
+            let _ = worker.send(Order::Drain { route: route.map(str::to_owned), close: close.clone(), pace }).await;
         }
     }
 

@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 use std::io;
 use std::net::{SocketAddr, TcpListener as StdListener, TcpStream as StdStream};
-use std::rc::Rc;
+use std::rc::{Rc, Weak};
 use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Duration;
@@ -15,9 +15,10 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot, watch};
 use tokio::task::spawn_local;
 use tokio::time;
 
+use super::pace::Pace;
 use crate::admin::{ConnectionView, ConnectionsQuery, ConnectionsView};
 use crate::component::Host;
-use crate::listener::{self, Loads, Settings};
+use crate::listener::{self, Counted, Loads, Settings};
 use crate::log::AccessLog;
 use crate::metrics::{Metrics, WorkerIndex};
 use crate::pipe::Reactor;
@@ -30,8 +31,8 @@ pub(super) enum Order {
     Adopt(Handed),
     /// Tell about open connections.
     Connections(ConnectionsQuery, oneshot::Sender<ConnectionsView>),
-    /// Stop accepting, and close all connections, evenly over a time.
-    Drain { close: CloseFrame, over: Duration },
+    /// Close connections at a pace: those of one route, or stop accepting and close all.
+    Drain { route: Option<String>, close: CloseFrame, pace: Pace },
     /// End, whatever is open.
     End,
 }
@@ -41,8 +42,11 @@ pub(super) struct Handed {
     stream: StdStream,
     peer: SocketAddr,
     listener: usize,
-    place: OwnedSemaphorePermit,
+    held: Held,
 }
+
+/// A place among all connections, and the count of a worker's.
+type Held = (OwnedSemaphorePermit, Counted);
 
 /// Everything that a worker thread starts with.
 pub(super) struct Prepared {
@@ -59,7 +63,8 @@ pub(super) struct Prepared {
     pub(super) orders: mpsc::Receiver<Order>,
     /// Changes with what is in force. Unlike an order this cannot be missed.
     pub(super) generation: watch::Receiver<u64>,
-    pub(super) listeners: Vec<(Settings, StdListener)>,
+    /// Each with this worker's sockets of it.
+    pub(super) listeners: Vec<(Settings, Vec<StdListener>)>,
 }
 
 impl Prepared {
@@ -84,9 +89,11 @@ impl Prepared {
         let settings: Rc<[Settings]> = self.listeners.iter().map(|(settings, _)| settings.clone()).collect();
         let server = Rc::new(Serving { worker, loads: self.loads, neighbours: self.neighbours, settings });
         let mut accepting = Vec::new();
-        for (index, (_, socket)) in self.listeners.into_iter().enumerate() {
-            let listener = TcpListener::from_std(socket)?;
-            accepting.push(spawn_local(server.clone().accept(listener, index, self.places.clone())));
+        for (index, (_, sockets)) in self.listeners.into_iter().enumerate() {
+            for socket in sockets {
+                let listener = TcpListener::from_std(socket)?;
+                accepting.push(spawn_local(server.clone().accept(listener, index, self.places.clone())));
+            }
         }
         let (mut orders, mut generation) = (self.orders, self.generation);
         loop {
@@ -104,24 +111,17 @@ impl Prepared {
                     // Whoever asked may have gone.
                     let _ = answer.send(server.connections(&query));
                 }
-                Order::Drain { close, over } => {
-                    for task in accepting.drain(..) {
-                        task.abort();
+                Order::Drain { route, close, pace } => {
+                    if route.is_none() {
+                        for task in accepting.drain(..) {
+                            task.abort();
+                        }
                     }
-                    spawn_local(server.clone().drain(close, over));
+                    spawn_local(server.clone().drain(route, close, pace));
                 }
                 Order::End => return Ok(()),
             }
         }
-    }
-}
-
-/// Closes connections one after the other, over a time.
-async fn close_evenly(connections: Vec<Rc<Connection>>, close: CloseFrame, over: Duration) {
-    let pace = over.div_f64((connections.len().max(1)) as f64);
-    for connection in connections {
-        connection.switch.turn(close.clone());
-        time::sleep(pace.mul_f64(rand::random_range(0.8..=1.2))).await;
     }
 }
 
@@ -137,6 +137,9 @@ async fn pulse() {
 /// Shorter than the usual timeouts of a handshake, too long to cost anything.
 const PULSE: Duration = Duration::from_secs(1);
 
+/// How often a draining worker looks for connections that have opened since.
+const LOOK: Duration = Duration::from_millis(100);
+
 /// A worker at work.
 struct Serving {
     worker: Rc<Worker>,
@@ -151,49 +154,43 @@ impl Serving {
         while let Ok(place) = places.clone().acquire_owned().await {
             let (stream, peer) = listener::accept(&listener).await;
             let here = self.worker.index().0;
+            // Counted from here on, also on its way to another worker: a drain waits for it.
             match self.loads.place(here) {
-                other if other != here => self.hand_over(other, stream, peer, index, place),
-                _ => self.serve(stream, peer, index, place),
+                other if other != here => self.hand_over(other, stream, peer, index, (place, self.loads.count(other))),
+                _ => self.serve(stream, peer, index, (place, self.loads.count(here))),
             }
         }
     }
 
     /// Gives a connection to a worker that has fewer; keeps it when that one does not take it.
-    fn hand_over(
-        &self,
-        other: usize,
-        stream: TcpStream,
-        peer: SocketAddr,
-        listener: usize,
-        place: OwnedSemaphorePermit,
-    ) {
+    fn hand_over(&self, other: usize, stream: TcpStream, peer: SocketAddr, listener: usize, held: Held) {
         let Ok(stream) = stream.into_std() else { return };
-        let handed = Order::Adopt(Handed { stream, peer, listener, place });
+        let handed = Order::Adopt(Handed { stream, peer, listener, held });
         let Some(neighbour) = self.neighbours.get(other) else { return };
         if let Err(error) = neighbour.try_send(handed)
-            && let Order::Adopt(handed) = error.into_inner()
+            && let Order::Adopt(Handed { stream, peer, listener, held: (place, _) }) = error.into_inner()
         {
-            self.adopt(handed);
+            let held = (place, self.loads.count(self.worker.index().0));
+            self.adopt(Handed { stream, peer, listener, held });
         }
     }
 
-    fn adopt(&self, Handed { stream, peer, listener, place }: Handed) {
+    fn adopt(&self, Handed { stream, peer, listener, held }: Handed) {
         // A socket that cannot be registered is lost to its client as if it had been refused.
         if let Ok(stream) = TcpStream::from_std(stream) {
-            self.serve(stream, peer, listener, place);
+            self.serve(stream, peer, listener, held);
         }
     }
 
-    fn serve(&self, stream: TcpStream, peer: SocketAddr, listener: usize, place: OwnedSemaphorePermit) {
+    fn serve(&self, stream: TcpStream, peer: SocketAddr, listener: usize, held: Held) {
         let Some(settings) = self.settings.get(listener) else { return };
         let Settings { head, handshake_timeout, .. } = settings;
         // Boxed, because an open connection's task has no use for it.
         let accepted = Box::new(Accepted { stream, peer, head: head.clone(), handshake_timeout: *handshake_timeout });
-        let counted = self.loads.count(self.worker.index().0);
         let worker = self.worker.clone();
         spawn_local(async move {
             session::serve(worker, accepted).await;
-            drop((counted, place));
+            drop(held);
         });
     }
 
@@ -204,23 +201,46 @@ impl Serving {
         let closing = session::follow(&self.worker);
         if !closing.is_empty() {
             let close = CloseFrame::new(1012, "the route has changed");
-            spawn_local(close_evenly(closing, close, snapshot.drain_time));
+            let pace = Pace::of(self.worker.index().0, self.neighbours.len(), snapshot.drain_time);
+            spawn_local(async move { Self::close_evenly(closing, &close, pace).await });
         }
     }
 
-    /// Closes all connections at an even pace with some jitter, so that clients do not come back in one wave.
-    async fn drain(self: Rc<Self>, close: CloseFrame, over: Duration) {
-        close_evenly(self.worker.registry().all(), close.clone(), over).await;
-        // Those that were still opening when the drain began.
-        for connection in self.worker.registry().all() {
-            connection.switch.turn(close.clone());
+    /// Closes the connections of a route, or all of them, and then also those that were still opening.
+    async fn drain(self: Rc<Self>, route: Option<String>, close: CloseFrame, pace: Pace) {
+        let mut open = self.worker.registry().all();
+        open.retain(|connection| route.as_ref().is_none_or(|route| *route == connection.route.name));
+        Self::close_evenly(open, &close, pace).await;
+        if route.is_some() {
+            return;
         }
+        let mut look = time::interval(LOOK);
+        loop {
+            look.tick().await;
+            for connection in self.worker.registry().all() {
+                connection.switch.turn(close.clone());
+            }
+        }
+    }
+
+    /// Closes these connections at a pace.
+    async fn close_evenly(open: Vec<Rc<Connection>>, close: &CloseFrame, pace: Pace) {
+        // What ends before its turn must not be kept: it holds an endpoint's lease.
+        let open = open.iter().map(Rc::downgrade).collect();
+        let turn = |connection: Weak<Connection>| {
+            if let Some(connection) = connection.upgrade() {
+                connection.switch.turn(close.clone());
+            }
+        };
+        pace.each(open, turn).await;
     }
 
     fn connections(&self, query: &ConnectionsQuery) -> ConnectionsView {
         let mut all = self.worker.registry().all();
         all.retain(|connection| query.route.as_ref().is_none_or(|route| *route == connection.route.name));
-        all.sort_by_key(|connection| connection.opened_at);
+        if query.limit > 0 {
+            all.sort_by_key(|connection| connection.opened_at);
+        }
         let total = all.len() as u64;
         let connections = all.iter().take(query.limit).map(|connection| self.view(connection)).collect();
         ConnectionsView { total, connections }

@@ -51,7 +51,7 @@ async fn a_body_is_ignored_whatever_its_length() {
     let small = server.request("POST", "/api/v1/drain", "Content-Length: 2\r\n\r\n{}").await;
     let endless = server.request("POST", "/api/v1/drain", "Content-Length: 1000000000000\r\n").await;
 
-    assert_eq!((small.status(), endless.status()), (202, 202));
+    assert_eq!((small.status(), endless.status()), (202, 409));
 }
 
 #[tokio::test]
@@ -114,4 +114,22 @@ async fn server_is_full(server: &Server, idle: &mut [TcpStream]) -> [u8; 12] {
     let mut status = [0; 12];
     stream.read_exact(&mut status).await.unwrap();
     status
+}
+
+#[tokio::test]
+async fn a_server_that_stops_answers_what_it_has_been_asked_and_leaves_its_idle_connections() {
+    let mut server = Server::start(Fake::default()).await;
+    let mut idle = TcpStream::connect(server.address).await.unwrap();
+    let request = format!("GET /healthz HTTP/1.1\r\nHost: {}\r\n\r\n", server.address);
+    idle.write_all(request.as_bytes()).await.unwrap();
+    let mut first = [0; 1];
+    idle.read_exact(&mut first).await.unwrap();
+
+    server.stop.send(()).unwrap();
+    server.task.join_next().await.unwrap().unwrap();
+
+    let mut rest = Vec::new();
+    idle.read_to_end(&mut rest).await.unwrap();
+    assert!(rest.ends_with(b"ok\n"), "{rest:?}");
+    assert!(TcpStream::connect(server.address).await.is_err());
 }

@@ -205,13 +205,44 @@ fn unclosed() -> Problems {
 }
 
 #[tokio::test]
-async fn a_drain_is_accepted() {
+async fn a_drain_is_accepted_with_its_plan_and_a_second_one_is_not() {
     let server = Server::start(Fake::default()).await;
 
-    let answer = server.request("POST", "/api/v1/drain", "").await;
+    let first = server.request("POST", "/api/v1/drain?over=70s", "").await;
+    let second = server.request("POST", "/api/v1/drain", "").await;
 
-    assert_eq!((answer.status(), answer.json()), (202, json!({ "connections": 7 })));
-    assert_eq!(server.operations.drains.load(Ordering::Relaxed), 1);
+    let plan = json!({
+        "outcome": "begun",
+        "connections": 7,
+        "code": 1012,
+        "over_seconds": 70.0,
+        "connections_per_second": 0.1,
+        "until_unix_seconds": 70,
+    });
+    assert_eq!((first.status(), first.json()), (202, plan));
+    assert_eq!((second.status(), second.json()), (409, json!({ "outcome": "underway", "connections": 7 })));
+}
+
+#[tokio::test]
+async fn a_drain_of_a_route_and_a_dry_run_say_so() {
+    let server = Server::start(Fake::default()).await;
+
+    let planned = server.request("POST", "/api/v1/drain?route=chat&code=1001&over=0&dry_run=true", "").await;
+    let unknown = server.request("POST", "/api/v1/drain?route=chatter", "").await;
+    let wrong = server.request("POST", "/api/v1/drain?code=1000", "").await;
+
+    let plan = json!({
+        "outcome": "planned",
+        "route": "chat",
+        "connections": 7,
+        "code": 1001,
+        "over_seconds": 0.0,
+        "until_unix_seconds": 0,
+    });
+    assert_eq!((planned.status(), planned.json()), (200, plan));
+    assert_eq!((unknown.status(), unknown.json()), (404, json!({ "outcome": "unknown", "route": "chatter" })));
+    assert_eq!(wrong.status(), 400);
+    assert_eq!(server.operations.drains.load(Ordering::Relaxed), 0);
 }
 
 #[tokio::test]

@@ -32,6 +32,14 @@ pub(super) const ROOT: Section = Section {
             meaning: "The time over which draining closes connections; `0` closes all at once.",
         },
         Key {
+            name: "upgrade_timeout",
+            takes: "duration",
+            absent: Absent::Default("\"60s\""),
+            example: "\"5m\"",
+            meaning: "How long the new process of a binary upgrade may take to load everything; then it is ended, and \
+                      the old one goes on.",
+        },
+        Key {
             name: "max_connections",
             takes: "whole number",
             absent: Absent::Means("what the limit of open files allows"),
@@ -184,6 +192,7 @@ pub(in crate::config) fn read(
 
     let workers = root.optional("workers", |value| value::count(value, 1..=1024));
     let drain_time = root.read("drain_time", |value| Ok(value::duration_or_off(value)?.unwrap_or(Duration::ZERO)));
+    let upgrade_timeout = root.read("upgrade_timeout", value::duration);
     let max_connections = root.optional("max_connections", |value| value::count(value, 1..=u32::MAX));
     let watch = root.read("watch", value::boolean);
     let cache_directory = root.optional("cache_directory", |value| {
@@ -212,6 +221,7 @@ pub(in crate::config) fn read(
     Ok(Config {
         workers: workers?.and_then(non_zero),
         drain_time: drain_time?,
+        upgrade_timeout: upgrade_timeout?,
         max_connections: max_connections?.and_then(non_zero),
         watch: watch?,
         cache_directory: cache_directory?,

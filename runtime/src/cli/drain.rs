@@ -1,0 +1,134 @@
+//! `tidegate drain`.
+
+use std::process::ExitCode;
+
+use http::StatusCode;
+use serde::Deserialize;
+use tokio::runtime;
+
+use super::{Drain, complain, say};
+use crate::admin;
+
+/// What the admin API answers.
+#[derive(Debug, Deserialize)]
+#[serde(tag = "outcome", rename_all = "lowercase")]
+enum Answer {
+    Begun(Plan),
+    Planned(Plan),
+    Underway { connections: u64 },
+    Unknown { route: String },
+}
+
+#[derive(Debug, Deserialize)]
+struct Plan {
+    route: Option<String>,
+    connections: u64,
+    code: u16,
+    over_seconds: f64,
+    connections_per_second: Option<f64>,
+    until_unix_seconds: u64,
+}
+
+/// Has a running proxy drain, and prints the plan.
+pub(super) fn drain(drain: &Drain) -> ExitCode {
+    let address = drain.whom.admin;
+    let asked =
+        runtime::Builder::new_current_thread().enable_all().build().map_err(|error| error.to_string()).and_then(
+            |runtime| {
+                runtime.block_on(admin::post(&address.to_string(), &target(drain))).map_err(|error| error.to_string())
+            },
+        );
+    let (status, body) = match asked {
+        Ok(answer) => answer,
+        Err(error) => {
+            complain(&format!("tidegate: the admin API at {address} did not answer: {error}"));
+            return ExitCode::FAILURE;
+        }
+    };
+    match serde_json::from_str(&body) {
+        Ok(Answer::Begun(plan)) => say(&format!("draining: {}", plan.describe())),
+        Ok(Answer::Planned(plan)) => say(&format!("would drain: {}", plan.describe())),
+        Ok(Answer::Underway { connections }) => {
+            complain(&format!("tidegate: {address} is draining already; {connections} connections are left"));
+            return ExitCode::FAILURE;
+        }
+        Ok(Answer::Unknown { route }) => {
+            complain(&format!("tidegate: {address} has no route {route:?}"));
+            return super::wrong();
+        }
+        Err(_) => {
+            complain(&format!("tidegate: {address} answered {status}, which is no answer of the admin API"));
+            return if status == StatusCode::BAD_REQUEST { super::wrong() } else { ExitCode::FAILURE };
+        }
+    }
+    ExitCode::SUCCESS
+}
+
+fn target(drain: &Drain) -> String {
+    let mut target = format!("/api/v1/drain?code={}&dry_run={}", drain.code, drain.dry_run);
+    if let Some(route) = &drain.route {
+        target.push_str("&route=");
+        for byte in route.bytes() {
+            match byte {
+                b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'_' | b'.' => target.push(char::from(byte)),
+                _ => target.push_str(&format!("%{byte:02X}")),
+            }
+        }
+    }
+    if let Some(over) = &drain.over {
+        target.push_str("&over=");
+        target.push_str(over);
+    }
+    target
+}
+
+impl Plan {
+    fn describe(&self) -> String {
+        let Self { route, connections, code, over_seconds, connections_per_second, until_unix_seconds } = self;
+        let what = match route {
+            Some(route) => format!("{connections} connections of route {route:?}, whose new ones are served"),
+            None => format!("{connections} connections, and then the process ends"),
+        };
+        let pace = match connections_per_second {
+            Some(rate) => {
+                format!("{rate:.1} per second over {over_seconds} s, until {} UTC", time_of_day(*until_unix_seconds))
+            }
+            None => "all at once".to_owned(),
+        };
+        format!("{what}; code {code}; {pace}")
+    }
+}
+
+/// As a clock shows it.
+fn time_of_day(unix_seconds: u64) -> String {
+    let seconds = unix_seconds % 86_400;
+    format!("{:02}:{:02}:{:02}", seconds / 3600, seconds / 60 % 60, seconds % 60)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::SocketAddr;
+
+    use super::super::Whom;
+    use super::*;
+
+    #[test]
+    fn the_request_says_what_the_command_line_does() {
+        let admin: SocketAddr = "127.0.0.1:9900".parse().unwrap();
+        let drain = |route: Option<&str>, over: Option<&str>, dry_run| Drain {
+            whom: Whom { admin },
+            route: route.map(str::to_owned),
+            over: over.map(str::to_owned),
+            code: "1001".to_owned(),
+            dry_run,
+        };
+        assert_eq!(target(&drain(None, None, true)), "/api/v1/drain?code=1001&dry_run=true");
+        let full = target(&drain(Some("a b&c"), Some("1m30s"), false));
+        assert_eq!(full, "/api/v1/drain?code=1001&dry_run=false&route=a%20b%26c&over=1m30s");
+    }
+
+    #[test]
+    fn the_end_is_told_as_a_clock_shows_it() {
+        assert_eq!(time_of_day(1_767_323_045), "03:04:05");
+    }
+}
