@@ -120,12 +120,13 @@ mod tests {
 
     #[test]
     fn a_dry_run_is_told_from_a_reload_and_from_a_misspelt_query() {
-        assert_eq!(dry_run("dry_run=true"), Ok(true));
+        assert_eq!(reload("dry_run=true"), Ok(true));
         for query in ["", "dry_run=false"] {
-            assert_eq!(dry_run(query), Ok(false), "{query}");
+            assert_eq!(reload(query), Ok(false), "{query}");
         }
-        for query in ["dry_run", "dry_run=1", "dryrun=true", "dry_run=true&dry_run=false"] {
-            assert_eq!(dry_run(query), Err(InvalidQuery::DryRun), "{query}");
+        assert_eq!(reload("dry_run=1"), Err(InvalidQuery::DryRun));
+        for query in ["dry_run", "dryrun=true", "dry_run=true&dry_run=false"] {
+            assert_eq!(reload(query), Err(InvalidQuery::Unknown("dry_run")), "{query}");
         }
     }
 
