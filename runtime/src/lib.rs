@@ -15,8 +15,9 @@
 //!
 //! Each worker is an OS thread with a tokio runtime for tasks that stay on it, its own listening sockets and its own component
 //! instances. A connection lives on one worker, both sides of it, so the data path takes no lock and wakes no other
-//! thread. One further runtime, the control runtime, compiles components, watches files and serves the admin API; it
-//! publishes an immutable [`session::Snapshot`] that a worker reads once for each handshake.
+//! thread. One further runtime, the control runtime, watches files, serves the admin API and has components compiled, in
+//! a reload on a thread of the lowest priority; it publishes an immutable [`session::Snapshot`] that a worker reads once
+//! for each handshake.
 //!
 //! # Module order
 //!

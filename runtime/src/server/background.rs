@@ -38,7 +38,8 @@ fn yield_to_others() {
 #[cfg(target_os = "linux")]
 const LOWEST: i32 = 19;
 
-#[cfg(all(test, target_os = "linux"))]
+#[cfg(test)]
+#[cfg(target_os = "linux")]
 mod tests {
     use super::*;
 

@@ -66,6 +66,7 @@ pub(super) async fn serve(state: Arc<State>, Requests(mut requests): Requests) {
     let (changed, mut changes) = mpsc::channel(1);
     let mut watch = watching(Watch::new(changed.clone()));
     let mut files = state.origin.files([&state.sources().config]);
+    let mut rejected = None;
     loop {
         if !state.sources().config.watch {
             files.clear();
@@ -85,24 +86,25 @@ pub(super) async fn serve(state: Arc<State>, Requests(mut requests): Requests) {
             },
             Some(()) = changes.recv() => {
                 settle(&mut changes).await;
-                Request { cause: "changed file", dry_run: false, answer: None }
+                Request { cause: CHANGED_FILE, dry_run: false, answer: None }
             }
         };
         let reloaded;
         (reloaded, files) = reload(&state, request.dry_run).await;
         if !request.dry_run {
-            tell(request.cause, &reloaded);
-        }
-        let outcome = match &reloaded {
-            _ if request.dry_run => None,
-            // Every look in a watched directory would count as a reload that changed nothing.
-            Reloaded::Unchanged if request.cause == "changed file" => None,
-            Reloaded::Applied(_) => Some(ReloadOutcome::Applied),
-            Reloaded::Unchanged | Reloaded::Applicable(_) => Some(ReloadOutcome::Unchanged),
-            Reloaded::Rejected(_) => Some(ReloadOutcome::Rejected),
-        };
-        if let Some(outcome) = outcome {
-            state.metrics.reloaded(outcome);
+            let outcome = match &reloaded {
+                Reloaded::Applied(_) => ReloadOutcome::Applied,
+                Reloaded::Unchanged | Reloaded::Applicable(_) => ReloadOutcome::Unchanged,
+                Reloaded::Rejected(_) => ReloadOutcome::Rejected,
+            };
+            let problems = if let Reloaded::Rejected(problems) = &reloaded { Some(problems.clone()) } else { None };
+            // A look at files that say nothing new is no reload that anybody has asked for.
+            let is_old = outcome == ReloadOutcome::Unchanged || (problems.is_some() && problems == rejected);
+            if request.cause != CHANGED_FILE || !is_old {
+                tell(request.cause, &reloaded);
+                state.metrics.reloaded(outcome);
+            }
+            rejected = problems;
         }
         if let Some(answer) = request.answer {
             let _ = answer.send(reloaded);
@@ -216,6 +218,8 @@ fn tell(cause: &str, reloaded: &Reloaded) {
     }
 }
 
+/// What the log says of a reload that nobody has asked for.
+const CHANGED_FILE: &str = "changed file";
 /// Reloads that may wait; more would do the same work again.
 const WAITING: usize = 16;
 const SETTLE: Duration = Duration::from_millis(40);
