@@ -37,6 +37,8 @@ fn every_metric_of_the_readme_is_exposed_and_the_other_way_round() {
     metrics.component("c");
     let verdicts = metrics.component_use("r", "c");
     verdicts.of(metrics.control()).verdict(tidegate::metrics::CallVerdict::Forward, 1);
+    verdicts.of(metrics.control()).swap(tidegate::metrics::SwapOutcome::Swapped);
+    let _version = metrics.version("r", "c", 1);
     let (_log, _guard) = tidegate::log::AccessLog::to(std::io::sink(), tidegate::log::Format::Text, &metrics);
     let text = metrics.encode();
     let mut exposed: Vec<_> = text.lines().filter_map(|line| line.strip_prefix("# TYPE ")?.split(' ').next()).collect();

@@ -18,8 +18,8 @@ fn cached(cache: &Path, config: &str) -> String {
 }
 
 /// The same component in other bytes: with a custom section that says a number.
-fn variant(number: u8) -> Vec<u8> {
-    let mut bytes = guests::bytes("script");
+fn variant(name: &str, number: u8) -> Vec<u8> {
+    let mut bytes = guests::bytes(name);
     // The section's id, its size, the length of its name, the name and the number.
     bytes.extend([0, 3, 1, b'n', number]);
     bytes
@@ -43,12 +43,12 @@ async fn a_start_with_50_components_compiles_none_that_was_compiled_before() {
     let backend = Backend::bind().await;
     let tables = (0..COMPONENTS).map(|number| {
         let path = root.path().join(format!("c{number}.wasm"));
-        fs::write(&path, variant(number)).unwrap();
+        fs::write(&path, variant("miscount", number)).unwrap();
         format!("[components.c{number}]\npath = {path:?}\ndeadline = \"1s\"\n")
     });
     let tables: Vec<_> = tables.collect();
     let config = |count: usize| {
-        let filter = "filters = [{ component = \"c7\", config = { tag = \"!\" } }]";
+        let filter = "filters = [\"c7\"]";
         let config = route(&[&backend.address()], &format!("{filter}\n{}", tables[..count].concat()));
         cached(&root.path().join("cache"), &config)
     };
@@ -69,7 +69,7 @@ async fn a_start_with_50_components_compiles_none_that_was_compiled_before() {
     assert!(views.iter().all(|view| view["compile_source"] == "cache"), "{views:?}");
     let (mut client, mut upstream) = backend.open(proxy.address, "/").await;
     client.send(Frame::text("hello")).await;
-    upstream.expect(Frame::text("hello!")).await;
+    upstream.expect(Frame::text("hello")).await;
 }
 
 #[tokio::test]
@@ -77,7 +77,7 @@ async fn a_component_that_comes_back_is_not_compiled_again() {
     let root = tempfile::tempdir().unwrap();
     let config = |number: u8| {
         let path = root.path().join(format!("c{number}.wasm"));
-        fs::write(&path, variant(number)).unwrap();
+        fs::write(&path, variant("script", number)).unwrap();
         let components = format!("filters = [\"c\"]\n[components.c]\npath = {path:?}\ndeadline = \"1s\"");
         cached(&root.path().join("cache"), &route(&[&refused_address()], &components))
     };

@@ -149,25 +149,6 @@ async fn broken_components_in_a_reload_leave_the_running_proxy_as_it_is() {
 }
 
 #[tokio::test]
-async fn open_connections_go_on_with_what_they_have() {
-    let backend = Backend::bind().await;
-    let tagged = |tag: &str| {
-        let filter =
-            format!("filters = [{{ component = \"script\", config = {{ tag = \"{tag}\" }} }}]\n{}", guest("script"));
-        route(&[&backend.address()], &filter)
-    };
-    let proxy = Proxy::start(&tagged("1")).await;
-    let (mut client, mut upstream) = backend.open(proxy.address, "/").await;
-    proxy.rewrite(&tagged("2"));
-    proxy.until(RELOADS, APPLIED, 1).await;
-    let (mut newcomer, mut upstream_of_newcomer) = backend.open(proxy.address, "/").await;
-    client.send(Frame::text("old")).await;
-    upstream.expect(Frame::text("old1")).await;
-    newcomer.send(Frame::text("new")).await;
-    upstream_of_newcomer.expect(Frame::text("new2")).await;
-}
-
-#[tokio::test]
 async fn a_connection_outlives_its_route() {
     let backend = Backend::bind().await;
     let named = |name: &str| {

@@ -16,8 +16,8 @@ pub(super) enum Unfinished {
     Panicked,
 }
 
-/// Does work on a thread of the lowest priority: where cores are scarce, workers take one from it at once, so that
-/// compiling delays no message. Goes on to its end when the answer is dropped.
+/// Does work on a thread of low priority: where cores are scarce, workers get ten times as much of them, so that compiling
+/// delays no message. Goes on to its end when the answer is dropped.
 pub(super) async fn run<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T, Unfinished> {
     let (answer, done) = oneshot::channel();
     std::thread::Builder::new().name("background".to_owned()).spawn(move || {
@@ -32,11 +32,12 @@ pub(super) async fn run<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'st
 fn yield_to_others() {
     #[cfg(target_os = "linux")]
     // Nobody is denied a lower priority; at the one it has, the work would be done as well.
-    let _ = rustix::process::setpriority_process(None, LOWEST);
+    let _ = rustix::process::setpriority_process(None, YIELDING);
 }
 
+/// A tenth of the usual weight. The lowest priority would have a reload starve on a machine that is always busy.
 #[cfg(target_os = "linux")]
-const LOWEST: i32 = 19;
+const YIELDING: i32 = 10;
 
 #[cfg(test)]
 #[cfg(target_os = "linux")]
@@ -48,9 +49,9 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn only_the_thread_of_the_work_has_the_lowest_priority() {
+    async fn only_the_thread_of_the_work_yields_to_others() {
         let before = priority();
-        assert_eq!(run(priority).await.unwrap(), Some(LOWEST));
+        assert_eq!(run(priority).await.unwrap(), Some(YIELDING));
         assert_eq!(priority(), before);
     }
 
