@@ -121,7 +121,6 @@ impl Visitors {
     async fn all_were_served(self) {
         self.stop.send_replace(true);
         let (count, fared, errors) = self.all.await.unwrap();
-        println!("{count} connections: {fared:?}, errors: {errors:?}");
         assert_eq!(errors, Vec::<String>::new(), "of {count} connections, {fared:?}");
         assert_eq!(count, fared.echoed + fared.drained, "{fared:?}");
     }
