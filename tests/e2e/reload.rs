@@ -25,6 +25,15 @@ async fn a_changed_file_is_reloaded_by_itself() {
 }
 
 #[tokio::test]
+async fn a_changed_file_that_was_named_without_its_folder_is_reloaded_by_itself() {
+    let (old, new) = (Echo::named("old").await, Echo::named("new").await);
+    let proxy = Proxy::upgradable(&route(&[old.address()], "")).await;
+    proxy.rewrite(&route(&[new.address()], ""));
+    proxy.until(RELOADS, APPLIED, 1).await;
+    assert_eq!(reached(&proxy).await, "new");
+}
+
+#[tokio::test]
 async fn sighup_reloads() {
     let (old, new) = (Echo::named("old").await, Echo::named("new").await);
     let proxy = Proxy::start(&route(&[old.address()], "")).await;

@@ -43,13 +43,14 @@ impl Proxy {
     /// # Panics
     /// When it does not say that it is ready, with all that it said instead.
     pub async fn with_workers(workers: usize, config: &str) -> Self {
+        let directory = tempfile::tempdir().expect("a directory");
         let mut command = Command::new(tidegate());
-        command.args(["run", "--workers", &workers.to_string(), "--config", CONFIG]);
-        Self::launch(command, tempfile::tempdir().expect("a directory"), config).await
+        command.args(["run", "--workers", &workers.to_string(), "--config"]).arg(directory.path().join(CONFIG));
+        Self::launch(command, directory, config).await
     }
 
-    /// Starts a proxy that may start another in its place, from a file of its own that [`Proxy::install`] replaces. The
-    /// configuration says how many workers it has. All of them die with it.
+    /// Starts a proxy that may start another in its place, from a file of its own that [`Proxy::install`] replaces. It is
+    /// told its configuration by a relative path, which says how many workers it has. All of them die with it.
     pub async fn upgradable(config: &str) -> Self {
         let directory = tempfile::tempdir().expect("a directory");
         let program = directory.path().join(PROGRAM);

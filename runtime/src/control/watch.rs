@@ -60,7 +60,8 @@ impl Watch {
     pub fn files(&mut self, files: &[PathBuf]) -> Result<bool, WatchError> {
         let mut wanted = Names::new();
         for file in files {
-            links(file, MAX_LINKS, &mut wanted);
+            // Events name whole paths.
+            links(&std::path::absolute(file).unwrap_or_else(|_| file.clone()), MAX_LINKS, &mut wanted);
         }
         let before = std::mem::replace(&mut *self.names(), wanted.clone());
         for gone in before.keys().filter(|path| !wanted.contains_key(*path)) {
