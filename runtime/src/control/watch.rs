@@ -6,6 +6,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsString;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -19,7 +20,12 @@ use tokio::sync::mpsc;
 pub struct Watch {
     watcher: RecommendedWatcher,
     names: Arc<Mutex<Names>>,
+    /// The directories that are watched. Another one may have the name of one of them by now.
+    watched: BTreeMap<PathBuf, Identity>,
 }
+
+/// The device and the number of a directory on it.
+type Identity = (u64, u64);
 
 /// The names that matter, by their directory.
 type Names = BTreeMap<PathBuf, BTreeSet<OsString>>;
@@ -50,7 +56,7 @@ impl Watch {
             }
         });
         let watcher = watcher.map_err(|error| WatchError { path: PathBuf::new(), error })?;
-        Ok(Self { watcher, names })
+        Ok(Self { watcher, names, watched: BTreeMap::new() })
     }
 
     /// Watches these files, and no others any more. Whether they may have changed unnoticed since they were read, because
@@ -70,21 +76,33 @@ impl Watch {
         }
         let mut is_news =
             wanted.iter().any(|(path, names)| !before.get(path).is_some_and(|before| names.is_subset(before)));
-        // Those watched before, too: another directory may have their name by now.
+        let mut watched = BTreeMap::new();
         for path in wanted.keys() {
+            let identity = identity(path);
+            // To watch once more what is watched would lose what has happened meanwhile.
+            if identity.is_some() && self.watched.get(path) == identity.as_ref() {
+                watched.extend(identity.map(|identity| (path.clone(), identity)));
+                continue;
+            }
+            is_news = true;
             match self.watcher.watch(path, RecursiveMode::NonRecursive) {
-                Ok(()) => {}
+                Ok(()) => watched.extend(identity.map(|identity| (path.clone(), identity))),
                 // It was there a moment ago; the next look watches for its return.
-                Err(error) if is_gone(&error) => is_news = true,
+                Err(error) if is_gone(&error) => {}
                 Err(error) => return Err(WatchError { path: path.clone(), error }),
             }
         }
+        self.watched = watched;
         Ok(is_news)
     }
 
     fn names(&self) -> std::sync::MutexGuard<'_, Names> {
         self.names.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+fn identity(directory: &Path) -> Option<Identity> {
+    directory.metadata().ok().map(|metadata| (metadata.dev(), metadata.ino()))
 }
 
 fn is_gone(error: &notify::Error) -> bool {

@@ -75,6 +75,8 @@ impl State {
     ) -> (Arc<Self>, Vec<Prepared>, Requests) {
         let (reloads, requests) = reload::channel();
         let snapshot = Arc::new(ArcSwap::from_pointee(snapshot));
+        // Handshakes that find no route; each worker counts its own.
+        metrics.route("");
         let loads = Loads::new(workers);
         let (senders, receivers): (Vec<_>, Vec<_>) = (0..workers).map(|_| mpsc::channel(ORDERS)).unzip();
         // Each accepting loop holds a place for the connection it waits for.
