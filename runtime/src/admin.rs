@@ -30,7 +30,7 @@ pub use self::client::{ClientError, post};
 pub use self::guard::Guard;
 pub use self::view::{
     ComponentView, ConnectionView, ConnectionsQuery, ConnectionsView, DrainReport, EndpointView, FilterView,
-    ImportView, InterestView, Readiness, ReloadReport, RouteView, SelectionView, UpstreamView,
+    ImportView, InterestView, Readiness, ReloadReport, RestoreReport, RouteView, SelectionView, UpstreamView,
 };
 use crate::metrics::Metrics;
 
@@ -48,6 +48,8 @@ pub trait Operations: Send + Sync {
     fn connections(&self, query: ConnectionsQuery) -> Answer<'_, ConnectionsView>;
     /// Reads the configuration again and puts it in force. Goes on to its end when the answer is dropped.
     fn reload(&self) -> Answer<'_, ReloadReport>;
+    /// Lifts the quarantine of all uses of a component; `None` when none has that name.
+    fn restore(&self, component: &str) -> Option<RestoreReport>;
     /// Begins to close connections and lets the process end; a second call changes nothing.
     fn drain(&self) -> DrainReport;
 }

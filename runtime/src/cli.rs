@@ -5,6 +5,7 @@
 mod check;
 mod inspect;
 mod reload;
+mod restore;
 
 use std::io::{self, Write};
 use std::net::SocketAddr;
@@ -70,6 +71,13 @@ enum Component {
         #[arg(long, value_name = "JSON", default_value = "{}")]
         config: String,
     },
+    /// Have a running proxy call a component again that is in quarantine because it failed too often.
+    Restore {
+        /// The component's name in the configuration.
+        name: String,
+        #[command(flatten)]
+        whom: Whom,
+    },
 }
 
 /// Carries out what the command line says.
@@ -88,6 +96,7 @@ pub fn main() -> ExitCode {
         Command::Demo => finish(demo::run()),
         Command::Reload(whom) => reload::reload(whom.admin),
         Command::Component(Component::Inspect { file, config }) => inspect::inspect(&file, &config),
+        Command::Component(Component::Restore { name, whom }) => restore::restore(&name, whom.admin),
     }
 }
 

@@ -10,6 +10,7 @@ mod session;
 mod uses;
 mod instance;
 mod load;
+mod quarantine;
 mod survey;
 mod engine;
 mod wasi;
@@ -40,4 +41,4 @@ pub use types::{
     CloseFrame, Failure, Handshake, HeaderEdit, Interest, Kinds, Message, Outgoing, Payload, Refusal, Selection,
     Verdict,
 };
-pub use uses::{BalancerUse, ConfigureError, FilterUse, OnFailure, PredicateUse};
+pub use uses::{AnyUse, BalancerUse, ConfigureError, FilterUse, OnFailure, PredicateUse};

@@ -77,7 +77,7 @@ impl Server {
         let count = workers.or(config.workers).map_or_else(cores, NonZeroUsize::get);
         let metrics = Metrics::new(count);
         let (access, log_guard) = log::start(&log_settings(config), &metrics)?;
-        let host = Host::new(count)?;
+        let host = Host::isolating(count, config.max_isolated_instances)?;
         let snapshot = control::build(&read, None, 1, &host, &metrics)?;
         metrics.set_generation(1);
 

@@ -16,7 +16,7 @@ use tokio::task::JoinSet;
 
 use super::{
     Admin, Answer, ComponentView, ConnectionView, ConnectionsQuery, ConnectionsView, DrainReport, EndpointView,
-    FilterView, Guard, ImportView, Operations, Readiness, ReloadReport, RouteView, UpstreamView,
+    FilterView, Guard, ImportView, Operations, Readiness, ReloadReport, RestoreReport, RouteView, UpstreamView,
 };
 use crate::component::{Interest, Kinds, Payload, Selection};
 use crate::metrics::Metrics;
@@ -83,6 +83,7 @@ impl Operations for Fake {
             uses: 1,
             memory_bytes: 65_536,
             failures: 0,
+            quarantined: vec!["chat".to_owned()],
         }]
     }
 
@@ -102,6 +103,10 @@ impl Operations for Fake {
 
     fn reload(&self) -> Answer<'_, ReloadReport> {
         Box::pin(async { (self.reload)() })
+    }
+
+    fn restore(&self, component: &str) -> Option<RestoreReport> {
+        (component == "shout").then(|| RestoreReport { component: component.to_owned(), lifted: 1 })
     }
 
     fn drain(&self) -> DrainReport {

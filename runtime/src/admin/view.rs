@@ -117,6 +117,8 @@ pub struct ComponentView {
     pub memory_bytes: u64,
     /// Calls it failed to answer, for any reason.
     pub failures: u64,
+    /// The routes, and for a balancer the upstreams, where it is in quarantine and called no more.
+    pub quarantined: Vec<String>,
 }
 
 /// An import of a component.
@@ -202,6 +204,15 @@ pub enum ReloadReport {
         /// The number of the configuration in force.
         generation: u64,
     },
+}
+
+/// What was restored (`POST /api/v1/components/NAME/restore`).
+#[derive(Clone, Debug, Serialize)]
+pub struct RestoreReport {
+    /// The component's name.
+    pub component: String,
+    /// How many of its uses were in quarantine and are called again.
+    pub lifted: u64,
 }
 
 /// What a drain has begun with (`POST /api/v1/drain`).

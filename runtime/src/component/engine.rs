@@ -1,6 +1,7 @@
 //! The engine that compiles and runs components, and everything about it that is one for the process.
 
 use std::io;
+use std::num::NonZeroUsize;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -44,6 +45,12 @@ impl Host {
     /// end within its address range needs no bounds checks (up to 45 % of its time). Where an address space limit
     /// forbids that, fewer instances are allowed for.
     pub fn new(workers: usize) -> Result<Self, HostError> {
+        Self::isolating(workers, None)
+    }
+
+    /// The same, with at most this many instances that serve one connection each. Without a number there are as many as
+    /// address space and memory maps allow beside those that serve workers, which is also the most there can be.
+    pub fn isolating(workers: usize, most: Option<NonZeroUsize>) -> Result<Self, HostError> {
         let (engine, instances) = engine()?;
         let linker = linker(&engine).map_err(|error| HostError::Engine(format!("{error:#}")))?;
         let ticker = Ticker::start({
@@ -51,7 +58,8 @@ impl Host {
             move || engine.increment_epoch()
         })?;
         let shared = workers.saturating_mul(SHARED_INSTANCES_PER_WORKER);
-        let seats = Arc::new(Seats::new(instances.min(max_mapped_instances()).saturating_sub(shared)));
+        let possible = instances.min(max_mapped_instances()).saturating_sub(shared);
+        let seats = Arc::new(Seats::new(most.map_or(possible, |most| most.get().min(possible))));
         Ok(Self(Arc::new(Inner { engine, linker, ticker, control: Mutex::default(), seats })))
     }
 

@@ -132,6 +132,14 @@ labels! {
         InvalidAnswer = "invalid_answer",
         /// It could not be instantiated or configured on a worker.
         Start = "start",
+        /// It was not called, because a payload is larger than it may be handed.
+        MessageSize = "message_size",
+        /// It answered with more than one answer may carry.
+        ReplySize = "reply_size",
+        /// It was not called, because there was no place for another instance that serves one connection.
+        IsolatedInstances = "isolated_instances",
+        /// It was not called, because it is in quarantine.
+        Quarantine = "quarantine",
     }
 }
 

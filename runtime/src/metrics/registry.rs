@@ -22,6 +22,7 @@ pub struct Metrics {
     pub(super) endpoints: Mutex<BTreeMap<(String, String), Arc<EndpointMetrics>>>,
     pub(super) components: Mutex<BTreeMap<String, Arc<ComponentMetrics>>>,
     pub(super) uses: Mutex<BTreeMap<(String, String), Arc<UseMetrics>>>,
+    pub(super) quarantined: Mutex<BTreeMap<(String, String), Arc<AtomicU64>>>,
     pub(super) reloads: [AtomicU64; ReloadOutcome::COUNT],
     pub(super) generation: AtomicU64,
     pub(super) logs: Mutex<BTreeMap<&'static str, ErrorCounter>>,
@@ -36,6 +37,7 @@ impl Metrics {
             endpoints: Mutex::default(),
             components: Mutex::default(),
             uses: Mutex::default(),
+            quarantined: Mutex::default(),
             reloads: Default::default(),
             generation: AtomicU64::new(0),
             logs: Mutex::default(),
@@ -72,6 +74,11 @@ impl Metrics {
     /// The metrics of a component on a route; a balancer's route is empty, because routes share an upstream.
     pub fn component_use(&self, route: &str, component: &str) -> Arc<UseMetrics> {
         entry(&self.uses, (route.to_owned(), component.to_owned()), || Sharded::new(self.threads, UseShard::default))
+    }
+
+    /// How many uses of a component on a route are in quarantine; a balancer's route is empty. Any thread may write.
+    pub fn quarantined(&self, route: &str, component: &str) -> Arc<AtomicU64> {
+        entry(&self.quarantined, (route.to_owned(), component.to_owned()), || AtomicU64::new(0))
     }
 
     /// Counts a reload; an applied one is the new `generation`.

@@ -11,7 +11,7 @@ use super::state::{Phase, State};
 use super::worker::Order;
 use crate::admin::{
     Answer, ComponentView, ConnectionsQuery, ConnectionsView, DrainReport, EndpointView, FilterView, ImportView,
-    Operations, Readiness, ReloadReport, RouteView, UpstreamView,
+    Operations, Readiness, ReloadReport, RestoreReport, RouteView, UpstreamView,
 };
 use crate::balance::{Endpoint, JustStarted};
 use crate::component::OnFailure;
@@ -80,17 +80,10 @@ impl Operations for Control {
 
     fn components(&self) -> Vec<ComponentView> {
         let (snapshot, sources) = (self.0.snapshot.load_full(), self.0.sources());
-        let used: Vec<&str> = snapshot
-            .routes
-            .routes()
-            .flat_map(|route| {
-                let predicates = route.when.iter().map(|predicate| predicate.component().name());
-                predicates.chain(route.filters.iter().map(|filter| filter.component().name()))
-            })
-            .chain(snapshot.upstreams.values().map(|upstream| upstream.balancer.component().name()))
-            .collect();
+        let used: Vec<_> = snapshot.all_uses().collect();
         let views = snapshot.components.iter().map(|(name, component)| {
             let metrics = self.0.metrics.component(name);
+            let uses = || used.iter().filter(|used| used.component() == name);
             ComponentView {
                 name: name.clone(),
                 kind: component.kind().label(),
@@ -105,9 +98,10 @@ impl Operations for Control {
                     .iter()
                     .map(|import| ImportView { name: import.name.clone(), permission: import.permission.clone() })
                     .collect(),
-                uses: used.iter().filter(|used| *used == name).count() as u64,
+                uses: uses().count() as u64,
                 memory_bytes: total(metrics.iter().map(|shard| &shard.memory_bytes)),
                 failures: metrics.iter().flat_map(|shard| &shard.failures).map(Counter::value).sum(),
+                quarantined: uses().filter(|used| used.is_quarantined()).map(|used| used.place().to_owned()).collect(),
             }
         });
         views.collect()
@@ -147,6 +141,14 @@ impl Operations for Control {
                 None => ReloadReport::Busy { generation },
             }
         })
+    }
+
+    fn restore(&self, component: &str) -> Option<RestoreReport> {
+        let snapshot = self.0.snapshot.load_full();
+        let known = snapshot.components.contains_key(component);
+        let uses = snapshot.all_uses().filter(|used| used.component() == component);
+        let lifted = uses.filter(|used| used.restore()).count() as u64;
+        known.then(|| RestoreReport { component: component.to_owned(), lifted })
     }
 
     fn drain(&self) -> DrainReport {

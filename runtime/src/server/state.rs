@@ -1,5 +1,6 @@
 //! What the control thread knows of the running server.
 
+use std::collections::HashSet;
 use std::net::TcpListener as StdListener;
 use std::sync::atomic::{AtomicU8, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -104,7 +105,9 @@ impl State {
     /// Puts a snapshot in force. Handshakes from now on see it; the workers let go of what it no longer needs.
     pub(super) fn put_in_force(&self, snapshot: Snapshot, sources: Sources) {
         self.metrics.set_generation(snapshot.generation);
-        self.snapshot.store(Arc::new(snapshot));
+        let kept: HashSet<u64> = snapshot.uses().collect();
+        let before = self.snapshot.swap(Arc::new(snapshot));
+        before.all_uses().filter(|replaced| !kept.contains(&replaced.id())).for_each(|replaced| replaced.retire());
         *self.sources.lock().unwrap_or_else(PoisonError::into_inner) = Arc::new(sources);
         for worker in self.workers() {
             // A worker that is this far behind retires instances at the next reload.

@@ -39,6 +39,15 @@ pub(super) const ROOT: Section = Section {
             meaning: "Connections that the process holds at most.",
         },
         Key {
+            name: "max_isolated_instances",
+            takes: "whole number",
+            absent: Absent::Means("what address space and memory maps allow"),
+            example: "1000",
+            meaning: "Instances that serve one connection each (`isolation = \"connection\"`), over all components. A \
+                      connection for which there is none is refused with 503, or goes on without the filter, as its \
+                      `on_failure` says. The system allows some 8000, fewer where `vm.max_map_count` is low.",
+        },
+        Key {
             name: "trusted_proxies",
             takes: "list of networks",
             absent: Absent::Default("[]"),
@@ -167,6 +176,7 @@ pub(in crate::config) fn read(
     let workers = root.optional("workers", |value| value::count(value, 1..=1024));
     let drain_time = root.read("drain_time", |value| Ok(value::duration_or_off(value)?.unwrap_or(Duration::ZERO)));
     let max_connections = root.optional("max_connections", |value| value::count(value, 1..=u32::MAX));
+    let max_isolated_instances = root.optional("max_isolated_instances", |value| value::count(value, 1..=u32::MAX));
     let trusted_proxies = root.read("trusted_proxies", |value| {
         const ADVICE: &str = "write networks such as [\"10.0.0.0/8\"]";
         value.each("a list of networks", ADVICE, |network| network.parsed("a network", ADVICE, Network::parse))
@@ -186,6 +196,7 @@ pub(in crate::config) fn read(
         workers: workers?.and_then(non_zero),
         drain_time: drain_time?,
         max_connections: max_connections?.and_then(non_zero),
+        max_isolated_instances: max_isolated_instances?.and_then(non_zero),
         trusted_proxies: trusted_proxies?,
         admin: admin?,
         log: log?,

@@ -37,6 +37,7 @@ fn every_metric_that_the_documentation_names_is_in_the_text() {
     component.of(FIRST).memory_bytes.set(65536);
     component.of(FIRST).log_lines_dropped.add(2);
     metrics.component_use("chat", "shout").of(FIRST).verdict(CallVerdict::Replace, 3);
+    metrics.quarantined("chat", "shout").store(2, std::sync::atomic::Ordering::Relaxed);
     metrics.reloaded(ReloadOutcome::Applied);
     metrics.set_generation(2);
 
