@@ -12,6 +12,7 @@ mod instance;
 mod load;
 mod quarantine;
 mod survey;
+mod packages;
 mod engine;
 mod wasi;
 mod lent;

@@ -1,4 +1,5 @@
 mod budgets;
+mod damaged;
 mod guests;
 
 use std::rc::Rc;
