@@ -12,6 +12,7 @@
 
 mod backpressure;
 mod balancing;
+mod budgets;
 mod check;
 mod cli;
 mod closing;
@@ -21,9 +22,12 @@ mod forwarding;
 mod frames;
 mod handshake;
 mod hostile;
+mod hostile_binaries;
+mod hostile_crowd;
 mod limits;
 mod metrics;
 mod negotiation;
+mod quarantine;
 mod reload;
 mod routing;
 mod timers;
