@@ -30,8 +30,8 @@ pub use self::client::{ClientError, post};
 pub use self::guard::Guard;
 pub use self::view::{
     ChangeView, ChangesView, ComponentView, ConnectionView, ConnectionsQuery, ConnectionsView, DrainCode, DrainPlan,
-    DrainQuery, DrainReport, EndpointView, FilterView, ImportView, InterestView, Readiness, ReloadReport, RouteView,
-    SelectionView, UpstreamView, VersionView,
+    DrainQuery, DrainReport, EndpointView, FilterView, ImportView, InterestView, Readiness, ReloadReport,
+    RestoreReport, RouteView, SelectionView, UpstreamView, VersionView,
 };
 use crate::metrics::Metrics;
 
@@ -52,6 +52,8 @@ pub trait Operations: Send + Sync {
     fn reload(&self, dry_run: bool) -> Answer<'_, ReloadReport>;
     /// Begins to close connections: those of a route, or all, and then the process ends.
     fn drain(&self, query: DrainQuery) -> Answer<'_, DrainReport>;
+    /// Lifts the quarantine of all uses of a component; `None` when none has that name.
+    fn restore(&self, component: &str) -> Option<RestoreReport>;
 }
 
 /// A value that takes a while.

@@ -6,6 +6,7 @@ mod check;
 mod drain;
 mod inspect;
 mod reload;
+mod restore;
 
 use std::io::{self, Write};
 use std::net::SocketAddr;
@@ -104,6 +105,13 @@ enum Component {
         #[arg(long, value_name = "JSON", default_value = "{}")]
         config: String,
     },
+    /// Have a running proxy call a component again that is in quarantine because it failed too often.
+    Restore {
+        /// The component's name in the configuration.
+        name: String,
+        #[command(flatten)]
+        whom: Whom,
+    },
 }
 
 /// Carries out what the command line says.
@@ -123,6 +131,7 @@ pub fn main() -> ExitCode {
         Command::Reload { whom, dry_run } => reload::reload(whom.admin, dry_run),
         Command::Drain(drain) => drain::drain(&drain),
         Command::Component(Component::Inspect { file, config }) => inspect::inspect(&file, &config),
+        Command::Component(Component::Restore { name, whom }) => restore::restore(&name, whom.admin),
     }
 }
 

@@ -11,7 +11,9 @@ mod uses;
 mod instance;
 mod load;
 mod cache;
+mod quarantine;
 mod survey;
+mod packages;
 mod engine;
 mod wasi;
 mod lent;
@@ -42,4 +44,4 @@ pub use types::{
     CloseFrame, Failure, Handshake, HeaderEdit, Interest, Kinds, Message, Outgoing, Payload, Refusal, Selection,
     Verdict,
 };
-pub use uses::{BalancerUse, ConfigureError, FilterUse, OnFailure, PredicateUse};
+pub use uses::{AnyUse, BalancerUse, ConfigureError, FilterUse, OnFailure, PredicateUse};

@@ -110,7 +110,7 @@ impl Server {
         let count = workers.or(config.workers).map_or_else(cores, NonZeroUsize::get);
         let metrics = Metrics::new(count);
         let (access, log_guard) = log::start(&log_settings(config), &metrics)?;
-        let host = Host::with_cache(count, cache(config)?)?;
+        let host = Host::with(count, cache(config)?, config.max_isolated_instances)?;
         let snapshot = control::build(&read, None, 1, &host, &metrics)?;
         host.sweep_cache(snapshot.components.values());
         metrics.set_generation(1);

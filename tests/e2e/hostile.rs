@@ -10,6 +10,7 @@ use tokio::time::Instant;
 /// What the guest `hostile` does when a message says `boom`, and the failure it is to be counted as.
 const DEEDS: &[(&str, &str)] = &[
     ("trap", "trap"),
+    ("recurse", "trap"),
     ("loop", "deadline"),
     ("hoard", "memory"),
     ("reserved-close-code", "invalid_answer"),
@@ -17,6 +18,8 @@ const DEEDS: &[(&str, &str)] = &[
     ("send-on-head", "invalid_answer"),
     ("invalid-text", "invalid_answer"),
     ("send-invalid-text", "invalid_answer"),
+    ("oversized-reply", "reply_size"),
+    ("many-replies", "reply_size"),
 ];
 
 /// Ten times the default, so that a busy machine does not take the well-behaved calls for endless ones.
@@ -34,8 +37,11 @@ async fn start_all(deeds: &[(&str, &str)], at: &str, rest: &str) -> (Proxy, Back
             )
         })
         .collect();
-    let config =
-        format!("{}{routes}{}", upstream("back", &[&backend.address()], ""), guest_within("hostile", DEADLINE));
+    let config = format!(
+        "{}{routes}{}max_reply_size = \"64KiB\"\n",
+        upstream("back", &[&backend.address()], ""),
+        guest_within("hostile", DEADLINE)
+    );
     (Proxy::start(&config).await, backend)
 }
 
@@ -244,4 +250,19 @@ async fn an_instance_for_each_connection_works_and_fails_alone() {
     client.send(Frame::text("boom")).await;
     client.expect_close(1011).await;
     exchange(&mut neighbour, &mut upstream_of_neighbour, "still here").await;
+}
+
+#[tokio::test]
+async fn a_filter_that_has_messages_put_outside_of_its_memory_harms_its_connection_alone() {
+    let backend = Backend::bind().await;
+    let filters = format!("filters = [\"forged\"]\n{}", guest("forged"));
+    let proxy = Proxy::start(&route(&[&backend.address()], &filters)).await;
+    let (mut neighbour, mut upstream_of_neighbour) = backend.open(proxy.address, "/").await;
+    let (mut client, mut upstream) = backend.open(proxy.address, "/").await;
+    exchange(&mut client, &mut upstream, "z, from now on").await;
+    client.send(Frame::text("Next")).await;
+    client.expect_close(1011).await;
+    proxy.until("tidegate_component_failures_total", &[("component", "forged")], 1).await;
+    exchange(&mut neighbour, &mut upstream_of_neighbour, "Still here").await;
+    exchange(&mut upstream_of_neighbour, &mut neighbour, "And back").await;
 }

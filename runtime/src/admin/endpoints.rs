@@ -15,7 +15,7 @@ use crate::metrics::Metrics;
 
 /// What a path stands for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Endpoint {
+enum Endpoint<'a> {
     Index,
     Metrics,
     Health,
@@ -23,13 +23,15 @@ enum Endpoint {
     Routes,
     Upstreams,
     Components,
+    /// Of the component with this name.
+    Restore(&'a str),
     Connections,
     Reload,
     Drain,
 }
 
-impl Endpoint {
-    fn at(path: &str) -> Option<Self> {
+impl<'a> Endpoint<'a> {
+    fn at(path: &'a str) -> Option<Self> {
         Some(match path {
             "/" => Self::Index,
             "/metrics" => Self::Metrics,
@@ -41,13 +43,14 @@ impl Endpoint {
             "/api/v1/connections" => Self::Connections,
             "/api/v1/reload" => Self::Reload,
             "/api/v1/drain" => Self::Drain,
-            _ => return None,
+            // Names of components have no character that would be escaped.
+            path => Self::Restore(path.strip_prefix("/api/v1/components/")?.strip_suffix("/restore")?),
         })
     }
 
     /// Whether it changes something, and so takes POST; the others take GET and HEAD.
     fn is_action(self) -> bool {
-        matches!(self, Self::Reload | Self::Drain)
+        matches!(self, Self::Restore(_) | Self::Reload | Self::Drain)
     }
 }
 
@@ -98,6 +101,10 @@ pub(super) async fn respond(admin: &Admin, request: Request<Incoming>) -> Respon
         Endpoint::Drain => match query::drain(query) {
             Ok(query) => drain(operations.drain(query).await),
             Err(error) => problem(StatusCode::BAD_REQUEST, &error.to_string()),
+        },
+        Endpoint::Restore(component) => match operations.restore(component) {
+            Some(report) => json(StatusCode::OK, &report),
+            None => problem(StatusCode::NOT_FOUND, "no component has this name"),
         },
     }
 }
@@ -173,6 +180,8 @@ GET  /readyz               200 while new connections are welcome, 503 otherwise
 GET  /api/v1/routes        routes in force, with their filters
 GET  /api/v1/upstreams     upstreams and endpoints, with their weights and connections
 GET  /api/v1/components    components, with what they may do and what they use
+POST /api/v1/components/NAME/restore
+                           lifts the quarantine of a component
 GET  /api/v1/connections   open connections; ?limit=100&route=NAME
 POST /api/v1/reload        reads the configuration again; 422 lists what is wrong with it;
                            ?dry_run=true only says what would change

@@ -18,8 +18,8 @@ use tokio::task::JoinSet;
 
 use super::{
     Admin, Answer, ComponentView, ConnectionView, ConnectionsQuery, ConnectionsView, DrainPlan, DrainQuery,
-    DrainReport, EndpointView, FilterView, Guard, ImportView, Operations, Readiness, ReloadReport, RouteView,
-    UpstreamView, VersionView,
+    DrainReport, EndpointView, FilterView, Guard, ImportView, Operations, Readiness, ReloadReport, RestoreReport,
+    RouteView, UpstreamView, VersionView,
 };
 use crate::component::{Interest, Kinds, Payload, Selection};
 use crate::metrics::Metrics;
@@ -90,6 +90,7 @@ impl Operations for Fake {
             memory_bytes: 65_536,
             failures: 0,
             versions: vec![VersionView { route: "chat".to_owned(), generation: 1, connections: 3 }],
+            quarantined: vec!["chat".to_owned()],
         }]
     }
 
@@ -126,6 +127,10 @@ impl Operations for Fake {
                 _ => DrainReport::Underway { connections: 7 },
             }
         })
+    }
+
+    fn restore(&self, component: &str) -> Option<RestoreReport> {
+        (component == "shout").then(|| RestoreReport { component: component.to_owned(), lifted: 1 })
     }
 }
 

@@ -123,6 +123,8 @@ pub struct ComponentView {
     /// For a filter, its versions: those in force, and older ones that serve open connections still.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub versions: Vec<VersionView>,
+    /// The routes, and for a balancer the upstreams, where it is in quarantine and called no more.
+    pub quarantined: Vec<String>,
 }
 
 /// A version of a filter on a route.
@@ -226,6 +228,15 @@ pub enum ReloadReport {
         /// The number of the configuration in force.
         generation: u64,
     },
+}
+
+/// What was restored (`POST /api/v1/components/NAME/restore`).
+#[derive(Clone, Debug, Serialize)]
+pub struct RestoreReport {
+    /// The component's name.
+    pub component: String,
+    /// How many of its uses were in quarantine and are called again.
+    pub lifted: u64,
 }
 
 /// What a reload would change (`POST /api/v1/reload?dry_run=true`).

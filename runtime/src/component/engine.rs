@@ -1,6 +1,7 @@
 //! The engine that compiles and runs components, and everything about it that is one for the process.
 
 use std::io;
+use std::num::NonZeroUsize;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -46,11 +47,17 @@ impl Host {
     /// end within its address range needs no bounds checks (up to 45 % of its time). Where an address space limit
     /// forbids that, fewer instances are allowed for.
     pub fn new(workers: usize) -> Result<Self, HostError> {
-        Self::with_cache(workers, None)
+        Self::with(workers, None, None)
     }
 
-    /// As [`Host::new`]; takes compiled components from that directory, and puts them there.
-    pub fn with_cache(workers: usize, cache: Option<CacheDirectory>) -> Result<Self, HostError> {
+    /// As [`Host::new`]; takes compiled components from that directory, and puts them there. There are at most
+    /// `most_isolated` instances that serve one connection each; without a number as many as address space and memory maps
+    /// allow beside those that serve workers, which is also the most there can be.
+    pub fn with(
+        workers: usize,
+        cache: Option<CacheDirectory>,
+        most_isolated: Option<NonZeroUsize>,
+    ) -> Result<Self, HostError> {
         let (engine, instances) = engine()?;
         let linker = linker(&engine).map_err(|error| HostError::Engine(format!("{error:#}")))?;
         let ticker = Ticker::start({
@@ -58,8 +65,9 @@ impl Host {
             move || engine.increment_epoch()
         })?;
         let shared = workers.saturating_mul(SHARED_INSTANCES_PER_WORKER);
-        let seats = Arc::new(Seats::new(instances.min(max_mapped_instances()).saturating_sub(shared)));
         let cache = cache.map(|directory| Cache::new(directory, &engine));
+        let possible = instances.min(max_mapped_instances()).saturating_sub(shared);
+        let seats = Arc::new(Seats::new(most_isolated.map_or(possible, |most| most.get().min(possible))));
         Ok(Self(Arc::new(Inner { engine, linker, ticker, control: Mutex::default(), seats, cache })))
     }
 

@@ -21,7 +21,12 @@ pub(super) fn classify(component: &str, error: &Error, guest: &Guest, deadline: 
         match error.downcast_ref::<Trap>() {
             Some(Trap::Interrupt) => (FailureReason::Deadline, format!("it ran past its deadline of {deadline:?}")),
             Some(trap) => (FailureReason::Trap, trap.to_string()),
-            None => (FailureReason::InvalidAnswer, without_backtrace(error)),
+            None => {
+                let message = without_backtrace(error);
+                // Wasmtime keeps the type of this error to itself.
+                let exceeds = message.contains("fuel allocated for hostcalls");
+                (if exceeds { FailureReason::ReplySize } else { FailureReason::InvalidAnswer }, message)
+            }
         }
     };
     if let Some(words) = guest.log.last_words() {

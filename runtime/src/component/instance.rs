@@ -4,6 +4,7 @@
 //! tells those who hold something of that store, a session, that it is gone.
 
 use std::cell::{Cell, RefCell};
+use std::num::NonZeroU32;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
@@ -63,18 +64,35 @@ impl<E: Exports> Slot<E> {
 
     /// Makes an instance and configures it, as the control thread does once for each use to learn what it answers.
     pub(super) fn configure(&self) -> Result<E::Configured, StartError> {
-        let (live, configured) = self.start()?;
+        let (live, configured) = self.start().map_err(|error| match error {
+            StartError::Failed(failure) => StartError::Failed(self.reported(failure)),
+            rejected @ StartError::Rejected(_) => rejected,
+        })?;
         *self.live.borrow_mut() = Some(live);
         Ok(configured)
     }
 
-    /// Runs a call about a connection, within the deadline. After a failure the store is gone.
+    /// Whether what was obtained in this generation is still there. In quarantine nothing is, so that the guest need not
+    /// be called to let go of it.
+    #[inline]
+    pub(super) fn holds(&self, generation: u64) -> bool {
+        if self.recipe.quarantine().is_on() {
+            self.clear();
+        }
+        generation == self.generation.get()
+    }
+
+    /// Runs a call about a connection, within the deadline. After a failure the store is gone. In quarantine every call
+    /// fails.
     #[inline]
     pub(super) fn call<R>(
         &self,
         connection: &str,
         call: impl FnOnce(&mut Store<Guest>, &E) -> wasmtime::Result<R>,
     ) -> Result<R, Failure> {
+        if self.recipe.quarantine().is_on() {
+            return Err(self.quarantined());
+        }
         let mut place = self.live.borrow_mut();
         let live = match &mut *place {
             Some(live) => live,
@@ -123,7 +141,7 @@ impl<E: Exports> Slot<E> {
     fn restart(&self) -> Result<Live<E>, Failure> {
         match self.start() {
             Ok((live, _)) => Ok(live),
-            Err(StartError::Failed(failure)) => Err(failure),
+            Err(StartError::Failed(failure)) => Err(self.failed(failure)),
             Err(StartError::Rejected(words)) => {
                 let message = format!("it refused a configuration that it had accepted: {words}");
                 Err(self.refused(FailureReason::Start, message))
@@ -140,7 +158,7 @@ impl<E: Exports> Slot<E> {
         let deadline = Deadline::of(Instant::now(), limits.start_deadline());
         let mut store = Store::new(component.host().engine(), Guest::new(quota, deadline, log));
         store.limiter(|guest| &mut guest.quota);
-        store.set_hostcall_fuel(limits.max_memory);
+        store.set_hostcall_fuel(limits.handed_over());
         store.epoch_deadline_callback(|mut store| store.data_mut().deadline.look());
 
         let started = self.run(&mut store, |store| {
@@ -152,16 +170,14 @@ impl<E: Exports> Slot<E> {
         match started {
             Ok((exports, Ok(configured))) => Ok((Live { store, exports }, configured)),
             Ok((_, Err(words))) => Err(StartError::Rejected(words)),
-            Err(error) => {
-                Err(StartError::Failed(self.failed(self.start_failure(&error, &store, limits.start_deadline()))))
-            }
+            Err(error) => Err(StartError::Failed(self.start_failure(&error, &store, limits.start_deadline()))),
         }
     }
 
     fn start_failure(&self, error: &wasmtime::Error, store: &Store<Guest>, deadline: Duration) -> Failure {
         let failure = classify(self.recipe.name(), error, store.data(), deadline);
         match failure.reason {
-            FailureReason::Memory | FailureReason::Deadline => failure,
+            FailureReason::Memory | FailureReason::Deadline | FailureReason::ReplySize => failure,
             _ => Failure { reason: FailureReason::Start, ..failure },
         }
     }
@@ -174,8 +190,41 @@ impl<E: Exports> Slot<E> {
         guest(store)
     }
 
+    /// Drops the store, as a failure does.
+    #[cold]
+    fn clear(&self) {
+        if self.live.borrow_mut().take().is_some() {
+            self.generation.set(self.generation.get() + 1);
+        }
+    }
+
+    /// The failure of a call that was not made. It is counted and not logged, because the quarantine was.
+    #[cold]
+    fn quarantined(&self) -> Failure {
+        self.clear();
+        self.shard().failure(FailureReason::Quarantine);
+        let (component, reason) = (self.recipe.name().to_owned(), FailureReason::Quarantine);
+        Failure { component, reason, message: "it is in quarantine, because it failed too often".to_owned() }
+    }
+
+    /// Reports a failure of a use that is in service, which may be one too many.
     #[cold]
     fn failed(&self, failure: Failure) -> Failure {
+        let failure = self.reported(failure);
+        if self.recipe.quarantine().failed(failure.reason, Instant::now()) {
+            let (component, limits) = (self.recipe.name(), self.recipe.limits());
+            let max_failures = limits.max_failures.map_or(0, NonZeroU32::get);
+            warn!(
+                target: "tidegate::component", component, place = self.recipe.place(), max_failures,
+                failure_window = ?limits.failure_window, "it failed too often and is in quarantine"
+            );
+        }
+        failure
+    }
+
+    /// Counts and logs a failure.
+    #[cold]
+    fn reported(&self, failure: Failure) -> Failure {
         self.shard().failure(failure.reason);
         let (component, reason) = (self.recipe.name(), failure.reason.label());
         if self.recipe.component().kind() == Kind::Balancer {

@@ -1,5 +1,6 @@
 //! What a component may use, and the keeping of its memory within that.
 
+use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -22,6 +23,17 @@ pub struct Limits {
     pub log_lines_per_second: u32,
     /// What shares an instance.
     pub isolation: Isolation,
+    /// The largest payload in bytes that a filter is handed; `None`: what the route lets pass. A larger one is a failure
+    /// without a call. So is one that does not fit into `max_memory`.
+    pub max_message_size: Option<usize>,
+    /// The payload bytes that the answer to one call may carry in `replace` and `send` together; 16 MiB by default, as
+    /// much as a message may have. An answer beyond it is a failure.
+    pub max_reply_size: usize,
+    /// After this many failures within `failure_window` a use is called no more; `None`: however many there are. Off by
+    /// default, because whoever can make a filter fail could then take its route from everybody.
+    pub max_failures: Option<NonZeroU32>,
+    /// The time within which failures count together; a minute by default.
+    pub failure_window: Duration,
 }
 
 impl Default for Limits {
@@ -31,6 +43,10 @@ impl Default for Limits {
             deadline: Duration::from_millis(10),
             log_lines_per_second: 100,
             isolation: Isolation::Shared,
+            max_message_size: None,
+            max_reply_size: 16 << 20,
+            max_failures: None,
+            failure_window: Duration::from_secs(60),
         }
     }
 }
@@ -39,6 +55,12 @@ impl Limits {
     /// How long instantiating and `configure` may take.
     pub(super) fn start_deadline(&self) -> Duration {
         self.deadline.max(MIN_START_DEADLINE)
+    }
+
+    /// The bytes that one call may hand over in all, which are counted before they are copied out of the guest: what
+    /// [`max_reply_size`](Self::max_reply_size) allows and something for all that is no payload.
+    pub(super) fn handed_over(&self) -> usize {
+        self.max_reply_size.saturating_add(BESIDE_PAYLOAD).min(self.max_memory)
     }
 }
 
@@ -54,6 +76,9 @@ pub enum Isolation {
 }
 
 const MIN_START_DEADLINE: Duration = Duration::from_secs(1);
+
+/// Header edits, attributes, close reasons, and the lists that hold messages: 32 thousand of these.
+const BESIDE_PAYLOAD: usize = 1 << 20;
 
 /// The most elements of a table, a guest's function pointers: enough for an embedded JavaScript or Python.
 pub(super) const TABLE_ELEMENTS: usize = 1 << 16;

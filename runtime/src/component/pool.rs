@@ -6,6 +6,9 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
+use tokio::time::Instant;
+use tracing::warn;
+
 use super::engine::Host;
 use super::exports::{BalancerExports, FilterExports, PredicateExports};
 use super::instance::Slot;
@@ -139,7 +142,10 @@ impl Pool {
         let beat = self.beat(recipe)?;
         match self.host.seat() {
             Some(seat) => Ok(Slot::new(Arc::clone(recipe), self.worker, beat, Some(seat))),
-            None => Err(self.cannot_start(recipe, "no more instances that serve one connection fit into the process")),
+            None => {
+                let why = "as many connections as possible have an instance of their own; see max_isolated_instances";
+                Err(self.cannot_start(recipe, FailureReason::IsolatedInstances, why))
+            }
         }
     }
 
@@ -149,12 +155,21 @@ impl Pool {
         if beat.is_none() {
             *beat = self.host.beat().map(Rc::new);
         }
-        beat.clone().ok_or_else(|| self.cannot_start(recipe, "deadlines are no longer kept"))
+        beat.clone().ok_or_else(|| self.cannot_start(recipe, FailureReason::Start, "deadlines are no longer kept"))
     }
 
-    fn cannot_start(&self, recipe: &Recipe, message: &str) -> Failure {
-        recipe.metrics().of(self.worker).failure(FailureReason::Start);
-        Failure { component: recipe.name().to_owned(), reason: FailureReason::Start, message: message.to_owned() }
+    #[cold]
+    fn cannot_start(&self, recipe: &Recipe, reason: FailureReason, message: &str) -> Failure {
+        let shard = recipe.metrics().of(self.worker);
+        shard.failure(reason);
+        let component = recipe.name();
+        if recipe.component().rate().admits(Instant::now()) {
+            let reason = reason.label();
+            warn!(target: "tidegate::component", component, place = recipe.place(), reason, "{message}");
+        } else {
+            shard.log_lines_dropped.add(1);
+        }
+        Failure { component: component.to_owned(), reason, message: message.to_owned() }
     }
 }
 

@@ -122,7 +122,10 @@ impl Session {
             let Message { origin, kind, size, payload } = message;
             Ok(exports.on_message.call(store, (handle, origin.into(), kind.into(), size, payload))?.0)
         });
-        let verdict = called.and_then(|verdict| self.checked(verdict, &message));
+        let verdict = called.and_then(|verdict| {
+            self.check_reply(std::slice::from_ref(&verdict))?;
+            self.checked(verdict, &message)
+        });
         verdict.inspect_err(|_| self.end())
     }
 
@@ -147,7 +150,7 @@ impl Session {
     /// there is nobody left to tell. Does nothing where the session was lost with its instance.
     pub fn on_close(self, by: Option<Side>, close: Option<&CloseFrame>) {
         let State::Open(resource) = self.guest else { return };
-        if resource.generation == self.slot.generation() {
+        if self.slot.holds(resource.generation) {
             let close = close.map(wire::CloseFrame::from);
             let connection = &self.handshake.connection_id;
             // Counted and logged already.
@@ -158,6 +161,7 @@ impl Session {
     }
 
     fn on_batch(&mut self, batch: &[Message<'_>], verdicts: &mut Vec<Verdict>) -> Result<(), Failure> {
+        batch.iter().try_for_each(|message| self.check_size(message))?;
         let handle = self.resource()?;
         let connection = &self.handshake.connection_id;
         let lowered: Vec<wire::Message<'_>> = batch.iter().map(Into::into).collect();
@@ -169,6 +173,7 @@ impl Session {
                 let message = format!("it gave {} verdicts on {} messages", answers.len(), batch.len());
                 return Err(self.slot.invalid(message));
             }
+            self.check_reply(&answers)?;
             for (verdict, message) in answers.into_iter().zip(batch) {
                 verdicts.push(self.checked(verdict, message)?);
             }
@@ -180,13 +185,28 @@ impl Session {
     /// A payload that cannot fit into the guest's memory would trap it, and with it the neighbours' sessions.
     #[inline]
     fn check_size(&mut self, message: &Message<'_>) -> Result<(), Failure> {
-        let limit = self.filter.component().limits().max_memory;
-        if message.payload.len() < limit {
+        let (size, limits) = (message.payload.len(), self.filter.component().limits());
+        if size < limits.max_memory && limits.max_message_size.is_none_or(|most| size <= most) {
             return Ok(());
         }
-        let why = format!("a payload of {} bytes does not fit into its memory of {limit}", message.payload.len());
+        let why = match limits.max_message_size.filter(|most| size > *most) {
+            Some(most) => format!("a payload of {size} bytes is larger than its max_message_size of {most}"),
+            None => format!("a payload of {size} bytes does not fit into its memory of {}", limits.max_memory),
+        };
         self.end();
-        Err(self.slot.refused(FailureReason::Memory, why))
+        Err(self.slot.refused(FailureReason::MessageSize, why))
+    }
+
+    /// What one call has answered is held until it is sent on.
+    #[inline]
+    fn check_reply(&self, verdicts: &[wire::Verdict]) -> Result<(), Failure> {
+        let size: usize = verdicts.iter().map(wire::Verdict::payload_size).sum();
+        let most = self.filter.component().limits().max_reply_size;
+        if size <= most {
+            return Ok(());
+        }
+        let why = format!("it answered with {size} bytes of payload, and its max_reply_size is {most}");
+        Err(self.slot.refused(FailureReason::ReplySize, why))
     }
 
     /// The guest's session, opened again where its instance was lost.
@@ -233,7 +253,7 @@ impl Session {
     #[cold]
     fn end(&mut self) {
         if let State::Open(resource) = std::mem::replace(&mut self.guest, State::Over)
-            && resource.generation == self.slot.generation()
+            && self.slot.holds(resource.generation)
         {
             let connection = &self.handshake.connection_id;
             // Counted and logged already.

@@ -7,6 +7,7 @@ use wasmtime::component::Component as Compiled;
 
 use super::exports::Kind;
 use super::load::{Import, LoadError};
+use super::packages::Packages;
 use super::wasi;
 
 /// What the outside of a component says.
@@ -43,9 +44,13 @@ impl Form {
 /// Checks that a core module can be made a component: it must say its component type.
 pub(super) fn check_core_module(bytes: &[u8]) -> Result<(), LoadError> {
     let mut has_type = false;
+    let mut packages = Packages::default();
     for payload in Parser::new(0).parse_all(bytes) {
         match payload.map_err(malformed)? {
-            Payload::CustomSection(section) if section.name().starts_with("component-type") => has_type = true,
+            Payload::CustomSection(section) if section.name().starts_with("component-type") => {
+                has_type = true;
+                packages.read(section.data())?;
+            }
             Payload::ImportSection(imports) => {
                 for import in imports.into_imports() {
                     if import.map_err(malformed)?.module == "wasi_snapshot_preview1" {
@@ -56,7 +61,7 @@ pub(super) fn check_core_module(bytes: &[u8]) -> Result<(), LoadError> {
             _ => {}
         }
     }
-    if has_type { Ok(()) } else { Err(LoadError::NoComponentType) }
+    if has_type { packages.check() } else { Err(LoadError::NoComponentType) }
 }
 
 /// Reads a component's exports and imports.

@@ -1,3 +1,5 @@
+mod budgets;
+mod damaged;
 pub(super) mod guests;
 
 use std::rc::Rc;
@@ -242,7 +244,7 @@ mod failures {
             (b"verdict 9", FailureReason::InvalidAnswer, "discriminant"),
             (b"C", FailureReason::InvalidAnswer, "code 1005"),
             (b"R", FailureReason::InvalidAnswer, "not UTF-8"),
-            (b"o", FailureReason::InvalidAnswer, "fuel"),
+            (b"o", FailureReason::ReplySize, "fuel"),
         ] {
             let failure = failure_of(payload);
             assert_eq!(failure.reason, reason, "{failure}");
@@ -316,7 +318,7 @@ mod failures {
         let (mut session, mut neighbour) = (bed.session(&filter), bed.session(&filter));
         neighbour.on_message(message(b"x")).unwrap();
         let failure = session.on_message(message(&[b'x'; 4 << 16])).unwrap_err();
-        assert_eq!(failure.reason, FailureReason::Memory);
+        assert_eq!(failure.reason, FailureReason::MessageSize);
         assert_eq!(neighbour.on_message(message(b"n")).unwrap(), Verdict::Delay(2));
     }
 

@@ -13,6 +13,7 @@ use super::exports::{BalancerExports, Exports, FilterExports, Kind, PredicateExp
 use super::instance::{Slot, StartError};
 use super::limits::Limits;
 use super::load::Component;
+use super::quarantine::Quarantine;
 use super::types::{Failure, Interest};
 use crate::metrics::{ComponentMetrics, FailureReason, Metrics, SwapOutcome, UseMetrics, Version, WorkerIndex};
 
@@ -120,6 +121,7 @@ impl Component {
             config: config.to_owned(),
             metrics: metrics.component(self.name()),
             verdicts: metrics.component_use(route, self.name()),
+            quarantine: Quarantine::new(self.limits(), metrics.quarantined(route, self.name())),
         });
         let _control = self.host().control();
         let Some(beat) = self.host().beat() else {
@@ -153,6 +155,11 @@ macro_rules! common {
             /// Its configuration: JSON text.
             pub fn config(&self) -> &str {
                 &self.recipe.config
+            }
+
+            /// The same, whatever its kind.
+            pub fn any(&self) -> AnyUse {
+                AnyUse(Arc::clone(&self.recipe))
             }
 
             pub(super) fn recipe(&self) -> &Arc<Recipe> {
@@ -205,6 +212,53 @@ impl Drop for Serving {
     }
 }
 
+/// A use of any kind, as an operator sees it.
+#[derive(Clone, Debug)]
+pub struct AnyUse(Arc<Recipe>);
+
+impl AnyUse {
+    /// Names this use as long as the process lives.
+    pub fn id(&self) -> u64 {
+        self.0.id
+    }
+
+    /// The component's name in the configuration.
+    pub fn component(&self) -> &str {
+        self.0.name()
+    }
+
+    /// The route or, for a balancer, the upstream.
+    pub fn place(&self) -> &str {
+        self.0.place()
+    }
+
+    /// Whether it is called no more, because it failed too often.
+    pub fn is_quarantined(&self) -> bool {
+        self.0.quarantine.is_on()
+    }
+
+    /// Has it called again, and forgets its failures; whether it was in quarantine.
+    pub fn restore(&self) -> bool {
+        let lifted = self.0.quarantine.lift();
+        if lifted {
+            self.tell_lifted("an operator");
+        }
+        lifted
+    }
+
+    /// Says that a reload has replaced it: it no longer shows up as one in quarantine.
+    pub fn retire(&self) {
+        if self.0.quarantine.retire() {
+            self.tell_lifted("a reload");
+        }
+    }
+
+    fn tell_lifted(&self, by: &str) {
+        let (component, place) = (self.component(), self.place());
+        tracing::info!(target: "tidegate::component", component, place, by, "its quarantine is lifted");
+    }
+}
+
 /// What an instance of a use is made from.
 #[derive(Debug)]
 pub(super) struct Recipe {
@@ -214,6 +268,7 @@ pub(super) struct Recipe {
     config: String,
     metrics: Arc<ComponentMetrics>,
     verdicts: Arc<UseMetrics>,
+    quarantine: Quarantine,
 }
 
 impl Recipe {
@@ -244,6 +299,10 @@ impl Recipe {
 
     pub(super) fn metrics(&self) -> &Arc<ComponentMetrics> {
         &self.metrics
+    }
+
+    pub(super) fn quarantine(&self) -> &Quarantine {
+        &self.quarantine
     }
 
     pub(super) fn verdicts(&self) -> &UseMetrics {

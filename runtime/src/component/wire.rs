@@ -193,6 +193,18 @@ pub(super) enum Verdict {
     Close(Closing),
 }
 
+impl Verdict {
+    /// The payload bytes that it carries.
+    #[inline]
+    pub(super) fn payload_size(&self) -> usize {
+        match self {
+            Self::Replace(payload) => payload.len(),
+            Self::Send(messages) => messages.iter().map(|message| message.payload.len()).sum(),
+            Self::Forward | Self::Delay(_) | Self::Drop | Self::Close(_) => 0,
+        }
+    }
+}
+
 impl From<metrics::Side> for Side {
     fn from(side: metrics::Side) -> Self {
         match side {

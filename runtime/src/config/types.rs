@@ -1,6 +1,12 @@
 //! A checked configuration: every reference holds, every value is within its bounds.
 
-use std::{collections::BTreeMap, net::SocketAddr, num::NonZeroUsize, path::PathBuf, time::Duration};
+use std::{
+    collections::BTreeMap,
+    net::SocketAddr,
+    num::{NonZeroU32, NonZeroUsize},
+    path::PathBuf,
+    time::Duration,
+};
 
 use http::HeaderName;
 
@@ -26,6 +32,8 @@ pub struct Config {
     pub watch: bool,
     /// Where compiled components are kept; `None`: nowhere.
     pub cache_directory: Option<CacheDirectory>,
+    /// How many instances that serve one connection each there are at most; `None`: what the system allows.
+    pub max_isolated_instances: Option<NonZeroUsize>,
     /// The peers whose forwarded headers are believed.
     pub trusted_proxies: Vec<Network>,
     /// The admin API; `None`: there is none.
@@ -142,6 +150,14 @@ pub struct ComponentLimits {
     pub log_lines_per_second: u32,
     /// What shares an instance.
     pub isolation: Isolation,
+    /// The largest payload that it is handed; `None`: what the route lets pass.
+    pub max_message_size: Option<usize>,
+    /// Payload bytes that the answer to one call may carry.
+    pub max_reply_size: usize,
+    /// After this many failures within `failure_window` it is called no more; `None`: however many there are.
+    pub max_failures: Option<NonZeroU32>,
+    /// The time within which failures count together.
+    pub failure_window: Duration,
 }
 
 /// What shares an instance of a component.

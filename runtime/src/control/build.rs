@@ -314,6 +314,10 @@ fn limits(limits: &config::ComponentLimits) -> Limits {
             config::Isolation::Worker => Isolation::Shared,
             config::Isolation::Connection => Isolation::Connection,
         },
+        max_message_size: limits.max_message_size,
+        max_reply_size: limits.max_reply_size,
+        max_failures: limits.max_failures,
+        failure_window: limits.failure_window,
     }
 }
 

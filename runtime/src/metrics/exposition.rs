@@ -12,7 +12,7 @@ mod process;
 mod tests;
 
 use std::collections::BTreeMap;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use prometheus::TextEncoder;
@@ -48,6 +48,7 @@ impl Metrics {
             .chain(endpoint_families(&entries(&self.endpoints)))
             .chain(component_families(&entries(&self.components), &entries(&self.uses)))
             .chain([version_family(&self.versions())])
+            .chain([quarantine_family(&entries(&self.quarantined))])
             .chain(self.process_wide(&routes));
         families.filter_map(Family::finish).collect()
     }
@@ -255,6 +256,18 @@ fn component_families(
         dropped.add(&[label], sum(metrics.iter().map(|shard| &shard.log_lines_dropped)) as f64);
     }
     [calls, swaps, seconds, failures, memory, dropped]
+}
+
+fn quarantine_family(uses: &[((String, String), Arc<AtomicU64>)]) -> Family {
+    let mut quarantined = Family::gauge(
+        "tidegate_component_quarantined",
+        "Whether a use of the component is in quarantine and called no more; an empty route: a balancer.",
+    );
+    for ((route, component), count) in uses {
+        let quarantines = count.load(Ordering::Relaxed).min(1);
+        quarantined.add(&[("route", route), ("component", component)], quarantines as f64);
+    }
+    quarantined
 }
 
 fn sum<'a>(counters: impl Iterator<Item = &'a Counter>) -> u64 {

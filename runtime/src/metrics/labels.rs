@@ -134,6 +134,14 @@ labels! {
         Start = "start",
         /// It did not take a live connection over from its predecessor.
         Resume = "resume",
+        /// It was not called, because a payload is larger than it may be handed.
+        MessageSize = "message_size",
+        /// It answered with more than one answer may carry.
+        ReplySize = "reply_size",
+        /// It was not called, because there was no place for another instance that serves one connection.
+        IsolatedInstances = "isolated_instances",
+        /// It was not called, because it is in quarantine.
+        Quarantine = "quarantine",
     }
 }
 

@@ -24,6 +24,7 @@ pub struct Metrics {
     pub(super) uses: Mutex<BTreeMap<(String, String), Arc<UseMetrics>>>,
     pub(super) versions: Arc<Mutex<Vec<Weak<Version>>>>,
     pub(super) compiles: Arc<[AtomicU64; CompileSource::COUNT]>,
+    pub(super) quarantined: Mutex<BTreeMap<(String, String), Arc<AtomicU64>>>,
     pub(super) reloads: [AtomicU64; ReloadOutcome::COUNT],
     pub(super) upgrade_failures: [AtomicU64; UpgradeFailure::COUNT],
     pub(super) generation: AtomicU64,
@@ -41,6 +42,7 @@ impl Metrics {
             uses: Mutex::default(),
             versions: Arc::default(),
             compiles: Arc::default(),
+            quarantined: Mutex::default(),
             reloads: Default::default(),
             upgrade_failures: Default::default(),
             generation: AtomicU64::new(0),
@@ -60,6 +62,7 @@ impl Metrics {
             versions: Arc::clone(&self.versions),
             compiles: Arc::clone(&self.compiles),
             upgrade_failures: Default::default(),
+            quarantined: copied(&self.quarantined),
             reloads: Default::default(),
             generation: AtomicU64::new(0),
             logs: Mutex::default(),
@@ -72,6 +75,7 @@ impl Metrics {
         extend(&self.endpoints, &draft.endpoints);
         extend(&self.components, &draft.components);
         extend(&self.uses, &draft.uses);
+        extend(&self.quarantined, &draft.quarantined);
     }
 
     /// How many workers count here.
@@ -127,6 +131,11 @@ impl Metrics {
         if let Some(counter) = self.compiles.get(source as usize) {
             counter.fetch_add(1, Ordering::Relaxed);
         }
+    }
+
+    /// How many uses of a component on a route are in quarantine; a balancer's route is empty. Any thread may write.
+    pub fn quarantined(&self, route: &str, component: &str) -> Arc<AtomicU64> {
+        entry(&self.quarantined, (route.to_owned(), component.to_owned()), || AtomicU64::new(0))
     }
 
     /// Counts a reload; an applied one is the new `generation`.

@@ -13,8 +13,8 @@ use super::state::{Drain, Phase, State};
 use super::worker::Order;
 use crate::admin::{
     Answer, ChangeView, ChangesView, ComponentView, ConnectionsQuery, ConnectionsView, DrainPlan, DrainQuery,
-    DrainReport, EndpointView, FilterView, ImportView, Operations, Readiness, ReloadReport, RouteView, UpstreamView,
-    VersionView,
+    DrainReport, EndpointView, FilterView, ImportView, Operations, Readiness, ReloadReport, RestoreReport, RouteView,
+    UpstreamView, VersionView,
 };
 use crate::balance::{Endpoint, JustStarted};
 use crate::component::OnFailure;
@@ -84,18 +84,11 @@ impl Operations for Control {
 
     fn components(&self) -> Vec<ComponentView> {
         let (snapshot, sources) = (self.0.snapshot.load_full(), self.0.sources());
-        let used: Vec<&str> = snapshot
-            .routes
-            .routes()
-            .flat_map(|route| {
-                let predicates = route.when.iter().map(|predicate| predicate.component().name());
-                predicates.chain(route.filters.iter().map(|filter| filter.component().name()))
-            })
-            .chain(snapshot.upstreams.values().map(|upstream| upstream.balancer.component().name()))
-            .collect();
         let versions = self.0.metrics.versions();
+        let used: Vec<_> = snapshot.all_uses().collect();
         let views = snapshot.components.iter().map(|(name, component)| {
             let metrics = self.0.metrics.component(name);
+            let uses = || used.iter().filter(|used| used.component() == name);
             ComponentView {
                 name: name.clone(),
                 kind: component.kind().label(),
@@ -111,10 +104,11 @@ impl Operations for Control {
                     .iter()
                     .map(|import| ImportView { name: import.name.clone(), permission: import.permission.clone() })
                     .collect(),
-                uses: used.iter().filter(|used| *used == name).count() as u64,
+                uses: uses().count() as u64,
                 memory_bytes: total(metrics.iter().map(|shard| &shard.memory_bytes)),
                 failures: metrics.iter().flat_map(|shard| &shard.failures).map(Counter::value).sum(),
                 versions: versions.iter().filter(|version| version.component == *name).map(version).collect(),
+                quarantined: uses().filter(|used| used.is_quarantined()).map(|used| used.place().to_owned()).collect(),
             }
         });
         views.collect()
@@ -185,6 +179,14 @@ impl Operations for Control {
             }
             DrainReport::Begun(plan)
         })
+    }
+
+    fn restore(&self, component: &str) -> Option<RestoreReport> {
+        let snapshot = self.0.snapshot.load_full();
+        let known = snapshot.components.contains_key(component);
+        let uses = snapshot.all_uses().filter(|used| used.component() == component);
+        let lifted = uses.filter(|used| used.restore()).count() as u64;
+        known.then(|| RestoreReport { component: component.to_owned(), lifted })
     }
 }
 

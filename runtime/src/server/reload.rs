@@ -199,6 +199,7 @@ fn settled(before: &Config, after: &Config) -> Result<(), Problems> {
         ("cache_directory", before.cache_directory == after.cache_directory),
         ("workers", before.workers == after.workers),
         ("max_connections", before.max_connections == after.max_connections),
+        ("max_isolated_instances", before.max_isolated_instances == after.max_isolated_instances),
     ];
     for (key, _) in fixed.into_iter().filter(|(_, same)| !same) {
         problems.add(&Place::of_key(key), format!("`{key}` cannot change in a reload"), instead);

@@ -1,5 +1,6 @@
 //! What the control thread knows of the running server.
 
+use std::collections::HashSet;
 use std::io;
 use std::net::TcpListener as StdListener;
 use std::sync::atomic::{AtomicU8, Ordering};
@@ -134,7 +135,9 @@ impl State {
     pub(super) fn put_in_force(&self, snapshot: Snapshot, sources: Sources) {
         let generation = snapshot.generation;
         self.metrics.set_generation(generation);
-        self.snapshot.store(Arc::new(snapshot));
+        let kept: HashSet<u64> = snapshot.uses().collect();
+        let before = self.snapshot.swap(Arc::new(snapshot));
+        before.all_uses().filter(|replaced| !kept.contains(&replaced.id())).for_each(|replaced| replaced.retire());
         *self.sources.lock().unwrap_or_else(PoisonError::into_inner) = Arc::new(sources);
         self.generation.send_replace(generation);
     }

@@ -172,7 +172,7 @@ impl<'w> Attempt<'w> {
                 Err(failure) => match filter.on_failure() {
                     OnFailure::Close => return Err(Refusal::Component(failure)),
                     OnFailure::Bypass => {
-                        tracing::warn!(route = route.name, %failure, "a filter failed and is bypassed");
+                        tracing::debug!(route = route.name, %failure, "a filter failed and is bypassed");
                         continue;
                     }
                 },

@@ -80,7 +80,10 @@ impl Refusal {
     /// What an operator may have to act on; everything else is in the access log alone.
     pub(super) fn log(&self, route: &str) {
         match self {
-            Self::Component(failure) => tracing::warn!(route, %failure, "a component failed; the handshake is refused"),
+            // The component's own line, which is limited in rate, is the warning.
+            Self::Component(failure) => {
+                tracing::debug!(route, %failure, "a component failed; the handshake is refused");
+            }
             Self::Dial(DialError::Answered(_)) => {}
             Self::Dial(error) => tracing::debug!(route, %error, "no attempt to reach the upstream succeeded"),
             _ => {}

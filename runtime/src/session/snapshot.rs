@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use super::limit::{Permits, Rate};
 use crate::balance::Balance;
-use crate::component::{BalancerUse, Component, FilterUse, PredicateUse};
+use crate::component::{AnyUse, BalancerUse, Component, FilterUse, PredicateUse};
 use crate::handshake::{Forwarding, Networks};
 use crate::metrics::RouteMetrics;
 use crate::pipe::{Limits, Timers};
@@ -36,6 +36,14 @@ impl Snapshot {
             route.when.iter().map(|predicate| predicate.id()).chain(route.filters.iter().map(|filter| filter.id()))
         });
         routes.chain(self.upstreams.values().map(|upstream| upstream.balancer.id()))
+    }
+
+    /// All uses of components in this generation.
+    pub fn all_uses(&self) -> impl Iterator<Item = AnyUse> + '_ {
+        let routes = self.routes.routes().flat_map(|route| {
+            route.when.iter().map(|predicate| predicate.any()).chain(route.filters.iter().map(|filter| filter.any()))
+        });
+        routes.chain(self.upstreams.values().map(|upstream| upstream.balancer.any()))
     }
 }
 

@@ -105,6 +105,7 @@ async fn components_are_shown_with_what_they_may_do() {
             "memory_bytes": 65536,
             "failures": 0,
             "versions": [{ "route": "chat", "generation": 1, "connections": 3 }],
+            "quarantined": ["chat"],
         }])
     );
 }
@@ -205,6 +206,18 @@ fn unclosed() -> Problems {
 }
 
 #[tokio::test]
+async fn a_component_is_restored_by_its_name() {
+    let server = Server::start(Fake::default()).await;
+
+    let restored = server.request("POST", "/api/v1/components/shout/restore", "").await;
+    assert_eq!((restored.status(), restored.json()), (200, json!({ "component": "shout", "lifted": 1 })));
+    for unknown in ["/api/v1/components/other/restore", "/api/v1/components//restore", "/api/v1/components/shout"] {
+        assert_eq!(server.request("POST", unknown, "").await.status(), 404, "{unknown}");
+    }
+    assert_eq!(server.get("/api/v1/components/shout/restore").await.status(), 405);
+}
+
+#[tokio::test]
 async fn a_drain_is_accepted_with_its_plan_and_a_second_one_is_not() {
     let server = Server::start(Fake::default()).await;
 
@@ -256,5 +269,5 @@ async fn the_index_names_every_endpoint() {
     for path in listed {
         assert_ne!(server.get(path).await.status(), 404, "{path}");
     }
-    assert_eq!(index.body().matches("/api/v1/").count(), 6);
+    assert_eq!(index.body().matches("/api/v1/").count(), 7);
 }

@@ -1,6 +1,6 @@
 //! Components and their uses.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{collections::BTreeMap, num::NonZeroU32, time::Duration};
 
 use serde_json::{Map, Number, Value as Json};
 use toml::de::{DeTable, DeValue};
@@ -52,6 +52,39 @@ pub(super) const COMPONENT: Section = Section {
             absent: Absent::Default("\"worker\""),
             example: "\"connection\"",
             meaning: "What shares an instance: all connections of a worker, or none.",
+        },
+        Key {
+            name: "max_message_size",
+            takes: "size or `off`",
+            absent: Absent::Default("\"off\""),
+            example: "\"64KiB\"",
+            meaning: "The largest payload that a filter is handed, beside the route's own limit; a larger one is a \
+                      failure, and the filter is not called. So is one that does not fit into `max_memory`.",
+        },
+        Key {
+            name: "max_reply_size",
+            takes: "size",
+            absent: Absent::Default("\"16MiB\""),
+            example: "\"1MiB\"",
+            meaning: "Payload that a filter may answer with in one call, over all messages that it replaces and sends, \
+                      at most 4GiB: as much as the largest message, because a worker holds it until it is sent. More is \
+                      a failure. An answer must fit into `max_memory`, too.",
+        },
+        Key {
+            name: "max_failures",
+            takes: "whole number or `off`",
+            absent: Absent::Default("\"off\""),
+            example: "100",
+            meaning: "After this many failures within `failure_window`, 1 to 100000, a use of the component is in \
+                      quarantine: it is called no more, and every call counts as failed. Off, because whoever can make \
+                      a filter fail could otherwise take its route from everybody.",
+        },
+        Key {
+            name: "failure_window",
+            takes: "duration",
+            absent: Absent::Default("\"1m\""),
+            example: "\"10s\"",
+            meaning: "The time within which failures count together for `max_failures`.",
         },
     ],
 };
@@ -143,13 +176,32 @@ fn limits(table: &Table<'_>) -> Read<ComponentLimits> {
     let isolation = table.read("isolation", |value| {
         value::choice(value, &[("worker", Isolation::Worker), ("connection", Isolation::Connection)])
     });
+    let max_message_size = table.read("max_message_size", |value| {
+        Ok(value::size_or_off(value)?.map(|size| usize::try_from(size).unwrap_or(usize::MAX)))
+    });
+    let max_reply_size = table.read("max_reply_size", |value| value::size_within(value, (1, "1B"), (1 << 32, "4GiB")));
+    let max_failures = table.read("max_failures", |value| {
+        let most = value::count_or_off(value)?;
+        if most.is_some_and(|most| most > MOST_FAILURES) {
+            return Err(value.refuse("the time of every failure is kept", "write at most 100000, or \"off\""));
+        }
+        Ok(most.and_then(NonZeroU32::new))
+    });
+    let failure_window = table.read("failure_window", value::duration);
     Ok(ComponentLimits {
         max_memory: max_memory?,
         deadline: deadline?,
         log_lines_per_second: log_lines_per_second?,
         isolation: isolation?,
+        max_message_size: max_message_size?,
+        max_reply_size: max_reply_size?,
+        max_failures: max_failures?,
+        failure_window: failure_window?,
     })
 }
+
+/// Far more than makes a difference to one failure out of many.
+const MOST_FAILURES: u32 = 100_000;
 
 /// Reads a predicate or a balancer.
 pub(super) fn component_use(value: &Value<'_>, names: &Names<'_>) -> Read<ComponentUse> {

@@ -65,6 +65,15 @@ pub(super) const ROOT: Section = Section {
                       days is removed, and of more than 1GiB what was not used for longest.",
         },
         Key {
+            name: "max_isolated_instances",
+            takes: "whole number",
+            absent: Absent::Means("what address space and memory maps allow"),
+            example: "1000",
+            meaning: "Instances that serve one connection each (`isolation = \"connection\"`), over all components. A \
+                      connection for which there is none is refused with 503, or goes on without the filter, as its \
+                      `on_failure` says. The system allows some 8000, fewer where `vm.max_map_count` is low.",
+        },
+        Key {
             name: "trusted_proxies",
             takes: "list of networks",
             absent: Absent::Default("[]"),
@@ -203,6 +212,7 @@ pub(in crate::config) fn read(
         })?;
         Ok(CacheDirectory { path, place: value.place() })
     });
+    let max_isolated_instances = root.optional("max_isolated_instances", |value| value::count(value, 1..=u32::MAX));
     let trusted_proxies = root.read("trusted_proxies", |value| {
         const ADVICE: &str = "write networks such as [\"10.0.0.0/8\"]";
         value.each("a list of networks", ADVICE, |network| network.parsed("a network", ADVICE, Network::parse))
@@ -225,6 +235,7 @@ pub(in crate::config) fn read(
         max_connections: max_connections?.and_then(non_zero),
         watch: watch?,
         cache_directory: cache_directory?,
+        max_isolated_instances: max_isolated_instances?.and_then(non_zero),
         trusted_proxies: trusted_proxies?,
         admin: admin?,
         log: log?,

@@ -24,6 +24,7 @@ fn absent_keys_have_the_defaults_of_the_reference() {
 
     assert_eq!((config.workers, config.max_connections), (None::<NonZeroUsize>, None));
     assert_eq!((config.drain_time, config.upgrade_timeout), (Duration::from_secs(10), Duration::from_secs(60)));
+    assert_eq!(config.max_isolated_instances, None);
     assert_eq!(config.trusted_proxies, []);
     assert_eq!((config.watch, &config.cache_directory), (true, &None));
     assert_eq!(config.admin, None);
@@ -42,6 +43,10 @@ fn absent_keys_have_the_defaults_of_the_reference() {
         deadline: Duration::from_millis(10),
         log_lines_per_second: 100,
         isolation: Isolation::Worker,
+        max_message_size: None,
+        max_reply_size: 16 << 20,
+        max_failures: None,
+        failure_window: Duration::from_secs(60),
     };
     assert_eq!(config.components["round-robin"].limits, limits);
 

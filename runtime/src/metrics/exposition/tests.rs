@@ -42,6 +42,7 @@ fn every_metric_that_the_documentation_names_is_in_the_text() {
     let version = metrics.version("chat", "shout", 2);
     version.connections.fetch_add(1, Ordering::Relaxed);
     metrics.compiled(CompileSource::Cache);
+    metrics.quarantined("chat", "shout").store(2, Ordering::Relaxed);
     metrics.reloaded(ReloadOutcome::Applied);
     metrics.set_generation(2);
 

@@ -1,11 +1,12 @@
 //! A filter that misbehaves on request: when a text message says `boom`, or at another moment of a connection.
 
 use std::hint::black_box;
+use std::time::Duration;
 
 use serde::Deserialize;
 use tidegate_guest::{
     Admission, CloseFrame, Filter, Handshake, HeaderEdit, Interest, Kinds, Message, Outgoing, Refusal, Selection, Side,
-    Verdict, export_filter,
+    Verdict, clock, export_filter, log,
 };
 
 #[derive(Deserialize)]
@@ -15,14 +16,26 @@ struct Hostile {
     deed: Deed,
     #[serde(default)]
     at: Moment,
+    /// Misbehaves at the message of this number of every connection, whatever it says.
+    nth: Option<u32>,
 }
 
 #[derive(Deserialize, Clone, Copy, PartialEq)]
 #[serde(rename_all = "kebab-case")]
 enum Deed {
     Trap,
+    /// Calls itself until the stack is full.
+    Recurse,
     Loop,
+    /// Takes its time, and stays within every deadline.
+    Slow,
     Hoard,
+    /// Answers with 1 MiB.
+    OversizedReply,
+    /// Sends 64 messages of 16 KiB.
+    ManyReplies,
+    /// Logs 20 lines of 1 MiB.
+    OversizedLog,
     ReservedCloseCode,
     EndlessCloseReason,
     ReplaceOnHead,
@@ -46,7 +59,7 @@ enum Moment {
 }
 
 impl Filter for Hostile {
-    type Session = ();
+    type Session = u32;
 
     fn configured(self) -> Result<Self, String> {
         if self.at == Moment::Configure {
@@ -62,8 +75,8 @@ impl Filter for Hostile {
         }
     }
 
-    fn open(&self, handshake: &Handshake) -> Result<Admission<()>, Refusal> {
-        let admission = Admission::of(());
+    fn open(&self, handshake: &Handshake) -> Result<Admission<u32>, Refusal> {
+        let admission = Admission::of(0);
         if self.at != Moment::Open || handshake.header("x-boom").is_none() {
             return Ok(admission);
         }
@@ -78,21 +91,26 @@ impl Filter for Hostile {
         }
     }
 
-    fn on_message(&self, (): &mut (), message: Message<'_>) -> Verdict {
-        if self.at != Moment::Message || message.text() != Some("boom") {
+    fn on_message(&self, count: &mut u32, message: Message<'_>) -> Verdict {
+        *count += 1;
+        let now = self.nth.map_or_else(|| message.text() == Some("boom"), |nth| nth == *count);
+        if self.at != Moment::Message || !now {
             return Verdict::Forward;
         }
+        let onward = message.origin().opposite();
         match self.deed {
             Deed::ReservedCloseCode => Verdict::close(1005, "there is no status"),
             Deed::EndlessCloseReason => Verdict::Close(CloseFrame { code: 1000, reason: "x".repeat(10_000) }),
             Deed::ReplaceOnHead => Verdict::replace("bang"),
-            Deed::SendOnHead => Verdict::send([Outgoing::text(message.origin().opposite(), "bang")]),
+            Deed::SendOnHead => Verdict::send([Outgoing::text(onward, "bang")]),
+            Deed::OversizedReply => Verdict::replace("x".repeat(1 << 20)),
+            Deed::ManyReplies => {
+                Verdict::send((0..64).map(|_| Outgoing::text(onward, "x".repeat(16 << 10))).collect::<Vec<_>>())
+            }
             Deed::InvalidText => Verdict::replace([0xff, 0xfe]),
-            Deed::SendInvalidText => Verdict::send([Outgoing {
-                to: message.origin().opposite(),
-                kind: message.kind(),
-                payload: vec![0xff, 0xfe],
-            }]),
+            Deed::SendInvalidText => {
+                Verdict::send([Outgoing { to: onward, kind: message.kind(), payload: vec![0xff, 0xfe] }])
+            }
             deed => {
                 deed.misbehave();
                 Verdict::Forward
@@ -100,7 +118,7 @@ impl Filter for Hostile {
         }
     }
 
-    fn on_close(&self, (): &mut (), _: Option<Side>, _: Option<&CloseFrame>) {
+    fn on_close(&self, _: &mut u32, _: Option<Side>, _: Option<&CloseFrame>) {
         if self.at == Moment::Close {
             self.deed.misbehave();
         }
@@ -113,7 +131,12 @@ impl Deed {
     fn misbehave(self) {
         match self {
             Self::Trap => trap(),
+            Self::Recurse => {
+                black_box(recurse(0));
+            }
             Self::Loop => spin(),
+            Self::Slow => dawdle(),
+            Self::OversizedLog => chatter(),
             Self::Hoard => hoard(),
             _ => {}
         }
@@ -123,6 +146,27 @@ impl Deed {
 #[expect(clippy::panic, reason = "this is what the guest is for")]
 fn trap() {
     panic!("boom");
+}
+
+/// Not a loop to the compiler, because each call keeps something of its own.
+#[expect(unconditional_recursion, reason = "this is what the guest is for")]
+fn recurse(depth: u64) -> u64 {
+    let kept = black_box([depth; 16]);
+    let below = recurse(black_box(depth + 1));
+    kept.iter().fold(below, |sum, number| sum.wrapping_add(*number))
+}
+
+/// Half of the default deadline.
+fn dawdle() {
+    let start = clock::monotonic();
+    while clock::monotonic() - start < Duration::from_millis(5) {}
+}
+
+fn chatter() {
+    let line = "x".repeat(1 << 20);
+    for _ in 0..20 {
+        log::warn(&line);
+    }
 }
 
 fn spin() {

@@ -1,0 +1,113 @@
+//! What a component may use, and that more is a failure with its own name and nothing worse.
+
+use tidegate_tests::config::{guest, guest_within, route, upstream};
+use tidegate_tests::{Backend, Echo, Frame, Peer, Proxy, Request};
+
+const FAILURES: &str = "tidegate_component_failures_total";
+
+#[tokio::test]
+async fn a_message_beyond_max_message_size_closes_its_connection_and_costs_neighbours_nothing() {
+    let echo = Echo::start().await;
+    let filters = format!("filters = [\"numbering\"]\n{}max_message_size = \"1KiB\"\n", guest("numbering"));
+    let proxy = Proxy::start(&route(&[echo.address()], &filters)).await;
+    let (mut neighbour, mut client) = (proxy.open("/").await, proxy.open("/").await);
+    neighbour.send(Frame::text("x".repeat(1024))).await;
+    neighbour.expect(Frame::text(format!("{} #1", "x".repeat(1024)))).await;
+    client.send(Frame::text("x".repeat(1025))).await;
+    client.expect_close(1011).await;
+    neighbour.send(Frame::text("and")).await;
+    neighbour.expect(Frame::text("and #2")).await;
+    proxy.until(FAILURES, &[("component", "numbering"), ("reason", "message_size")], 1).await;
+    let line = proxy.wait_for_log(&["message_size", "1025 bytes"]).await;
+    assert_eq!((&line["component"], &line["place"]), (&"numbering".into(), &"main".into()), "{line}");
+}
+
+#[tokio::test]
+async fn a_message_beyond_max_message_size_passes_a_filter_that_may_be_bypassed() {
+    let echo = Echo::start().await;
+    let filters = format!(
+        "filters = [{{ component = \"numbering\", on_failure = \"bypass\" }}]\n{}max_message_size = \"1KiB\"\n",
+        guest("numbering")
+    );
+    let proxy = Proxy::start(&route(&[echo.address()], &filters)).await;
+    let mut client = proxy.open("/").await;
+    client.send(Frame::text("x".repeat(1025))).await;
+    client.expect(Frame::text("x".repeat(1025))).await;
+    proxy.until(FAILURES, &[("component", "numbering"), ("reason", "message_size")], 1).await;
+}
+
+#[tokio::test]
+async fn an_answer_within_max_reply_size_passes_and_one_beyond_it_does_not() {
+    let echo = Echo::start().await;
+    let filters = format!("filters = [\"replacer\"]\n{}max_reply_size = \"1KiB\"\n", guest("replacer"));
+    let proxy = Proxy::start(&route(&[echo.address()], &filters)).await;
+    let mut client = proxy.open("/").await;
+    client.send(Frame::binary(vec![7; 1024])).await;
+    client.expect(Frame::binary(vec![7; 1024])).await;
+    client.send(Frame::binary(vec![7; 1025])).await;
+    client.expect_close(1011).await;
+    proxy.until(FAILURES, &[("component", "replacer"), ("reason", "reply_size")], 1).await;
+    proxy.wait_for_log(&["reply_size", "1025 bytes", "\"place\":\"main\""]).await;
+}
+
+#[tokio::test]
+async fn a_log_line_is_cut_and_a_flood_of_them_is_dropped_and_counted() {
+    let backend = Backend::bind().await;
+    let filters = format!(
+        "filters = [{{ component = \"hostile\", config = {{ do = \"oversized-log\" }} }}]\n{}log_lines_per_second = 3\n",
+        guest("hostile")
+    );
+    let proxy = Proxy::start(&route(&[&backend.address()], &filters)).await;
+    let (mut client, mut upstream) = backend.open(proxy.address, "/").await;
+    client.send(Frame::text("boom")).await;
+    upstream.expect(Frame::text("boom")).await;
+    let line = proxy.wait_for_log(&["xxxx"]).await;
+    let text = line["message"].as_str().unwrap();
+    assert!(text.len() < 5000 && text.ends_with("bytes cut)"), "{line}");
+    let dropped =
+        proxy.metrics().await.count("tidegate_component_log_lines_dropped_total", &[("component", "hostile")]);
+    // A second brings three more.
+    assert!((11..=17).contains(&dropped), "{dropped}");
+}
+
+/// A proxy for one instance that serves one connection.
+async fn start_with_one_instance(on_failure: &str) -> (Proxy, Backend) {
+    let backend = Backend::bind().await;
+    let config = format!(
+        "max_isolated_instances = 1\n{}[[routes]]\nname = \"main\"\nupstream = \"back\"\n\
+         filters = [{{ component = \"numbering\", on_failure = \"{on_failure}\" }}]\n{}isolation = \"connection\"\n",
+        upstream("back", &[&backend.address()], ""),
+        guest_within("numbering", "1s")
+    );
+    (Proxy::start(&config).await, backend)
+}
+
+const NO_INSTANCE: &[(&str, &str)] = &[("component", "numbering"), ("reason", "isolated_instances")];
+
+#[tokio::test]
+async fn a_connection_for_which_there_is_no_instance_is_refused_until_another_has_ended() {
+    let (proxy, backend) = start_with_one_instance("close").await;
+    let (mut client, mut upstream) = backend.open(proxy.address, "/").await;
+    let reply = proxy.answer(&Request::upgrade("/")).await;
+    assert_eq!(reply.status, 503, "{reply:?}");
+    proxy.until(FAILURES, NO_INSTANCE, 1).await;
+    proxy.until("tidegate_handshakes_total", &[("route", "main"), ("outcome", "component_failed")], 1).await;
+    proxy.wait_for_log(&["isolated_instances", "max_isolated_instances", "\"place\":\"main\""]).await;
+    client.send(Frame::text("still here")).await;
+    upstream.expect(Frame::text("still here #1")).await;
+    drop((client, upstream));
+    proxy.until("tidegate_connections_active", &[], 0).await;
+    let (mut client, mut upstream) = backend.open(proxy.address, "/").await;
+    client.send(Frame::text("hello")).await;
+    upstream.expect(Frame::text("hello #1")).await;
+}
+
+#[tokio::test]
+async fn a_connection_for_which_there_is_no_instance_may_go_without() {
+    let (proxy, backend) = start_with_one_instance("bypass").await;
+    let (_client, _upstream) = backend.open(proxy.address, "/").await;
+    let (mut other, mut upstream) = tokio::join!(Peer::open(proxy.address, "/"), backend.accept());
+    proxy.until(FAILURES, NO_INSTANCE, 1).await;
+    other.send(Frame::text("uncounted")).await;
+    upstream.expect(Frame::text("uncounted")).await;
+}
