@@ -1,8 +1,8 @@
 //! The life of the process: start, serve, reload, hand over, drain, end.
 //!
 //! The main thread becomes the control thread: it runs the admin API, reloads and signals. A reload compiles on a thread
-//! of its own that yields to all others. Each worker has a thread of its own. Control and workers share immutable snapshots and atomic counts;
-//! everything else goes to a worker as an order.
+//! of its own that yields to all others. Each worker has a thread of its own. Control and workers share immutable
+//! snapshots and atomic counts; everything else goes to a worker as an order.
 
 mod background;
 mod handover;
