@@ -122,7 +122,7 @@ impl Open {
         permit: Option<Permit>,
     ) -> Self {
         let connection = Rc::new(connection);
-        let route = &connection.route;
+        let route = connection.route();
         let plan = Plan {
             filters: agreed.sessions,
             extensions: agreed.extensions,
@@ -167,7 +167,8 @@ impl Drop for Ended<'_> {
             close: None,
             cause: "cut off at the end of the process".into(),
         });
-        let shard = self.connection.route.metrics.of(self.worker.index());
+        let route = self.connection.route();
+        let shard = route.metrics.of(self.worker.index());
         shard.connections_active.add(-1);
         shard.connection_duration.observe(self.connection.opened_at.elapsed());
         shard.close(outcome.by, outcome.label);

@@ -19,6 +19,15 @@ async fn applied(proxy: &Proxy) {
     assert_eq!(reply.status, 200, "{reply:?}");
 }
 
+/// The generations whose versions of the counter are kept.
+async fn versions(proxy: &Proxy) -> Vec<u64> {
+    let components = proxy.admin("GET", "/api/v1/components").await;
+    let components: serde_json::Value = serde_json::from_str(&components.body).unwrap();
+    let counter = components.as_array().unwrap().iter().find(|component| component["name"] == "counter").unwrap();
+    let versions = counter["versions"].as_array().unwrap();
+    versions.iter().map(|version| version["generation"].as_u64().unwrap()).collect()
+}
+
 fn swaps(outcome: &str) -> [(&str, &str); 3] {
     [("route", "main"), ("component", "counter"), ("outcome", outcome)]
 }
@@ -39,6 +48,7 @@ async fn a_filter_with_another_configuration_goes_on_where_its_former_version_st
     proxy.until(SWAPS, &swaps("swapped"), 1).await;
     client.send(Frame::text("y")).await;
     upstream.expect(Frame::text("b2:y")).await;
+    assert_eq!(versions(&proxy).await, [2], "the former version is still kept");
     upstream.send(Frame::text("untouched")).await;
     client.expect(Frame::text("untouched")).await;
 }
@@ -97,10 +107,7 @@ async fn with_keep_an_open_connection_stays_with_the_version_it_began_with() {
     let metrics = proxy.metrics().await;
     assert_eq!(metrics.count(CONNECTIONS, &served("1")), 1);
     assert_eq!(metrics.count(CONNECTIONS, &served("2")), 1);
-    let components = proxy.admin("GET", "/api/v1/components").await;
-    let components: serde_json::Value = serde_json::from_str(&components.body).unwrap();
-    let counter = components.as_array().unwrap().iter().find(|component| component["name"] == "counter").unwrap();
-    assert_eq!(counter["versions"].as_array().unwrap().len(), 2, "{counter}");
+    assert_eq!(versions(&proxy).await, [1, 2]);
 }
 
 #[tokio::test]

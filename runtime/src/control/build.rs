@@ -165,7 +165,6 @@ impl Builder<'_> {
             };
             let built = Route {
                 name: route.name.clone(),
-                generation: self.generation,
                 on_change: match route.on_change {
                     config::OnChange::Swap => OnChange::Swap,
                     config::OnChange::Keep => OnChange::Keep,

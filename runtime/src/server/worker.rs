@@ -209,7 +209,7 @@ impl Serving {
     /// Closes the connections of a route, or all of them, and then also those that were still opening.
     async fn drain(self: Rc<Self>, route: Option<String>, close: CloseFrame, pace: Pace) {
         let mut open = self.worker.registry().all();
-        open.retain(|connection| route.as_ref().is_none_or(|route| *route == connection.route.name));
+        open.retain(|connection| route.as_ref().is_none_or(|route| *route == connection.route().name));
         Self::close_evenly(open, &close, pace).await;
         if route.is_some() {
             return;
@@ -237,7 +237,7 @@ impl Serving {
 
     fn connections(&self, query: &ConnectionsQuery) -> ConnectionsView {
         let mut all = self.worker.registry().all();
-        all.retain(|connection| query.route.as_ref().is_none_or(|route| *route == connection.route.name));
+        all.retain(|connection| query.route.as_ref().is_none_or(|route| *route == connection.route().name));
         if query.limit > 0 {
             all.sort_by_key(|connection| connection.opened_at);
         }
@@ -249,7 +249,7 @@ impl Serving {
     fn view(&self, connection: &Connection) -> ConnectionView {
         ConnectionView {
             connection: connection.id.to_string(),
-            route: connection.route.name.clone(),
+            route: connection.route().name.clone(),
             upstream: connection.upstream.balance.name().to_owned(),
             endpoint: connection.lease.endpoint().url().to_owned(),
             client: connection.client.to_string(),

@@ -1,6 +1,6 @@
 //! One request's way to an open connection: route, admission, lease, upstream, answer.
 
-use std::cell::Cell;
+use std::cell::RefCell;
 use std::net::SocketAddr;
 use std::pin::pin;
 use std::rc::Rc;
@@ -247,18 +247,16 @@ impl<'w> Attempt<'w> {
         record.count(HandshakeOutcome::Upgraded);
         route.metrics.of(self.worker.index()).connections_active.add(1);
         let Record { connection, client: address, started_at, host, path, channel, attributes, .. } = record;
-        let follows = route.generation;
         let connection = Connection {
             id: connection.into(),
             client: address,
-            route,
+            route: RefCell::new(route),
             upstream: to,
             lease: endpoint,
             started_at,
             opened_at: Instant::now(),
             traffic: Rc::default(),
             switch: Rc::default(),
-            follows: Cell::new(follows),
             told: Box::new(Told::new(&host, &path, channel, attributes)),
         };
         let (client, upstream) = ((client, from_client), (upstream, from_upstream));

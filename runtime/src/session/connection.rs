@@ -1,6 +1,6 @@
 //! What is known of an open connection, for whoever asks: the access log, the admin API, a drain.
 
-use std::cell::{Cell, RefCell};
+use std::cell::RefCell;
 use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -20,8 +20,8 @@ pub struct Connection {
     pub id: Box<str>,
     /// The client's address, which trusted proxies may have told, and the port of the socket.
     pub client: SocketAddr,
-    /// The route it took.
-    pub route: Arc<Route>,
+    /// The route it took, as it was when the connection last followed it.
+    pub(super) route: RefCell<Arc<Route>>,
     /// The upstream.
     pub upstream: Arc<Upstream>,
     /// Its hold on an endpoint.
@@ -34,10 +34,20 @@ pub struct Connection {
     pub traffic: Rc<Traffic>,
     /// Ends it, or changes its filters.
     pub switch: Rc<Switch<Rc<Change>>>,
-    /// The generation of the route that it has followed so far.
-    pub(super) follows: Cell<u64>,
     /// What only the access log tells.
     pub(super) told: Box<Told>,
+}
+
+impl Connection {
+    /// The route it took. What a reload has replaced is not kept: it would keep the code of former filters, too.
+    pub fn route(&self) -> Arc<Route> {
+        self.route.borrow().clone()
+    }
+
+    /// Has the route become this one.
+    pub(super) fn follow(&self, route: &Arc<Route>) {
+        self.route.replace(route.clone());
+    }
 }
 
 /// What a connection's line in the access log says beyond the rest.

@@ -30,7 +30,6 @@ pub(super) fn catch_up(worker: &Worker, connection: &Connection) -> bool {
 
 struct Following<'a> {
     worker: &'a Worker,
-    generation: u64,
     routes: HashMap<&'a str, &'a Arc<Route>>,
     changes: HashMap<&'a str, Rc<Change>>,
 }
@@ -38,27 +37,27 @@ struct Following<'a> {
 impl<'a> Following<'a> {
     fn new(worker: &'a Worker, snapshot: &'a Snapshot) -> Self {
         let routes = snapshot.routes.routes().map(|route| (route.name.as_str(), route)).collect();
-        Self { worker, generation: snapshot.generation, routes, changes: HashMap::new() }
+        Self { worker, routes, changes: HashMap::new() }
     }
 
     /// Changes the connection, if it is to change; whether it is to be closed instead.
     fn is_to_close(&mut self, connection: &Connection) -> bool {
-        let route = self.routes.get(connection.route.name.as_str()).copied();
-        let generation = route.map_or(self.generation, |route| route.generation);
-        if connection.follows.replace(generation) == generation {
+        let before = connection.route();
+        let Some(route) = self.routes.get(before.name.as_str()).copied() else {
+            // A route that is gone has no filters that could take over.
+            return before.on_change == OnChange::Drain;
+        };
+        // A route that did not change is the very same.
+        if Arc::ptr_eq(&before, route) {
             return false;
         }
-        // A route that is gone has no filters that could take over.
-        match (route.map_or(connection.route.on_change, |route| route.on_change), route) {
-            (OnChange::Drain, _) => true,
-            (OnChange::Keep, _) | (OnChange::Swap, None) => false,
-            (OnChange::Swap, Some(route)) => {
-                let change = self.changes.entry(&route.name).or_insert_with(|| {
-                    Rc::new(Change { pool: self.worker.pool().clone(), filters: route.filters.clone() })
-                });
-                connection.switch.change(change.clone());
-                false
-            }
+        connection.follow(route);
+        if route.on_change == OnChange::Swap {
+            let change = self.changes.entry(&route.name).or_insert_with(|| {
+                Rc::new(Change { pool: self.worker.pool().clone(), filters: route.filters.clone() })
+            });
+            connection.switch.change(change.clone());
         }
+        route.on_change == OnChange::Drain
     }
 }

@@ -88,7 +88,7 @@ pub(super) fn ended(worker: &Worker, connection: &Connection, outcome: &Outcome)
     };
     worker.access().write(&AccessRecord {
         connection: &connection.id,
-        route: &connection.route.name,
+        route: &connection.route().name,
         client: connection.client,
         host: connection.told.host(),
         path: connection.told.path(),

@@ -52,8 +52,6 @@ impl Snapshot {
 pub struct Route {
     /// Unique.
     pub name: String,
-    /// The generation that brought it as it is: a route that a reload does not change keeps it.
-    pub generation: u64,
     /// What its open connections do when a reload changes it.
     pub on_change: OnChange,
     /// Predicates that must all hold.
