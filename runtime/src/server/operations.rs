@@ -20,7 +20,7 @@ use crate::balance::{Endpoint, JustStarted};
 use crate::component::OnFailure;
 use crate::config::{ComponentSource, PathPattern, Target};
 use crate::control::{Change, Plan};
-use crate::metrics::{Counter, Gauge, Version};
+use crate::metrics::Version;
 
 /// The admin API's hold on the server.
 pub(super) struct Control(Arc<State>);
@@ -65,7 +65,7 @@ impl Operations for Control {
                 filters: filters.collect(),
                 upstream,
                 services,
-                connections_active: total(route.metrics.iter().map(|shard| &shard.connections_active)),
+                connections_active: route.metrics.connections_active(),
             })
         });
         views.collect()
@@ -105,8 +105,8 @@ impl Operations for Control {
                     .map(|import| ImportView { name: import.name.clone(), permission: import.permission.clone() })
                     .collect(),
                 uses: uses().count() as u64,
-                memory_bytes: total(metrics.iter().map(|shard| &shard.memory_bytes)),
-                failures: metrics.iter().flat_map(|shard| &shard.failures).map(Counter::value).sum(),
+                memory_bytes: metrics.memory_bytes(),
+                failures: metrics.failures(),
                 versions: versions.iter().filter(|version| version.component == *name).map(version).collect(),
                 quarantined: uses().filter(|used| used.is_quarantined()).map(|used| used.place().to_owned()).collect(),
             }
@@ -190,14 +190,6 @@ impl Operations for Control {
     }
 }
 
-fn version(version: &Arc<Version>) -> VersionView {
-    VersionView {
-        route: version.route.clone(),
-        generation: version.generation,
-        connections: version.connections.load(Ordering::Relaxed) as u64,
-    }
-}
-
 impl Control {
     fn changes(&self, plan: Plan) -> ChangesView {
         let snapshot = self.0.snapshot.load_full();
@@ -214,6 +206,14 @@ impl Control {
             upstreams: views(plan.upstreams).collect(),
             routes: routes.collect(),
         }
+    }
+}
+
+fn version(version: &Arc<Version>) -> VersionView {
+    VersionView {
+        route: version.route.clone(),
+        generation: version.generation,
+        connections: version.connections.load(Ordering::Relaxed) as u64,
     }
 }
 
@@ -235,11 +235,6 @@ fn endpoint(endpoint: &Endpoint) -> EndpointView {
         enabled: endpoint.is_enabled(),
         connections_active: endpoint.active().into(),
     }
-}
-
-/// The sum of one gauge over all threads; never below zero, although its parts are read one after the other.
-fn total<'a>(gauges: impl Iterator<Item = &'a Gauge>) -> u64 {
-    u64::try_from(gauges.map(Gauge::value).sum::<i64>()).unwrap_or(0)
 }
 
 /// Workers answer within one turn of their loop.
