@@ -8,32 +8,32 @@ const FAILURES: &str = "tidegate_component_failures_total";
 #[tokio::test]
 async fn a_message_beyond_max_message_size_closes_its_connection_and_costs_neighbours_nothing() {
     let echo = Echo::start().await;
-    let filters = format!("filters = [\"numbering\"]\n{}max_message_size = \"1KiB\"\n", guest("numbering"));
+    let filters = format!("filters = [\"counter\"]\n{}max_message_size = \"1KiB\"\n", guest("counter"));
     let proxy = Proxy::start(&route(&[echo.address()], &filters)).await;
     let (mut neighbour, mut client) = (proxy.open("/").await, proxy.open("/").await);
     neighbour.send(Frame::text("x".repeat(1024))).await;
-    neighbour.expect(Frame::text(format!("{} #1", "x".repeat(1024)))).await;
+    neighbour.expect(Frame::text(format!("1:{}", "x".repeat(1024)))).await;
     client.send(Frame::text("x".repeat(1025))).await;
     client.expect_close(1011).await;
     neighbour.send(Frame::text("and")).await;
-    neighbour.expect(Frame::text("and #2")).await;
-    proxy.until(FAILURES, &[("component", "numbering"), ("reason", "message_size")], 1).await;
+    neighbour.expect(Frame::text("2:and")).await;
+    proxy.until(FAILURES, &[("component", "counter"), ("reason", "message_size")], 1).await;
     let line = proxy.wait_for_log(&["message_size", "1025 bytes"]).await;
-    assert_eq!((&line["component"], &line["place"]), (&"numbering".into(), &"main".into()), "{line}");
+    assert_eq!((&line["component"], &line["place"]), (&"counter".into(), &"main".into()), "{line}");
 }
 
 #[tokio::test]
 async fn a_message_beyond_max_message_size_passes_a_filter_that_may_be_bypassed() {
     let echo = Echo::start().await;
     let filters = format!(
-        "filters = [{{ component = \"numbering\", on_failure = \"bypass\" }}]\n{}max_message_size = \"1KiB\"\n",
-        guest("numbering")
+        "filters = [{{ component = \"counter\", on_failure = \"bypass\" }}]\n{}max_message_size = \"1KiB\"\n",
+        guest("counter")
     );
     let proxy = Proxy::start(&route(&[echo.address()], &filters)).await;
     let mut client = proxy.open("/").await;
     client.send(Frame::text("x".repeat(1025))).await;
     client.expect(Frame::text("x".repeat(1025))).await;
-    proxy.until(FAILURES, &[("component", "numbering"), ("reason", "message_size")], 1).await;
+    proxy.until(FAILURES, &[("component", "counter"), ("reason", "message_size")], 1).await;
 }
 
 #[tokio::test]
@@ -75,14 +75,14 @@ async fn start_with_one_instance(on_failure: &str) -> (Proxy, Backend) {
     let backend = Backend::bind().await;
     let config = format!(
         "max_isolated_instances = 1\n{}[[routes]]\nname = \"main\"\nupstream = \"back\"\n\
-         filters = [{{ component = \"numbering\", on_failure = \"{on_failure}\" }}]\n{}isolation = \"connection\"\n",
+         filters = [{{ component = \"counter\", on_failure = \"{on_failure}\" }}]\n{}isolation = \"connection\"\n",
         upstream("back", &[&backend.address()], ""),
-        guest_within("numbering", "1s")
+        guest_within("counter", "1s")
     );
     (Proxy::start(&config).await, backend)
 }
 
-const NO_INSTANCE: &[(&str, &str)] = &[("component", "numbering"), ("reason", "isolated_instances")];
+const NO_INSTANCE: &[(&str, &str)] = &[("component", "counter"), ("reason", "isolated_instances")];
 
 #[tokio::test]
 async fn a_connection_for_which_there_is_no_instance_is_refused_until_another_has_ended() {
@@ -94,12 +94,12 @@ async fn a_connection_for_which_there_is_no_instance_is_refused_until_another_ha
     proxy.until("tidegate_handshakes_total", &[("route", "main"), ("outcome", "component_failed")], 1).await;
     proxy.wait_for_log(&["isolated_instances", "max_isolated_instances", "\"place\":\"main\""]).await;
     client.send(Frame::text("still here")).await;
-    upstream.expect(Frame::text("still here #1")).await;
+    upstream.expect(Frame::text("1:still here")).await;
     drop((client, upstream));
     proxy.until("tidegate_connections_active", &[], 0).await;
     let (mut client, mut upstream) = backend.open(proxy.address, "/").await;
     client.send(Frame::text("hello")).await;
-    upstream.expect(Frame::text("hello #1")).await;
+    upstream.expect(Frame::text("1:hello")).await;
 }
 
 #[tokio::test]

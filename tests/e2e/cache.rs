@@ -17,14 +17,6 @@ fn cached(cache: &Path, config: &str) -> String {
     format!("cache_directory = {cache:?}\n{config}")
 }
 
-/// The same component in other bytes: with a custom section that says a number.
-fn variant(name: &str, number: u8) -> Vec<u8> {
-    let mut bytes = guests::bytes(name);
-    // The section's id, its size, the length of its name, the name and the number.
-    bytes.extend([0, 3, 1, b'n', number]);
-    bytes
-}
-
 async fn compiles(proxy: &Proxy) -> (u64, u64) {
     let metrics = proxy.metrics().await;
     (metrics.count(COMPILES, COMPILED), metrics.count(COMPILES, CACHE))
@@ -43,7 +35,7 @@ async fn a_start_with_50_components_compiles_none_that_was_compiled_before() {
     let backend = Backend::bind().await;
     let tables = (0..COMPONENTS).map(|number| {
         let path = root.path().join(format!("c{number}.wasm"));
-        fs::write(&path, variant("miscount", number)).unwrap();
+        fs::write(&path, guests::rebuilt("miscount", number)).unwrap();
         format!("[components.c{number}]\npath = {path:?}\ndeadline = \"1s\"\n")
     });
     let tables: Vec<_> = tables.collect();
@@ -77,7 +69,7 @@ async fn a_component_that_comes_back_is_not_compiled_again() {
     let root = tempfile::tempdir().unwrap();
     let config = |number: u8| {
         let path = root.path().join(format!("c{number}.wasm"));
-        fs::write(&path, variant("script", number)).unwrap();
+        fs::write(&path, guests::rebuilt("script", number)).unwrap();
         let components = format!("filters = [\"c\"]\n[components.c]\npath = {path:?}\ndeadline = \"1s\"");
         cached(&root.path().join("cache"), &route(&[&refused_address()], &components))
     };

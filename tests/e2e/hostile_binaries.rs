@@ -41,12 +41,12 @@ async fn what_is_no_filter_is_refused_in_words_that_say_what_it_is() {
 /// A route `plain` beside one whose filter is the file `guest.wasm` in this directory.
 fn config(back: &str, directory: &Path) -> String {
     format!(
-        "{}\n[[routes]]\nname = \"plain\"\npath = \"/plain\"\nupstream = \"back\"\nfilters = [\"numbering\"]\n\
+        "{}\n[[routes]]\nname = \"plain\"\npath = \"/plain\"\nupstream = \"back\"\nfilters = [\"counter\"]\n\
          [[routes]]\nname = \"damaged\"\nupstream = \"back\"\nfilters = [\"guest\"]\n\
          [components.guest]\npath = {:?}\n{}",
         upstream("back", &[back], ""),
         directory.join("guest.wasm"),
-        guest("numbering")
+        guest("counter")
     )
 }
 
@@ -100,7 +100,7 @@ async fn live_through(damaged: impl Iterator<Item = Vec<u8>>) -> Tally {
             _ => panic!("{reply:?}"),
         }
         neighbour.send(Frame::text("still here")).await;
-        neighbour.expect(Frame::text(format!("still here #{number}"))).await;
+        neighbour.expect(Frame::text(format!("{number}:still here"))).await;
     }
     assert_eq!(proxy.admin("GET", "/healthz").await.status, 200);
     tally

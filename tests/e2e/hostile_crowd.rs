@@ -230,18 +230,18 @@ fn config(guest: &Guest, back: &str) -> String {
     let Guest { component, config, place, .. } = guest;
     let entry = format!("{{ component = \"{component}\", config = {config} }}");
     let (balance, keys) = match place {
-        At::Filter | At::LonelyFilter => (String::new(), format!("filters = [{entry}, \"numbering\"]")),
-        At::Predicate => (String::new(), format!("when = [{entry}]\nfilters = [\"numbering\"]")),
-        At::Balancer => (format!("balance = {entry}"), "filters = [\"numbering\"]".to_owned()),
+        At::Filter | At::LonelyFilter => (String::new(), format!("filters = [{entry}, \"counter\"]")),
+        At::Predicate => (String::new(), format!("when = [{entry}]\nfilters = [\"counter\"]")),
+        At::Balancer => (format!("balance = {entry}"), "filters = [\"counter\"]".to_owned()),
     };
     let upstreams = upstream("back", &[back], "") + &upstream("met", &[back], &balance);
     // What others do in good time must not look late on a busy machine.
     let deadline = if config.contains("loop") { "20ms" } else { "1s" };
-    let guests = guest_within(component, deadline) + "max_reply_size = \"64KiB\"\n" + &guest_within("numbering", "1s");
+    let guests = guest_within(component, deadline) + "max_reply_size = \"64KiB\"\n" + &guest_within("counter", "1s");
     format!(
         "{upstreams}\n\
          [[routes]]\nname = \"plain\"\npath = \"/plain\"\nupstream = \"back\"\n\
-         [[routes]]\nname = \"counted\"\npath = \"/counted\"\nupstream = \"back\"\nfilters = [\"numbering\"]\n\
+         [[routes]]\nname = \"counted\"\npath = \"/counted\"\nupstream = \"back\"\nfilters = [\"counter\"]\n\
          [[routes]]\nname = \"met\"\nupstream = \"met\"\n{keys}\n{guests}"
     )
 }
@@ -254,7 +254,7 @@ async fn attack(address: SocketAddr, guest: &Guest) {
     }
     let mut client = Peer::open(address, "/").await;
     client.send(Frame::text("fine")).await;
-    client.expect(Frame::text("fine #1")).await;
+    client.expect(Frame::text("1:fine")).await;
     match guest.meets {
         Meets::Closed(texts) => {
             client.send_all(&texts.iter().map(|text| Frame::text(*text)).collect::<Vec<_>>()).await;
@@ -263,14 +263,14 @@ async fn attack(address: SocketAddr, guest: &Guest) {
         }
         Meets::Served(text) => {
             client.send(Frame::text(text)).await;
-            client.expect(Frame::text(format!("{text} #2"))).await;
+            client.expect(Frame::text(format!("2:{text}"))).await;
         }
         Meets::Talking(text) => loop {
             client.send(Frame::text(text)).await;
             let answer = client.frame().await;
             match answer.close_code() {
                 Some(code) => break assert_eq!(code, 1011, "{} {}", guest.component, guest.config),
-                None => assert!(answer.as_text().starts_with(text), "{answer:?}"),
+                None => assert!(answer.as_text().ends_with(&format!(":{text}")), "{answer:?}"),
             }
         },
         Meets::Closing => {
@@ -301,7 +301,7 @@ impl Neighbour {
     async fn settle(address: SocketAddr, path: &str, stopped: watch::Receiver<bool>) -> Self {
         let mut peer = Peer::open(address, path).await;
         let is_counted = path != "/plain";
-        let text = move |count: u64| if is_counted { format!("N{count} #{count}") } else { format!("N{count}") };
+        let text = move |count: u64| if is_counted { format!("{count}:N{count}") } else { format!("N{count}") };
         peer.send(Frame::text("N1")).await;
         peer.expect(Frame::text(text(1))).await;
         Self(tokio::spawn(async move {

@@ -2,7 +2,12 @@
 //! Wasm filter costs at least. Built by hand without an SDK, so that it costs no more than it must:
 //! `rustc --edition 2024 -O --target wasm32-unknown-unknown --crate-type cdylib envoy-read.rs`
 
+#[path = "../../guests/reader/src/fold.rs"]
+mod fold;
+
 use std::alloc::{Layout, alloc, dealloc};
+
+use fold::fold;
 
 #[link(wasm_import_module = "env")]
 unsafe extern "C" {
@@ -56,17 +61,6 @@ extern "C" fn proxy_on_delete(_context: u32) {}
 /// The parity of all bytes, exported so that reading them is not optimised away.
 #[unsafe(no_mangle)]
 static mut PARITY: u8 = 0;
-
-/// Reads as Tidegate's `reader` does.
-fn fold(payload: &[u8]) -> u8 {
-    let (strides, rest) = payload.as_chunks::<128>();
-    let wide = strides.iter().copied().reduce(|mut lanes, stride| {
-        lanes.iter_mut().zip(stride).for_each(|(lane, byte)| *lane ^= byte);
-        lanes
-    });
-    let wide = wide.map_or(0, |lanes| lanes.iter().fold(0, |parity, byte| parity ^ byte));
-    rest.iter().fold(wide, |parity, byte| parity ^ byte)
-}
 
 fn read(kind: u32, size: u32) -> u32 {
     let (mut data, mut length) = (std::ptr::null_mut(), 0);
