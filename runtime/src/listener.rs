@@ -61,7 +61,10 @@ pub fn complete(mut sockets: Vec<StdListener>, workers: usize) -> io::Result<Vec
 /// # Errors
 /// When the port was taken meanwhile.
 pub fn listen(socket: &StdListener) -> io::Result<()> {
-    SockRef::from(socket).listen(BACKLOG)
+    let socket = SockRef::from(socket);
+    // Small messages must not wait for the acknowledgement of those before them. Accepted sockets inherit it.
+    socket.set_tcp_nodelay(true)?;
+    socket.listen(BACKLOG)
 }
 
 /// Deals sockets out to workers: one for each, or several where there are more sockets than workers.
@@ -86,8 +89,6 @@ fn bind_silent(listen: SocketAddr) -> io::Result<StdListener> {
     socket.set_reuse_address(true)?;
     socket.set_reuse_port(true)?;
     socket.set_nonblocking(true)?;
-    // Small messages must not wait for the acknowledgement of those before them. Accepted sockets inherit it.
-    socket.set_tcp_nodelay(true)?;
     socket.bind(&listen.into())?;
     Ok(socket.into())
 }
