@@ -253,7 +253,7 @@ where
             change.refused(self.shared.worker);
             return;
         }
-        match self.shared.chain.succeed(change) {
+        match self.shared.chain.succeed(change, self.shared.worker) {
             Ok(changed) => self.shared.rewant |= changed,
             // Counted already, and logged as often as the component may.
             Err(failure) => tracing::debug!(%failure, "filters stay"),

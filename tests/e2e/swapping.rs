@@ -206,6 +206,24 @@ async fn a_version_that_does_not_take_over_leaves_the_former_one_in_its_place() 
 }
 
 #[tokio::test]
+async fn where_one_of_two_filters_does_not_take_over_none_does() {
+    let backend = Backend::bind().await;
+    let chain = |first: &str, second: &str| {
+        let filter = |config: &str| format!("{{ component = \"counter\", config = {{ {config} }} }}");
+        let filters = format!("filters = [{}, {}]\n{}", filter(first), filter(second), guest("counter"));
+        route(&[&backend.address()], &filters)
+    };
+    let proxy = Proxy::start(&chain("label = 'a'", "label = 'b'")).await;
+    let (mut client, mut upstream) = backend.open(proxy.address, "/").await;
+    proxy.rewrite(&chain("label = 'c'", "label = 'd', refuse_to_resume = true"));
+    applied(&proxy).await;
+    let metrics = proxy.until(SWAPS, &swaps("failed"), 1).await;
+    assert_eq!(metrics.count(SWAPS, &swaps("swapped")), 0);
+    client.send(Frame::text("x")).await;
+    upstream.expect(Frame::text("b1:a1:x")).await;
+}
+
+#[tokio::test]
 async fn what_a_failing_predecessor_knew_is_lost_and_the_connection_goes_on() {
     let backend = Backend::bind().await;
     let proxy = Proxy::start(&counting(&backend.address(), "label = 'a', fail_to_save = true", "")).await;

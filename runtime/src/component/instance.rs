@@ -23,7 +23,7 @@ use super::log::Log;
 use super::ticker::Beat;
 use super::types::Failure;
 use super::uses::Recipe;
-use crate::metrics::{CallVerdict, ComponentShard, FailureReason, SwapOutcome, WorkerIndex};
+use crate::metrics::{CallVerdict, ComponentShard, FailureReason, WorkerIndex};
 
 /// The place of one instance.
 pub(super) struct Slot<E> {
@@ -129,11 +129,6 @@ impl<E: Exports> Slot<E> {
     #[inline]
     pub(super) fn verdict(&self, verdict: CallVerdict) {
         self.recipe.verdicts().of(self.worker).verdict(verdict, 1);
-    }
-
-    /// Counts a connection that was to change hands.
-    pub(super) fn swapped(&self, outcome: SwapOutcome) {
-        self.recipe.verdicts().of(self.worker).swap(outcome);
     }
 
     /// The instance to go on with: after a trap, or on this worker's first call.

@@ -10,7 +10,7 @@ use tokio::time::Instant;
 use super::change::Change;
 use super::item::{Finds, Found, Item, Seen};
 use crate::component::{Failure, Kinds, Message, OnFailure, Outgoing, Payload, Session, Verdict};
-use crate::metrics::{Initiator, MessageKind, Side};
+use crate::metrics::{Initiator, MessageKind, Side, SwapOutcome, WorkerIndex};
 use crate::ws::CloseFrame;
 
 /// The filters of a connection, in the order of the configuration; some may have failed and be bypassed.
@@ -124,7 +124,7 @@ impl Chain {
     ///
     /// # Errors
     /// When a filter does not take over. Everything stays as it was then.
-    pub(super) fn succeed(&mut self, change: &Change) -> Result<bool, Failure> {
+    pub(super) fn succeed(&mut self, change: &Change, worker: WorkerIndex) -> Result<bool, Failure> {
         let Change { pool, filters } = change;
         let same = self.0.iter().map(Session::filter_id).eq(filters.iter().map(|filter| filter.id()));
         let Some(handshake) = self.0.first().map(|session| session.handshake().clone()).filter(|_| !same) else {
@@ -144,9 +144,13 @@ impl Chain {
                     let predecessor = take(&mut before, |known| known.component() == filter.component().name());
                     let predecessor = predecessor.map(|(_, session)| session);
                     let handshake = predecessor.as_ref().map_or(&handshake, |session| session.handshake()).clone();
-                    Place::Taken(pool.resume(filter, &handshake, predecessor)?)
+                    let resumed = pool.resume(filter, &handshake, predecessor);
+                    Place::Taken(resumed.inspect_err(|_| filter.swapped(worker, SwapOutcome::Failed))?)
                 }
             });
+        }
+        for (filter, _) in filters.iter().zip(&places).filter(|(_, place)| matches!(place, Place::Taken(_))) {
+            filter.swapped(worker, SwapOutcome::Swapped);
         }
         let mut before: Vec<_> = std::mem::take(&mut self.0).into_iter().map(Some).collect();
         self.0 = places

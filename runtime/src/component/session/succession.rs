@@ -9,7 +9,7 @@ use crate::component::instance::Slot;
 use crate::component::types::{Failure, Handshake};
 use crate::component::uses::{FilterUse, OnFailure};
 use crate::component::wire;
-use crate::metrics::{FailureReason, SwapOutcome};
+use crate::metrics::FailureReason;
 
 impl Session {
     /// The use of the filter that serves this connection, as [`FilterUse::id`] names it.
@@ -44,8 +44,6 @@ impl Session {
             let refused = |words| format!("it does not take a connection over from its former version: {words}");
             resumed.map_err(|words| slot.refused(FailureReason::Resume, refused(words)))
         });
-        let outcome = if handle.is_ok() { SwapOutcome::Swapped } else { SwapOutcome::Failed };
-        slot.swapped(outcome);
         let guest = State::Open(Resource { handle: handle?, generation: slot.generation() });
         Ok(Self { slot, filter: filter.serve(), handshake, guest })
     }
