@@ -26,12 +26,13 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinSet;
 
-pub use self::client::{ClientError, post};
+pub use self::client::{ClientError, get, post};
 pub use self::guard::Guard;
 pub use self::view::{
-    ChangeView, ChangesView, ComponentView, ConnectionView, ConnectionsQuery, ConnectionsView, DrainCode, DrainPlan,
-    DrainQuery, DrainReport, EndpointView, FilterView, ImportView, InterestView, Readiness, ReloadReport,
-    RestoreReport, RouteView, SelectionView, UpstreamView, VersionView,
+    CandidateView, ChangeView, ChangesView, ComponentView, ConnectionView, ConnectionsQuery, ConnectionsView, Decision,
+    DecisionReport, DecisionsView, DrainCode, DrainPlan, DrainQuery, DrainReport, EndpointView, FilterView, ImportView,
+    InterestView, Readiness, ReloadReport, RestoreReport, RouteView, SampleView, SampledMessageView, SelectionView,
+    UpstreamView, VersionView,
 };
 use crate::metrics::Metrics;
 
@@ -54,6 +55,10 @@ pub trait Operations: Send + Sync {
     fn drain(&self, query: DrainQuery) -> Answer<'_, DrainReport>;
     /// Lifts the quarantine of all uses of a component; `None` when none has that name.
     fn restore(&self, component: &str) -> Option<RestoreReport>;
+    /// The candidates for filters in force, in the order of the configuration.
+    fn candidates(&self) -> Vec<CandidateView>;
+    /// Ends the trial of a component that is a candidate on a route; `None` when it is none there.
+    fn decide(&self, route: &str, component: &str, decision: Decision) -> Option<DecisionReport>;
 }
 
 /// A value that takes a while.

@@ -2,6 +2,7 @@
 //!
 //! Exit codes: 0 done, 1 a failure while running, 2 a wrong call or a wrong configuration.
 
+mod candidate;
 mod check;
 mod drain;
 mod inspect;
@@ -61,6 +62,9 @@ enum Command {
     /// Look into components.
     #[command(subcommand)]
     Component(Component),
+    /// Show the candidates for filters of a running proxy, or end the trial of one.
+    #[command(subcommand)]
+    Candidate(Candidate),
 }
 
 /// Which running proxy.
@@ -114,6 +118,43 @@ enum Component {
     },
 }
 
+#[derive(Debug, Subcommand)]
+enum Candidate {
+    /// Print the candidates, a line each, and what has come of them so far.
+    List {
+        #[command(flatten)]
+        whom: Whom,
+    },
+    /// Put a candidate in its filter's place, for all connections of a route.
+    Promote {
+        #[command(flatten)]
+        which: Which,
+    },
+    /// Give all connections of a route back to the filter.
+    RollBack {
+        #[command(flatten)]
+        which: Which,
+    },
+}
+
+/// Which candidate.
+#[derive(Debug, Args)]
+struct Which {
+    /// The route's name.
+    #[arg(value_parser = name)]
+    route: String,
+    /// The name of the component that is tried there.
+    #[arg(value_parser = name)]
+    component: String,
+    #[command(flatten)]
+    whom: Whom,
+}
+
+/// A name as the configuration has them.
+fn name(text: &str) -> Result<String, String> {
+    config::name(text).map(str::to_owned)
+}
+
 /// Carries out what the command line says.
 pub fn main() -> ExitCode {
     let cli = match Cli::try_parse() {
@@ -131,6 +172,7 @@ pub fn main() -> ExitCode {
         Command::Reload { whom, dry_run } => reload::reload(whom.admin, dry_run),
         Command::Drain(drain) => drain::drain(&drain),
         Command::Component(Component::Inspect { file, config }) => inspect::inspect(&file, &config),
+        Command::Candidate(command) => candidate::candidate(&command),
         Command::Component(Component::Restore { name, whom }) => restore::restore(&name, whom.admin),
     }
 }

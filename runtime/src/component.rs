@@ -5,13 +5,16 @@
 //! each use; connections are sessions inside it. A trap poisons the store, which is dropped and made anew; only the
 //! connection whose call trapped learns of it.
 
+mod shadow;
 mod pool;
+mod rollout;
 mod session;
 mod uses;
 mod instance;
 mod load;
 mod cache;
 mod quarantine;
+mod trial;
 mod survey;
 mod packages;
 mod engine;
@@ -39,7 +42,10 @@ pub use fields::Fields;
 pub use limits::{Isolation, Limits};
 pub use load::{Component, Import, LoadError};
 pub use pool::{PickEndpoint, Pool};
+pub use rollout::{Candidate, Rollout};
 pub use session::{Admission, MAX_BATCH, MAX_BATCH_BYTES, Opened, Session};
+pub use shadow::{Attached, Shadow};
+pub use trial::{Candidacy, Mode, Sample, SampledMessage, Standing, Terms};
 pub use types::{
     CloseFrame, Failure, Handshake, HeaderEdit, Interest, Kinds, Message, Outgoing, Payload, Refusal, Selection,
     Verdict,

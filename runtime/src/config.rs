@@ -24,8 +24,9 @@ pub use self::{
     problem::{Place, Problem, Problems},
     reference::reference,
     types::{
-        Admin, CacheDirectory, Component, ComponentLimits, ComponentSource, ComponentUse, Config, Endpoint, Isolation,
-        Listener, Log, LogFormat, LogLevel, OnChange, OnFailure, Route, Services, Target, Upstream,
+        Admin, CacheDirectory, Candidate, Component, ComponentLimits, ComponentSource, ComponentUse, Config, Endpoint,
+        Isolation, Listener, Log, LogFormat, LogLevel, OnChange, OnFailure, Route, Services, Share, Target, Trial,
+        Upstream,
     },
 };
 use self::{problem::Source, reader::Report};
@@ -94,6 +95,15 @@ pub fn parse(name: &str, text: &str, base: &Path, standard: &[&str]) -> Result<C
 /// What is wrong with the text, for people.
 pub fn duration(text: &str) -> Result<Duration, String> {
     value::parse_duration(text).map_err(|fault| format!("{}; {}", fault.what, fault.instead))
+}
+
+/// Reads a name as the configuration has them.
+///
+/// # Errors
+///
+/// What is wrong with the text, for people.
+pub fn name(text: &str) -> Result<&str, String> {
+    value::parse_name(text).map_err(|fault| format!("{}; {}", fault.what, fault.instead))
 }
 
 /// The first syntax error of each line: what follows on the same line mostly follows from it.

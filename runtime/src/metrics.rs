@@ -12,9 +12,9 @@ mod registry;
 pub use cells::{Counter, Gauge, Histogram, Sharded, WorkerIndex};
 pub use labels::{
     CallVerdict, CloseLabel, CompileSource, ConnectOutcome, FailureReason, HandshakeOutcome, InflateFailure, Initiator,
-    MessageKind, ReloadOutcome, Side, SwapOutcome, UpgradeFailure,
+    MessageKind, ReloadOutcome, ShadowOutcome, Side, SwapOutcome, UpgradeFailure,
 };
 pub use registry::{
-    ComponentMetrics, ComponentShard, EndpointMetrics, EndpointShard, Metrics, RouteMetrics, RouteShard, UseMetrics,
-    UseShard, Version,
+    CandidateMetrics, CandidateShard, ComponentMetrics, ComponentShard, EndpointMetrics, EndpointShard, Metrics,
+    RouteMetrics, RouteShard, UseMetrics, UseShard, Version,
 };

@@ -22,6 +22,7 @@ mod outlet;
 mod reactor;
 mod scratch;
 mod settings;
+mod shadow;
 mod socket;
 mod traffic;
 mod walk;
@@ -60,7 +61,7 @@ use item::{PingToken, Tally};
 use leg::{Leg, Peer};
 use walk::Walk;
 
-use crate::component::Session;
+use crate::component::{Session, Shadow};
 use crate::drain::{Order, Switch};
 use crate::metrics::{RouteMetrics, Side, WorkerIndex};
 use crate::ws::{CloseFrame, Extensions, FrameSequence, Opcode};
@@ -69,6 +70,8 @@ use crate::ws::{CloseFrame, Extensions, FrameSequence, Opcode};
 pub struct Plan {
     /// The sessions of the route's filters, in the order of the configuration.
     pub filters: Vec<Session>,
+    /// The candidates that shadow some of them, each with its filter's place in the order.
+    pub shadows: Vec<(usize, Shadow)>,
     /// The extensions that the handshakes agreed on.
     pub extensions: Extensions,
     /// The shortest lease a filter gave; the connection is closed with 1008 when it runs out.
@@ -139,7 +142,7 @@ where
     /// It is boxed, because the futures that it passes through would each keep room for it.
     pub fn new(client: (C, Bytes), upstream: (U, Bytes), plan: Plan) -> Box<Self> {
         let token = rand::random();
-        let chain = Chain::new(plan.filters);
+        let chain = Chain::new(plan.filters, plan.shadows);
         let direction = |from, leftover: &Bytes| {
             let sequence = FrameSequence::new(from, plan.extensions.agreed, plan.limits.max_frame_size);
             let mut walk = Walk::new(sequence, plan.limits.max_message_size, token);
@@ -244,20 +247,19 @@ where
         if self.ending.is_some() {
             return;
         }
-        let wants = |from: Side| change.filters.iter().any(|filter| !filter.interest().from(from).is_empty());
-        let unread = [(Side::Client, &mut self.from_client), (Side::Upstream, &mut self.from_upstream)]
-            .into_iter()
-            .find_map(|(from, direction)| (wants(from) && !direction.walk().is_legible()).then_some(from));
-        if let Some(from) = unread {
-            tracing::debug!(from = from.label(), "filters stay: compressed messages were not followed so far");
-            change.refused(self.shared.worker);
-            return;
+        let succession = self.shared.chain.succession(change);
+        let is_unread = |from, direction: &mut Direction| succession.wants(from) && !direction.walk().is_legible();
+        if is_unread(Side::Client, &mut self.from_client) || is_unread(Side::Upstream, &mut self.from_upstream) {
+            tracing::debug!("filters stay: compressed messages were not followed so far");
+            succession.refused(self.shared.worker);
+        } else {
+            match self.shared.chain.succeed(succession, &change.pool, self.shared.worker) {
+                Ok(changed) => self.shared.rewant |= changed,
+                // Counted already, and logged as often as the component may.
+                Err(failure) => tracing::debug!(%failure, "filters stay"),
+            }
         }
-        match self.shared.chain.succeed(change, self.shared.worker) {
-            Ok(changed) => self.shared.rewant |= changed,
-            // Counted already, and logged as often as the component may.
-            Err(failure) => tracing::debug!(%failure, "filters stay"),
-        }
+        self.shared.rewant |= self.shared.chain.keep_shadows(&change.filters);
         if std::mem::take(&mut self.shared.rewant) {
             self.want();
         }

@@ -5,6 +5,7 @@
 //! snapshots and atomic counts; everything else goes to a worker as an order.
 
 mod background;
+mod candidates;
 mod handover;
 mod notify;
 mod operations;
@@ -200,6 +201,15 @@ impl Server {
                 tokio::select! {
                     () = reloads => {}
                     () = replaced => {}
+                }
+            });
+            tokio::spawn({
+                let state = state.clone();
+                async move {
+                    loop {
+                        state.host.until_rolled_back().await;
+                        state.renew();
+                    }
                 }
             });
             state.enter(Phase::Ready);

@@ -125,6 +125,7 @@ impl Open {
         let route = connection.route();
         let plan = Plan {
             filters: agreed.sessions,
+            shadows: agreed.shadows.into_iter().filter_map(|shadowed| shadowed.open(worker.pool())).collect(),
             extensions: agreed.extensions,
             lease: agreed.lease,
             timers: route.timers.clone(),

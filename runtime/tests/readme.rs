@@ -36,6 +36,7 @@ fn every_metric_of_the_readme_is_exposed_and_the_other_way_round() {
     metrics.endpoint("u", "e");
     metrics.component("c");
     metrics.quarantined("r", "c");
+    metrics.candidate("r", "c");
     let verdicts = metrics.component_use("r", "c");
     verdicts.of(metrics.control()).verdict(tidegate::metrics::CallVerdict::Forward, 1);
     verdicts.of(metrics.control()).swap(tidegate::metrics::SwapOutcome::Swapped);

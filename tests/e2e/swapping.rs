@@ -347,7 +347,7 @@ async fn no_message_is_lost_repeated_or_reordered_by_reloads_under_traffic() {
 }
 
 /// Pipelines numbered messages until told to stop, checking that the counter counts each one once. Gives how many.
-async fn talk(mut client: Peer, stop: tokio::sync::watch::Receiver<bool>) -> u64 {
+pub(crate) async fn talk(mut client: Peer, stop: tokio::sync::watch::Receiver<bool>) -> u64 {
     const WINDOW: u64 = 8;
     let (mut sent, mut received) = (0, 0);
     loop {

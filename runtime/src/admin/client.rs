@@ -1,4 +1,4 @@
-//! The other end: what `tidegate reload` sends to a running proxy.
+//! The other end: what `tidegate reload` and its like send to a running proxy.
 
 use std::io;
 use std::time::Duration;
@@ -44,15 +44,29 @@ pub enum ClientError {
 
 /// Sends a POST without a body to an admin listener (`host:port`) and returns the status and the body of its answer.
 pub async fn post(address: &str, path: &str) -> Result<(StatusCode, String), ClientError> {
+    send(Method::POST, address, path).await
+}
+
+/// As [`post`], with a GET.
+pub async fn get(address: &str, path: &str) -> Result<(StatusCode, String), ClientError> {
+    send(Method::GET, address, path).await
+}
+
+async fn send(method: Method, address: &str, path: &str) -> Result<(StatusCode, String), ClientError> {
     let late = |_| ClientError::Timeout(address.to_owned());
     let connect = |error| ClientError::Connect { address: address.to_owned(), error };
     let stream = timeout(CONNECT_TIMEOUT, TcpStream::connect(address)).await.map_err(late)?.map_err(connect)?;
-    timeout(ANSWER_TIMEOUT, exchange(stream, address, path)).await.map_err(late)?
+    timeout(ANSWER_TIMEOUT, exchange(stream, method, address, path)).await.map_err(late)?
 }
 
-async fn exchange(stream: TcpStream, address: &str, path: &str) -> Result<(StatusCode, String), ClientError> {
+async fn exchange(
+    stream: TcpStream,
+    method: Method,
+    address: &str,
+    path: &str,
+) -> Result<(StatusCode, String), ClientError> {
     let http = |error| ClientError::Http { address: address.to_owned(), error };
-    let request = Request::builder().method(Method::POST).uri(path).header(HOST, address).body(Empty::<Bytes>::new())?;
+    let request = Request::builder().method(method).uri(path).header(HOST, address).body(Empty::<Bytes>::new())?;
     let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await.map_err(http)?;
     let answer = async {
         let response = sender.send_request(request).await.map_err(http)?;

@@ -9,7 +9,7 @@ use serde::Serialize;
 
 use super::guard::Unwelcome;
 use super::query;
-use super::view::{DrainReport, Readiness, ReloadReport};
+use super::view::{Decision, DrainReport, Readiness, ReloadReport};
 use super::{Admin, Operations};
 use crate::metrics::Metrics;
 
@@ -25,6 +25,13 @@ enum Endpoint<'a> {
     Components,
     /// Of the component with this name.
     Restore(&'a str),
+    Candidates,
+    /// About the component with this name, on the route with that.
+    Decide {
+        route: &'a str,
+        component: &'a str,
+        decision: Decision,
+    },
     Connections,
     Reload,
     Drain,
@@ -43,14 +50,26 @@ impl<'a> Endpoint<'a> {
             "/api/v1/connections" => Self::Connections,
             "/api/v1/reload" => Self::Reload,
             "/api/v1/drain" => Self::Drain,
-            // Names of components have no character that would be escaped.
-            path => Self::Restore(path.strip_prefix("/api/v1/components/")?.strip_suffix("/restore")?),
+            "/api/v1/candidates" => Self::Candidates,
+            // Names have no character that would be escaped.
+            path => match *path.strip_prefix("/api/v1/")?.split('/').collect::<Vec<_>>() {
+                ["components", component, "restore"] => Self::Restore(component),
+                ["routes", route, "candidates", component, decision] => {
+                    let decision = match decision {
+                        "promote" => Decision::Promote,
+                        "roll-back" => Decision::RollBack,
+                        _ => return None,
+                    };
+                    Self::Decide { route, component, decision }
+                }
+                _ => return None,
+            },
         })
     }
 
     /// Whether it changes something, and so takes POST; the others take GET and HEAD.
     fn is_action(self) -> bool {
-        matches!(self, Self::Restore(_) | Self::Reload | Self::Drain)
+        matches!(self, Self::Restore(_) | Self::Decide { .. } | Self::Reload | Self::Drain)
     }
 }
 
@@ -105,6 +124,11 @@ pub(super) async fn respond(admin: &Admin, request: Request<Incoming>) -> Respon
         Endpoint::Restore(component) => match operations.restore(component) {
             Some(report) => json(StatusCode::OK, &report),
             None => problem(StatusCode::NOT_FOUND, "no component has this name"),
+        },
+        Endpoint::Candidates => json(StatusCode::OK, &operations.candidates()),
+        Endpoint::Decide { route, component, decision } => match operations.decide(route, component, decision) {
+            Some(report) => json(StatusCode::OK, &report),
+            None => problem(StatusCode::NOT_FOUND, "this component is no candidate on this route"),
         },
     }
 }
@@ -182,6 +206,11 @@ GET  /api/v1/upstreams     upstreams and endpoints, with their weights and conne
 GET  /api/v1/components    components, with what they may do and what they use
 POST /api/v1/components/NAME/restore
                            lifts the quarantine of a component
+GET  /api/v1/candidates    candidates for filters, and what has come of them so far
+POST /api/v1/routes/ROUTE/candidates/COMPONENT/promote
+                           puts a candidate in its filter's place, for all connections of a route
+POST /api/v1/routes/ROUTE/candidates/COMPONENT/roll-back
+                           gives all connections back to the filter
 GET  /api/v1/connections   open connections; ?limit=100&route=NAME
 POST /api/v1/reload        reads the configuration again; 422 lists what is wrong with it;
                            ?dry_run=true only says what would change

@@ -17,9 +17,10 @@ use tokio::sync::oneshot;
 use tokio::task::JoinSet;
 
 use super::{
-    Admin, Answer, ComponentView, ConnectionView, ConnectionsQuery, ConnectionsView, DrainPlan, DrainQuery,
-    DrainReport, EndpointView, FilterView, Guard, ImportView, Operations, Readiness, ReloadReport, RestoreReport,
-    RouteView, UpstreamView, VersionView,
+    Admin, Answer, CandidateView, ComponentView, ConnectionView, ConnectionsQuery, ConnectionsView, Decision,
+    DecisionReport, DecisionsView, DrainPlan, DrainQuery, DrainReport, EndpointView, FilterView, Guard, ImportView,
+    Operations, Readiness, ReloadReport, RestoreReport, RouteView, SampleView, SampledMessageView, UpstreamView,
+    VersionView,
 };
 use crate::component::{Interest, Kinds, Payload, Selection};
 use crate::metrics::Metrics;
@@ -56,7 +57,12 @@ impl Operations for Fake {
             path: None,
             path_prefix: Some("/ws/chat".to_owned()),
             when: vec!["conditions".to_owned()],
-            filters: vec![FilterView { component: "shout".to_owned(), on_failure: "close", interest: interest.into() }],
+            filters: vec![FilterView {
+                component: "shout".to_owned(),
+                on_failure: "close",
+                interest: interest.into(),
+                candidate: None,
+            }],
             upstream: Some("chat".to_owned()),
             services: BTreeMap::new(),
             connections_active: 7,
@@ -131,6 +137,38 @@ impl Operations for Fake {
 
     fn restore(&self, component: &str) -> Option<RestoreReport> {
         (component == "shout").then(|| RestoreReport { component: component.to_owned(), lifted: 1 })
+    }
+
+    fn candidates(&self) -> Vec<CandidateView> {
+        let message = SampledMessageView { origin: "client", kind: "text", size: 5, payload: "hello".to_owned() };
+        vec![CandidateView {
+            route: "chat".to_owned(),
+            filter: "shout".to_owned(),
+            component: "shout-2".to_owned(),
+            mode: "shadow",
+            canary: None,
+            standing: "on_trial",
+            connections: 3,
+            failures: 1,
+            max_failures: Some(10),
+            decisions: Some(DecisionsView { agreed: 40, diverged: 1, failed: 1 }),
+            samples: vec![SampleView {
+                connection: "c0-1".to_owned(),
+                message: Some(message),
+                filter: "replace: HELLO".to_owned(),
+                candidate: "forward".to_owned(),
+            }],
+        }]
+    }
+
+    fn decide(&self, route: &str, component: &str, decision: Decision) -> Option<DecisionReport> {
+        ((route, component) == ("chat", "shout-2")).then(|| DecisionReport {
+            route: route.to_owned(),
+            component: component.to_owned(),
+            filters: vec!["shout".to_owned()],
+            standing: if decision == Decision::Promote { "promoted" } else { "rolled_back" },
+            connections_active: 7,
+        })
     }
 }
 

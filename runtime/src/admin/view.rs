@@ -3,11 +3,14 @@
 //! Field names are those of the configuration where it has one, and those of metrics and labels otherwise. No view shows
 //! a component's configuration, because keys and claims to check for stand there.
 
+mod candidate;
+
 use std::collections::BTreeMap;
 use std::time::{Duration, SystemTime};
 
 use serde::Serialize;
 
+pub use self::candidate::{CandidateView, Decision, DecisionReport, DecisionsView, SampleView, SampledMessageView};
 use crate::component::{Interest, Payload, Selection};
 use crate::config::Problems;
 
@@ -47,6 +50,9 @@ pub struct FilterView {
     pub on_failure: &'static str,
     /// What it selects.
     pub interest: InterestView,
+    /// The component that is tried in its place.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub candidate: Option<String>,
 }
 
 /// What a filter wants to see. A direction that no filter of a route selects is relayed without being looked at.

@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use thiserror::Error;
+use tokio::sync::Notify;
 use wasmtime::component::Linker;
 use wasmtime::{Config, Engine, InstanceAllocationStrategy, PoolingAllocationConfig, WasmBacktraceDetails};
 
@@ -38,6 +39,7 @@ struct Inner {
     control: Mutex<()>,
     seats: Arc<Seats>,
     cache: Option<Cache>,
+    trials: Arc<Notify>,
 }
 
 impl Host {
@@ -68,7 +70,24 @@ impl Host {
         let cache = cache.map(|directory| Cache::new(directory, &engine));
         let possible = instances.min(max_mapped_instances()).saturating_sub(shared);
         let seats = Arc::new(Seats::new(most_isolated.map_or(possible, |most| most.get().min(possible))));
-        Ok(Self(Arc::new(Inner { engine, linker, ticker, control: Mutex::default(), seats, cache })))
+        Ok(Self(Arc::new(Inner {
+            engine,
+            linker,
+            ticker,
+            control: Mutex::default(),
+            seats,
+            cache,
+            trials: Arc::default(),
+        })))
+    }
+
+    /// Waits until a candidate has failed too often since the last time.
+    pub async fn until_rolled_back(&self) {
+        self.0.trials.notified().await;
+    }
+
+    pub(super) fn trials(&self) -> &Arc<Notify> {
+        &self.0.trials
     }
 
     pub(super) fn engine(&self) -> &Engine {

@@ -70,6 +70,9 @@ pub(super) struct Export {
 
 /// The functions of one instance.
 pub(super) trait Exports: Sized {
+    /// What components with these exports decide.
+    const KIND: Kind;
+
     /// What `configure` answers.
     type Configured;
 
@@ -122,6 +125,7 @@ pub(super) struct PredicateExports {
 }
 
 impl Exports for PredicateExports {
+    const KIND: Kind = Kind::Predicate;
     type Configured = ();
 
     const FUNCTIONS: &'static [&'static str] = &["configure", "matches"];
@@ -142,6 +146,7 @@ pub(super) struct BalancerExports {
 }
 
 impl Exports for BalancerExports {
+    const KIND: Kind = Kind::Balancer;
     type Configured = ();
 
     const FUNCTIONS: &'static [&'static str] = &["configure", "update", "pick"];
@@ -171,6 +176,7 @@ pub(super) struct FilterExports {
 }
 
 impl Exports for FilterExports {
+    const KIND: Kind = Kind::Filter;
     type Configured = Interest;
 
     const FUNCTIONS: &'static [&'static str] = &[

@@ -206,6 +206,16 @@ impl<E: Exports> Slot<E> {
     #[cold]
     fn failed(&self, failure: Failure) -> Failure {
         let failure = self.reported(failure);
+        if let Some(trial) = self.recipe.trial()
+            && failure.reason.is_of_the_component()
+            && trial.failed(self.worker)
+        {
+            let (component, filter, failures) = (self.recipe.name(), trial.of(), trial.failures());
+            warn!(
+                target: "tidegate::component", component, place = self.recipe.place(), filter, failures,
+                "it failed too often as a candidate and is rolled back"
+            );
+        }
         if self.recipe.quarantine().failed(failure.reason, Instant::now()) {
             let (component, limits) = (self.recipe.name(), self.recipe.limits());
             let max_failures = limits.max_failures.map_or(0, NonZeroU32::get);

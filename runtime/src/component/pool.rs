@@ -59,6 +59,11 @@ impl Host {
 }
 
 impl Pool {
+    /// The worker whose instances these are.
+    pub(super) fn worker(&self) -> WorkerIndex {
+        self.worker
+    }
+
     /// Whether a predicate holds for a handshake.
     pub fn matches(&self, predicate: &Arc<PredicateUse>, handshake: &Handshake) -> Result<bool, Failure> {
         let slot = self.predicates.of(predicate.id(), || self.slot(predicate.recipe()))?;

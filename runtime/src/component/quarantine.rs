@@ -54,7 +54,7 @@ impl Quarantine {
     /// Takes note of a failure; whether it was the one too many.
     #[cold]
     pub(super) fn failed(&self, reason: FailureReason, now: Instant) -> bool {
-        let Some(most) = self.max_failures.filter(|_| is_of_the_component(reason)) else { return false };
+        let Some(most) = self.max_failures.filter(|_| reason.is_of_the_component()) else { return false };
         let mut record = self.record();
         while record.failures.front().is_some_and(|first| now.saturating_duration_since(*first) > self.window) {
             record.failures.pop_front();
@@ -96,21 +96,6 @@ impl Quarantine {
 
     fn record(&self) -> MutexGuard<'_, Record> {
         self.record.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-/// Whether the component is to blame. A message that is too large is its sender's fault, and that there is no place for
-/// another instance is nobody's.
-fn is_of_the_component(reason: FailureReason) -> bool {
-    match reason {
-        FailureReason::Trap
-        | FailureReason::Deadline
-        | FailureReason::Memory
-        | FailureReason::InvalidAnswer
-        | FailureReason::ReplySize
-        | FailureReason::Start
-        | FailureReason::Resume => true,
-        FailureReason::MessageSize | FailureReason::IsolatedInstances | FailureReason::Quarantine => false,
     }
 }
 

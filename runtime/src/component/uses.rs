@@ -14,6 +14,8 @@ use super::instance::{Slot, StartError};
 use super::limits::Limits;
 use super::load::Component;
 use super::quarantine::Quarantine;
+use super::rollout::Candidate;
+use super::trial::{Candidacy, Trial};
 use super::types::{Failure, Interest};
 use crate::metrics::{ComponentMetrics, FailureReason, Metrics, SwapOutcome, UseMetrics, Version, WorkerIndex};
 
@@ -72,7 +74,7 @@ pub enum ConfigureError {
 impl Component {
     /// Puts this component before a route. `config` is JSON text.
     pub fn predicate(&self, route: &str, config: &str, metrics: &Metrics) -> Result<Arc<PredicateUse>, ConfigureError> {
-        let (recipe, ()) = self.configured::<PredicateExports>(Kind::Predicate, route, config, metrics, route)?;
+        let (recipe, ()) = self.configured::<PredicateExports>(route, config, metrics, route, None)?;
         Ok(Arc::new(PredicateUse { recipe }))
     }
 
@@ -83,7 +85,7 @@ impl Component {
         config: &str,
         metrics: &Metrics,
     ) -> Result<Arc<BalancerUse>, ConfigureError> {
-        let (recipe, ()) = self.configured::<BalancerExports>(Kind::Balancer, upstream, config, metrics, "")?;
+        let (recipe, ()) = self.configured::<BalancerExports>(upstream, config, metrics, "", None)?;
         Ok(Arc::new(BalancerUse { recipe }))
     }
 
@@ -97,7 +99,37 @@ impl Component {
         generation: u64,
         metrics: &Metrics,
     ) -> Result<Arc<FilterUse>, ConfigureError> {
-        let (recipe, interest) = self.configured::<FilterExports>(Kind::Filter, route, config, metrics, route)?;
+        self.filter_or_candidate(route, config, on_failure, generation, metrics, None)
+    }
+
+    /// Has this component tried in the place of another filter, for the first time in this `generation` of the
+    /// configuration. `config` is JSON text.
+    pub fn candidate(
+        &self,
+        route: &str,
+        config: &str,
+        on_failure: OnFailure,
+        generation: u64,
+        metrics: &Metrics,
+        candidacy: Candidacy,
+    ) -> Result<Candidate, ConfigureError> {
+        let counts = metrics.candidate(route, self.name());
+        let trial = Arc::new(Trial::new(candidacy, counts, self.host().trials().clone()));
+        let filter =
+            self.filter_or_candidate(route, config, on_failure, generation, metrics, Some(Arc::clone(&trial)))?;
+        Ok(Candidate::new(filter, trial))
+    }
+
+    fn filter_or_candidate(
+        &self,
+        route: &str,
+        config: &str,
+        on_failure: OnFailure,
+        generation: u64,
+        metrics: &Metrics,
+        trial: Option<Arc<Trial>>,
+    ) -> Result<Arc<FilterUse>, ConfigureError> {
+        let (recipe, interest) = self.configured::<FilterExports>(route, config, metrics, route, trial)?;
         let version = metrics.version(route, self.name(), generation);
         Ok(Arc::new(FilterUse { recipe, interest: interest.into(), on_failure, version }))
     }
@@ -105,12 +137,13 @@ impl Component {
     /// Runs `configure` in an instance that is dropped afterwards. `route` is the label of the verdicts.
     fn configured<E: Exports>(
         &self,
-        expected: Kind,
         place: &str,
         config: &str,
         metrics: &Metrics,
         route: &str,
+        trial: Option<Arc<Trial>>,
     ) -> Result<(Arc<Recipe>, E::Configured), ConfigureError> {
+        let expected = E::KIND;
         if self.kind() != expected {
             return Err(ConfigureError::WrongKind { component: self.name().to_owned(), expected, is: self.kind() });
         }
@@ -122,6 +155,7 @@ impl Component {
             metrics: metrics.component(self.name()),
             verdicts: metrics.component_use(route, self.name()),
             quarantine: Quarantine::new(self.limits(), metrics.quarantined(route, self.name())),
+            trial,
         });
         let _control = self.host().control();
         let Some(beat) = self.host().beat() else {
@@ -180,6 +214,11 @@ impl FilterUse {
     /// What becomes of a connection when it fails.
     pub fn on_failure(&self) -> OnFailure {
         self.on_failure
+    }
+
+    /// The open connections that it serves, over all workers; as a shadow, too.
+    pub(super) fn connections(&self) -> usize {
+        self.version.connections.load(Ordering::Relaxed)
     }
 
     /// Counts a connection that changed to it from its former version, or could not.
@@ -269,6 +308,8 @@ pub(super) struct Recipe {
     metrics: Arc<ComponentMetrics>,
     verdicts: Arc<UseMetrics>,
     quarantine: Quarantine,
+    /// Of a candidate.
+    trial: Option<Arc<Trial>>,
 }
 
 impl Recipe {
@@ -303,6 +344,10 @@ impl Recipe {
 
     pub(super) fn quarantine(&self) -> &Quarantine {
         &self.quarantine
+    }
+
+    pub(super) fn trial(&self) -> Option<&Trial> {
+        self.trial.as_deref()
     }
 
     pub(super) fn verdicts(&self) -> &UseMetrics {

@@ -1,5 +1,6 @@
 //! The tables of the file: what each may hold, and how it becomes a checked type.
 
+mod candidate;
 mod component;
 mod names;
 mod route;
@@ -24,4 +25,5 @@ pub(super) const ALL: &[&Section] = &[
     &services::SERVICES,
     &component::USE,
     &component::FILTER_USE,
+    &candidate::CANDIDATE,
 ];

@@ -1,5 +1,6 @@
 //! What the configuration promises: the sample means what it says, every mistake is told with its place and its cure.
 
+mod candidate;
 mod defaults;
 mod malformed;
 mod sample;

@@ -178,8 +178,52 @@ pub struct ComponentUse {
     pub config: String,
     /// What happens to a connection whose component fails; [`OnFailure::Close`] for all but filters.
     pub on_failure: OnFailure,
+    /// What is tried in its place; `None` for all but filters.
+    pub candidate: Option<Box<Candidate>>,
     /// Where the use stands, for what loading or configuring the component may find.
     pub place: Place,
+}
+
+/// A component that is tried in the place of a filter.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Candidate {
+    /// A key of [`Config::components`].
+    pub component: String,
+    /// JSON text; that of the filter when the operator wrote none.
+    pub config: String,
+    /// How it is tried.
+    pub trial: Trial,
+    /// After this many failures it is rolled back; `None`: however many there are.
+    pub max_failures: Option<NonZeroU32>,
+    /// How many messages are kept on which it disagreed with the filter.
+    pub samples: usize,
+    /// Where it stands, for what loading or configuring the component may find.
+    pub place: Place,
+}
+
+/// How a candidate is tried.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Trial {
+    /// Its verdicts are compared with the filter's, and dropped.
+    Shadow,
+    /// It serves this share of new connections.
+    Canary(Share),
+}
+
+/// A part of all connections, above none of them, in steps of a hundredth of a percent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Share(u16);
+
+impl Share {
+    /// So many of ten thousand: from 1 to all of them.
+    pub fn new(of_ten_thousand: u16) -> Option<Self> {
+        (1..=10_000).contains(&of_ten_thousand).then_some(Self(of_ten_thousand))
+    }
+
+    /// How many of ten thousand.
+    pub fn of_ten_thousand(self) -> u16 {
+        self.0
+    }
 }
 
 /// What happens to a connection when its filter fails.

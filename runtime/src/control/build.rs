@@ -8,7 +8,8 @@ use tokio::time::Instant;
 use super::sources::Sources;
 use crate::balance::{Balance, EndpointSpec, JustStarted};
 use crate::component::{
-    BalancerUse, Component, ConfigureError, FilterUse, Host, Isolation, Limits, LoadError, OnFailure, PredicateUse,
+    BalancerUse, Candidacy, Candidate, Component, ConfigureError, Host, Isolation, Limits, LoadError, Mode, OnFailure,
+    PredicateUse, Rollout, Standing, Terms,
 };
 use crate::config::{self, ComponentUse, Config, PathPattern, Place, Problems};
 use crate::handshake::{Forwarding, Networks};
@@ -146,7 +147,8 @@ impl Builder<'_> {
             if let Some(before) = before.as_ref().filter(|before| {
                 self.says_the_same(route)
                     && same(&before.when, &when)
-                    && same(&before.filters, &filters)
+                    && before.filters.len() == filters.len()
+                    && before.filters.iter().zip(&filters).all(|(before, after)| before.is(after))
                     && self.leads_to_the_same(route, upstreams)
             }) {
                 routes.push((matcher, before.clone()));
@@ -253,7 +255,7 @@ impl Builder<'_> {
         let component = self.components.get(&wanted.component)?;
         let kept = before.iter().find(|kept| kept.component().is(component) && kept.config() == wanted.config);
         let made = kept.cloned().map_or_else(|| component.predicate(route, &wanted.config, self.metrics), Ok);
-        self.configured(wanted, made)
+        self.configured(&wanted.component, &wanted.place, made)
     }
 
     fn balancer(
@@ -265,25 +267,67 @@ impl Builder<'_> {
         let component = self.components.get(&wanted.component)?;
         let kept = before.filter(|kept| kept.component().is(component) && kept.config() == wanted.config);
         let made = kept.cloned().map_or_else(|| component.balancer(upstream, &wanted.config, self.metrics), Ok);
-        self.configured(wanted, made)
+        self.configured(&wanted.component, &wanted.place, made)
     }
 
-    fn filter(&mut self, route: &str, wanted: &ComponentUse, before: &[Arc<FilterUse>]) -> Option<Arc<FilterUse>> {
+    fn filter(&mut self, route: &str, wanted: &ComponentUse, before: &[Rollout]) -> Option<Rollout> {
         let component = self.components.get(&wanted.component)?;
         let on_failure = match wanted.on_failure {
             config::OnFailure::Close => OnFailure::Close,
             config::OnFailure::Bypass => OnFailure::Bypass,
         };
-        let kept = before.iter().find(|kept| {
+        let kept = before.iter().map(Rollout::filter).find(|kept| {
             kept.component().is(component) && kept.config() == wanted.config && kept.on_failure() == on_failure
         });
         let new = || component.filter(route, &wanted.config, on_failure, self.generation, self.metrics);
         let made = kept.cloned().map_or_else(new, Ok);
-        self.configured(wanted, made)
+        let filter = self.configured(&wanted.component, &wanted.place, made);
+        let candidate = match &wanted.candidate {
+            Some(candidate) => Some(self.candidate(route, &wanted.component, on_failure, candidate, before)?),
+            None => None,
+        };
+        Some(Rollout::new(filter?, candidate))
     }
 
-    fn configured<T>(&mut self, wanted: &ComponentUse, made: Result<T, ConfigureError>) -> Option<T> {
-        let name = &wanted.component;
+    /// The candidate for a filter; the one that there was if nothing about it has changed.
+    fn candidate(
+        &mut self,
+        route: &str,
+        of: &str,
+        on_failure: OnFailure,
+        wanted: &config::Candidate,
+        before: &[Rollout],
+    ) -> Option<Candidate> {
+        let component = self.components.get(&wanted.component)?;
+        let terms = Terms {
+            mode: match wanted.trial {
+                config::Trial::Shadow => Mode::Shadow,
+                config::Trial::Canary(share) => Mode::Canary { of_ten_thousand: share.of_ten_thousand() },
+            },
+            max_failures: wanted.max_failures,
+            samples: wanted.samples,
+        };
+        let alike = before.iter().filter_map(Rollout::candidate).find(|known| {
+            let filter = known.filter();
+            known.of() == of
+                && *known.terms() == terms
+                && filter.component().name() == component.name()
+                && filter.config() == wanted.config
+                && filter.on_failure() == on_failure
+        });
+        let kept = alike.filter(|known| known.filter().component().is(component));
+        // A new build of a promoted component takes its place; any other begins a trial of its own.
+        let standing = match alike.map(Candidate::standing) {
+            Some(Standing::Promoted) => Standing::Promoted,
+            _ => Standing::OnTrial,
+        };
+        let candidacy = Candidacy { of: of.to_owned(), terms, standing };
+        let new = || component.candidate(route, &wanted.config, on_failure, self.generation, self.metrics, candidacy);
+        let made = kept.cloned().map_or_else(new, Ok);
+        self.configured(&wanted.component, &wanted.place, made)
+    }
+
+    fn configured<T>(&mut self, name: &str, place: &Place, made: Result<T, ConfigureError>) -> Option<T> {
         let (what, instead) = match made {
             Ok(made) => return Some(made),
             Err(ConfigureError::Rejected(words)) => {
@@ -294,7 +338,7 @@ impl Builder<'_> {
             }
             Err(ConfigureError::Failed(failure)) => (failure.to_string(), "mend the component".to_owned()),
         };
-        self.problems.add(&wanted.place, what, instead);
+        self.problems.add(place, what, instead);
         None
     }
 }

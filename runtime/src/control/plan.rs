@@ -55,7 +55,9 @@ impl Plan {
             )
         });
         let routes = changes(&by_name(&before.config), &by_name(&after.config), |_, old, new| {
+            let candidates = new.filters.iter().filter_map(|filter| filter.candidate.as_ref());
             let used = new.when.iter().chain(&new.filters).map(|used| used.component.as_str());
+            let used = used.chain(candidates.map(|candidate| candidate.component.as_str()));
             let targets = targets(new).into_iter().filter(|name| upstreams.contains_key(*name));
             causes(old != new, used.filter(|name| is_other(name)).collect::<BTreeSet<_>>().into_iter(), targets)
         });
@@ -173,6 +175,14 @@ mod tests {
         let Plan { settings, components, upstreams, routes } = plan(BEFORE, b"2");
         assert_eq!((settings, upstreams), (vec![], BTreeMap::new()));
         assert_eq!(components, BTreeMap::from([("shout".to_owned(), changed(&["bytes"]))]));
+        assert_eq!(routes, BTreeMap::from([("chat".to_owned(), changed(&["component shout"]))]));
+    }
+
+    #[test]
+    fn a_candidate_with_other_bytes_changes_its_route() {
+        let filters = "filters = [{ component = \"rewrite\", candidate = { component = \"shout\", shadow = true } }]";
+        let text = BEFORE.replace("filters = [\"shout\", \"shout\"]", filters);
+        let Plan { routes, .. } = Plan::between(&sources(&text, b"1"), &sources(&text, b"2"));
         assert_eq!(routes, BTreeMap::from([("chat".to_owned(), changed(&["component shout"]))]));
     }
 

@@ -64,6 +64,7 @@ fn plan(compression: bool) -> Plan {
     let (metrics, scratch) = SHARED.with(Clone::clone);
     Plan {
         filters: Vec::new(),
+        shadows: Vec::new(),
         extensions: Extensions { agreed: compression, deflate: None },
         lease: None,
         // Nothing takes time here but what would never end.

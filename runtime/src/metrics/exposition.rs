@@ -22,9 +22,11 @@ use self::family::Family;
 use super::cells::Counter;
 use super::labels::{
     CallVerdict, CloseLabel, CompileSource, ConnectOutcome, FailureReason, HandshakeOutcome, InflateFailure, Initiator,
-    MessageKind, ReloadOutcome, Side, SwapOutcome, UpgradeFailure,
+    MessageKind, ReloadOutcome, ShadowOutcome, Side, SwapOutcome, UpgradeFailure,
 };
-use super::registry::{ComponentMetrics, EndpointMetrics, Metrics, RouteMetrics, UseMetrics, Version};
+use super::registry::{
+    CandidateMetrics, ComponentMetrics, EndpointMetrics, Metrics, RouteMetrics, UseMetrics, Version,
+};
 
 impl Metrics {
     /// The media type of what [`Metrics::encode`] returns.
@@ -49,6 +51,7 @@ impl Metrics {
             .chain(component_families(&entries(&self.components), &entries(&self.uses)))
             .chain([version_family(&self.versions())])
             .chain([quarantine_family(&entries(&self.quarantined))])
+            .chain(candidate_families(&entries(&self.candidates)))
             .chain(self.process_wide(&routes));
         families.filter_map(Family::finish).collect()
     }
@@ -268,6 +271,26 @@ fn quarantine_family(uses: &[((String, String), Arc<AtomicU64>)]) -> Family {
         quarantined.add(&[("route", route), ("component", component)], quarantines as f64);
     }
     quarantined
+}
+
+fn candidate_families(candidates: &[((String, String), Arc<CandidateMetrics>)]) -> [Family; 2] {
+    let mut decisions = Family::counter(
+        "tidegate_candidate_decisions_total",
+        "Handshakes and messages that a shadow was compared with its filter on, by whether both said the same.",
+    );
+    let mut rollbacks = Family::counter(
+        "tidegate_candidate_rollbacks_total",
+        "How often a candidate was rolled back because it had failed too often.",
+    );
+    for ((route, component), metrics) in candidates {
+        let labels = [("route", route.as_str()), ("component", component.as_str())];
+        for (index, outcome) in ShadowOutcome::ALL.iter().enumerate() {
+            let count = sum(metrics.iter().filter_map(|shard| shard.decisions.get(index)));
+            decisions.add(&[labels.as_slice(), &[("outcome", outcome.label())]].concat(), count as f64);
+        }
+        rollbacks.add(&labels, sum(metrics.iter().map(|shard| &shard.rollbacks)) as f64);
+    }
+    [decisions, rollbacks]
 }
 
 fn sum<'a>(counters: impl Iterator<Item = &'a Counter>) -> u64 {

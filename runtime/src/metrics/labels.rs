@@ -145,12 +145,41 @@ labels! {
     }
 }
 
+impl FailureReason {
+    /// Whether the component is to blame. A message that is too large is its sender's fault, and that there is no place
+    /// for another instance is nobody's.
+    pub fn is_of_the_component(self) -> bool {
+        match self {
+            Self::Trap
+            | Self::Deadline
+            | Self::Memory
+            | Self::InvalidAnswer
+            | Self::ReplySize
+            | Self::Start
+            | Self::Resume => true,
+            Self::MessageSize | Self::IsolatedInstances | Self::Quarantine => false,
+        }
+    }
+}
+
 labels! {
     /// How a successor of a filter took a live connection over (label `outcome` of `component_swaps_total`).
     SwapOutcome {
         /// The successor serves the connection, with the state that was saved.
         Swapped = "swapped",
         /// It failed, or refused; the predecessor stays.
+        Failed = "failed",
+    }
+}
+
+labels! {
+    /// What came of comparing a shadow with its filter (label `outcome` of `candidate_decisions_total`).
+    ShadowOutcome {
+        /// Both said the same.
+        Agreed = "agreed",
+        /// They did not.
+        Diverged = "diverged",
+        /// The shadow failed.
         Failed = "failed",
     }
 }

@@ -11,7 +11,7 @@ use tracing_appender::non_blocking::ErrorCounter;
 use super::cells::{Counter, Gauge, Histogram, Sharded, WorkerIndex};
 use super::labels::{
     CallVerdict, CloseLabel, CompileSource, ConnectOutcome, FailureReason, HandshakeOutcome, InflateFailure, Initiator,
-    MessageKind, ReloadOutcome, Side, SwapOutcome, UpgradeFailure,
+    MessageKind, ReloadOutcome, ShadowOutcome, Side, SwapOutcome, UpgradeFailure,
 };
 
 /// All metrics of the process.
@@ -22,6 +22,7 @@ pub struct Metrics {
     pub(super) endpoints: Mutex<BTreeMap<(String, String), Arc<EndpointMetrics>>>,
     pub(super) components: Mutex<BTreeMap<String, Arc<ComponentMetrics>>>,
     pub(super) uses: Mutex<BTreeMap<(String, String), Arc<UseMetrics>>>,
+    pub(super) candidates: Mutex<BTreeMap<(String, String), Arc<CandidateMetrics>>>,
     pub(super) versions: Arc<Mutex<Vec<Weak<Version>>>>,
     pub(super) compiles: Arc<[AtomicU64; CompileSource::COUNT]>,
     pub(super) quarantined: Mutex<BTreeMap<(String, String), Arc<AtomicU64>>>,
@@ -40,6 +41,7 @@ impl Metrics {
             endpoints: Mutex::default(),
             components: Mutex::default(),
             uses: Mutex::default(),
+            candidates: Mutex::default(),
             versions: Arc::default(),
             compiles: Arc::default(),
             quarantined: Mutex::default(),
@@ -59,6 +61,7 @@ impl Metrics {
             endpoints: copied(&self.endpoints),
             components: copied(&self.components),
             uses: copied(&self.uses),
+            candidates: copied(&self.candidates),
             versions: Arc::clone(&self.versions),
             compiles: Arc::clone(&self.compiles),
             upgrade_failures: Default::default(),
@@ -75,6 +78,7 @@ impl Metrics {
         extend(&self.endpoints, &draft.endpoints);
         extend(&self.components, &draft.components);
         extend(&self.uses, &draft.uses);
+        extend(&self.candidates, &draft.candidates);
         extend(&self.quarantined, &draft.quarantined);
     }
 
@@ -108,6 +112,13 @@ impl Metrics {
     /// The metrics of a component on a route; a balancer's route is empty, because routes share an upstream.
     pub fn component_use(&self, route: &str, component: &str) -> Arc<UseMetrics> {
         entry(&self.uses, (route.to_owned(), component.to_owned()), || Sharded::new(self.threads, UseShard::default))
+    }
+
+    /// The metrics of a component that is a candidate for a filter of a route.
+    pub fn candidate(&self, route: &str, component: &str) -> Arc<CandidateMetrics> {
+        entry(&self.candidates, (route.to_owned(), component.to_owned()), || {
+            Sharded::new(self.threads, CandidateShard::default)
+        })
     }
 
     /// A version of a filter on a route, shown as long as somebody keeps it.
@@ -205,6 +216,8 @@ pub type EndpointMetrics = Sharded<EndpointShard>;
 pub type ComponentMetrics = Sharded<ComponentShard>;
 /// The shards of a component on a route.
 pub type UseMetrics = Sharded<UseShard>;
+/// The shards of a candidate on a route.
+pub type CandidateMetrics = Sharded<CandidateShard>;
 
 impl RouteMetrics {
     /// Open connections of the route, over all workers.
@@ -362,6 +375,23 @@ impl UseShard {
     #[expect(clippy::indexing_slicing, reason = "sized by the enum that indexes it")]
     pub fn swap(&self, outcome: SwapOutcome) {
         self.swaps[outcome as usize].add(1);
+    }
+}
+
+/// What one thread counted for a candidate on a route.
+#[derive(Debug, Default)]
+pub struct CandidateShard {
+    /// `candidate_decisions_total`, by [`ShadowOutcome`].
+    pub decisions: [Counter; ShadowOutcome::COUNT],
+    /// `candidate_rollbacks_total`.
+    pub rollbacks: Counter,
+}
+
+impl CandidateShard {
+    /// Counts what came of comparing verdicts.
+    #[expect(clippy::indexing_slicing, reason = "sized by the enum that indexes it")]
+    pub fn decided(&self, outcome: ShadowOutcome, count: u64) {
+        self.decisions[outcome as usize].add(count);
     }
 }
 

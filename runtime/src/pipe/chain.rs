@@ -7,15 +7,23 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::change::Change;
 use super::item::{Finds, Found, Item, Seen};
-use crate::component::{Failure, Kinds, Message, OnFailure, Outgoing, Payload, Session, Verdict};
-use crate::metrics::{Initiator, MessageKind, Side, SwapOutcome, WorkerIndex};
+use super::shadow::Shadowing;
+use crate::component::{Failure, Kinds, Message, OnFailure, Outgoing, Payload, Rollout, Session, Shadow, Verdict};
+use crate::metrics::{Initiator, MessageKind, Side};
 use crate::ws::CloseFrame;
 
 /// The filters of a connection, in the order of the configuration; some may have failed and be bypassed.
 #[derive(Default)]
-pub(super) struct Chain(Vec<Session>);
+pub(super) struct Chain {
+    pub(super) sessions: Vec<Session>,
+    /// Boxed, because hardly any connection has one.
+    shadows: Option<Box<Shadows>>,
+}
+
+/// The shadows of some of the filters.
+#[derive(Default)]
+struct Shadows(Vec<Shadowing>);
 
 /// What the filters made of a batch, in buffers that are used again.
 #[derive(Debug, Default)]
@@ -76,15 +84,19 @@ impl Batch {
 }
 
 impl Chain {
-    pub(super) fn new(sessions: Vec<Session>) -> Self {
-        Self(sessions)
+    /// `shadows` come with the places of their filters.
+    pub(super) fn new(sessions: Vec<Session>, shadows: Vec<(usize, Shadow)>) -> Self {
+        let shadows: Vec<_> = shadows.into_iter().map(|(place, shadow)| Shadowing::new(place, shadow)).collect();
+        Self { sessions, shadows: (!shadows.is_empty()).then(|| Box::new(Shadows(shadows))) }
     }
 
-    /// What the filters want of each kind of message from one sender: the most that any of them wants.
+    /// What the filters and their shadows want of each kind of message from one sender: the most that any of them wants.
     pub(super) fn wanted(&self, from: Side) -> [Option<Payload>; MessageKind::COUNT] {
         let of_kind = |kind| {
-            let sessions = self.0.iter().filter(|session| !session.is_bypassed());
-            let selections = sessions.map(|session| session.interest().from(from));
+            let sessions = self.sessions.iter().filter(|session| !session.is_bypassed());
+            let shadows = self.shadows.iter().flat_map(|shadows| &shadows.0);
+            let interests = sessions.map(Session::interest).chain(shadows.map(|it| it.shadow().interest()));
+            let selections = interests.map(|interest| interest.from(from));
             selections.filter(|selection| selection.kinds.contains(kind)).map(|selection| selection.payload).reduce(
                 |most, payload| match (most, payload) {
                     (Payload::Whole, _) | (_, Payload::Whole) => Payload::Whole,
@@ -99,10 +111,44 @@ impl Chain {
 
     /// Takes a loaded batch through the filters.
     pub(super) fn run(&mut self, from: Side, bytes: &[u8], finds: &Finds, batch: &mut Batch) {
+        let Self { sessions, shadows } = self;
+        let mut step = |(place, session): (usize, &mut Session)| {
+            let shadow = shadows.as_mut().and_then(|it| it.0.iter_mut().find(|shadow| shadow.place == place));
+            step(session, shadow, from, bytes, finds, batch);
+        };
+        let places = sessions.iter_mut().enumerate();
         match from {
-            Side::Client => self.0.iter_mut().for_each(|session| step(session, from, bytes, finds, batch)),
-            Side::Upstream => self.0.iter_mut().rev().for_each(|session| step(session, from, bytes, finds, batch)),
+            Side::Client => places.for_each(&mut step),
+            Side::Upstream => places.rev().for_each(&mut step),
         }
+    }
+
+    /// Shows the shadows what the filters have decided about the last batch; whether any shadow is gone for good.
+    #[inline]
+    pub(super) fn show(&mut self) -> bool {
+        let Some(shadows) = &mut self.shadows else { return false };
+        let before = shadows.0.len();
+        shadows.0.retain_mut(Shadowing::show);
+        let is_fewer = shadows.0.len() < before;
+        if shadows.0.is_empty() {
+            self.shadows = None;
+        }
+        is_fewer
+    }
+
+    /// Gives each shadow its filter's new place; one whose filter has none is gone.
+    pub(super) fn move_shadows(&mut self, to: impl Fn(usize) -> Option<usize>) {
+        if let Some(shadows) = &mut self.shadows {
+            shadows.0.retain_mut(|shadow| to(shadow.place).map(|place| shadow.place = place).is_some());
+        }
+    }
+
+    /// Lets only shadows go on that these filters have; whether any is gone.
+    pub(super) fn keep_shadows(&mut self, of: &[Rollout]) -> bool {
+        let Some(shadows) = &mut self.shadows else { return false };
+        let before = shadows.0.len();
+        shadows.0.retain(|shadow| of.iter().any(|place| shadow.is_of(place)));
+        shadows.0.len() < before
     }
 
     /// Tells every filter that the connection has ended.
@@ -112,79 +158,32 @@ impl Chain {
             Initiator::Upstream => Some(Side::Upstream),
             Initiator::Proxy => None,
         };
-        for session in self.0 {
+        for session in self.sessions {
             session.on_close(by, close);
         }
-    }
-
-    /// Puts the filters of `change` into the places of those that are here, between two messages: one that has not
-    /// changed stays, one that has is succeeded by its new version. All of them change, or none; whether any has.
-    ///
-    /// A connection without a filter keeps none, because nothing is left of its handshake.
-    ///
-    /// # Errors
-    /// When a filter does not take over. Everything stays as it was then.
-    pub(super) fn succeed(&mut self, change: &Change, worker: WorkerIndex) -> Result<bool, Failure> {
-        let Change { pool, filters } = change;
-        let same = self.0.iter().map(Session::filter_id).eq(filters.iter().map(|filter| filter.id()));
-        let Some(handshake) = self.0.first().map(|session| session.handshake().clone()).filter(|_| !same) else {
-            return Ok(false);
-        };
-        let mut before: Vec<Option<&mut Session>> = self.0.iter_mut().map(Some).collect();
-        let kept: Vec<_> = filters
-            .iter()
-            .map(|filter| take(&mut before, |known| known.filter_id() == filter.id()))
-            .map(|found| found.map(|(place, _)| place))
-            .collect();
-        let mut places = Vec::with_capacity(filters.len());
-        for (filter, kept) in filters.iter().zip(kept) {
-            places.push(match kept {
-                Some(place) => Place::Kept(place),
-                None => {
-                    let predecessor = take(&mut before, |known| known.component() == filter.component().name());
-                    let predecessor = predecessor.map(|(_, session)| session);
-                    let handshake = predecessor.as_ref().map_or(&handshake, |session| session.handshake()).clone();
-                    let resumed = pool.resume(filter, &handshake, predecessor);
-                    Place::Taken(resumed.inspect_err(|_| filter.swapped(worker, SwapOutcome::Failed))?)
-                }
-            });
+        for shadow in self.shadows.into_iter().flat_map(|shadows| shadows.0) {
+            shadow.into_shadow().on_close(by, close);
         }
-        for (filter, _) in filters.iter().zip(&places).filter(|(_, place)| matches!(place, Place::Taken(_))) {
-            filter.swapped(worker, SwapOutcome::Swapped);
-        }
-        let mut before: Vec<_> = std::mem::take(&mut self.0).into_iter().map(Some).collect();
-        self.0 = places
-            .into_iter()
-            .filter_map(|place| match place {
-                Place::Kept(place) => before.get_mut(place)?.take(),
-                Place::Taken(session) => Some(session),
-            })
-            .collect();
-        Ok(true)
     }
-}
-
-/// What a place in a changed chain holds.
-enum Place {
-    /// The session that was in this place before.
-    Kept(usize),
-    /// A successor.
-    Taken(Session),
-}
-
-/// The first session left that is wanted, and where it stood.
-fn take<'a>(
-    left: &mut [Option<&'a mut Session>],
-    wanted: impl Fn(&Session) -> bool,
-) -> Option<(usize, &'a mut Session)> {
-    let place = left.iter().position(|session| session.as_deref().is_some_and(&wanted))?;
-    left.get_mut(place)?.take().map(|session| (place, session))
 }
 
 /// Takes a batch through one filter.
-fn step(session: &mut Session, from: Side, bytes: &[u8], finds: &Finds, batch: &mut Batch) {
+fn step(
+    session: &mut Session,
+    mut shadow: Option<&mut Shadowing>,
+    from: Side,
+    bytes: &[u8],
+    finds: &Finds,
+    batch: &mut Batch,
+) {
+    if session.is_bypassed() {
+        return;
+    }
     let selection = session.interest().from(from);
-    if selection.is_empty() || session.is_bypassed() {
+    if let Some(shadow) = &mut shadow {
+        shadow.observe(selection.kinds, from, &batch.passing, bytes, finds);
+    }
+    if selection.is_empty() {
         return;
     }
     let Batch { passing, verdicts, .. } = batch;
@@ -202,20 +201,30 @@ fn step(session: &mut Session, from: Side, bytes: &[u8], finds: &Finds, batch: &
         }
     };
     match called {
-        Ok(()) => apply(selection.kinds, from, batch),
-        Err(failure) => match session.on_failure() {
-            OnFailure::Bypass => batch.bypassed = true,
-            OnFailure::Close => {
-                let first = batch.passing.iter().position(|passing| selection.kinds.contains(passing.kind));
-                batch.passing.truncate(first.unwrap_or_default());
-                batch.halt = Some(Halt::Failed(failure));
+        Ok(()) => {
+            if let Some(shadow) = shadow {
+                shadow.decided(selection.kinds, &batch.verdicts);
             }
-        },
+            apply(selection.kinds, from, batch);
+        }
+        Err(failure) => {
+            if let Some(shadow) = shadow {
+                shadow.forget();
+            }
+            match session.on_failure() {
+                OnFailure::Bypass => batch.bypassed = true,
+                OnFailure::Close => {
+                    let first = batch.passing.iter().position(|passing| selection.kinds.contains(passing.kind));
+                    batch.passing.truncate(first.unwrap_or_default());
+                    batch.halt = Some(Halt::Failed(failure));
+                }
+            }
+        }
     }
 }
 
 /// A message as one filter sees it.
-fn message<'a>(
+pub(super) fn message<'a>(
     passing: &'a Passing,
     origin: Side,
     payload: Payload,

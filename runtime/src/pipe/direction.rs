@@ -381,6 +381,7 @@ impl Direction {
             }
             _ => write_edited(&mut self.held, &mut emission, context, target, wire)?,
         }
+        shared.rewant |= shared.chain.show();
         halt.map_or(Ok(()), |halt| Err(Event::Halt(halt)))
     }
 }

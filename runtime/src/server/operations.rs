@@ -8,13 +8,14 @@ use std::time::{Duration, SystemTime};
 use tokio::sync::oneshot;
 use tokio::time::{Instant, timeout};
 
+use super::candidates::candidate;
 use super::reload::Reloaded;
 use super::state::{Drain, Phase, State};
 use super::worker::Order;
 use crate::admin::{
-    Answer, ChangeView, ChangesView, ComponentView, ConnectionsQuery, ConnectionsView, DrainPlan, DrainQuery,
-    DrainReport, EndpointView, FilterView, ImportView, Operations, Readiness, ReloadReport, RestoreReport, RouteView,
-    UpstreamView, VersionView,
+    Answer, CandidateView, ChangeView, ChangesView, ComponentView, ConnectionsQuery, ConnectionsView, Decision,
+    DecisionReport, DrainPlan, DrainQuery, DrainReport, EndpointView, FilterView, ImportView, Operations, Readiness,
+    ReloadReport, RestoreReport, RouteView, UpstreamView, VersionView,
 };
 use crate::balance::{Endpoint, JustStarted};
 use crate::component::OnFailure;
@@ -48,13 +49,14 @@ impl Operations for Control {
                 Target::Upstream(name) => (Some(name.clone()), Default::default()),
                 Target::Services(services) => (None, services.upstreams.clone()),
             };
-            let filters = route.filters.iter().map(|filter| FilterView {
+            let filters = route.filters.iter().map(|place| (place, place.filter())).map(|(place, filter)| FilterView {
                 component: filter.component().name().to_owned(),
                 on_failure: match filter.on_failure() {
                     OnFailure::Close => "close",
                     OnFailure::Bypass => "bypass",
                 },
                 interest: filter.interest().into(),
+                candidate: place.candidate().map(|candidate| candidate.filter().component().name().to_owned()),
             });
             Some(RouteView {
                 name: route.name.clone(),
@@ -187,6 +189,34 @@ impl Operations for Control {
         let uses = snapshot.all_uses().filter(|used| used.component() == component);
         let lifted = uses.filter(|used| used.restore()).count() as u64;
         known.then(|| RestoreReport { component: component.to_owned(), lifted })
+    }
+
+    fn candidates(&self) -> Vec<CandidateView> {
+        self.0.snapshot.load().routes.routes().flat_map(|route| route.candidates()).map(candidate).collect()
+    }
+
+    fn decide(&self, route: &str, component: &str, decision: Decision) -> Option<DecisionReport> {
+        let snapshot = self.0.snapshot.load_full();
+        let found = snapshot.routes.routes().find(|known| known.name == route)?;
+        let mut filters = Vec::new();
+        for candidate in found.candidates().filter(|known| known.filter().component().name() == component) {
+            match decision {
+                Decision::Promote => candidate.promote(),
+                Decision::RollBack => candidate.roll_back(),
+            }
+            filters.push(candidate.of().to_owned());
+        }
+        self.0.renew();
+        (!filters.is_empty()).then(|| DecisionReport {
+            route: route.to_owned(),
+            component: component.to_owned(),
+            filters,
+            standing: match decision {
+                Decision::Promote => "promoted",
+                Decision::RollBack => "rolled_back",
+            },
+            connections_active: found.metrics.connections_active(),
+        })
     }
 }
 

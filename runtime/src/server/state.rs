@@ -142,6 +142,11 @@ impl State {
         self.generation.send_replace(generation);
     }
 
+    /// Has open connections follow what trials of candidates have come to, under the same configuration.
+    pub(super) fn renew(&self) {
+        self.generation.send_modify(|_| {});
+    }
+
     /// The ways to the workers.
     pub(super) fn workers(&self) -> Vec<mpsc::Sender<Order>> {
         self.workers.lock().unwrap_or_else(PoisonError::into_inner).clone()

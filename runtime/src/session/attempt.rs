@@ -20,7 +20,9 @@ use super::refusal::Refusal;
 use super::snapshot::{Route, Snapshot, Target, Upstream};
 use super::worker::Worker;
 use crate::balance::Lease;
-use crate::component::{Admission, Handshake, HeaderEdit, OnFailure, Opened, Session};
+use crate::component::{
+    Admission, Attached, Candidate, Failure, Handshake, HeaderEdit, OnFailure, Opened, Pool, Rollout, Session, Shadow,
+};
 use crate::handshake::{self, Client, Opening, Refused, Requests, Scheme};
 use crate::metrics::{ConnectOutcome, HandshakeOutcome};
 use crate::pipe::Socket;
@@ -50,12 +52,30 @@ pub(super) struct Joined {
 /// What a pipe is made of, beside its sockets.
 pub(super) struct Agreed {
     pub(super) sessions: Vec<Session>,
+    pub(super) shadows: Vec<Shadowed>,
     /// The extensions that the handshakes agreed on.
     pub(super) extensions: Extensions,
     /// The shortest lease a filter gave.
     pub(super) lease: Option<Duration>,
     /// The generation of the configuration that was in force.
     pub(super) generation: u64,
+}
+
+/// A handshake that a filter has admitted, for the candidate that shadows it.
+pub(super) struct Shadowed {
+    /// The filter's place among the sessions.
+    place: usize,
+    candidate: Candidate,
+    handshake: Rc<Handshake>,
+    attached: Attached,
+}
+
+impl Shadowed {
+    /// The candidate's own session, with the place of the filter's.
+    pub(super) fn open(self, pool: &Pool) -> Option<(usize, Shadow)> {
+        let Self { place, candidate, handshake, attached } = self;
+        Shadow::open(&candidate, pool, &handshake, &attached).map(|shadow| (place, shadow))
+    }
 }
 
 /// Where a request goes.
@@ -70,6 +90,7 @@ struct Routed {
 #[derive(Default)]
 struct Admitted {
     sessions: Vec<Session>,
+    shadows: Vec<Shadowed>,
     upstream_headers: Vec<HeaderEdit>,
     client_headers: Vec<HeaderEdit>,
     lease: Option<Duration>,
@@ -113,8 +134,8 @@ impl<'w> Attempt<'w> {
         let connecting = pin!(self.connect(&upstream, &handshake, request, &timeouts));
         let (endpoint, upgraded) = requests.during(connecting).await.map_err(|_| Refusal::ClientGone)??;
         let Upgraded { stream, leftover, accepted } = upgraded;
-        let Admitted { sessions, client_headers, lease, .. } = admitted;
-        let agreed = Agreed { sessions, extensions: accepted.agreed, lease, generation: snapshot.generation };
+        let Admitted { sessions, shadows, client_headers, lease, .. } = admitted;
+        let agreed = Agreed { sessions, shadows, extensions: accepted.agreed, lease, generation: snapshot.generation };
         Ok(Joined {
             agreed,
             upstream: (stream, leftover),
@@ -165,11 +186,11 @@ impl<'w> Attempt<'w> {
     /// Opens the route's filters in order, each seeing the attributes of those before it.
     fn admit(&mut self, route: &Route, handshake: &mut Rc<Handshake>) -> Result<Admitted, Refusal> {
         let mut admitted = Admitted::default();
-        for filter in &route.filters {
-            let admission = match self.worker.pool().open(filter, handshake) {
+        for place in &route.filters {
+            let admission = match self.open(place, handshake) {
                 Ok(Opened::Admitted(admission)) => admission,
                 Ok(Opened::Refused(refusal)) => return Err(Refusal::Filter(refusal)),
-                Err(failure) => match filter.on_failure() {
+                Err(failure) => match place.filter().on_failure() {
                     OnFailure::Close => return Err(Refusal::Component(failure)),
                     OnFailure::Bypass => {
                         tracing::debug!(route = route.name, %failure, "a filter failed and is bypassed");
@@ -177,6 +198,14 @@ impl<'w> Attempt<'w> {
                     }
                 },
             };
+            if let Some(candidate) = place.shadow() {
+                admitted.shadows.push(Shadowed {
+                    place: admitted.sessions.len(),
+                    candidate: candidate.clone(),
+                    handshake: handshake.clone(),
+                    attached: Attached::from(&admission),
+                });
+            }
             let Admission { session, upstream_headers, client_headers, attributes, lease } = admission;
             admitted.sessions.push(session);
             admitted.upstream_headers.extend(upstream_headers);
@@ -189,6 +218,17 @@ impl<'w> Attempt<'w> {
             }
         }
         Ok(admitted)
+    }
+
+    /// Opens the filter of a place, or the candidate that serves this connection. One that fails on trial costs nobody a
+    /// connection.
+    fn open(&self, place: &Rollout, handshake: &Rc<Handshake>) -> Result<Opened, Failure> {
+        let serving = place.serving(&handshake.connection_id);
+        let opened = self.worker.pool().open(serving, handshake);
+        if opened.is_err() && !Arc::ptr_eq(serving, place.filter()) && !place.is_promoted() {
+            return self.worker.pool().open(place.filter(), handshake);
+        }
+        opened
     }
 
     /// Leases endpoints and dials them until one has agreed or no attempt is left.

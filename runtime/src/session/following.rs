@@ -10,6 +10,7 @@ use std::sync::Arc;
 use super::connection::Connection;
 use super::snapshot::{OnChange, Route, Snapshot};
 use super::worker::Worker;
+use crate::component::Rollout;
 use crate::pipe::Change;
 
 /// Has all open connections of a worker follow what is in force now. Gives those that are to be closed.
@@ -47,8 +48,9 @@ impl<'a> Following<'a> {
             // A route that is gone has no filters that could take over.
             return before.on_change == OnChange::Drain;
         };
-        // A route that did not change is the very same.
-        if Arc::ptr_eq(&before, route) {
+        // A route that did not change is the very same; but a trial on it may be over.
+        let is_same = Arc::ptr_eq(&before, route);
+        if is_same && !route.filters.iter().any(Rollout::is_decided) {
             return false;
         }
         connection.follow(route);
@@ -58,6 +60,6 @@ impl<'a> Following<'a> {
             });
             connection.switch.change(change.clone());
         }
-        route.on_change == OnChange::Drain
+        route.on_change == OnChange::Drain && !is_same
     }
 }

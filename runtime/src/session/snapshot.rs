@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use super::limit::{Permits, Rate};
 use crate::balance::Balance;
-use crate::component::{AnyUse, BalancerUse, Component, FilterUse, PredicateUse};
+use crate::component::{AnyUse, BalancerUse, Candidate, Component, PredicateUse, Rollout};
 use crate::handshake::{Forwarding, Networks};
 use crate::metrics::RouteMetrics;
 use crate::pipe::{Limits, Timers};
@@ -33,7 +33,8 @@ impl Snapshot {
     /// The ids of all uses of components that this generation needs.
     pub fn uses(&self) -> impl Iterator<Item = u64> + '_ {
         let routes = self.routes.routes().flat_map(|route| {
-            route.when.iter().map(|predicate| predicate.id()).chain(route.filters.iter().map(|filter| filter.id()))
+            let filters = route.filters.iter().flat_map(Rollout::uses);
+            route.when.iter().map(|predicate| predicate.id()).chain(filters.map(|filter| filter.id()))
         });
         routes.chain(self.upstreams.values().map(|upstream| upstream.balancer.id()))
     }
@@ -41,7 +42,8 @@ impl Snapshot {
     /// All uses of components in this generation.
     pub fn all_uses(&self) -> impl Iterator<Item = AnyUse> + '_ {
         let routes = self.routes.routes().flat_map(|route| {
-            route.when.iter().map(|predicate| predicate.any()).chain(route.filters.iter().map(|filter| filter.any()))
+            let filters = route.filters.iter().flat_map(Rollout::uses);
+            route.when.iter().map(|predicate| predicate.any()).chain(filters.map(|filter| filter.any()))
         });
         routes.chain(self.upstreams.values().map(|upstream| upstream.balancer.any()))
     }
@@ -57,7 +59,7 @@ pub struct Route {
     /// Predicates that must all hold.
     pub when: Vec<Arc<PredicateUse>>,
     /// Filters, in the order of client messages.
-    pub filters: Vec<Arc<FilterUse>>,
+    pub filters: Vec<Rollout>,
     /// Where connections go.
     pub target: Target,
     /// The origins that may connect; `None`: all.
@@ -79,10 +81,15 @@ pub struct Route {
 }
 
 impl Route {
-    /// Whether some filter wants to see messages. Then no extension but permessage-deflate is
+    /// The candidates for its filters.
+    pub fn candidates(&self) -> impl Iterator<Item = &Candidate> {
+        self.filters.iter().filter_map(Rollout::candidate)
+    }
+
+    /// Whether some filter, or a candidate for one, wants to see messages. Then no extension but permessage-deflate is
     /// negotiated, so that it can.
     pub fn reads_messages(&self) -> bool {
-        self.filters.iter().any(|filter| {
+        self.filters.iter().flat_map(Rollout::uses).any(|filter| {
             let interest = filter.interest();
             !interest.from_client.is_empty() || !interest.from_upstream.is_empty()
         })

@@ -218,6 +218,37 @@ async fn a_component_is_restored_by_its_name() {
 }
 
 #[tokio::test]
+async fn candidates_are_shown_and_decided_about_by_route_and_component() {
+    let server = Server::start(Fake::default()).await;
+
+    let shown = server.get("/api/v1/candidates").await.json();
+    let message = json!({ "origin": "client", "kind": "text", "size": 5, "payload": "hello" });
+    let sample = json!({
+        "connection": "c0-1", "message": message, "filter": "replace: HELLO", "candidate": "forward",
+    });
+    let expected = json!({
+        "route": "chat", "filter": "shout", "component": "shout-2", "mode": "shadow", "standing": "on_trial",
+        "connections": 3, "failures": 1, "max_failures": 10,
+        "decisions": { "agreed": 40, "diverged": 1, "failed": 1 }, "samples": [sample],
+    });
+    assert_eq!(shown, json!([expected]));
+
+    for (decision, standing) in [("promote", "promoted"), ("roll-back", "rolled_back")] {
+        let path = format!("/api/v1/routes/chat/candidates/shout-2/{decision}");
+        let decided = server.request("POST", &path, "").await;
+        let expected = json!({
+            "route": "chat", "component": "shout-2", "filters": ["shout"], "standing": standing,
+            "connections_active": 7,
+        });
+        assert_eq!((decided.status(), decided.json()), (200, expected));
+        assert_eq!(server.get(&path).await.status(), 405);
+    }
+    for unknown in ["chat/candidates/shout/promote", "other/candidates/shout-2/promote", "chat/candidates/shout-2/x"] {
+        assert_eq!(server.request("POST", &format!("/api/v1/routes/{unknown}"), "").await.status(), 404, "{unknown}");
+    }
+}
+
+#[tokio::test]
 async fn a_drain_is_accepted_with_its_plan_and_a_second_one_is_not() {
     let server = Server::start(Fake::default()).await;
 
@@ -269,5 +300,5 @@ async fn the_index_names_every_endpoint() {
     for path in listed {
         assert_ne!(server.get(path).await.status(), 404, "{path}");
     }
-    assert_eq!(index.body().matches("/api/v1/").count(), 7);
+    assert_eq!(index.body().matches("/api/v1/").count(), 10);
 }

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use super::{Resource, Session, State};
 use crate::component::exports::FilterExports;
 use crate::component::instance::Slot;
+use crate::component::trial::{Standing, Trial};
 use crate::component::types::{Failure, Handshake};
 use crate::component::uses::{FilterUse, OnFailure};
 use crate::component::wire;
@@ -20,6 +21,16 @@ impl Session {
     /// The handshake as the filter saw it.
     pub fn handshake(&self) -> &Rc<Handshake> {
         &self.handshake
+    }
+
+    /// The name of the component whose place it has in the chain: of a candidate, that of the filter it is tried for.
+    pub fn place_of(&self) -> &str {
+        self.filter.recipe().trial().map_or_else(|| self.component(), Trial::of)
+    }
+
+    /// Whether it is a candidate whose trial is not over.
+    pub fn is_on_trial(&self) -> bool {
+        self.filter.recipe().trial().is_some_and(|trial| trial.standing() == Standing::OnTrial)
     }
 
     /// Whether the filter has failed on this connection, which goes on without it.

@@ -6,10 +6,11 @@ use serde_json::{Map, Number, Value as Json};
 use toml::de::{DeTable, DeValue};
 
 use super::Names;
+use super::candidate::candidate;
 use crate::config::{
     problem::Place,
     reader::{Absent, Fault, Key, Read, Section, Table, Value},
-    types::{Component, ComponentLimits, ComponentSource, ComponentUse, Isolation, OnFailure},
+    types::{Candidate, Component, ComponentLimits, ComponentSource, ComponentUse, Isolation, OnFailure},
     value,
 };
 
@@ -109,10 +110,17 @@ pub(super) const FILTER_USE: Section = Section {
             meaning: "What happens to a connection when the filter fails: it is closed with 1011, or goes on without \
                       the filter.",
         },
+        Key {
+            name: "candidate",
+            takes: "a candidate",
+            absent: Absent::Means("none"),
+            example: "{ component = \"rate-limit\", canary = \"5%\" }",
+            meaning: "What is tried in the filter's place.",
+        },
     ],
 };
 
-const COMPONENT_KEY: Key = Key {
+pub(super) const COMPONENT_KEY: Key = Key {
     name: "component",
     takes: "name",
     absent: Absent::Missing,
@@ -205,15 +213,17 @@ const MOST_FAILURES: u32 = 100_000;
 
 /// Reads a predicate or a balancer.
 pub(super) fn component_use(value: &Value<'_>, names: &Names<'_>) -> Read<ComponentUse> {
-    use_of(value, names, &USE, |_| Ok(OnFailure::Close))
+    use_of(value, names, &USE, |_, _| Ok((OnFailure::Close, None)))
 }
 
 /// Reads a filter.
 pub(super) fn filter_use(value: &Value<'_>, names: &Names<'_>) -> Read<ComponentUse> {
-    use_of(value, names, &FILTER_USE, |table| {
-        table.read("on_failure", |value| {
+    use_of(value, names, &FILTER_USE, |table, config| {
+        let on_failure = table.read("on_failure", |value| {
             value::choice(value, &[("close", OnFailure::Close), ("bypass", OnFailure::Bypass)])
-        })
+        });
+        let candidate = table.optional("candidate", |value| candidate(value, names, config));
+        Ok((on_failure?, candidate?.map(Box::new)))
     })
 }
 
@@ -221,7 +231,7 @@ fn use_of(
     value: &Value<'_>,
     names: &Names<'_>,
     section: &'static Section,
-    on_failure: impl FnOnce(&Table<'_>) -> Read<OnFailure>,
+    filters_own: impl FnOnce(&Table<'_>, &str) -> Read<(OnFailure, Option<Box<Candidate>>)>,
 ) -> Read<ComponentUse> {
     if value.node().is_str() {
         let component = names.component(value)?;
@@ -229,6 +239,7 @@ fn use_of(
             component,
             config: "{}".to_owned(),
             on_failure: OnFailure::Close,
+            candidate: None,
             place: value.place(),
         });
     }
@@ -239,12 +250,14 @@ fn use_of(
     let table = value.table(section, advice)?;
     let component = table.read("component", |value| names.component(value));
     let config = table.read("config", config);
-    let on_failure = on_failure(&table);
-    Ok(ComponentUse { component: component?, config: config?, on_failure: on_failure?, place: value.place() })
+    // What is wrong with a candidate is told, also where the filter's own configuration is wrong.
+    let filters_own = filters_own(&table, config.as_deref().unwrap_or("{}"));
+    let (on_failure, candidate) = filters_own?;
+    Ok(ComponentUse { component: component?, config: config?, on_failure, candidate, place: value.place() })
 }
 
 /// The JSON text of a table.
-fn config(value: &Value<'_>) -> Read<String> {
+pub(super) fn config(value: &Value<'_>) -> Read<String> {
     let DeValue::Table(table) = value.node() else {
         return Err(value.mistyped("a table", "write a table such as { key = \"value\" }"));
     };

@@ -71,6 +71,7 @@ const HEADERS: &[(&str, &str)] = &[
     ("services of a route", "[[routes]]\n[routes.services]"),
     ("a predicate or a balancer", "[upstreams.chat.balance]"),
     ("a filter", "[[routes]]\n[[routes.filters]]"),
+    ("a candidate", "[[routes]]\n[[routes.filters]]\n[routes.filters.candidate]"),
 ];
 
 fn header(title: &str) -> &'static str {

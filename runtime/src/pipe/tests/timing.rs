@@ -30,6 +30,7 @@ fn pipe(timers: Timers) -> Piped {
     let switch = Rc::new(Switch::default());
     let plan = Plan {
         filters: Vec::new(),
+        shadows: Vec::new(),
         extensions: Extensions::default(),
         lease: None,
         timers: Arc::new(timers),

@@ -1,0 +1,145 @@
+//! `tidegate candidate`.
+
+use std::net::SocketAddr;
+use std::process::ExitCode;
+
+use http::StatusCode;
+use serde::Deserialize;
+use serde::de::DeserializeOwned;
+use tokio::runtime;
+
+use super::{Candidate, complain, say, wrong};
+use crate::admin::{self, ClientError, Decision};
+
+/// The parts of the admin API's list that are shown.
+#[derive(Debug, Deserialize)]
+struct Listed {
+    route: String,
+    filter: String,
+    component: String,
+    mode: String,
+    canary: Option<String>,
+    standing: String,
+    connections: u64,
+    failures: u32,
+    decisions: Option<Decisions>,
+}
+
+#[derive(Debug, Deserialize)]
+struct Decisions {
+    agreed: u64,
+    diverged: u64,
+    failed: u64,
+}
+
+/// The parts of its answer to a decision that are shown.
+#[derive(Debug, Deserialize)]
+struct Decided {
+    filters: Vec<String>,
+    connections_active: u64,
+}
+
+/// Shows the candidates of a running proxy, or ends the trial of one.
+pub(super) fn candidate(command: &Candidate) -> ExitCode {
+    match command {
+        Candidate::List { whom } => list(whom.admin),
+        Candidate::Promote { which } => decide(which, Decision::Promote),
+        Candidate::RollBack { which } => decide(which, Decision::RollBack),
+    }
+}
+
+fn list(address: SocketAddr) -> ExitCode {
+    match ask::<Vec<Listed>>(address, admin::get(&address.to_string(), "/api/v1/candidates")) {
+        Ok(listed) if listed.is_empty() => say("no filter has a candidate"),
+        Ok(listed) => listed.iter().for_each(|candidate| say(&candidate.describe())),
+        Err(code) => return code,
+    }
+    ExitCode::SUCCESS
+}
+
+fn decide(which: &super::Which, decision: Decision) -> ExitCode {
+    let super::Which { route, component, whom } = which;
+    let verb = match decision {
+        Decision::Promote => "promote",
+        Decision::RollBack => "roll-back",
+    };
+    let path = format!("/api/v1/routes/{route}/candidates/{component}/{verb}");
+    let decided = match ask::<Option<Decided>>(whom.admin, admin::post(&whom.admin.to_string(), &path)) {
+        Ok(Some(decided)) => decided,
+        Ok(None) => {
+            complain(&format!("tidegate: {component:?} is no candidate on route {route:?} there"));
+            return wrong();
+        }
+        Err(code) => return code,
+    };
+    let (filters, open) = (decided.filters.join(" and "), decided.connections_active);
+    say(&match decision {
+        Decision::Promote => format!(
+            "{component} has taken the place of {filters} on route {route}, also for what may change of its {open} open \
+             connections;\nname it in the configuration as the filter, because a restart knows only that"
+        ),
+        Decision::RollBack => {
+            format!(
+                "{filters} has all connections of route {route} again, also what may change of its {open} open ones"
+            )
+        }
+    });
+    ExitCode::SUCCESS
+}
+
+/// Sends a request; says what is wrong where there is no answer.
+fn ask<T: DeserializeOwned>(
+    address: SocketAddr,
+    request: impl Future<Output = Result<(StatusCode, String), ClientError>>,
+) -> Result<T, ExitCode> {
+    let runtime = runtime::Builder::new_current_thread().enable_all().build().map_err(|error| error.to_string());
+    let asked = runtime.and_then(|runtime| runtime.block_on(request).map_err(|error| error.to_string()));
+    let (status, body) = asked.map_err(|error| {
+        complain(&format!("tidegate: the admin API at {address} did not answer: {error}"));
+        ExitCode::FAILURE
+    })?;
+    let body = if status == StatusCode::NOT_FOUND { "null" } else { &body };
+    serde_json::from_str(body).map_err(|_| {
+        complain(&format!("tidegate: {address} answered {status}, which is no answer of the admin API"));
+        ExitCode::FAILURE
+    })
+}
+
+impl Listed {
+    fn describe(&self) -> String {
+        let Self { route, filter, component, mode, canary, standing, connections, failures, decisions } = self;
+        let mode = canary.as_ref().map_or_else(|| mode.clone(), |share| format!("{mode} of {share}"));
+        let standing = standing.replace('_', " ");
+        let decisions = decisions.as_ref().map(|Decisions { agreed, diverged, failed }| {
+            format!("; {agreed} decisions agreed, {diverged} diverged, {failed} failed")
+        });
+        let decisions = decisions.unwrap_or_default();
+        format!(
+            "{route}: {component} for {filter}, {mode}: {standing}; {connections} connections, {failures} failures\
+             {decisions}"
+        )
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_candidate_is_one_line() {
+        let listed = |more: &str| -> Listed {
+            let text = format!(
+                r#"{{"route": "chat", "filter": "shout", "component": "shout-2", "standing": "on_trial",
+                "connections": 3, "failures": 0, {more}}}"#
+            );
+            serde_json::from_str(&text).unwrap()
+        };
+        let canary = listed(r#""mode": "canary", "canary": "5%""#);
+        let expected = "chat: shout-2 for shout, canary of 5%: on trial; 3 connections, 0 failures";
+        assert_eq!(canary.describe(), expected);
+        let shadow = listed(r#""mode": "shadow", "decisions": {"agreed": 4, "diverged": 1, "failed": 0}"#);
+        let expected = "chat: shout-2 for shout, shadow: on trial; 3 connections, 0 failures; 4 decisions agreed, \
+                        1 diverged, 0 failed";
+        assert_eq!(shadow.describe(), expected);
+    }
+}

@@ -1,0 +1,206 @@
+//! Rolling a filter out: the one that is in a place of a route's chain, and the candidate that may come to take it.
+//!
+//! Which of them serves a connection is decided when it opens, and again whenever its filters change: by the candidate's
+//! share until its trial is over, and then for all connections alike.
+
+use std::hash::{DefaultHasher, Hash, Hasher};
+use std::sync::Arc;
+
+use super::session::Session;
+use super::trial::{Mode, Sample, Standing, Terms, Trial};
+use super::uses::{FilterUse, OnFailure};
+use crate::metrics::ShadowOutcome;
+
+/// A place in a route's chain of filters. Cheap to clone; all clones are the same place.
+#[derive(Clone, Debug)]
+pub struct Rollout {
+    filter: Arc<FilterUse>,
+    candidate: Option<Candidate>,
+}
+
+/// A filter on trial. Cheap to clone; all clones are the same.
+#[derive(Clone, Debug)]
+pub struct Candidate {
+    filter: Arc<FilterUse>,
+    trial: Arc<Trial>,
+}
+
+impl Rollout {
+    /// A place for this filter, for which this candidate is tried.
+    pub fn new(filter: Arc<FilterUse>, candidate: Option<Candidate>) -> Self {
+        Self { filter, candidate }
+    }
+
+    /// The filter as the configuration names it.
+    pub fn filter(&self) -> &Arc<FilterUse> {
+        &self.filter
+    }
+
+    /// The candidate.
+    pub fn candidate(&self) -> Option<&Candidate> {
+        self.candidate.as_ref()
+    }
+
+    /// Whether both are the very same.
+    pub fn is(&self, other: &Self) -> bool {
+        let candidate = |it: &Self| it.candidate.as_ref().map(|candidate| candidate.filter.id());
+        Arc::ptr_eq(&self.filter, &other.filter) && candidate(self) == candidate(other)
+    }
+
+    /// The uses that connections may need: not a candidate that was rolled back.
+    pub fn uses(&self) -> impl Iterator<Item = &Arc<FilterUse>> {
+        let candidate = self.candidate.as_ref().filter(|candidate| !candidate.is_out());
+        [&self.filter].into_iter().chain(candidate.map(|candidate| &candidate.filter))
+    }
+
+    /// Whether a trial is over, so that its connections are to go where it ended.
+    pub fn is_decided(&self) -> bool {
+        self.candidate.as_ref().is_some_and(|candidate| candidate.standing() != Standing::OnTrial)
+    }
+
+    /// Whether an operator has put the candidate in the filter's place.
+    pub fn is_promoted(&self) -> bool {
+        self.candidate.as_ref().is_some_and(|candidate| candidate.standing() == Standing::Promoted)
+    }
+
+    /// Who serves a new connection. Its id decides, so that a greater share is the same connections and some more.
+    pub fn serving(&self, connection: &str) -> &Arc<FilterUse> {
+        let Some(candidate) = &self.candidate else { return &self.filter };
+        let serves = match (candidate.standing(), candidate.terms().mode) {
+            (Standing::Promoted, _) => true,
+            (Standing::OnTrial, Mode::Canary { of_ten_thousand }) => {
+                bucket(self.filter.component().name(), connection) < u64::from(of_ten_thousand)
+            }
+            _ => false,
+        };
+        if serves { &candidate.filter } else { &self.filter }
+    }
+
+    /// The candidate, where it is to shadow new connections that the filter serves.
+    pub fn shadow(&self) -> Option<&Candidate> {
+        self.candidate
+            .as_ref()
+            .filter(|candidate| candidate.standing() == Standing::OnTrial && candidate.terms().mode == Mode::Shadow)
+    }
+
+    /// Who goes on with an open connection that `before` has served in this place; `None`: nobody has. A canary keeps
+    /// its connections, and gets no others.
+    pub fn succeeding(&self, before: Option<&Session>) -> &Arc<FilterUse> {
+        let Some(candidate) = &self.candidate else { return &self.filter };
+        let serves = match (candidate.standing(), candidate.terms().mode) {
+            (Standing::Promoted, _) => true,
+            (Standing::OnTrial, Mode::Canary { .. }) => before
+                .is_some_and(|session| session.is_on_trial() && session.place_of() == self.filter.component().name()),
+            _ => false,
+        };
+        if serves { &candidate.filter } else { &self.filter }
+    }
+}
+
+impl Candidate {
+    pub(super) fn new(filter: Arc<FilterUse>, trial: Arc<Trial>) -> Self {
+        Self { filter, trial }
+    }
+
+    /// The candidate as a filter.
+    pub fn filter(&self) -> &Arc<FilterUse> {
+        &self.filter
+    }
+
+    /// What becomes of a connection when it fails.
+    pub fn on_failure(&self) -> OnFailure {
+        self.filter.on_failure()
+    }
+
+    /// The name of the component whose place it is to take.
+    pub fn of(&self) -> &str {
+        self.trial.of()
+    }
+
+    /// How it is tried.
+    pub fn terms(&self) -> &Terms {
+        self.trial.terms()
+    }
+
+    /// What has become of it.
+    pub fn standing(&self) -> Standing {
+        self.trial.standing()
+    }
+
+    /// Puts it in the filter's place for all connections.
+    pub fn promote(&self) {
+        self.decide(Standing::Promoted);
+    }
+
+    /// Gives its connections back to the filter.
+    pub fn roll_back(&self) {
+        self.decide(Standing::RolledBack);
+    }
+
+    fn decide(&self, standing: Standing) {
+        self.trial.decide(standing);
+        let (component, route, filter) = (self.filter.component().name(), self.filter.recipe().place(), self.of());
+        let what = if standing == Standing::Promoted { "promoted" } else { "rolled back" };
+        tracing::info!(target: "tidegate::component", component, route, filter, "the candidate is {what} by an operator");
+    }
+
+    /// The route that it is tried on.
+    pub fn route(&self) -> &str {
+        self.filter.recipe().place()
+    }
+
+    /// How often it has failed, over all workers.
+    pub fn failures(&self) -> u32 {
+        self.trial.failures()
+    }
+
+    /// What came of comparing it as a shadow, in the order of [`ShadowOutcome::ALL`].
+    pub fn outcomes(&self) -> [u64; ShadowOutcome::COUNT] {
+        self.trial.outcomes()
+    }
+
+    /// The last messages on which it disagreed, the oldest first.
+    pub fn samples(&self) -> Vec<Sample> {
+        self.trial.samples()
+    }
+
+    /// The open connections that it serves or shadows, over all workers.
+    pub fn connections(&self) -> usize {
+        self.filter.connections()
+    }
+
+    /// Whether it serves and shadows nobody any more.
+    fn is_out(&self) -> bool {
+        matches!(self.standing(), Standing::RolledBack | Standing::Failed)
+    }
+
+    pub(super) fn trial(&self) -> &Trial {
+        &self.trial
+    }
+}
+
+/// Where a connection stands among ten thousand, as seen from one place.
+fn bucket(place: &str, connection: &str) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    (place, connection).hash(&mut hasher);
+    hasher.finish() % 10_000
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_share_of_connections_is_about_that_share() {
+        let ids = (0..100_000).map(|count| format!("0badcafe-0-{count:x}"));
+        let among = ids.filter(|id| bucket("shout", id) < 500).count();
+        assert!((4_600..5_400).contains(&among), "{among} of 100000 for 5%");
+    }
+
+    #[test]
+    fn places_of_a_chain_choose_independently() {
+        let ids = (0..100_000).map(|count| format!("0badcafe-0-{count:x}"));
+        let both = ids.filter(|id| bucket("shout", id) < 1_000 && bucket("access", id) < 1_000).count();
+        assert!((800..1_200).contains(&both), "{both} of 100000 for 10% of 10%");
+    }
+}

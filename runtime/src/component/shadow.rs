@@ -1,0 +1,143 @@
+//! Shadowing: a candidate sees what its filter has seen and decided, and its own verdicts are compared and dropped.
+
+use std::rc::Rc;
+use std::time::Duration;
+
+use super::pool::Pool;
+use super::rollout::Candidate;
+use super::session::{Admission, Opened, Session};
+use super::trial::describe;
+use super::types::{CloseFrame, Handshake, HeaderEdit, Interest, Message, Verdict};
+use crate::metrics::{ShadowOutcome, Side, WorkerIndex};
+
+/// A candidate beside the filter that serves a connection.
+#[derive(Debug)]
+pub struct Shadow {
+    candidate: Candidate,
+    worker: WorkerIndex,
+    session: Session,
+}
+
+/// What a filter attached to a handshake that it admitted.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Attached {
+    upstream_headers: Vec<HeaderEdit>,
+    client_headers: Vec<HeaderEdit>,
+    attributes: Vec<(String, String)>,
+    lease: Option<Duration>,
+}
+
+impl From<&Admission> for Attached {
+    fn from(admission: &Admission) -> Self {
+        Self {
+            upstream_headers: admission.upstream_headers.clone(),
+            client_headers: admission.client_headers.clone(),
+            attributes: admission.attributes.clone(),
+            lease: admission.lease,
+        }
+    }
+}
+
+impl Shadow {
+    /// Has a candidate shadow a connection that its filter has admitted with `attached`; `None` when it fails or would
+    /// not have admitted it.
+    pub fn open(candidate: &Candidate, pool: &Pool, handshake: &Rc<Handshake>, attached: &Attached) -> Option<Self> {
+        let (worker, trial) = (pool.worker(), candidate.trial());
+        let connection = &handshake.connection_id;
+        let disagrees = |filter: &str, candidate: &dyn Fn() -> String| {
+            trial.shadowed(worker, ShadowOutcome::Diverged, 1);
+            trial.keep(connection, None, || [filter.to_owned(), candidate()]);
+        };
+        match pool.open(candidate.filter(), handshake) {
+            Ok(Opened::Admitted(admission)) => {
+                let own = Attached::from(&admission);
+                if own == *attached {
+                    trial.shadowed(worker, ShadowOutcome::Agreed, 1);
+                } else {
+                    disagrees(&attached.describe(), &|| own.describe());
+                }
+                Some(Self { candidate: candidate.clone(), worker, session: admission.session })
+            }
+            Ok(Opened::Refused(refusal)) => {
+                disagrees(&attached.describe(), &|| format!("refuse with {}", refusal.status));
+                None
+            }
+            Err(_) => {
+                trial.shadowed(worker, ShadowOutcome::Failed, 1);
+                None
+            }
+        }
+    }
+
+    /// The candidate.
+    pub fn candidate(&self) -> &Candidate {
+        &self.candidate
+    }
+
+    /// What it wants of this connection's messages.
+    pub fn interest(&self) -> Interest {
+        self.session.interest()
+    }
+
+    /// Shows it messages of one sender, in order, each with what its filter has decided; whether it goes on.
+    pub fn see<'m>(&mut self, messages: impl Iterator<Item = (Message<'m>, &'m Verdict)> + Clone) -> bool {
+        let interest = self.interest();
+        let selects = |message: &Message<'_>| interest.from(message.origin).kinds.contains(message.kind);
+        let selected: Vec<_> = messages.clone().map(|(message, _)| message).filter(selects).collect();
+        let mut verdicts = Vec::with_capacity(selected.len());
+        let is_alive = self.session.on_messages(&selected, &mut verdicts).is_ok();
+        let mut given = verdicts.into_iter();
+        let mut counts = [0; ShadowOutcome::COUNT];
+        let (connection, trial) = (&self.session.handshake().connection_id, self.candidate.trial());
+        for (message, filters) in messages {
+            let verdict = if selects(&message) { given.next() } else { Some(Verdict::Forward) };
+            let outcome = match &verdict {
+                None => ShadowOutcome::Failed,
+                Some(verdict) if verdict == filters => ShadowOutcome::Agreed,
+                Some(verdict) => {
+                    trial.keep(connection, Some(&message), || [describe(filters), describe(verdict)]);
+                    ShadowOutcome::Diverged
+                }
+            };
+            if let Some(count) = counts.get_mut(outcome as usize) {
+                *count += 1;
+            }
+        }
+        for (outcome, count) in ShadowOutcome::ALL.iter().zip(counts).filter(|(_, count)| *count > 0) {
+            trial.shadowed(self.worker, *outcome, count);
+        }
+        is_alive
+    }
+
+    /// Tells it that the connection has ended.
+    pub fn on_close(self, by: Option<Side>, close: Option<&CloseFrame>) {
+        self.session.on_close(by, close);
+    }
+}
+
+impl Attached {
+    /// What a sample says of it: no values, because tokens stand in headers.
+    fn describe(&self) -> String {
+        let Self { upstream_headers, client_headers, attributes, lease } = self;
+        let mut parts = vec!["admit".to_owned()];
+        let names = |edits: &[HeaderEdit]| {
+            let names = edits.iter().map(|edit| match edit {
+                HeaderEdit::Set(name, _) | HeaderEdit::Append(name, _) | HeaderEdit::Remove(name) => name.as_str(),
+            });
+            names.collect::<Vec<_>>().join(" ")
+        };
+        for (what, edits) in [("upstream headers", upstream_headers), ("client headers", client_headers)] {
+            if !edits.is_empty() {
+                parts.push(format!("{what} {}", names(edits)));
+            }
+        }
+        if !attributes.is_empty() {
+            let names: Vec<_> = attributes.iter().map(|(name, _)| name.as_str()).collect();
+            parts.push(format!("attributes {}", names.join(" ")));
+        }
+        if let Some(lease) = lease {
+            parts.push(format!("lease {} s", lease.as_secs()));
+        }
+        parts.join(", ")
+    }
+}

@@ -1,0 +1,305 @@
+//! A candidate's trial: what has come of it so far, and how it ends.
+//!
+//! Its state is one for all workers and as old as the candidate. A worker reads one byte of it for each connection that
+//! opens; everything else is touched by those that a candidate shadows, and by its failures.
+
+use std::collections::VecDeque;
+use std::num::NonZeroU32;
+use std::sync::atomic::{AtomicU8, AtomicU32, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use tokio::sync::Notify;
+
+use super::types::{Message, Verdict};
+use crate::metrics::{CandidateMetrics, MessageKind, ShadowOutcome, Side, WorkerIndex};
+
+/// How a candidate is tried.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Mode {
+    /// Its verdicts are compared with the filter's, and dropped.
+    Shadow,
+    /// It serves so many of ten thousand new connections.
+    Canary {
+        /// From 1 to 10,000.
+        of_ten_thousand: u16,
+    },
+}
+
+/// The terms of a trial.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Terms {
+    /// How the candidate is tried.
+    pub mode: Mode,
+    /// After this many failures it is rolled back; `None`: however many there are.
+    pub max_failures: Option<NonZeroU32>,
+    /// How many messages are kept on which a shadow disagreed.
+    pub samples: usize,
+}
+
+/// A component as a candidate.
+#[derive(Clone, Debug)]
+pub struct Candidacy {
+    /// The name of the component that is in the place so far.
+    pub of: String,
+    /// How it is tried.
+    pub terms: Terms,
+    /// Where it begins: on trial, unless an operator had promoted its former version.
+    pub standing: Standing,
+}
+
+/// What has become of a candidate.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Standing {
+    /// It is tried.
+    OnTrial = 0,
+    /// An operator has put it in the filter's place.
+    Promoted = 1,
+    /// An operator has taken it back.
+    RolledBack = 2,
+    /// It failed too often.
+    Failed = 3,
+}
+
+/// A message, or a handshake, about which a shadow disagreed with its filter.
+#[derive(Clone, Debug)]
+pub struct Sample {
+    /// The connection's id.
+    pub connection: String,
+    /// The message; `None`: the handshake.
+    pub message: Option<SampledMessage>,
+    /// What the filter said.
+    pub filter: String,
+    /// What the candidate said.
+    pub candidate: String,
+}
+
+/// The start of a message.
+#[derive(Clone, Debug)]
+pub struct SampledMessage {
+    /// Who sent it.
+    pub origin: Side,
+    /// Text or binary.
+    pub kind: MessageKind,
+    /// Length of the whole payload.
+    pub size: u64,
+    /// The first bytes, as far as the candidate saw them; bytes that are no text are escaped.
+    pub payload: String,
+}
+
+/// The trial of one candidate.
+#[derive(Debug)]
+pub(super) struct Trial {
+    of: String,
+    terms: Terms,
+    metrics: Arc<CandidateMetrics>,
+    standing: AtomicU8,
+    failures: AtomicU32,
+    outcomes: [AtomicU64; ShadowOutcome::COUNT],
+    samples: Mutex<VecDeque<Sample>>,
+    /// Told when the trial has ended by itself.
+    ended: Arc<Notify>,
+}
+
+impl Trial {
+    pub(super) fn new(candidacy: Candidacy, metrics: Arc<CandidateMetrics>, ended: Arc<Notify>) -> Self {
+        let Candidacy { of, terms, standing } = candidacy;
+        Self {
+            of,
+            terms,
+            metrics,
+            standing: AtomicU8::new(standing as u8),
+            failures: AtomicU32::new(0),
+            outcomes: Default::default(),
+            samples: Mutex::default(),
+            ended,
+        }
+    }
+
+    /// The name of the component whose place it is to take.
+    pub(super) fn of(&self) -> &str {
+        &self.of
+    }
+
+    pub(super) fn terms(&self) -> &Terms {
+        &self.terms
+    }
+
+    #[inline]
+    pub(super) fn standing(&self) -> Standing {
+        match self.standing.load(Ordering::Relaxed) {
+            0 => Standing::OnTrial,
+            1 => Standing::Promoted,
+            2 => Standing::RolledBack,
+            _ => Standing::Failed,
+        }
+    }
+
+    /// What an operator has decided.
+    pub(super) fn decide(&self, standing: Standing) {
+        self.standing.store(standing as u8, Ordering::Relaxed);
+    }
+
+    pub(super) fn failures(&self) -> u32 {
+        self.failures.load(Ordering::Relaxed)
+    }
+
+    /// How often each outcome was, in the order of [`ShadowOutcome::ALL`].
+    pub(super) fn outcomes(&self) -> [u64; ShadowOutcome::COUNT] {
+        self.outcomes.each_ref().map(|count| count.load(Ordering::Relaxed))
+    }
+
+    /// The last samples, the oldest first.
+    pub(super) fn samples(&self) -> Vec<Sample> {
+        self.kept().iter().cloned().collect()
+    }
+
+    /// Takes note of a failure on a worker; whether it was the one too many.
+    #[cold]
+    pub(super) fn failed(&self, worker: WorkerIndex) -> bool {
+        let failures = self.failures.fetch_add(1, Ordering::Relaxed).saturating_add(1);
+        let is_too_many = self.terms.max_failures.is_some_and(|most| failures >= most.get());
+        let (on_trial, failed) = (Standing::OnTrial as u8, Standing::Failed as u8);
+        let ends = is_too_many
+            && self.standing.compare_exchange(on_trial, failed, Ordering::Relaxed, Ordering::Relaxed).is_ok();
+        if ends {
+            self.metrics.of(worker).rollbacks.add(1);
+            self.ended.notify_one();
+        }
+        ends
+    }
+
+    /// Takes note of what a shadow said on a worker.
+    pub(super) fn shadowed(&self, worker: WorkerIndex, outcome: ShadowOutcome, count: u64) {
+        self.metrics.of(worker).decided(outcome, count);
+        if let Some(counter) = self.outcomes.get(outcome as usize) {
+            counter.fetch_add(count, Ordering::Relaxed);
+        }
+    }
+
+    /// Keeps a message on which filter and candidate differ, or a handshake where there is none.
+    pub(super) fn keep(&self, connection: &str, message: Option<&Message<'_>>, said: impl FnOnce() -> [String; 2]) {
+        if self.terms.samples == 0 {
+            return;
+        }
+        let [filter, candidate] = said();
+        let (connection, message) = (connection.to_owned(), message.map(SampledMessage::of));
+        let sample = Sample { connection, message, filter, candidate };
+        let mut kept = self.kept();
+        while kept.len() >= self.terms.samples {
+            kept.pop_front();
+        }
+        kept.push_back(sample);
+    }
+
+    fn kept(&self) -> MutexGuard<'_, VecDeque<Sample>> {
+        self.samples.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl SampledMessage {
+    fn of(message: &Message<'_>) -> Self {
+        let Message { origin, kind, size, payload } = *message;
+        Self { origin, kind, size, payload: shown(payload) }
+    }
+}
+
+/// A verdict as a sample shows it.
+pub(super) fn describe(verdict: &Verdict) -> String {
+    match verdict {
+        Verdict::Forward => "forward".to_owned(),
+        Verdict::Delay(milliseconds) => format!("delay {milliseconds} ms"),
+        Verdict::Replace(payload) => format!("replace: {}", shown(payload)),
+        Verdict::Drop => "drop".to_owned(),
+        Verdict::Send(messages) => {
+            let each = messages.iter().map(|message| {
+                let (to, kind) = (message.to.label(), message.kind.label());
+                format!("{kind} to {to}: {}", shown(&message.payload))
+            });
+            let all = each.take(SAMPLED_MESSAGES).collect::<Vec<_>>().join(", ");
+            format!("send {} ({all})", messages.len())
+        }
+        Verdict::Close(close) => format!("close {}: {}", close.code, close.reason),
+    }
+}
+
+/// The start of a payload, as text.
+fn shown(payload: &[u8]) -> String {
+    let start = payload.get(..SAMPLED_BYTES).unwrap_or(payload);
+    let text = match std::str::from_utf8(start) {
+        Ok(text) => Some(text),
+        // A character that is cut in two is left out.
+        Err(error) if error.error_len().is_none() && start.len() < payload.len() => {
+            start.get(..error.valid_up_to()).and_then(|whole| std::str::from_utf8(whole).ok())
+        }
+        Err(_) => None,
+    };
+    text.map_or_else(|| start.escape_ascii().to_string(), str::to_owned)
+}
+
+/// Of each payload in a sample.
+const SAMPLED_BYTES: usize = 256;
+/// Of the messages of a `send` in a sample.
+const SAMPLED_MESSAGES: usize = 4;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::metrics::Metrics;
+
+    const WORKER: WorkerIndex = WorkerIndex(0);
+
+    fn trial(max_failures: u32, samples: usize) -> Trial {
+        let terms = Terms { mode: Mode::Shadow, max_failures: NonZeroU32::new(max_failures), samples };
+        let candidacy = Candidacy { of: "shout".to_owned(), terms, standing: Standing::OnTrial };
+        Trial::new(candidacy, Metrics::new(1).candidate("r", "c"), Arc::default())
+    }
+
+    #[test]
+    fn the_failure_too_many_ends_the_trial_once() {
+        let trial = trial(3, 0);
+        assert_eq!([(); 4].map(|()| trial.failed(WORKER)), [false, false, true, false]);
+        assert_eq!(trial.metrics.of(WORKER).rollbacks.value(), 1);
+        assert_eq!((trial.standing(), trial.failures()), (Standing::Failed, 4));
+    }
+
+    #[test]
+    fn an_operators_decision_stands_whatever_fails_afterwards() {
+        for decided in [Standing::Promoted, Standing::RolledBack] {
+            let trial = trial(1, 0);
+            trial.decide(decided);
+            assert!(!trial.failed(WORKER));
+            assert_eq!(trial.standing(), decided);
+        }
+    }
+
+    #[test]
+    fn without_a_limit_nothing_fails_too_often() {
+        let trial = trial(0, 0);
+        assert!(!(0..1000).any(|_| trial.failed(WORKER)));
+    }
+
+    #[test]
+    fn the_last_samples_are_kept_and_no_more_than_were_asked_for() {
+        let trial = trial(1, 2);
+        for number in 0..5_u8 {
+            let payload = [b'0' + number];
+            let message = Message { origin: Side::Client, kind: MessageKind::Text, size: 1, payload: &payload };
+            trial.keep("c-1", Some(&message), || ["forward".to_owned(), "drop".to_owned()]);
+        }
+        let kept = trial.samples().into_iter().map(|sample| sample.message.unwrap().payload);
+        assert_eq!(kept.collect::<Vec<_>>(), ["3", "4"]);
+        let none = self::trial(1, 0);
+        none.keep("c-1", None, Default::default);
+        assert!(none.samples().is_empty());
+    }
+
+    #[test]
+    fn a_payload_is_shown_as_text_and_cut_between_characters() {
+        assert_eq!(shown("grüße".as_bytes()), "grüße");
+        assert_eq!(shown(&[0xff, b'a', 0]), "\\xffa\\x00");
+        let long = format!("{}ü", "x".repeat(SAMPLED_BYTES - 1));
+        assert_eq!(shown(long.as_bytes()), "x".repeat(SAMPLED_BYTES - 1));
+        let close = Verdict::Close(super::super::types::CloseFrame::new(1008, "no"));
+        assert_eq!(describe(&close), "close 1008: no");
+    }
+}
