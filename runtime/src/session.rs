@@ -106,8 +106,8 @@ struct Open {
     connection: Rc<Connection>,
     pipe: Box<Pipe<Socket, Socket>>,
     permit: Option<Permit>,
-    /// The generation of the configuration when its handshake began.
-    began: u64,
+    /// What [`Worker::told`] was when its handshake began.
+    told: u64,
 }
 
 impl Open {
@@ -137,14 +137,14 @@ impl Open {
             switch: connection.switch.clone(),
         };
         let pipe = Pipe::new(client, upstream, plan);
-        Self { worker: worker.clone(), connection, pipe, permit, began: agreed.generation }
+        Self { worker: worker.clone(), connection, pipe, permit, told: agreed.told }
     }
 
     async fn run(self) {
-        let Self { worker, connection, pipe, permit, began } = self;
+        let Self { worker, connection, pipe, permit, told } = self;
         let _listed = worker.registry().list(connection.clone());
-        // Whoever changed the configuration after the handshake began could not tell this connection.
-        if worker.generation() != began && following::catch_up(&worker, &connection) {
+        // Whoever changed something after the handshake began could not tell this connection.
+        if worker.told() != told && following::catch_up(&worker, &connection) {
             connection.switch.turn(CloseFrame::new(1012, "the route has changed"));
         }
         let mut ended = Ended { worker: &worker, connection: &connection, outcome: None };

@@ -108,6 +108,20 @@ async fn a_promoted_candidate_has_all_connections_with_their_state() {
 }
 
 #[tokio::test]
+async fn a_connection_that_is_opening_while_a_candidate_is_promoted_has_it() {
+    let backend = Backend::bind().await;
+    let proxy = Proxy::start(&counting(&backend.address(), "canary = '0.01%'")).await;
+    let (request, address) = (Request::upgrade("/"), proxy.address);
+    let opening = tokio::spawn(async move { Peer::handshake(address, &request).await.0 });
+    let (mut upstream, head) = backend.request().await;
+    decide(&proxy, "promote").await;
+    upstream.accept(&head, &[]).await;
+    let client = opening.await.unwrap();
+    serves(&proxy, "next", 1).await;
+    passes(&mut (client, upstream), "b1:x").await;
+}
+
+#[tokio::test]
 async fn a_candidate_that_is_rolled_back_or_removed_gives_its_connections_back_with_their_state() {
     for removed in [false, true] {
         let backend = Backend::bind().await;

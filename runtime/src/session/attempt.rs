@@ -57,8 +57,8 @@ pub(super) struct Agreed {
     pub(super) extensions: Extensions,
     /// The shortest lease a filter gave.
     pub(super) lease: Option<Duration>,
-    /// The generation of the configuration that was in force.
-    pub(super) generation: u64,
+    /// What [`Worker::told`] was when the handshake began.
+    pub(super) told: u64,
 }
 
 /// A handshake that a filter has admitted, for the candidate that shadows it.
@@ -107,7 +107,7 @@ impl<'w> Attempt<'w> {
 
     /// Takes a request as far as two agreed handshakes, of which the client's is still to be answered.
     pub(super) async fn run(&mut self, requests: &mut Requests<TcpStream>, parts: Parts) -> Result<Joined, Refusal> {
-        let snapshot = self.worker.snapshot();
+        let (snapshot, told) = (self.worker.snapshot(), self.worker.told());
         let (routed, mut handshake) = self.route(&snapshot, &parts)?;
         let Routed { route, upstream, matched } = routed;
         let opening = handshake::validate(&parts).map_err(Refusal::Request)?;
@@ -135,7 +135,7 @@ impl<'w> Attempt<'w> {
         let (endpoint, upgraded) = requests.during(connecting).await.map_err(|_| Refusal::ClientGone)??;
         let Upgraded { stream, leftover, accepted } = upgraded;
         let Admitted { sessions, shadows, client_headers, lease, .. } = admitted;
-        let agreed = Agreed { sessions, shadows, extensions: accepted.agreed, lease, generation: snapshot.generation };
+        let agreed = Agreed { sessions, shadows, extensions: accepted.agreed, lease, told };
         Ok(Joined {
             agreed,
             upstream: (stream, leftover),

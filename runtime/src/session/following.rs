@@ -15,6 +15,7 @@ use crate::pipe::Change;
 
 /// Has all open connections of a worker follow what is in force now. Gives those that are to be closed.
 pub fn follow(worker: &Worker) -> Vec<Rc<Connection>> {
+    worker.count_told();
     let snapshot = worker.snapshot();
     let mut following = Following::new(worker, &snapshot);
     let mut closing = worker.registry().all();
@@ -22,8 +23,7 @@ pub fn follow(worker: &Worker) -> Vec<Rc<Connection>> {
     closing
 }
 
-/// Has one connection, which may have opened under a configuration that is no longer in force, follow what is. Whether it
-/// is to be closed.
+/// Has one connection follow that was still opening when the others were told to. Whether it is to be closed.
 pub(super) fn catch_up(worker: &Worker, connection: &Connection) -> bool {
     let snapshot = worker.snapshot();
     Following::new(worker, &snapshot).is_to_close(connection)

@@ -29,6 +29,7 @@ pub struct Worker {
     /// Tells this process's connections from those of another, and this worker's from the others'.
     prefix: String,
     connections: Cell<u64>,
+    told: Cell<u64>,
 }
 
 impl Worker {
@@ -53,6 +54,7 @@ impl Worker {
             unrouted,
             prefix: format!("{process:08x}-{:x}-", index.0),
             connections: Cell::new(0),
+            told: Cell::new(0),
         })
     }
 
@@ -71,9 +73,13 @@ impl Worker {
         &self.pool
     }
 
-    /// The generation of the configuration in force.
-    pub(super) fn generation(&self) -> u64 {
-        self.snapshot.load().generation
+    /// How often its open connections have been told to follow what is in force.
+    pub(super) fn told(&self) -> u64 {
+        self.told.get()
+    }
+
+    pub(super) fn count_told(&self) {
+        self.told.set(self.told.get().wrapping_add(1));
     }
 
     /// What is in force now.
