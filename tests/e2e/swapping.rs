@@ -169,6 +169,24 @@ async fn a_route_that_did_not_change_is_not_touched() {
 }
 
 #[tokio::test]
+async fn filters_that_are_alike_keep_their_own_places() {
+    let backend = Backend::bind().await;
+    let counter = "{ component = \"counter\", config = { label = 'a' } }";
+    let chain = route(&[&backend.address()], &format!("filters = [{counter}, {counter}]\n{}", guest("counter")));
+    let proxy = Proxy::start(&chain).await;
+    let (mut client, mut upstream) = backend.open(proxy.address, "/").await;
+    for generation in 2..5 {
+        let other = format!("[[routes]]\nname = \"other\"\npath = \"/{generation}\"\nupstream = \"back\"\n");
+        proxy.rewrite(&format!("{chain}\n{other}"));
+        applied(&proxy).await;
+        client.send(Frame::text("x")).await;
+        let count = generation - 1;
+        upstream.expect(Frame::text(format!("a{count}:a{count}:x"))).await;
+    }
+    assert_eq!(proxy.metrics().await.count(SWAPS, &swaps("swapped")), 0);
+}
+
+#[tokio::test]
 async fn another_upstream_moves_new_connections_only() {
     let (old, new) = (Backend::bind().await, Backend::bind().await);
     let proxy = Proxy::start(&counting(&old.address(), "label = 'a'", "")).await;

@@ -47,10 +47,15 @@ impl Rollout {
         Arc::ptr_eq(&self.filter, &other.filter) && candidate(self) == candidate(other)
     }
 
-    /// The uses that connections may need: not a candidate that was rolled back.
-    pub fn uses(&self) -> impl Iterator<Item = &Arc<FilterUse>> {
-        let candidate = self.candidate.as_ref().filter(|candidate| !candidate.is_out());
-        [&self.filter].into_iter().chain(candidate.map(|candidate| &candidate.filter))
+    /// The filter, and the candidate if there is one.
+    pub fn all(&self) -> impl Iterator<Item = &Arc<FilterUse>> {
+        [&self.filter].into_iter().chain(self.candidate.as_ref().map(|candidate| &candidate.filter))
+    }
+
+    /// Those of [`Rollout::all`] that connections may need: not a candidate that was rolled back.
+    pub fn needed(&self) -> impl Iterator<Item = &Arc<FilterUse>> {
+        let is_out = self.candidate.as_ref().is_some_and(Candidate::is_out);
+        self.all().take(if is_out { 1 } else { 2 })
     }
 
     /// Whether a trial is over, so that its connections are to go where it ended.

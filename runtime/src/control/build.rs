@@ -139,8 +139,10 @@ impl Builder<'_> {
             let filters: Vec<_> = route
                 .filters
                 .iter()
-                .filter_map(|wanted| {
-                    self.filter(&route.name, wanted, before.as_ref().map_or(&[], |before| &before.filters))
+                .enumerate()
+                .filter_map(|(place, wanted)| {
+                    let before: Vec<_> = before.iter().flat_map(|before| known(&before.filters, place)).collect();
+                    self.filter(&route.name, wanted, &before)
                 })
                 .collect();
             let Some((matcher, target)) = self.placed(route, upstreams) else { continue };
@@ -270,13 +272,13 @@ impl Builder<'_> {
         self.configured(&wanted.component, &wanted.place, made)
     }
 
-    fn filter(&mut self, route: &str, wanted: &ComponentUse, before: &[Rollout]) -> Option<Rollout> {
+    fn filter(&mut self, route: &str, wanted: &ComponentUse, before: &[&Rollout]) -> Option<Rollout> {
         let component = self.components.get(&wanted.component)?;
         let on_failure = match wanted.on_failure {
             config::OnFailure::Close => OnFailure::Close,
             config::OnFailure::Bypass => OnFailure::Bypass,
         };
-        let kept = before.iter().map(Rollout::filter).find(|kept| {
+        let kept = before.iter().map(|known| known.filter()).find(|kept| {
             kept.component().is(component) && kept.config() == wanted.config && kept.on_failure() == on_failure
         });
         let new = || component.filter(route, &wanted.config, on_failure, self.generation, self.metrics);
@@ -296,7 +298,7 @@ impl Builder<'_> {
         of: &str,
         on_failure: OnFailure,
         wanted: &config::Candidate,
-        before: &[Rollout],
+        before: &[&Rollout],
     ) -> Option<Candidate> {
         let component = self.components.get(&wanted.component)?;
         let terms = Terms {
@@ -307,7 +309,7 @@ impl Builder<'_> {
             max_failures: wanted.max_failures,
             samples: wanted.samples,
         };
-        let alike = before.iter().filter_map(Rollout::candidate).find(|known| {
+        let alike = before.iter().filter_map(|known| known.candidate()).find(|known| {
             let filter = known.filter();
             known.of() == of
                 && *known.terms() == terms
@@ -341,6 +343,11 @@ impl Builder<'_> {
         self.problems.add(place, what, instead);
         None
     }
+}
+
+/// What a place in a chain may have had before: first of all what was in that very place.
+fn known(before: &[Rollout], place: usize) -> impl Iterator<Item = &Rollout> {
+    before.get(place).into_iter().chain(before)
 }
 
 /// Whether two lists hold the same uses in the same order.

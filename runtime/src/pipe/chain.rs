@@ -224,6 +224,7 @@ fn step(
 }
 
 /// A message as one filter sees it.
+#[inline]
 pub(super) fn message<'a>(
     passing: &'a Passing,
     origin: Side,

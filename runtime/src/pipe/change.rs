@@ -59,7 +59,7 @@ impl Chain {
         let mut found: Vec<Option<(usize, &Session)>> = vec![None; change.filters.len()];
         // The very same before one of the same place in the chain, and that before one that only has the same name.
         let matches: [fn(&Session, &Rollout) -> bool; 3] = [
-            |known, place| place.uses().any(|filter| filter.id() == known.filter_id()),
+            |known, place| place.all().any(|filter| filter.id() == known.filter_id()),
             |known, place| known.place_of() == place.filter().component().name(),
             |known, place| known.component() == place.filter().component().name(),
         ];

@@ -33,7 +33,7 @@ impl Snapshot {
     /// The ids of all uses of components that this generation needs.
     pub fn uses(&self) -> impl Iterator<Item = u64> + '_ {
         let routes = self.routes.routes().flat_map(|route| {
-            let filters = route.filters.iter().flat_map(Rollout::uses);
+            let filters = route.filters.iter().flat_map(Rollout::needed);
             route.when.iter().map(|predicate| predicate.id()).chain(filters.map(|filter| filter.id()))
         });
         routes.chain(self.upstreams.values().map(|upstream| upstream.balancer.id()))
@@ -42,7 +42,7 @@ impl Snapshot {
     /// All uses of components in this generation.
     pub fn all_uses(&self) -> impl Iterator<Item = AnyUse> + '_ {
         let routes = self.routes.routes().flat_map(|route| {
-            let filters = route.filters.iter().flat_map(Rollout::uses);
+            let filters = route.filters.iter().flat_map(Rollout::all);
             route.when.iter().map(|predicate| predicate.any()).chain(filters.map(|filter| filter.any()))
         });
         routes.chain(self.upstreams.values().map(|upstream| upstream.balancer.any()))
@@ -89,7 +89,7 @@ impl Route {
     /// Whether some filter, or a candidate for one, wants to see messages. Then no extension but permessage-deflate is
     /// negotiated, so that it can.
     pub fn reads_messages(&self) -> bool {
-        self.filters.iter().flat_map(Rollout::uses).any(|filter| {
+        self.filters.iter().flat_map(Rollout::needed).any(|filter| {
             let interest = filter.interest();
             !interest.from_client.is_empty() || !interest.from_upstream.is_empty()
         })
