@@ -34,7 +34,7 @@ pub enum ClientError {
     /// The address or path cannot stand in a request.
     #[error("not an address and a path: {0}")]
     Request(#[from] http::Error),
-    /// The answer has more than 1 MiB, breaks off, or is not UTF-8.
+    /// The answer has more than 16 MiB, breaks off, or is not UTF-8.
     #[error("the answer cannot be read: {0}")]
     Body(Box<dyn std::error::Error + Send + Sync>),
     /// It took longer than ten seconds to connect, or ten minutes to answer.
@@ -85,4 +85,4 @@ async fn exchange(
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(600);
-const MAX_BODY: usize = 1 << 20;
+const MAX_BODY: usize = 16 << 20;
