@@ -3,7 +3,7 @@
 //! Each open connection has a [`Switch`] on its worker; whoever wants it to end turns it. Nothing is shared between
 //! threads: an order reaches a worker as a message, and the worker turns the switches of its own connections.
 
-use std::cell::{Cell, RefCell};
+use std::cell::Cell;
 use std::task::{Context, Waker};
 
 use crate::ws::CloseFrame;
@@ -13,7 +13,7 @@ pub struct Switch<T> {
     /// Boxed, because most connections never get one.
     close: Cell<Option<Box<CloseFrame>>>,
     change: Cell<Option<T>>,
-    waker: RefCell<Option<Waker>>,
+    waker: Cell<Option<Waker>>,
 }
 
 /// What a connection is told.
@@ -33,7 +33,7 @@ impl<T> std::fmt::Debug for Switch<T> {
 
 impl<T> Default for Switch<T> {
     fn default() -> Self {
-        Self { close: Cell::default(), change: Cell::default(), waker: RefCell::default() }
+        Self { close: Cell::default(), change: Cell::default(), waker: Cell::default() }
     }
 }
 
@@ -64,11 +64,8 @@ impl<T> Switch<T> {
         if let Some(change) = self.change.take() {
             return Some(Order::Change(change));
         }
-        let mut waker = self.waker.borrow_mut();
-        match waker.as_mut() {
-            Some(waker) => waker.clone_from(context.waker()),
-            None => *waker = Some(context.waker().clone()),
-        }
+        let known = self.waker.take().filter(|waker| waker.will_wake(context.waker()));
+        self.waker.set(Some(known.unwrap_or_else(|| context.waker().clone())));
         None
     }
 }

@@ -15,6 +15,7 @@ mod emit;
 mod ending;
 #[cfg(any(fuzzing, test))]
 pub mod fuzz;
+mod handle;
 mod inflate;
 mod item;
 mod leg;
@@ -31,11 +32,11 @@ mod walk;
 mod tests;
 
 use std::cell::RefCell;
-use std::future::poll_fn;
 use std::io;
+use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -45,6 +46,7 @@ use tokio::time::Instant;
 
 pub use change::Change;
 pub use ending::Outcome;
+pub use handle::Handle;
 pub use reactor::Reactor;
 pub use scratch::Scratch;
 pub use settings::{Limits, Timers};
@@ -57,12 +59,12 @@ use direction::{Direction, Event};
 use emit::encode;
 use ending::Ending;
 use inflate::Inflation;
-use item::{PingToken, Tally};
+use item::Tally;
 use leg::{Leg, Peer};
 use walk::Walk;
 
 use crate::component::{Session, Shadow};
-use crate::drain::{Order, Switch};
+use crate::drain::Order;
 use crate::metrics::{RouteMetrics, Side, WorkerIndex};
 use crate::ws::{CloseFrame, Extensions, FrameSequence, Opcode};
 
@@ -86,10 +88,8 @@ pub struct Plan {
     pub worker: WorkerIndex,
     /// The worker's buffers.
     pub scratch: Rc<RefCell<Scratch>>,
-    /// What the connection carried, for whoever else wants to know.
-    pub traffic: Rc<Traffic>,
-    /// Ends the connection from outside, or changes its filters.
-    pub switch: Rc<Switch<Rc<Change>>>,
+    /// The hold of others on the connection.
+    pub handle: Rc<Handle>,
 }
 
 /// An open connection.
@@ -100,8 +100,6 @@ pub struct Pipe<C, U> {
     from_upstream: Direction,
     shared: Shared,
     scratch: Rc<RefCell<Scratch>>,
-    switch: Rc<Switch<Rc<Change>>>,
-    token: PingToken,
     ending: Option<Box<Outcome>>,
     /// Who takes nothing more, although its socket has not ended.
     deaf: Option<Side>,
@@ -113,7 +111,7 @@ struct Shared {
     clock: Clock,
     metrics: Arc<RouteMetrics>,
     worker: WorkerIndex,
-    traffic: Rc<Traffic>,
+    handle: Rc<Handle>,
     /// Whether a filter dropped out, so that the directions want something else.
     rewant: bool,
 }
@@ -126,9 +124,23 @@ impl Shared {
         }
         if tally.bytes > 0 || tally.messages != [0, 0] {
             self.clock.active();
-            self.traffic.count(from, &tally);
+            self.handle.traffic.count(from, &tally);
             traffic::count(self.metrics.of(self.worker), from, &tally);
         }
+    }
+}
+
+impl<C, U> Future for Pipe<C, U>
+where
+    C: AsyncRead + AsyncWrite + Unpin,
+    U: AsyncRead + AsyncWrite + Unpin,
+{
+    type Output = Box<Outcome>;
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Box<Outcome>> {
+        let outcome = ready!(self.advance(context));
+        std::mem::take(&mut self.shared.chain).close(outcome.by, outcome.close.as_ref());
+        Poll::Ready(outcome)
     }
 }
 
@@ -163,12 +175,10 @@ where
                 clock: Clock::new(plan.timers, plan.lease, Instant::now()),
                 metrics: plan.metrics,
                 worker: plan.worker,
-                traffic: plan.traffic,
+                handle: plan.handle,
                 rewant: false,
             },
             scratch: plan.scratch,
-            switch: plan.switch,
-            token,
             ending: None,
             deaf: None,
         });
@@ -178,16 +188,14 @@ where
 
     /// Carries frames until the connection has ended. Dropping the future ends it at once, without a close frame;
     /// what was counted stays counted.
-    pub async fn run(mut self: Box<Self>) -> Outcome {
+    pub fn run(self: Box<Self>) -> impl Future<Output = Box<Outcome>> {
         // How long it may go on without letting others have their turn is counted in reads.
-        let outcome = unconstrained(poll_fn(|context| self.poll(context))).await;
-        self.shared.chain.close(outcome.by, outcome.close.as_ref());
-        outcome
+        unconstrained(self)
     }
 
-    fn poll(&mut self, context: &mut Context<'_>) -> Poll<Outcome> {
+    fn advance(&mut self, context: &mut Context<'_>) -> Poll<Box<Outcome>> {
         loop {
-            while let Some(order) = self.switch.poll(context) {
+            while let Some(order) = self.shared.handle.switch.poll(context) {
                 match order {
                     Order::Close(close) => self.end(Ending::ordered(close, "drained")),
                     Order::Change(change) => self.change(&change),
@@ -229,9 +237,9 @@ where
         }
     }
 
-    fn finish(&mut self) -> Poll<Outcome> {
+    fn finish(&mut self) -> Poll<Box<Outcome>> {
         match self.ending.take() {
-            Some(outcome) => Poll::Ready(*outcome),
+            Some(outcome) => Poll::Ready(outcome),
             None => Poll::Pending,
         }
     }
@@ -356,11 +364,11 @@ where
 
     /// Pings the sides that are to be pinged.
     fn ping(&mut self) {
-        let timers = self.shared.clock.timers();
+        let (timers, token) = (self.shared.clock.timers(), self.from_client.walk().token());
         let sides = [(Side::Client, timers.ping_client), (Side::Upstream, timers.ping_upstream)];
         for side in sides.into_iter().filter_map(|(side, wanted)| wanted.then_some(side)) {
             let mut frame = Vec::new();
-            encode(Opcode::Ping, true, &self.token, side, &mut frame);
+            encode(Opcode::Ping, true, &token, side, &mut frame);
             self.peer(side).outlet.insert_control(&frame);
             self.shared.clock.pinged(side);
         }

@@ -49,14 +49,22 @@ pub struct Accepted {
     pub handshake_timeout: Duration,
 }
 
-/// Tells a connection's story to its end.
-pub async fn serve(worker: Rc<Worker>, accepted: Box<Accepted>) {
-    let Some(open) = Box::pin(open(&worker, accepted)).await else { return };
-    open.run().await;
+/// Tells a connection's story to its end, and drops what is `held` for it then.
+///
+/// All of it is one future without others inside, because each open connection has one.
+#[expect(clippy::manual_async_fn, reason = "an async function would keep its arguments twice")]
+pub fn serve<H>(worker: Rc<Worker>, accepted: Box<Accepted>, held: H) -> impl Future<Output = ()> {
+    async move {
+        // Kept where it is, to be dropped last.
+        let _ = &held;
+        let Some(Open { pipe, mut ending }) = Box::pin(open(worker, accepted)).await else { return };
+        ending.outcome = Some(pipe.run().await);
+    }
 }
 
 /// Answers requests until one of them has opened a connection; `None` when the client leaves first.
-async fn open(worker: &Rc<Worker>, accepted: Box<Accepted>) -> Option<Open> {
+async fn open(worker: Rc<Worker>, accepted: Box<Accepted>) -> Option<Open> {
+    let worker = &worker;
     let Accepted { stream, peer, head, handshake_timeout } = *accepted;
     let mut requests = Requests::new(stream, &head);
     let mut first = true;
@@ -102,12 +110,8 @@ async fn open(worker: &Rc<Worker>, accepted: Box<Accepted>) -> Option<Open> {
 
 /// An open connection.
 struct Open {
-    worker: Rc<Worker>,
-    connection: Rc<Connection>,
     pipe: Box<Pipe<Socket, Socket>>,
-    permit: Option<Permit>,
-    /// What [`Worker::told`] was when its handshake began.
-    told: u64,
+    ending: Ending,
 }
 
 impl Open {
@@ -133,46 +137,40 @@ impl Open {
             metrics: route.metrics.clone(),
             worker: worker.index(),
             scratch: worker.scratch(),
-            traffic: connection.traffic.clone(),
-            switch: connection.switch.clone(),
+            handle: connection.handle.clone(),
         };
         let pipe = Pipe::new(client, upstream, plan);
-        Self { worker: worker.clone(), connection, pipe, permit, told: agreed.told }
-    }
-
-    async fn run(self) {
-        let Self { worker, connection, pipe, permit, told } = self;
-        let _listed = worker.registry().list(connection.clone());
+        let listed = worker.registry().list(connection.clone());
         // Whoever changed something after the handshake began could not tell this connection.
-        if worker.told() != told && following::catch_up(&worker, &connection) {
-            connection.switch.turn(CloseFrame::new(1012, "the route has changed"));
+        if worker.told() != agreed.told && following::catch_up(worker, &connection) {
+            connection.handle.switch.turn(CloseFrame::new(1012, "the route has changed"));
         }
-        let mut ended = Ended { worker: &worker, connection: &connection, outcome: None };
-        ended.outcome = Some(pipe.run().await);
-        drop(permit);
+        Self { pipe, ending: Ending { worker: worker.clone(), connection, listed, permit, outcome: None } }
     }
 }
 
 /// Counts and logs the end of a connection, also of one that is cut off with its task.
-struct Ended<'a> {
-    worker: &'a Worker,
-    connection: &'a Connection,
-    outcome: Option<Outcome>,
+struct Ending {
+    worker: Rc<Worker>,
+    connection: Rc<Connection>,
+    /// Its key in the worker's registry.
+    listed: usize,
+    permit: Option<Permit>,
+    outcome: Option<Box<Outcome>>,
 }
 
-impl Drop for Ended<'_> {
+impl Drop for Ending {
     fn drop(&mut self) {
-        let outcome = self.outcome.take().unwrap_or(Outcome {
-            by: Initiator::Proxy,
-            label: CloseLabel::Abnormal,
-            close: None,
-            cause: "cut off at the end of the process".into(),
-        });
+        drop(self.permit.take());
+        let cause = "cut off at the end of the process".into();
+        let cut_off = || Outcome { by: Initiator::Proxy, label: CloseLabel::Abnormal, close: None, cause };
+        let outcome = self.outcome.take().unwrap_or_else(|| Box::new(cut_off()));
         let route = self.connection.route();
         let shard = route.metrics.of(self.worker.index());
         shard.connections_active.add(-1);
         shard.connection_duration.observe(self.connection.opened_at.elapsed());
         shard.close(outcome.by, outcome.label);
-        record::ended(self.worker, self.connection, &outcome);
+        record::ended(&self.worker, &self.connection, &outcome);
+        self.worker.registry().remove(self.listed);
     }
 }

@@ -9,7 +9,6 @@ use bytes::Bytes;
 
 use super::run;
 use super::script::Script;
-use crate::drain::Switch;
 use crate::metrics::{Metrics, RouteMetrics, Side, WorkerIndex};
 use crate::pipe::{Limits, Pipe, Plan, Scratch, Timers};
 use crate::ws::fuzz::{Frame, relayed, written};
@@ -73,7 +72,6 @@ fn plan(compression: bool) -> Plan {
         metrics,
         worker: WorkerIndex(0),
         scratch,
-        traffic: Rc::default(),
-        switch: Rc::new(Switch::default()),
+        handle: Rc::default(),
     }
 }

@@ -313,7 +313,7 @@ impl Direction {
             scratch.finds.split = target.peer.outlet.is_waiting();
             let (next, stop) = self.walk.walk(bytes, position, &mut scratch.finds);
             position = next;
-            shared.count(self.from, self.walk.take_tally());
+            shared.count(self.from, scratch.finds.tally);
             if self.mode == Mode::Forward
                 && let Err(event) = self.forward(bytes, context, source, target, shared, scratch)
             {

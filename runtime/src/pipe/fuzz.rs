@@ -128,6 +128,7 @@ impl Settings {
                 let (next, stop) = walk.walk(&carry, position, &mut finds);
                 assert!((position..=carry.len()).contains(&next), "the walk left its bytes");
                 position = next;
+                add(&mut outcome.tally, finds.tally);
                 batch.load(&finds);
                 let last_goes_on = self.edit(&carry, &finds, &mut batch, &mut outcome);
                 let compressing = walk.receiver().map(|receiver| Compressing {
@@ -146,7 +147,6 @@ impl Settings {
                     Some(Stop::Violation(violation)) => break Some(End::Violation(violation)),
                 }
             };
-            add(&mut outcome.tally, walk.take_tally());
             if let Some(stopped) = stopped {
                 outcome.end = stopped;
                 break;

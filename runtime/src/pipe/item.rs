@@ -17,6 +17,8 @@ pub(super) struct Finds {
     pub(super) inflater: Option<Inflater>,
     /// Whether passing bytes make an item for each frame, to find places to put frames in.
     pub(super) split: bool,
+    /// What went by.
+    pub(super) tally: Tally,
 }
 
 impl Finds {
@@ -28,6 +30,14 @@ impl Finds {
         self.items.clear();
         self.unmasked.clear();
         self.inflated.clear();
+        self.tally = Tally::default();
+    }
+
+    /// Counts a message that has gone by.
+    pub(super) fn count(&mut self, kind: MessageKind) {
+        if let Some(count) = self.tally.messages.get_mut(kind as usize) {
+            *count += 1;
+        }
     }
 
     /// Adds a part of a compressed message, to that before it where both are of one frame.

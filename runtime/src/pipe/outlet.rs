@@ -14,8 +14,8 @@ use super::item::Boundary;
 /// The way out to one peer.
 #[derive(Debug)]
 pub(super) struct Outlet {
-    pending: Vec<u8>,
-    written: usize,
+    /// Boxed, because an idle connection owns no buffer, and most never need one.
+    pending: Option<Box<Pending>>,
     /// Where what was put in ends.
     end: Boundary,
     /// Frames of our own that wait for a place; most connections never have any.
@@ -24,6 +24,13 @@ pub(super) struct Outlet {
     replied: bool,
     /// Whether a close frame was put in, ours or the other peer's: nothing may follow it.
     closed: bool,
+}
+
+/// What its socket has not taken yet.
+#[derive(Debug, Default)]
+struct Pending {
+    bytes: Vec<u8>,
+    written: usize,
 }
 
 /// Frames of our own that wait for a place.
@@ -45,12 +52,12 @@ impl Own {
 
 impl Outlet {
     pub(super) fn new() -> Self {
-        Self { pending: Vec::new(), written: 0, end: Boundary::Message, own: None, replied: false, closed: false }
+        Self { pending: None, end: Boundary::Message, own: None, replied: false, closed: false }
     }
 
     /// Whether everything put in was written.
     pub(super) fn is_empty(&self) -> bool {
-        self.pending.is_empty()
+        self.pending.is_none()
     }
 
     /// Whether something of our own waits for a place.
@@ -60,7 +67,7 @@ impl Outlet {
 
     /// Whether messages of our own are still here: who causes them has to wait.
     pub(super) fn holds_messages(&self) -> bool {
-        self.own.as_ref().is_some_and(|own| !own.messages.is_empty()) || self.replied && !self.pending.is_empty()
+        self.own.as_ref().is_some_and(|own| !own.messages.is_empty()) || self.replied && self.pending.is_some()
     }
 
     /// Whether a close frame was put in.
@@ -92,7 +99,7 @@ impl Outlet {
         }
         self.end = end;
         let mut taken = 0;
-        if self.pending.is_empty() {
+        if self.pending.is_none() {
             while let Some(rest) = bytes.get(taken..).filter(|rest| !rest.is_empty()) {
                 match Pin::new(&mut *stream).poll_write(context, rest) {
                     Poll::Ready(Ok(0)) => return Err(io::ErrorKind::WriteZero.into()),
@@ -102,8 +109,8 @@ impl Outlet {
                 }
             }
         }
-        self.pending.extend_from_slice(bytes.get(taken..).unwrap_or_default());
-        self.replied &= !self.pending.is_empty();
+        self.append(bytes.get(taken..).unwrap_or_default());
+        self.replied &= self.pending.is_some();
         Ok(())
     }
 
@@ -135,9 +142,15 @@ impl Outlet {
         if self.own.is_none() {
             return;
         }
-        let mut pending = std::mem::take(&mut self.pending);
-        self.place(self.end, &mut pending);
-        self.pending = pending;
+        let mut wire = Vec::new();
+        self.place(self.end, &mut wire);
+        self.append(&wire);
+    }
+
+    fn append(&mut self, bytes: &[u8]) {
+        if !bytes.is_empty() {
+            self.pending.get_or_insert_default().bytes.extend_from_slice(bytes);
+        }
     }
 
     /// Appends to `wire`, which ends at `end`, what waits and may stand there.
@@ -164,26 +177,23 @@ impl Outlet {
         context: &mut Context<'_>,
         stream: &mut S,
     ) -> Poll<io::Result<()>> {
-        while let Some(rest) = self.pending.get(self.written..).filter(|rest| !rest.is_empty()) {
-            let count = ready!(Pin::new(&mut *stream).poll_write(context, rest))?;
-            if count == 0 {
-                return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
+        if let Some(pending) = &mut self.pending {
+            while let Some(rest) = pending.bytes.get(pending.written..).filter(|rest| !rest.is_empty()) {
+                let count = ready!(Pin::new(&mut *stream).poll_write(context, rest))?;
+                if count == 0 {
+                    return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
+                }
+                pending.written += count;
             }
-            self.written += count;
         }
-        // An idle connection owns no buffer.
-        if self.pending.capacity() > 0 {
-            self.pending = Vec::new();
-        }
-        self.written = 0;
+        self.pending = None;
         self.replied = false;
         Poll::Ready(Ok(()))
     }
 
     /// Forgets everything: the socket takes nothing more.
     pub(super) fn discard(&mut self) {
-        self.pending = Vec::new();
-        self.written = 0;
+        self.pending = None;
         self.closed = true;
     }
 }

@@ -30,12 +30,17 @@ pub struct Reactor {
 }
 
 /// What is known of the two sockets of one connection.
-#[derive(Debug)]
 pub(super) struct Port {
     reactor: Rc<Reactor>,
     key: usize,
     ready: [Cell<Ready>; Side::COUNT],
-    waker: RefCell<Option<Waker>>,
+    waker: Cell<Option<Waker>>,
+}
+
+impl std::fmt::Debug for Port {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.debug_struct("Port").field("key", &self.key).finish_non_exhaustive()
+    }
 }
 
 /// What one socket may be asked without asking in vain.
@@ -99,7 +104,7 @@ impl Reactor {
         let key = entry.key();
         let fresh = Ready { read: false, write: true, ended: false };
         let ready = [Cell::new(fresh), Cell::new(fresh)];
-        let port = Rc::new(Port { reactor: self.clone(), key, ready, waker: RefCell::new(None) });
+        let port = Rc::new(Port { reactor: self.clone(), key, ready, waker: Cell::new(None) });
         entry.insert(Rc::downgrade(&port));
         drop(ports);
         for (side, socket) in [(Side::Client, client), (Side::Upstream, upstream)] {
@@ -126,8 +131,9 @@ impl Port {
         ready.write |= event.is_writable() || event.is_error();
         ready.ended |= event.is_read_closed() || event.is_error();
         cell.set(ready);
-        if let Some(waker) = &*self.waker.borrow() {
+        if let Some(waker) = self.waker.take() {
             waker.wake_by_ref();
+            self.waker.set(Some(waker));
         }
     }
 
@@ -160,10 +166,8 @@ impl Port {
         if self.ready.get(side as usize).is_some_and(|ready| whether(ready.get())) {
             return true;
         }
-        let mut waker = self.waker.borrow_mut();
-        if !waker.as_ref().is_some_and(|waker| waker.will_wake(context.waker())) {
-            *waker = Some(context.waker().clone());
-        }
+        let known = self.waker.take().filter(|waker| waker.will_wake(context.waker()));
+        self.waker.set(Some(known.unwrap_or_else(|| context.waker().clone())));
         false
     }
 

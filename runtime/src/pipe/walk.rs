@@ -7,7 +7,7 @@ mod compressed;
 
 use super::deflate::Receiver;
 use super::inflate::Inflation;
-use super::item::{Boundary, Fate, Finds, Found, Item, PingToken, Seen, Stop, Tally};
+use super::item::{Boundary, Fate, Finds, Found, Item, PingToken, Seen, Stop};
 use crate::component::Payload;
 use crate::metrics::MessageKind;
 use crate::ws::{CloseFrame, FrameHeader, FramePlace, FrameSequence, Opcode, Violation, apply_mask, extend_masked};
@@ -30,8 +30,6 @@ pub(super) struct Walk {
     assembly: Option<Box<Assembly>>,
     /// What compressed messages need, where any may come and filters select messages.
     inflation: Option<Box<Inflation>>,
-    /// What went by since the last [`Walk::take_tally`].
-    tally: Tally,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -68,8 +66,12 @@ impl Walk {
             fate: Fate::Pass,
             assembly: None,
             inflation: None,
-            tally: Tally::default(),
         }
+    }
+
+    /// The payload of our pings.
+    pub(super) fn token(&self) -> PingToken {
+        self.token
     }
 
     /// Says what the filters want of each kind, from the next message on.
@@ -102,11 +104,6 @@ impl Walk {
     /// Says what becomes of the rest of the message that stopped the walk.
     pub(super) fn decide(&mut self, fate: Fate) {
         self.fate = fate;
-    }
-
-    /// What went by since the last call.
-    pub(super) fn take_tally(&mut self) -> Tally {
-        std::mem::take(&mut self.tally)
     }
 
     /// Bytes that the frame under way needs in all, as far as its header tells, to make room for it.
@@ -148,7 +145,7 @@ impl Walk {
     fn stream_on(&mut self, stream: Stream, bytes: &[u8], position: usize, finds: &mut Finds) -> usize {
         let here = usize::try_from(stream.left).unwrap_or(usize::MAX).min(bytes.len() - position);
         let left = stream.left - here as u64;
-        self.tally.bytes += here as u64;
+        finds.tally.bytes += here as u64;
         let end = match (left, stream.fin) {
             (0, true) => Boundary::Message,
             (0, false) => Boundary::Frame,
@@ -156,7 +153,7 @@ impl Walk {
         };
         self.stream = (left > 0).then_some(Stream { left, ..stream });
         if end == Boundary::Message {
-            self.count(stream.kind);
+            finds.count(stream.kind);
         }
         match (self.fate, end) {
             (Fate::Pass, _) => finds.pass(position..position + here, end),
@@ -242,7 +239,7 @@ impl Walk {
                 finds.pass(position..end, boundary);
                 return Ok(Step::Stop(end, Stop::Close(close)));
             }
-            Opcode::Pong if plain(payload, accepted.header.mask) == self.token => self.tally.pong = true,
+            Opcode::Pong if plain(payload, accepted.header.mask) == self.token => finds.tally.pong = true,
             _ => finds.pass(position..end, boundary),
         }
         Ok(Step::On(end))
@@ -288,7 +285,7 @@ impl Walk {
         if !enough {
             let assembly = self.assembly.get_or_insert_default();
             append(&mut assembly.payload, seen, header.mask);
-            self.tally.bytes += header.payload_len;
+            finds.tally.bytes += header.payload_len;
             return Ok(Step::On(body + seen.len()));
         }
         let assembled = self.assembly.take().map(|assembly| assembly.payload);
@@ -320,7 +317,7 @@ impl Walk {
         }
         let here = usize::try_from(header.payload_len).unwrap_or(usize::MAX).min(payload.len());
         let left = header.payload_len - here as u64;
-        self.tally.bytes += here as u64;
+        finds.tally.bytes += here as u64;
         let end = match (left, header.fin) {
             (0, true) => Boundary::Message,
             (0, false) => Boundary::Frame,
@@ -332,17 +329,11 @@ impl Walk {
         let compressed = header.reserved != 0;
         finds.items.push(Item::Message(Found { kind, size, compressed, assembled, raw, payload: at, end }));
         if end == Boundary::Message {
-            self.count(kind);
+            finds.count(kind);
             return Ok(Step::On(next));
         }
         self.stream = (left > 0).then_some(Stream { kind, left, fin: header.fin, follow: false });
         Ok(Step::Stop(next, Stop::Undecided))
-    }
-
-    fn count(&mut self, kind: MessageKind) {
-        if let Some(count) = self.tally.messages.get_mut(kind as usize) {
-            *count += 1;
-        }
     }
 }
 

@@ -187,11 +187,7 @@ impl Serving {
         let Settings { head, handshake_timeout, .. } = settings;
         // Boxed, because an open connection's task has no use for it.
         let accepted = Box::new(Accepted { stream, peer, head: head.clone(), handshake_timeout: *handshake_timeout });
-        let worker = self.worker.clone();
-        spawn_local(async move {
-            session::serve(worker, accepted).await;
-            drop(held);
-        });
+        spawn_local(session::serve(self.worker.clone(), accepted, held));
     }
 
     /// Follows a new configuration: instances that it does not need go, and open connections do what their routes say.
@@ -218,7 +214,7 @@ impl Serving {
         loop {
             look.tick().await;
             for connection in self.worker.registry().all() {
-                connection.switch.turn(close.clone());
+                connection.handle.switch.turn(close.clone());
             }
         }
     }
@@ -229,7 +225,7 @@ impl Serving {
         let open = open.iter().map(Rc::downgrade).collect();
         let turn = |connection: Weak<Connection>| {
             if let Some(connection) = connection.upgrade() {
-                connection.switch.turn(close.clone());
+                connection.handle.switch.turn(close.clone());
             }
         };
         pace.each(open, turn).await;

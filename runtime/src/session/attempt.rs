@@ -295,8 +295,7 @@ impl<'w> Attempt<'w> {
             lease: endpoint,
             started_at,
             opened_at: Instant::now(),
-            traffic: Rc::default(),
-            switch: Rc::default(),
+            handle: Rc::default(),
             told: Box::new(Told::new(&host, &path, channel, attributes)),
         };
         let (client, upstream) = ((client, from_client), (upstream, from_upstream));

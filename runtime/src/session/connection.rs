@@ -10,8 +10,7 @@ use tokio::time::Instant;
 
 use super::snapshot::{Route, Upstream};
 use crate::balance::Lease;
-use crate::drain::Switch;
-use crate::pipe::{Change, Traffic};
+use crate::pipe::Handle;
 
 /// An open connection.
 #[derive(Debug)]
@@ -30,10 +29,8 @@ pub struct Connection {
     pub started_at: Instant,
     /// When the client got its 101.
     pub opened_at: Instant,
-    /// What it carried so far.
-    pub traffic: Rc<Traffic>,
-    /// Ends it, or changes its filters.
-    pub switch: Rc<Switch<Rc<Change>>>,
+    /// What it carried so far, and the switch that ends it or changes its filters.
+    pub handle: Rc<Handle>,
     /// What only the access log tells.
     pub(super) told: Box<Told>,
 }
@@ -80,9 +77,14 @@ impl Told {
 pub struct Registry(RefCell<Slab<Rc<Connection>>>);
 
 impl Registry {
-    /// Lists a connection until the answer is dropped.
-    pub fn list(&self, connection: Rc<Connection>) -> Listed<'_> {
-        Listed { registry: self, key: self.0.borrow_mut().insert(connection) }
+    /// Lists a connection; the answer is for [`Registry::remove`].
+    pub(super) fn list(&self, connection: Rc<Connection>) -> usize {
+        self.0.borrow_mut().insert(connection)
+    }
+
+    /// Takes a connection off the list.
+    pub(super) fn remove(&self, key: usize) {
+        self.0.borrow_mut().try_remove(key);
     }
 
     /// How many there are.
@@ -98,18 +100,5 @@ impl Registry {
     /// All of them, as they are now.
     pub fn all(&self) -> Vec<Rc<Connection>> {
         self.0.borrow().iter().map(|(_, connection)| connection.clone()).collect()
-    }
-}
-
-/// Keeps a connection listed.
-#[derive(Debug)]
-pub struct Listed<'a> {
-    registry: &'a Registry,
-    key: usize,
-}
-
-impl Drop for Listed<'_> {
-    fn drop(&mut self) {
-        self.registry.0.borrow_mut().try_remove(self.key);
     }
 }

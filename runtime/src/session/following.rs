@@ -58,7 +58,7 @@ impl<'a> Following<'a> {
             let change = self.changes.entry(&route.name).or_insert_with(|| {
                 Rc::new(Change { pool: self.worker.pool().clone(), filters: route.filters.clone() })
             });
-            connection.switch.change(change.clone());
+            connection.handle.switch.change(change.clone());
         }
         route.on_change == OnChange::Drain && !is_same
     }

@@ -81,7 +81,10 @@ impl<'a> Record<'a> {
 
 /// Logs the end of an open connection.
 pub(super) fn ended(worker: &Worker, connection: &Connection, outcome: &Outcome) {
-    let traffic = |side| Traffic { messages: connection.traffic.messages(side), bytes: connection.traffic.bytes(side) };
+    let traffic = |side| {
+        let carried = &connection.handle.traffic;
+        Traffic { messages: carried.messages(side), bytes: carried.bytes(side) }
+    };
     let reason = match (&outcome.close, &*outcome.cause) {
         (Some(close), "") => close.reason.as_str(),
         (_, cause) => cause,

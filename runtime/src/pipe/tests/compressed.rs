@@ -132,6 +132,9 @@ fn take(route: Route, pieces: &[&[u8]], says: &[Say]) -> Result<Outcome, Violati
             finds.clear();
             let (next, stop) = walk.walk(&carry, position, &mut finds);
             position = next;
+            let more = finds.tally;
+            outcome.tally.bytes += more.bytes;
+            outcome.tally.messages.iter_mut().zip(more.messages).for_each(|(sum, more)| *sum += more);
             batch.load(&finds);
             batch.passing.retain_mut(|passing| {
                 let Some(Item::Message(found)) = finds.items.get(passing.item) else { panic!("no message") };
@@ -170,9 +173,6 @@ fn take(route: Route, pieces: &[&[u8]], says: &[Say]) -> Result<Outcome, Violati
             }
         }
         carry.drain(..position);
-        let more = walk.take_tally();
-        outcome.tally.bytes += more.bytes;
-        outcome.tally.messages.iter_mut().zip(more.messages).for_each(|(sum, more)| *sum += more);
     }
     assert_eq!(carry.len(), 0);
     Ok(outcome)

@@ -71,6 +71,10 @@ fn walk(pieces: &[&[u8]], wanted: [Option<Payload>; 2], drop_every: usize) -> Re
             finds.clear();
             let (next, stop) = walk.walk(&carry, position, &mut finds);
             position = next;
+            let more = finds.tally;
+            tally.bytes += more.bytes;
+            tally.pong |= more.pong;
+            tally.messages.iter_mut().zip(more.messages).for_each(|(sum, more)| *sum += more);
             batch.load(&finds);
             for found in finds.items.iter().filter_map(|item| match item {
                 Item::Message(found) => Some(found),
@@ -102,10 +106,6 @@ fn walk(pieces: &[&[u8]], wanted: [Option<Payload>; 2], drop_every: usize) -> Re
             }
         }
         carry.drain(..position);
-        let more = walk.take_tally();
-        tally.bytes += more.bytes;
-        tally.pong |= more.pong;
-        tally.messages.iter_mut().zip(more.messages).for_each(|(sum, more)| *sum += more);
     }
     assert_eq!((carry.len(), end), (0, Boundary::Message));
     (wire, seen, tally)

@@ -10,24 +10,23 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex};
 use tokio::task::{JoinHandle, LocalSet, spawn_local};
 use tokio::time::{Instant, sleep};
 
-use crate::drain::Switch;
 use crate::metrics::{CloseLabel, Initiator, Metrics, Side, WorkerIndex};
 use crate::pipe::emit::{encode, encode_close};
-use crate::pipe::{Change, Limits, Outcome, Pipe, Plan, Scratch, Timers};
+use crate::pipe::{Handle, Limits, Outcome, Pipe, Plan, Scratch, Timers};
 use crate::ws::{CloseFrame, Extensions, FrameHeader, Opcode, apply_mask};
 
 /// A pipe between two ends that the test holds.
 struct Piped {
     client: DuplexStream,
     upstream: DuplexStream,
-    switch: Rc<Switch<Rc<Change>>>,
-    ended: JoinHandle<Outcome>,
+    handle: Rc<Handle>,
+    ended: JoinHandle<Box<Outcome>>,
 }
 
 fn pipe(timers: Timers) -> Piped {
     let (client, client_end) = duplex(1 << 16);
     let (upstream, upstream_end) = duplex(1 << 16);
-    let switch = Rc::new(Switch::default());
+    let handle = Rc::<Handle>::default();
     let plan = Plan {
         filters: Vec::new(),
         shadows: Vec::new(),
@@ -38,11 +37,10 @@ fn pipe(timers: Timers) -> Piped {
         metrics: Metrics::new(1).route("test"),
         worker: WorkerIndex(0),
         scratch: Rc::new(RefCell::new(Scratch::new())),
-        traffic: Rc::default(),
-        switch: switch.clone(),
+        handle: handle.clone(),
     };
     let pipe = Pipe::new((client_end, Bytes::new()), (upstream_end, Bytes::new()), plan);
-    Piped { client, upstream, switch, ended: spawn_local(pipe.run()) }
+    Piped { client, upstream, handle, ended: spawn_local(pipe.run()) }
 }
 
 /// The next frame: its opcode and its unmasked payload.
@@ -181,7 +179,7 @@ async fn a_turned_switch_closes_both_sides() {
     local(async {
         let mut piped = pipe(Timers::default());
         sleep(SECOND).await;
-        piped.switch.turn(CloseFrame::new(1012, "restart"));
+        piped.handle.switch.turn(CloseFrame::new(1012, "restart"));
         assert_eq!(close(&mut piped.client).await, (1012, "restart".to_owned()));
         assert_eq!(close(&mut piped.upstream).await, (1012, "restart".to_owned()));
     })
@@ -196,7 +194,7 @@ async fn a_close_waits_for_the_end_of_a_frame_under_way() {
         encode(Opcode::Binary, true, &[7; 100], Side::Client, &mut wire);
         piped.upstream.write_all(&wire[..50]).await.unwrap();
         sleep(SECOND).await;
-        piped.switch.turn(CloseFrame::new(1012, ""));
+        piped.handle.switch.turn(CloseFrame::new(1012, ""));
         sleep(SECOND).await;
         piped.upstream.write_all(&wire[50..]).await.unwrap();
         send(&mut piped.upstream, Opcode::Text, b"too late", Side::Client).await;

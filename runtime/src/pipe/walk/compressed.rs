@@ -75,7 +75,7 @@ impl Walk {
             return Ok(Step::Short);
         };
         let next = position + header_len + payload.len();
-        self.tally.bytes += payload.len() as u64;
+        finds.tally.bytes += payload.len() as u64;
         if !header.fin {
             append(&mut self.assembly.get_or_insert_default().payload, payload, header.mask);
             return Ok(Step::On(next));
@@ -100,7 +100,7 @@ impl Walk {
         let (size, payload) = (plain.len() as u64, Seen::Inflated(plain));
         let end = Boundary::Message;
         finds.items.push(Item::Message(Found { kind, size, compressed: true, assembled, raw, payload, end }));
-        self.count(kind);
+        finds.count(kind);
         Ok(on(next, finds))
     }
 
@@ -137,7 +137,7 @@ impl Walk {
                 return Ok(Step::Short);
             }
             append(&mut self.assembly.get_or_insert_default().payload, payload, header.mask);
-            self.tally.bytes += header.payload_len;
+            finds.tally.bytes += header.payload_len;
             inflation.frame(None);
             return Ok(Step::On(position + header_len + taken));
         }
@@ -154,9 +154,9 @@ impl Walk {
         };
         let raw = position..next;
         finds.items.push(Item::Message(Found { kind, size, compressed: true, assembled, raw, payload, end }));
-        self.tally.bytes += taken as u64;
+        finds.tally.bytes += taken as u64;
         if end == Boundary::Message {
-            self.count(kind);
+            finds.count(kind);
             inflation.end(finds);
             return Ok(on(next, finds));
         }
@@ -214,9 +214,9 @@ impl Walk {
         if ends {
             inflation.finish(false, finds)?;
             inflation.end(finds);
-            self.count(stream.kind);
+            finds.count(stream.kind);
         }
-        self.tally.bytes += taken as u64;
+        finds.tally.bytes += taken as u64;
         self.stream = (left > 0).then_some(Stream { left, ..stream });
         let end = match (left, stream.fin) {
             (0, true) => Boundary::Message,
