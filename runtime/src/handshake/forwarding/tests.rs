@@ -165,7 +165,7 @@ fn a_group_id_is_forwarded_as_it_is_and_made_when_absent() {
     };
     assert_eq!(id(&[("x-group-id", "my group")]), "my group");
     let (first, second) = (id(&[]), id(&[("x-group-id", "")]));
-    assert_eq!(Uuid::parse_str(first.to_str().unwrap()).unwrap().get_version_num(), 4);
+    assert_eq!(uuid::Uuid::parse_str(first.to_str().unwrap()).unwrap().get_version_num(), 4);
     assert_ne!(first, second);
 }
 
