@@ -51,7 +51,7 @@ pub struct Accepted {
 
 /// Tells a connection's story to its end, and drops what is `held` for it then.
 ///
-/// All of it is one future without others inside, because each open connection has one.
+/// It is one flat future, because each open connection keeps one.
 #[expect(clippy::manual_async_fn, reason = "an async function would keep its arguments twice")]
 pub fn serve<H>(worker: Rc<Worker>, accepted: Box<Accepted>, held: H) -> impl Future<Output = ()> {
     async move {

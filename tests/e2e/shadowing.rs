@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 use tidegate_tests::config::{guest, guest_within, route};
-use tidegate_tests::{Backend, Deflating, Frame, Inflating, Peer, Proxy, Request, Samples, Window, guests};
+use tidegate_tests::{Backend, Deflating, Frame, Inflating, Proxy, Request, Samples, Window, guests};
 
 const DECISIONS: &str = "tidegate_candidate_decisions_total";
 
@@ -258,12 +258,8 @@ async fn a_shadow_reads_compressed_messages_and_they_go_on_as_they_came() {
     let candidate = "component = 'script', config = { from_upstream = 'off' }, samples = 1";
     let proxy = Proxy::start(&shadowed(&backend.address(), filter, candidate, &["script"])).await;
     let offer = Request::upgrade("/").with("Sec-WebSocket-Extensions", "permessage-deflate");
-    let accepting = async {
-        let (mut upstream, head) = backend.request().await;
-        upstream.accept(&head, &["Sec-WebSocket-Extensions: permessage-deflate"]).await;
-        upstream
-    };
-    let ((mut client, _), mut upstream) = tokio::join!(Peer::handshake(proxy.address, &offer), accepting);
+    let accepted = ["Sec-WebSocket-Extensions: permessage-deflate"];
+    let (mut client, mut upstream) = backend.open_with(proxy.address, &offer, &accepted).await;
     let (mut deflating, mut inflating) = (Deflating::new(Window::LARGEST), Inflating::new(Window::LARGEST));
     for text in ["the same text", "the same text", "drop:it"] {
         let frame = deflating.text(text);

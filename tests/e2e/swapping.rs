@@ -291,12 +291,8 @@ async fn a_connection_that_was_read_by_nobody_stays_so_when_its_messages_are_com
     };
     let proxy = Proxy::start(&script("from_client")).await;
     let offer = Request::upgrade("/").with("Sec-WebSocket-Extensions", "permessage-deflate");
-    let accepting = async {
-        let (mut upstream, head) = backend.request().await;
-        upstream.accept(&head, &["Sec-WebSocket-Extensions: permessage-deflate"]).await;
-        upstream
-    };
-    let ((mut client, _), mut upstream) = tokio::join!(Peer::handshake(proxy.address, &offer), accepting);
+    let accepted = ["Sec-WebSocket-Extensions: permessage-deflate"];
+    let (mut client, mut upstream) = backend.open_with(proxy.address, &offer, &accepted).await;
     proxy.rewrite(&script("from_upstream"));
     applied(&proxy).await;
     let failed = [("route", "main"), ("component", "script"), ("outcome", "failed")];

@@ -6,7 +6,7 @@ use socket2::SockRef;
 use tokio::net::TcpListener;
 use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
 
-use crate::http::Head;
+use crate::http::{Head, Request};
 use crate::peer::shrink_buffers;
 use crate::{Peer, Role, within};
 
@@ -57,6 +57,17 @@ impl Backend {
     /// Opens a WebSocket through the proxy at `address` to this back end and gives both its ends.
     pub async fn open(&self, address: SocketAddr, target: &str) -> (Peer, Peer) {
         tokio::join!(Peer::open(address, target), self.accept())
+    }
+
+    /// As [`Backend::open`], with this request, and with further headers in the answer to it.
+    pub async fn open_with(&self, address: SocketAddr, request: &Request, headers: &[&str]) -> (Peer, Peer) {
+        let accepting = async {
+            let (mut upstream, head) = self.request().await;
+            upstream.accept(&head, headers).await;
+            upstream
+        };
+        let ((client, _), upstream) = tokio::join!(Peer::handshake(address, request), accepting);
+        (client, upstream)
     }
 
     /// Answers every connection's request with these bytes and closes, for as long as the test runs.
