@@ -162,7 +162,7 @@ async fn neighbours_lose_nothing_to_a_crowd_that_meets_a_hostile_guest_and_its_m
     assert!(grown.is_empty(), "memory did not come back: {grown:#?}\n{report}");
 }
 
-/// The resident memory before and after a crowd, without what living guests have gained, and what each neighbour has said and heard.
+/// The resident memory before and after a crowd, and what each neighbour has said and heard.
 struct Ended {
     before: u64,
     after: u64,
@@ -183,7 +183,7 @@ async fn meet(guest: &Guest) -> Ended {
     for path in paths {
         neighbours.push(Neighbour::settle(proxy.address, path, stopped.clone()).await);
     }
-    let (before, of_guests) = (proxy.resident(), guest_memory(&proxy).await);
+    let before = proxy.resident();
 
     let count = connections();
     let address = proxy.address;
@@ -204,7 +204,7 @@ async fn meet(guest: &Guest) -> Ended {
         (None, At::Balancer) => assert!(failures.values().sum::<u64>() >= count, "{failures:?}"),
         (None, _) => assert!(failures.is_empty(), "{} of {}: {failures:?}", guest.config, guest.component),
     }
-    let after = settled_resident(&proxy, before, of_guests).await;
+    let after = settled_resident(&proxy, before).await;
     stop.send(true).expect("neighbours");
     let mut spoken = Vec::new();
     for neighbour in neighbours {
@@ -281,22 +281,16 @@ async fn attack(address: SocketAddr, guest: &Guest) {
     }
 }
 
-/// The resident memory, without what living guests have gained and may keep within `max_memory`, once it is within a
-/// tenth of what it was, or as it is at last.
-async fn settled_resident(proxy: &Proxy, before: u64, of_guests: u64) -> u64 {
-    let own = async || proxy.resident().saturating_sub(guest_memory(proxy).await.saturating_sub(of_guests));
+/// The resident memory once it is within a tenth of what it was, or as it is at last.
+async fn settled_resident(proxy: &Proxy, before: u64) -> u64 {
     let mut ticks = tokio::time::interval(std::time::Duration::from_millis(20));
     let settled = async {
-        while own().await * 10 > before * 11 {
+        while proxy.resident() * 10 > before * 11 {
             ticks.tick().await;
         }
     };
     let _ = tokio::time::timeout(DEADLINE, settled).await;
-    own().await
-}
-
-async fn guest_memory(proxy: &Proxy) -> u64 {
-    proxy.metrics().await.count("tidegate_component_memory_bytes", &[])
+    proxy.resident()
 }
 
 /// A connection that says something, waits for the echo and goes on, until it is told to leave.
