@@ -2,6 +2,7 @@
 //!
 //! Exit codes: 0 done, 1 a failure while running, 2 a wrong call or a wrong configuration.
 
+mod ask;
 mod candidate;
 mod check;
 mod drain;

@@ -5,11 +5,10 @@ use std::process::ExitCode;
 
 use http::StatusCode;
 use serde::Deserialize;
-use serde::de::DeserializeOwned;
-use tokio::runtime;
 
-use super::{Candidate, complain, say, wrong};
-use crate::admin::{self, ClientError, Decision};
+use super::ask::{ask, read};
+use super::{Candidate, Which, complain, say, wrong};
+use crate::admin::{self, Decision};
 
 /// The parts of the admin API's list that are shown.
 #[derive(Debug, Deserialize)]
@@ -49,7 +48,8 @@ pub(super) fn candidate(command: &Candidate) -> ExitCode {
 }
 
 fn list(address: SocketAddr) -> ExitCode {
-    match ask::<Vec<Listed>>(address, admin::get(&address.to_string(), "/api/v1/candidates")) {
+    let answered = ask(address, admin::get(&address.to_string(), "/api/v1/candidates"));
+    match answered.and_then(|(status, body)| read::<Vec<Listed>>(address, status, &body)) {
         Ok(listed) if listed.is_empty() => say("no filter has a candidate"),
         Ok(listed) => listed.iter().for_each(|candidate| say(&candidate.describe())),
         Err(code) => return code,
@@ -57,19 +57,23 @@ fn list(address: SocketAddr) -> ExitCode {
     ExitCode::SUCCESS
 }
 
-fn decide(which: &super::Which, decision: Decision) -> ExitCode {
-    let super::Which { route, component, whom } = which;
+fn decide(which: &Which, decision: Decision) -> ExitCode {
+    let Which { route, component, whom } = which;
     let verb = match decision {
         Decision::Promote => "promote",
         Decision::RollBack => "roll-back",
     };
     let path = format!("/api/v1/routes/{route}/candidates/{component}/{verb}");
-    let decided = match ask::<Option<Decided>>(whom.admin, admin::post(&whom.admin.to_string(), &path)) {
-        Ok(Some(decided)) => decided,
-        Ok(None) => {
-            complain(&format!("tidegate: {component:?} is no candidate on route {route:?} there"));
-            return wrong();
-        }
+    let (status, body) = match ask(whom.admin, admin::post(&whom.admin.to_string(), &path)) {
+        Ok(answer) => answer,
+        Err(code) => return code,
+    };
+    if status == StatusCode::NOT_FOUND {
+        complain(&format!("tidegate: {component:?} is no candidate on route {route:?} there"));
+        return wrong();
+    }
+    let decided: Decided = match read(whom.admin, status, &body) {
+        Ok(decided) => decided,
         Err(code) => return code,
     };
     let (filters, open) = (decided.filters.join(" and "), decided.connections_active);
@@ -85,24 +89,6 @@ fn decide(which: &super::Which, decision: Decision) -> ExitCode {
         }
     });
     ExitCode::SUCCESS
-}
-
-/// Sends a request; says what is wrong where there is no answer.
-fn ask<T: DeserializeOwned>(
-    address: SocketAddr,
-    request: impl Future<Output = Result<(StatusCode, String), ClientError>>,
-) -> Result<T, ExitCode> {
-    let runtime = runtime::Builder::new_current_thread().enable_all().build().map_err(|error| error.to_string());
-    let asked = runtime.and_then(|runtime| runtime.block_on(request).map_err(|error| error.to_string()));
-    let (status, body) = asked.map_err(|error| {
-        complain(&format!("tidegate: the admin API at {address} did not answer: {error}"));
-        ExitCode::FAILURE
-    })?;
-    let body = if status == StatusCode::NOT_FOUND { "null" } else { &body };
-    serde_json::from_str(body).map_err(|_| {
-        complain(&format!("tidegate: {address} answered {status}, which is no answer of the admin API"));
-        ExitCode::FAILURE
-    })
 }
 
 impl Listed {

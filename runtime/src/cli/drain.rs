@@ -4,8 +4,8 @@ use std::process::ExitCode;
 
 use http::StatusCode;
 use serde::Deserialize;
-use tokio::runtime;
 
+use super::ask::{ask, read};
 use super::{Drain, complain, say};
 use crate::admin;
 
@@ -32,20 +32,11 @@ struct Plan {
 /// Has a running proxy drain, and prints the plan.
 pub(super) fn drain(drain: &Drain) -> ExitCode {
     let address = drain.whom.admin;
-    let asked =
-        runtime::Builder::new_current_thread().enable_all().build().map_err(|error| error.to_string()).and_then(
-            |runtime| {
-                runtime.block_on(admin::post(&address.to_string(), &target(drain))).map_err(|error| error.to_string())
-            },
-        );
-    let (status, body) = match asked {
+    let (status, body) = match ask(address, admin::post(&address.to_string(), &target(drain))) {
         Ok(answer) => answer,
-        Err(error) => {
-            complain(&format!("tidegate: the admin API at {address} did not answer: {error}"));
-            return ExitCode::FAILURE;
-        }
+        Err(code) => return code,
     };
-    match serde_json::from_str(&body) {
+    match read(address, status, &body) {
         Ok(Answer::Begun(plan)) => say(&format!("draining: {}", plan.describe())),
         Ok(Answer::Planned(plan)) => say(&format!("would drain: {}", plan.describe())),
         Ok(Answer::Underway { connections }) => {
@@ -56,10 +47,8 @@ pub(super) fn drain(drain: &Drain) -> ExitCode {
             complain(&format!("tidegate: {address} has no route {route:?}"));
             return super::wrong();
         }
-        Err(_) => {
-            complain(&format!("tidegate: {address} answered {status}, which is no answer of the admin API"));
-            return if status == StatusCode::BAD_REQUEST { super::wrong() } else { ExitCode::FAILURE };
-        }
+        Err(_) if status == StatusCode::BAD_REQUEST => return super::wrong(),
+        Err(code) => return code,
     }
     ExitCode::SUCCESS
 }

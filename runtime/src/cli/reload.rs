@@ -5,8 +5,8 @@ use std::process::ExitCode;
 
 use http::StatusCode;
 use serde::Deserialize;
-use tokio::runtime;
 
+use super::ask::{ask, read};
 use super::{complain, say};
 use crate::admin;
 
@@ -50,20 +50,11 @@ struct Problem {
 /// Has a running proxy reload, and prints how that ended; a dry run prints what would change.
 pub(super) fn reload(address: SocketAddr, dry_run: bool) -> ExitCode {
     let path = if dry_run { "/api/v1/reload?dry_run=true" } else { "/api/v1/reload" };
-    let asked =
-        runtime::Builder::new_current_thread().enable_all().build().map_err(|error| error.to_string()).and_then(
-            |runtime| runtime.block_on(admin::post(&address.to_string(), path)).map_err(|error| error.to_string()),
-        );
-    let (status, body) = match asked {
+    let answered = ask(address, admin::post(&address.to_string(), path));
+    let read = answered.and_then(|(status, body)| Ok((status, read::<Answer>(address, status, &body)?)));
+    let (status, answer) = match read {
         Ok(answer) => answer,
-        Err(error) => {
-            complain(&format!("tidegate: the admin API at {address} did not answer: {error}"));
-            return ExitCode::FAILURE;
-        }
-    };
-    let Ok(answer) = serde_json::from_str::<Answer>(&body) else {
-        complain(&format!("tidegate: {address} answered {status}, which is no answer of the admin API"));
-        return ExitCode::FAILURE;
+        Err(code) => return code,
     };
     for Problem { file, line, column, key, what, instead } in &answer.problems {
         let advice = if instead.is_empty() { String::new() } else { format!("; {instead}") };

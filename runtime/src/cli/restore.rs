@@ -5,8 +5,8 @@ use std::process::ExitCode;
 
 use http::StatusCode;
 use serde::Deserialize;
-use tokio::runtime;
 
+use super::ask::{ask, read};
 use super::{complain, say, wrong};
 use crate::admin;
 
@@ -19,24 +19,17 @@ struct Answer {
 /// Has a running proxy lift the quarantine of a component, and prints how many of its uses were in it.
 pub(super) fn restore(name: &str, address: SocketAddr) -> ExitCode {
     let path = format!("/api/v1/components/{name}/restore");
-    let asked = runtime::Builder::new_current_thread().enable_all().build().map_err(|error| error.to_string());
-    let asked = asked.and_then(|runtime| {
-        runtime.block_on(admin::post(&address.to_string(), &path)).map_err(|error| error.to_string())
-    });
-    let (status, body) = match asked {
+    let (status, body) = match ask(address, admin::post(&address.to_string(), &path)) {
         Ok(answer) => answer,
-        Err(error) => {
-            complain(&format!("tidegate: the admin API at {address} did not answer: {error}"));
-            return ExitCode::FAILURE;
-        }
+        Err(code) => return code,
     };
     if status == StatusCode::NOT_FOUND {
         complain(&format!("tidegate: no component is named {name:?} there"));
         return wrong();
     }
-    let Ok(Answer { lifted }) = serde_json::from_str(&body) else {
-        complain(&format!("tidegate: {address} answered {status}, which is no answer of the admin API"));
-        return ExitCode::FAILURE;
+    let Answer { lifted } = match read(address, status, &body) {
+        Ok(answer) => answer,
+        Err(code) => return code,
     };
     say(&match lifted {
         0 => format!("no use of {name} was in quarantine"),

@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use super::session::Session;
 use super::trial::{Mode, Sample, Standing, Terms, Trial};
-use super::uses::{FilterUse, OnFailure};
+use super::uses::FilterUse;
 use crate::metrics::ShadowOutcome;
 
 /// A place in a route's chain of filters. Cheap to clone; all clones are the same place.
@@ -70,15 +70,7 @@ impl Rollout {
 
     /// Who serves a new connection. Its id decides, so that a greater share is the same connections and some more.
     pub fn serving(&self, connection: &str) -> &Arc<FilterUse> {
-        let Some(candidate) = &self.candidate else { return &self.filter };
-        let serves = match (candidate.standing(), candidate.terms().mode) {
-            (Standing::Promoted, _) => true,
-            (Standing::OnTrial, Mode::Canary { of_ten_thousand }) => {
-                bucket(self.filter.component().name(), connection) < u64::from(of_ten_thousand)
-            }
-            _ => false,
-        };
-        if serves { &candidate.filter } else { &self.filter }
+        self.chosen(|share| bucket(self.filter.component().name(), connection) < u64::from(share))
     }
 
     /// The candidate, where it is to shadow new connections that the filter serves.
@@ -91,11 +83,18 @@ impl Rollout {
     /// Who goes on with an open connection that `before` has served in this place; `None`: nobody has. A canary keeps
     /// its connections, and gets no others.
     pub fn succeeding(&self, before: Option<&Session>) -> &Arc<FilterUse> {
+        self.chosen(|_| {
+            before.is_some_and(|session| session.is_on_trial() && session.place_of() == self.filter.component().name())
+        })
+    }
+
+    /// The filter or the candidate; while that is a canary on trial, `is_its_own` decides, who is told its share of ten
+    /// thousand.
+    fn chosen(&self, is_its_own: impl FnOnce(u16) -> bool) -> &Arc<FilterUse> {
         let Some(candidate) = &self.candidate else { return &self.filter };
         let serves = match (candidate.standing(), candidate.terms().mode) {
             (Standing::Promoted, _) => true,
-            (Standing::OnTrial, Mode::Canary { .. }) => before
-                .is_some_and(|session| session.is_on_trial() && session.place_of() == self.filter.component().name()),
+            (Standing::OnTrial, Mode::Canary { of_ten_thousand }) => is_its_own(of_ten_thousand),
             _ => false,
         };
         if serves { &candidate.filter } else { &self.filter }
@@ -110,11 +109,6 @@ impl Candidate {
     /// The candidate as a filter.
     pub fn filter(&self) -> &Arc<FilterUse> {
         &self.filter
-    }
-
-    /// What becomes of a connection when it fails.
-    pub fn on_failure(&self) -> OnFailure {
-        self.filter.on_failure()
     }
 
     /// The name of the component whose place it is to take.
