@@ -1,5 +1,7 @@
 //! What RFC 6455 section 4.2.1 demands of a client's opening handshake.
 
+use std::collections::HashSet;
+
 use http::header::{self, HeaderMap, HeaderValue};
 use http::request::Parts;
 use http::{Method, Version};
@@ -123,14 +125,11 @@ fn protocols(headers: &HeaderMap) -> Result<Option<HeaderValue>, Refused> {
         return Ok(None);
     };
     let text = list.to_str().map_err(|_| malformed)?;
-    let mut count = 0;
-    for protocol in fields::elements(text) {
-        if !fields::is_token(protocol) || fields::elements(text).take(count).any(|earlier| earlier == protocol) {
-            return Err(malformed);
-        }
-        count += 1;
+    let mut seen = HashSet::new();
+    if !fields::elements(text).all(|protocol| fields::is_token(protocol) && seen.insert(protocol)) {
+        return Err(malformed);
     }
-    Ok((count > 0).then_some(list))
+    Ok((!seen.is_empty()).then_some(list))
 }
 
 fn offered_extensions(headers: &HeaderMap) -> Result<Option<HeaderValue>, Refused> {

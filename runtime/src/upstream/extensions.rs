@@ -4,6 +4,8 @@
 //! The proxy negotiates nothing of its own: it passes the client's offer on and the upstream's answer back, and here
 //! it checks that the answer is one the client can live with.
 
+use std::collections::HashSet;
+
 use thiserror::Error;
 
 use super::fields::{elements, is_token};
@@ -53,6 +55,11 @@ impl<'a> Extension<'a> {
         Some(Self { name, parameters })
     }
 
+    /// The name as names are compared.
+    fn folded(&self) -> String {
+        self.name.to_ascii_lowercase()
+    }
+
     /// Whether this is permessage-deflate.
     pub fn is_deflate(&self) -> bool {
         self.name.eq_ignore_ascii_case(DEFLATE)
@@ -68,16 +75,20 @@ impl<'a> Extension<'a> {
 pub fn check(offer: &str, answer: &str) -> Result<Extensions, InvalidExtensions> {
     let offered = parse(offer)?;
     let answered = parse(answer)?;
-    for (position, extension) in answered.iter().enumerate() {
-        let same = |other: &&Extension<'_>| other.name.eq_ignore_ascii_case(extension.name);
-        if answered.iter().take(position).any(|earlier| same(&earlier)) {
-            return Err(InvalidExtensions::Repeated);
-        }
-        let mut offers = offered.iter().filter(same).peekable();
-        if offers.peek().is_none() {
+    let names: HashSet<_> = offered.iter().map(Extension::folded).collect();
+    let mut seen = HashSet::new();
+    for extension in &answered {
+        let name = extension.folded();
+        if !names.contains(&name) {
             return Err(InvalidExtensions::NotOffered);
         }
-        if extension.is_deflate() && !offers.any(|offer| deflate_fits(offer, extension)) {
+        if !seen.insert(name) {
+            return Err(InvalidExtensions::Repeated);
+        }
+        let mut offers = offered.iter().filter(|offer| offer.is_deflate());
+        if extension.is_deflate()
+            && !(is_deflate_answer(extension) && offers.any(|offer| deflate_fits(offer, extension)))
+        {
             return Err(InvalidExtensions::Parameters);
         }
     }
@@ -109,19 +120,29 @@ fn parameter(part: &str) -> Option<(&str, Option<&str>)> {
     (is_token(name) && is_token(value)).then_some((name, Some(value)))
 }
 
+/// Whether parameters are those of a permessage-deflate answer, each at most once.
+fn is_deflate_answer(answer: &Extension<'_>) -> bool {
+    // There are only so many to be known, and more of them are refused without being compared.
+    let mut seen = Vec::with_capacity(DEFLATE_PARAMETERS);
+    answer.parameters.len() <= DEFLATE_PARAMETERS
+        && answer.parameters.iter().all(|(name, value)| {
+            let name = name.to_ascii_lowercase();
+            let is_known = match name.as_str() {
+                "server_no_context_takeover" | "client_no_context_takeover" => value.is_none(),
+                "server_max_window_bits" | "client_max_window_bits" => value.and_then(window_bits).is_some(),
+                _ => false,
+            };
+            let is_new = !seen.contains(&name);
+            seen.push(name);
+            is_known && is_new
+        })
+}
+
+/// How many parameters RFC 7692 has.
+const DEFLATE_PARAMETERS: usize = 4;
+
 /// Whether an answer is legal for one offer of permessage-deflate (RFC 7692 sections 7.1.1 and 7.1.2).
 fn deflate_fits(offer: &Extension<'_>, answer: &Extension<'_>) -> bool {
-    let repeated = answer.parameters.iter().enumerate().any(|(position, (name, _))| {
-        answer.parameters.iter().take(position).any(|(earlier, _)| earlier.eq_ignore_ascii_case(name))
-    });
-    let known = answer.parameters.iter().all(|(name, value)| match name.to_ascii_lowercase().as_str() {
-        "server_no_context_takeover" | "client_no_context_takeover" => value.is_none(),
-        "server_max_window_bits" | "client_max_window_bits" => value.and_then(window_bits).is_some(),
-        _ => false,
-    });
-    if repeated || !known {
-        return false;
-    }
     let answered_bits = |name| answer.parameter(name).flatten().and_then(window_bits);
 
     let takeover = offer.parameter("server_no_context_takeover").is_none()
@@ -181,6 +202,22 @@ mod tests {
         ] {
             assert_eq!(parse(list), Err(Malformed), "{list}");
         }
+    }
+
+    /// As many elements as a head of a mebibyte has.
+    fn many(element: impl Fn(usize) -> String) -> Vec<String> {
+        (0..50_000).map(element).collect()
+    }
+
+    #[test]
+    fn an_answer_of_very_many_parameters_or_extensions_is_judged_at_once() {
+        let parameters = many(|index| format!("; p{index}")).concat();
+        let offers = vec!["permessage-deflate; client_max_window_bits"; 20_000].join(", ");
+        assert_eq!(check(&offers, &format!("permessage-deflate{parameters}")), Err(Parameters));
+        assert!(check(&offers, "permessage-deflate; client_max_window_bits=9").is_ok());
+        let extensions = many(|index| format!("x{index}"));
+        assert!(check(&extensions.join(","), &extensions.join(",")).is_ok());
+        assert_eq!(check(&extensions.join(","), &format!("{},X7", extensions.join(","))), Err(Repeated));
     }
 
     #[test]

@@ -117,6 +117,15 @@ fn offers_of_several_lines_are_one_list() {
 }
 
 #[test]
+fn as_many_subprotocols_as_the_largest_head_can_hold_are_judged_at_once() {
+    let names: Vec<String> = (0..100_000).map(|index| format!("p{index}")).collect();
+    let list = names.join(",");
+    assert_eq!(validate(&with(&[("sec-websocket-protocol", &[&list])])).unwrap().protocols.unwrap(), list.as_str());
+    let repeated = format!("{list},p0");
+    assert_eq!(status(&with(&[("sec-websocket-protocol", &[&repeated])])), Some(StatusCode::BAD_REQUEST));
+}
+
+#[test]
 fn the_101_carries_the_upstreams_fields_and_the_filters_edits() {
     let opening = validate(&with(&[])).unwrap();
     let headers = [("set-cookie", "a=b"), ("set-cookie", "c=d"), ("server", "echo")];
