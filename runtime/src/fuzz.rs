@@ -9,6 +9,8 @@ mod script;
 mod tests;
 
 use std::path::Path;
+#[cfg(fuzzing)]
+use std::time::Duration;
 
 use tokio::runtime::{Builder, Runtime};
 
@@ -18,6 +20,7 @@ pub use connection::connection;
 pub use handshake::{answer, extensions, request};
 
 use crate::config;
+use crate::ws::cost;
 
 /// A target: the name of its binary and of the folder of its seeds, and what it runs.
 pub type Target = (&'static str, fn(&[u8]));
@@ -34,6 +37,39 @@ pub const TARGETS: [Target; 9] = [
     ("messages", messages),
     ("request", request),
 ];
+
+/// Runs a target.
+///
+/// # Panics
+/// As the target does, and when these bytes cost more than so many may.
+pub fn check(run: fn(&[u8]), data: &[u8]) {
+    let most = COST + COST_OF_A_BYTE * data.len() as u64;
+    #[cfg(fuzzing)]
+    let started = processor_time();
+    let spent = cost::of(|| run(data));
+    assert!(spent <= most, "{spent} for {} bytes", data.len());
+    // What nobody has thought of to count: coarse, because instrumented code is slow.
+    #[cfg(fuzzing)]
+    {
+        let taken = processor_time() - started;
+        let most =
+            Duration::from_millis(500) + Duration::from_micros(50) * u32::try_from(data.len()).unwrap_or(u32::MAX);
+        assert!(taken <= most, "{taken:?} for {} bytes", data.len());
+    }
+}
+
+/// What a run may cost whatever it is given.
+const COST: u64 = 1 << 20;
+
+/// What a byte may cost: deflate makes 1032 of one, and a target may inflate it several times.
+const COST_OF_A_BYTE: u64 = 16 * 1032;
+
+/// The processor time of this thread.
+#[cfg(fuzzing)]
+fn processor_time() -> Duration {
+    let time = rustix::time::clock_gettime(rustix::time::ClockId::ThreadCPUTime);
+    Duration::new(time.tv_sec.unsigned_abs(), u32::try_from(time.tv_nsec).unwrap_or_default())
+}
 
 /// Reads a configuration.
 ///

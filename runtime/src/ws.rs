@@ -3,6 +3,7 @@
 //! Everything takes bytes and values. Short input is no error: it gives `None` and consumes nothing.
 
 mod close;
+pub mod cost;
 mod deflate;
 mod frame;
 #[cfg(any(fuzzing, test))]

@@ -1,3 +1,3 @@
 #![no_main]
 
-libfuzzer_sys::fuzz_target!(|data: &[u8]| tidegate::fuzz::deflate(data));
+libfuzzer_sys::fuzz_target!(|data: &[u8]| tidegate::fuzz::check(tidegate::fuzz::deflate, data));

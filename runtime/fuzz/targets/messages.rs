@@ -1,3 +1,3 @@
 #![no_main]
 
-libfuzzer_sys::fuzz_target!(|data: &[u8]| tidegate::fuzz::messages(data));
+libfuzzer_sys::fuzz_target!(|data: &[u8]| tidegate::fuzz::check(tidegate::fuzz::messages, data));

@@ -62,7 +62,7 @@ impl Compressing<'_> {
     /// Appends a message that a filter made of a compressed one. It is compressed where that makes it smaller.
     pub(super) fn made(&mut self, opcode: Opcode, payload: &[u8], to: Side, wire: &mut Vec<u8>) {
         // With a window of 8 bits nothing becomes smaller, see `Deflater::deflate`.
-        if payload.len() >= WORTH_DEFLATING && self.receiver.window.bits > 8 {
+        if payload.len() >= Deflater::WORTH_DEFLATING && self.receiver.window.bits > 8 {
             self.deflate(payload, true);
             if self.deflated.len() < payload.len() {
                 let header = FrameHeader { reserved: FrameHeader::RSV1, ..FrameHeader::new(opcode, 0) };
@@ -119,7 +119,3 @@ impl Compressing<'_> {
         self.deflater.deflate(self.receiver.window.bits, plain, last, self.deflated);
     }
 }
-
-/// Shorter messages do not get smaller, or not by enough to be worth the time: emptying the window alone takes some
-/// 4 µs.
-const WORTH_DEFLATING: usize = 128;

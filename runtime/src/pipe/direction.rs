@@ -35,7 +35,8 @@ pub(super) struct Direction {
     bulk: bool,
     /// Whether it waits for replies of its filters to go out to its own sender.
     waits_for_replies: bool,
-    /// Whether it inflated so much that the worker's other connections have their turn first.
+    /// Whether it inflated so much that the worker's other connections have their turn first, before what is left in
+    /// `carry`.
     full: bool,
 }
 
@@ -223,7 +224,7 @@ impl Direction {
             return self.poll_fresh(context, source, target, shared, scratch);
         };
         if !std::mem::take(&mut self.fresh) {
-            match carry.poll_read(context, &mut source.stream, self.walk.needed(), &mut scratch.spare) {
+            match carry.poll_read(context, &mut source.stream, self.walk.needed(), scratch) {
                 Poll::Ready(Ok(0)) => return Poll::Ready(Some(self.ended(source, None))),
                 Poll::Ready(Ok(_)) => {}
                 Poll::Ready(Err(error)) => return Poll::Ready(Some(self.ended(source, Some(error)))),
@@ -235,15 +236,8 @@ impl Direction {
         }
         let (consumed, event) = self.absorb(carry.bytes(), context, source, target, shared, scratch);
         if self.mode != Mode::Drain {
-            self.fresh = event.is_some();
-            self.carry = match consumed {
-                0 => Some(carry),
-                consumed => {
-                    let rest = Carry::of(carry.bytes().get(consumed..).unwrap_or_default());
-                    carry.give_back(&mut scratch.spare);
-                    rest
-                }
-            };
+            self.fresh = event.is_some() || self.full;
+            self.carry = carry.consume(consumed, &mut scratch.spare);
         }
         Poll::Ready(event)
     }
@@ -272,7 +266,7 @@ impl Direction {
                 let (consumed, event) = self.absorb(bytes, context, source, target, shared, scratch);
                 if self.mode != Mode::Drain {
                     self.carry = Carry::of(bytes.get(consumed..).unwrap_or_default());
-                    self.fresh = event.is_some();
+                    self.fresh = event.is_some() || self.full;
                 }
                 Poll::Ready(event)
             }
@@ -324,11 +318,20 @@ impl Direction {
                     scratch.shrink();
                     return (position, None);
                 }
-                Some(Stop::Full) => self.full = true,
+                // What is left is here again when the worker's other connections have had their turn.
+                Some(Stop::Full) => {
+                    scratch.shrink();
+                    self.full = true;
+                    return (position, None);
+                }
                 Some(Stop::Undecided) => {
                     let last = scratch.finds.items.len().saturating_sub(1);
                     let goes_on = scratch.batch.passing.last().is_some_and(|passing| passing.item == last);
                     self.walk.decide(if goes_on { Fate::Pass } else { Fate::Discard });
+                    if scratch.finds.is_full() {
+                        self.full = true;
+                        return (position, None);
+                    }
                 }
                 Some(Stop::Close(close)) => {
                     self.mode = Mode::Drain;

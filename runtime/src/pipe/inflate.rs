@@ -7,7 +7,7 @@
 use super::deflate::Receiver;
 use super::item::Finds;
 use crate::component::Payload;
-use crate::ws::{Growth, InflateLimits, Inflater, SlidingWindow, Violation, extend_masked};
+use crate::ws::{Growth, InflateLimits, Inflater, SlidingWindow, Violation, cost, extend_masked};
 
 /// What a direction knows of its sender's compressed messages.
 #[derive(Debug)]
@@ -81,7 +81,8 @@ impl Inflation {
     pub(super) fn begin(&mut self, stage: Stage) {
         let limits = match stage {
             Stage::Gather => self.limits,
-            _ => InflateLimits { max_size: usize::MAX, ..self.limits },
+            Stage::Head(_) => InflateLimits { max_size: usize::MAX, ..self.limits },
+            Stage::Follow | Stage::Pass => InflateLimits::NONE,
         };
         self.message = Some(UnderWay { stage, growth: Growth::new(limits), mask: None, offset: 0, head: Vec::new() });
     }
@@ -112,7 +113,10 @@ impl Inflation {
     /// Follows the message from here on, whose verdict has fallen. Without context takeover, nobody needs the rest.
     pub(super) fn decided(&mut self, finds: &mut Finds) -> bool {
         match &mut self.message {
-            Some(message) if self.window.takeover => message.stage = Stage::Follow,
+            Some(message) if self.window.takeover => {
+                message.stage = Stage::Follow;
+                message.growth.lift();
+            }
             _ => self.end(finds),
         }
         self.window.takeover
@@ -124,34 +128,50 @@ impl Inflation {
         size.saturating_add(size / 16).saturating_add(1 << 10)
     }
 
-    /// Inflates a whole message to the end of `finds.inflated`; `payload` is masked if there is a key.
-    pub(super) fn whole(&mut self, payload: &[u8], mask: Option<[u8; 4]>, finds: &mut Finds) -> Result<(), Violation> {
+    /// Inflates the next part of a message that is there whole; `payload` is masked if there is a key. Whether that was
+    /// the last: then all that came out is at the end of `finds.inflated`.
+    pub(super) fn whole(
+        &mut self,
+        payload: &[u8],
+        mask: Option<[u8; 4]>,
+        finds: &mut Finds,
+    ) -> Result<bool, Violation> {
         self.equip(finds);
-        let (Some(message), Some(inflater)) = (&mut self.message, &mut self.inflater) else { return Ok(()) };
-        let Finds { unmasked, inflated, .. } = finds;
-        let start = unmasked.len();
-        let plain = match mask {
-            Some(key) => {
-                extend_masked(unmasked, payload, key);
-                unmasked.get(start..).unwrap_or_default()
-            }
-            None => payload,
-        };
-        inflater.inflate(plain, &mut message.growth, inflated)?;
-        inflater.finish(&mut message.growth, inflated)?;
-        unmasked.truncate(start);
+        let Some(message) = &mut self.message else { return Ok(true) };
+        message.mask = mask;
+        let is_resumed = message.offset > 0;
+        let mut earlier = std::mem::take(&mut message.head);
+        let Finds { unmasked, inflated, inflating, .. } = finds;
+        let start = inflated.len();
+        let plain = if is_resumed { &mut earlier } else { &mut *inflated };
+        while self.offset() < payload.len() && *inflating < Finds::TURN {
+            let left = payload.get(self.offset()..).unwrap_or_default();
+            self.chunk(left.get(..LARGE_CHUNK).unwrap_or(left), unmasked, inflating, plain)?;
+        }
+        if let Some(message) = self.message.as_mut().filter(|message| message.offset < payload.len()) {
+            message.head = if is_resumed { earlier } else { inflated.split_off(start) };
+            cost::spend(inflated.len() - start);
+            return Ok(false);
+        }
+        if let (Some(message), Some(inflater)) = (&mut self.message, &mut self.inflater) {
+            inflater.finish(&mut message.growth, plain)?;
+        }
+        cost::spend(earlier.len());
+        finds.inflated.append(&mut earlier);
         self.end(finds);
-        Ok(())
+        Ok(true)
     }
 
     /// Inflates the next bytes of the frame under way, until `enough` bytes of the message are there. Gives how many it
-    /// took.
+    /// took: fewer than there are when it is others' turn, too.
     pub(super) fn head(&mut self, payload: &[u8], enough: usize, finds: &mut Finds) -> Result<usize, Violation> {
         self.equip(finds);
         let mut head = self.message.as_mut().map(|message| std::mem::take(&mut message.head)).unwrap_or_default();
         let mut taken = 0;
-        while head.len() < enough && taken < payload.len() {
-            taken += self.chunk(payload.get(taken..).unwrap_or_default(), &mut finds.unmasked, &mut head)?;
+        let Finds { unmasked, inflating, .. } = finds;
+        while head.len() < enough && taken < payload.len() && *inflating < Finds::TURN {
+            let left = payload.get(taken..).unwrap_or_default();
+            taken += self.chunk(left.get(..CHUNK).unwrap_or(left), unmasked, inflating, &mut head)?;
         }
         if let Some(message) = &mut self.message {
             message.head = head;
@@ -167,6 +187,7 @@ impl Inflation {
     /// Moves what came out of a head to the end of `finds.inflated`.
     pub(super) fn take_head(&mut self, finds: &mut Finds) {
         if let Some(message) = &mut self.message {
+            cost::spend(message.head.len());
             finds.inflated.append(&mut message.head);
         }
     }
@@ -176,9 +197,10 @@ impl Inflation {
     pub(super) fn follow(&mut self, payload: &[u8], finds: &mut Finds) -> Result<usize, Violation> {
         self.equip(finds);
         let mut taken = 0;
-        let Finds { unmasked, inflated, .. } = finds;
-        while taken < payload.len() && inflated.len() < Finds::FULL {
-            taken += self.chunk(payload.get(taken..).unwrap_or_default(), unmasked, inflated)?;
+        let Finds { unmasked, inflated, inflating, .. } = finds;
+        while taken < payload.len() && inflated.len() < Finds::FULL && *inflating < Finds::TURN {
+            let left = payload.get(taken..).unwrap_or_default();
+            taken += self.chunk(left.get(..CHUNK).unwrap_or(left), unmasked, inflating, inflated)?;
         }
         Ok(taken)
     }
@@ -203,10 +225,16 @@ impl Inflation {
         }
     }
 
-    /// Inflates a part of a payload that is small enough for whatever may come out of it.
-    fn chunk(&mut self, payload: &[u8], unmasked: &mut Vec<u8>, plain: &mut Vec<u8>) -> Result<usize, Violation> {
-        let chunk = payload.get(..CHUNK).unwrap_or(payload);
+    /// Inflates a part of a payload. Gives its length.
+    fn chunk(
+        &mut self,
+        chunk: &[u8],
+        unmasked: &mut Vec<u8>,
+        inflating: &mut usize,
+        plain: &mut Vec<u8>,
+    ) -> Result<usize, Violation> {
         let (Some(message), Some(inflater)) = (&mut self.message, &mut self.inflater) else { return Ok(chunk.len()) };
+        let before = plain.len();
         match message.mask {
             Some(mut key) => {
                 key.rotate_left(message.offset % 4);
@@ -217,10 +245,18 @@ impl Inflation {
             }
             None => inflater.inflate(chunk, &mut message.growth, plain)?,
         }
+        *inflating += chunk.len() + (plain.len() - before) / OUT_PER_IN;
         message.offset += chunk.len();
         Ok(chunk.len())
     }
 }
 
-/// Compressed bytes that are inflated at once. Deflate makes at most a thousandfold of them.
+/// Compressed bytes that are inflated at once, where nothing but their number bounds what comes out. Deflate makes at
+/// most a thousandfold of them.
 const CHUNK: usize = 1 << 10;
+
+/// The same where `max_message_size` does.
+const LARGE_CHUNK: usize = 8 << 10;
+
+/// So many bytes that come out take no longer than one that goes in, where that is worst.
+const OUT_PER_IN: usize = 16;

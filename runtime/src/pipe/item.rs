@@ -13,6 +13,8 @@ pub(super) struct Finds {
     pub(super) unmasked: Vec<u8>,
     /// What compressed messages inflate to.
     pub(super) inflated: Vec<u8>,
+    /// How much work inflating was, in compressed bytes.
+    pub(super) inflating: usize,
     /// For messages that refer to nothing before them.
     pub(super) inflater: Option<Inflater>,
     /// Whether passing bytes make an item for each frame, to find places to put frames in.
@@ -25,11 +27,21 @@ impl Finds {
     /// What may be inflated before it is dealt with, a larger message apart.
     pub(super) const FULL: usize = 256 << 10;
 
+    /// How many compressed bytes may be inflated before the worker's other connections have their turn: ten
+    /// milliseconds of the most laborious ones, which make a new Huffman code every dozen bytes.
+    pub(super) const TURN: usize = 64 << 10;
+
+    /// Whether so much was inflated that it has to be dealt with, and others have their turn, before more is.
+    pub(super) fn is_full(&self) -> bool {
+        self.inflated.len() >= Self::FULL || self.inflating >= Self::TURN
+    }
+
     /// Forgets what the last walk found.
     pub(super) fn clear(&mut self) {
         self.items.clear();
         self.unmasked.clear();
         self.inflated.clear();
+        self.inflating = 0;
         self.tally = Tally::default();
     }
 
@@ -157,7 +169,7 @@ pub(super) enum Seen {
 pub(super) enum Stop {
     /// The last item's message has not ended; [`Walk::decide`] before walking on.
     Undecided,
-    /// Enough was inflated: it has to be dealt with before walking on.
+    /// Enough was inflated: it has to be dealt with, and others have their turn, before walking on.
     Full,
     /// A close frame, which is the last item; what follows it means nothing.
     Close(Option<CloseFrame>),

@@ -1,6 +1,7 @@
 //! What a pipe promises, without components: those need Wasm and are tested over real sockets.
 
 mod compressed;
+mod cost;
 mod splits;
 mod timing;
 

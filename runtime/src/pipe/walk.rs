@@ -10,7 +10,9 @@ use super::inflate::Inflation;
 use super::item::{Boundary, Fate, Finds, Found, Item, PingToken, Seen, Stop};
 use crate::component::Payload;
 use crate::metrics::MessageKind;
-use crate::ws::{CloseFrame, FrameHeader, FramePlace, FrameSequence, Opcode, Violation, apply_mask, extend_masked};
+use crate::ws::{
+    CloseFrame, FrameHeader, FramePlace, FrameSequence, Opcode, Violation, apply_mask, cost, extend_masked,
+};
 
 /// The walk over what one peer sends.
 #[derive(Debug)]
@@ -27,7 +29,7 @@ pub(super) struct Walk {
     stream: Option<Stream>,
     /// What becomes of the frames to come of the message under way.
     fate: Fate,
-    assembly: Option<Box<Assembly>>,
+    assembly: Option<Box<Fragments>>,
     /// What compressed messages need, where any may come and filters select messages.
     inflation: Option<Box<Inflation>>,
 }
@@ -50,8 +52,10 @@ struct Stream {
 
 /// The fragments of a message so far, unmasked.
 #[derive(Debug, Default)]
-struct Assembly {
+struct Fragments {
     payload: Vec<u8>,
+    /// Whether the last one is among them, and only inflating takes its time.
+    is_whole: bool,
 }
 
 impl Walk {
@@ -106,11 +110,10 @@ impl Walk {
         self.fate = fate;
     }
 
-    /// Bytes that the frame under way needs in all, as far as its header tells, to make room for it.
+    /// Bytes that the frame under way has in all, as far as its header tells.
     pub(super) fn needed(&self) -> usize {
         let Some(Accepted { header, header_len, .. }) = self.accepted else { return FrameHeader::MAX_LEN };
-        let payload = usize::try_from(header.payload_len).unwrap_or(usize::MAX);
-        header_len.saturating_add(payload.min(self.max_message_size))
+        usize::try_from(header.payload_len).unwrap_or(usize::MAX).saturating_add(header_len)
     }
 
     /// Walks over `bytes[start..]` and adds what it finds. Gives the position up to which bytes are dealt with, and why
@@ -169,6 +172,7 @@ impl Walk {
 
     /// Deals with the frame that starts at `position`.
     fn frame(&mut self, bytes: &[u8], position: usize, finds: &mut Finds) -> Result<Step, Violation> {
+        cost::spend(FrameHeader::MAX_LEN);
         let here = bytes.get(position..).unwrap_or_default();
         let accepted = match self.accepted.take() {
             Some(accepted) => accepted,
@@ -296,13 +300,13 @@ impl Walk {
             }
             (Some(fragments), mask) => {
                 let start = finds.unmasked.len();
-                finds.unmasked.extend_from_slice(&fragments);
+                append(&mut finds.unmasked, &fragments, None);
                 append(&mut finds.unmasked, seen, mask);
                 (Some(fragments), Seen::Unmasked(start..finds.unmasked.len()))
             }
             (None, Some(key)) => {
                 let start = finds.unmasked.len();
-                extend_masked(&mut finds.unmasked, seen, key);
+                append(&mut finds.unmasked, seen, Some(key));
                 (None, Seen::Unmasked(start..finds.unmasked.len()))
             }
             (None, None) => (None, Seen::Buffer(body..body + seen.len())),
@@ -346,6 +350,7 @@ enum Step {
 }
 
 fn append(target: &mut Vec<u8>, payload: &[u8], mask: Option<[u8; 4]>) {
+    cost::spend(payload.len());
     match mask {
         Some(key) => extend_masked(target, payload, key),
         None => target.extend_from_slice(payload),

@@ -6,6 +6,7 @@
 
 use flate2::{Compress, Compression, FlushCompress, Status};
 
+use super::cost;
 use super::inflate::TAIL;
 
 /// The compressors of one worker, each made when it is first needed: 300 KiB at most.
@@ -18,6 +19,10 @@ pub struct Deflater {
 const WINDOWS: usize = 7;
 
 impl Deflater {
+    /// Shorter pieces are stored: they do not get smaller, or not by enough to be worth the time, because emptying the
+    /// window alone takes some 4 µs.
+    pub const WORTH_DEFLATING: usize = 128;
+
     /// Appends a piece of a message to `compressed`, for a receiver with a window of `bits`. The last piece of a message,
     /// which may be empty, comes without the tail that RFC 7692 strips.
     ///
@@ -26,11 +31,12 @@ impl Deflater {
         let start = compressed.len();
         let deflated = usize::from(bits)
             .checked_sub(9)
+            .filter(|_| plain.len() >= Self::WORTH_DEFLATING)
             .and_then(|index| self.by_bits.get_mut(index))
             .map(|slot| {
                 slot.get_or_insert_with(|| Box::new(Compress::new_with_window_bits(LEVEL, false, bits.clamp(9, 15))))
             })
-            .is_some_and(|compressor| !plain.is_empty() && deflate(compressor, plain, compressed));
+            .is_some_and(|compressor| deflate(compressor, plain, compressed));
         if !deflated {
             compressed.truncate(start);
             store(plain, compressed);
@@ -48,10 +54,12 @@ impl Deflater {
 /// Compresses everything with an empty window; false when the compressor cannot.
 fn deflate(compressor: &mut Compress, mut plain: &[u8], compressed: &mut Vec<u8>) -> bool {
     compressor.reset();
+    cost::spend(RESET + plain.len());
     loop {
         let start = compressed.len();
         let room = plain.len() / 2 + ROOM_MIN;
         compressed.resize(start + room, 0);
+        cost::spend(room);
         let before = (compressor.total_in(), compressor.total_out());
         let fresh = compressed.get_mut(start..).unwrap_or_default();
         let status = compressor.compress(plain, fresh, FlushCompress::Sync);
@@ -69,6 +77,7 @@ fn deflate(compressor: &mut Compress, mut plain: &[u8], compressed: &mut Vec<u8>
 
 /// Appends stored blocks (RFC 1951 section 3.2.4).
 fn store(plain: &[u8], compressed: &mut Vec<u8>) {
+    cost::spend(plain.len());
     for block in plain.chunks(usize::from(u16::MAX)) {
         let length = u16::try_from(block.len()).unwrap_or(u16::MAX);
         compressed.push(0);
@@ -80,6 +89,9 @@ fn store(plain: &[u8], compressed: &mut Vec<u8>) {
 
 /// Saves all but a few percent of what the default level does, at half its cost on long messages.
 const LEVEL: Compression = Compression::new(2);
+
+/// What a reset costs: the heads of its hash chains are cleared, which goes faster than copying.
+const RESET: usize = 16 << 10;
 
 /// Room for a short message and the end of its last block.
 const ROOM_MIN: usize = 256;

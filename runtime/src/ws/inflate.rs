@@ -5,7 +5,7 @@
 
 use flate2::{Decompress, FlushDecompress, Status};
 
-use super::{SlidingWindow, Violation};
+use super::{SlidingWindow, Violation, cost};
 
 /// The bytes that a sender strips from the end of every compressed message.
 pub(super) const TAIL: [u8; 4] = [0, 0, 0xFF, 0xFF];
@@ -23,6 +23,9 @@ pub struct InflateLimits {
 }
 
 impl InflateLimits {
+    /// Those of what is not held.
+    pub const NONE: Self = Self { max_size: usize::MAX, max_ratio: None };
+
     /// Up to this size, that of the largest window, the ratio does not matter: a message that repeats what the window
     /// holds may well compress to a thousandth.
     pub const FREE: u64 = 32 << 10;
@@ -40,6 +43,11 @@ impl Growth {
     /// A message of which nothing has come.
     pub fn new(limits: InflateLimits) -> Self {
         Self { limits, compressed: 0, inflated: 0 }
+    }
+
+    /// What is still to come is not wanted: it may become as large as it likes.
+    pub fn lift(&mut self) {
+        self.limits = InflateLimits::NONE;
     }
 
     fn add(&mut self, compressed: usize, inflated: usize) -> Result<(), Violation> {
@@ -70,6 +78,9 @@ pub struct Inflater {
 }
 
 impl Inflater {
+    /// The bytes of memory that one takes.
+    pub const SIZE: usize = 42 << 10;
+
     /// An inflater that has seen nothing.
     pub fn new(window: SlidingWindow) -> Self {
         // zlib knows no window of 8 bits; a larger one than the sender's reads the same.
@@ -79,6 +90,7 @@ impl Inflater {
 
     /// Forgets what it has seen, for a message that refers to nothing before it.
     pub fn reset(&mut self) {
+        cost::spend(RESET);
         self.state.reset(false);
         self.ended = false;
     }
@@ -87,7 +99,24 @@ impl Inflater {
     ///
     /// # Errors
     /// When these are no deflate data, or the message has passed a limit. The inflater is of no use afterwards.
-    pub fn inflate(&mut self, mut bytes: &[u8], growth: &mut Growth, plain: &mut Vec<u8>) -> Result<(), Violation> {
+    pub fn inflate(&mut self, bytes: &[u8], growth: &mut Growth, plain: &mut Vec<u8>) -> Result<(), Violation> {
+        let start = plain.len();
+        let mut filled = start;
+        let inflated = self.inflate_into(bytes, growth, plain, &mut filled);
+        cost::spend(bytes.len() + filled - start);
+        plain.truncate(filled);
+        inflated
+    }
+
+    /// Inflates to where `plain` is `filled` up to, and leaves cleared room behind it. Room is cleared again only when all
+    /// of it was filled, or else a stream that ends after every other byte would have it cleared each time.
+    fn inflate_into(
+        &mut self,
+        mut bytes: &[u8],
+        growth: &mut Growth,
+        plain: &mut Vec<u8>,
+        filled: &mut usize,
+    ) -> Result<(), Violation> {
         loop {
             if self.ended {
                 if bytes.is_empty() {
@@ -95,15 +124,18 @@ impl Inflater {
                 }
                 self.reset();
             }
-            let start = plain.len();
-            let room = bytes.len().saturating_mul(4).clamp(STEP_MIN, STEP_MAX);
-            plain.resize(start + room, 0);
+            if *filled == plain.len() {
+                let room = bytes.len().saturating_mul(4).clamp(STEP_MIN, STEP_MAX);
+                plain.resize(*filled + room, 0);
+                cost::spend(room);
+            }
+            let fresh = plain.get_mut(*filled..).unwrap_or_default();
+            let room = fresh.len();
             let before = (self.state.total_in(), self.state.total_out());
-            let fresh = plain.get_mut(start..).unwrap_or_default();
             let status = self.state.decompress(bytes, fresh, FlushDecompress::None);
             let taken = distance(before.0, self.state.total_in());
             let given = distance(before.1, self.state.total_out());
-            plain.truncate(start + given);
+            *filled += given;
             growth.add(taken, given)?;
             bytes = bytes.get(taken..).unwrap_or_default();
             match status.map_err(|_| Violation::InvalidDeflate)? {
@@ -144,6 +176,9 @@ impl Inflater {
         }
     }
 }
+
+/// What a reset touches: the state without the window, which is not cleared.
+const RESET: usize = 64;
 
 /// Room for a short message, whose end needs a little.
 const STEP_MIN: usize = 512;

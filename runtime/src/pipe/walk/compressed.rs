@@ -66,8 +66,9 @@ impl Walk {
         finds: &mut Finds,
     ) -> Result<Step, Violation> {
         let Accepted { header, header_len, .. } = accepted;
+        let is_whole = self.assembly.as_ref().is_some_and(|assembly| assembly.is_whole);
         let gathered = self.assembly.as_ref().map_or(0, |assembly| assembly.payload.len());
-        if header.payload_len.saturating_add(gathered as u64) > inflation.max_compressed() as u64 {
+        if !is_whole && header.payload_len.saturating_add(gathered as u64) > inflation.max_compressed() as u64 {
             return Err(Violation::InflatedTooLarge { limit: self.max_message_size });
         }
         let Some(payload) = usize::try_from(header.payload_len).ok().and_then(|len| payload.get(..len)) else {
@@ -75,22 +76,29 @@ impl Walk {
             return Ok(Step::Short);
         };
         let next = position + header_len + payload.len();
-        finds.tally.bytes += payload.len() as u64;
         if !header.fin {
+            finds.tally.bytes += header.payload_len;
             append(&mut self.assembly.get_or_insert_default().payload, payload, header.mask);
             return Ok(Step::On(next));
         }
         let start = finds.inflated.len();
+        let is_inflated = match &mut self.assembly {
+            Some(assembly) => {
+                if !std::mem::replace(&mut assembly.is_whole, true) {
+                    append(&mut assembly.payload, payload, header.mask);
+                }
+                inflation.whole(&assembly.payload, None, finds)?
+            }
+            None => inflation.whole(payload, header.mask, finds)?,
+        };
+        if !is_inflated {
+            self.accepted = Some(accepted);
+            return Ok(Step::Stop(position, Stop::Full));
+        }
+        finds.tally.bytes += header.payload_len;
         let (assembled, raw) = match self.assembly.take() {
-            Some(mut assembly) => {
-                append(&mut assembly.payload, payload, header.mask);
-                inflation.whole(&assembly.payload, None, finds)?;
-                (Some(assembly.payload), next..next)
-            }
-            None => {
-                inflation.whole(payload, header.mask, finds)?;
-                (None, position..next)
-            }
+            Some(assembly) => (Some(assembly.payload), next..next),
+            None => (None, position..next),
         };
         let plain = start..finds.inflated.len();
         if kind == MessageKind::Text {
@@ -132,6 +140,10 @@ impl Walk {
         if ended && header.fin {
             inflation.finish(true, finds)?;
         } else if inflation.head_len() < enough {
+            if finds.is_full() {
+                self.accepted = Some(accepted);
+                return Ok(Step::Stop(position, Stop::Full));
+            }
             if !ended {
                 self.accepted = Some(accepted);
                 return Ok(Step::Short);
@@ -238,11 +250,11 @@ impl Walk {
         if ends {
             self.fate = Fate::Pass;
         }
-        Ok((next, finds.inflated.len() >= Finds::FULL))
+        Ok((next, finds.is_full()))
     }
 }
 
 /// Goes on behind a message, unless enough was inflated.
 fn on(next: usize, finds: &Finds) -> Step {
-    if finds.inflated.len() < Finds::FULL { Step::On(next) } else { Step::Stop(next, Stop::Full) }
+    if finds.is_full() { Step::Stop(next, Stop::Full) } else { Step::On(next) }
 }
