@@ -14,12 +14,46 @@ async fn a_message_beyond_max_message_size_closes_its_connection_and_costs_neigh
     neighbour.send(Frame::text("x".repeat(1024))).await;
     neighbour.expect(Frame::text(format!("1:{}", "x".repeat(1024)))).await;
     client.send(Frame::text("x".repeat(1025))).await;
-    client.expect_close(1011).await;
+    client.expect_close(1009).await;
     neighbour.send(Frame::text("and")).await;
     neighbour.expect(Frame::text("2:and")).await;
     proxy.until(FAILURES, &[("component", "counter"), ("reason", "message_size")], 1).await;
     let line = proxy.wait_for_log(&["message_size", "1025 bytes"]).await;
     assert_eq!((&line["component"], &line["place"]), (&"counter".into(), &"main".into()), "{line}");
+}
+
+#[tokio::test]
+async fn a_message_as_large_as_a_route_lets_pass_fits_into_a_filter_with_its_answer() {
+    let echo = Echo::start().await;
+    let filters = format!("filters = [\"counter\"]\nmax_message_size = \"16MiB\"\n{}", guest_within("counter", "10s"));
+    let proxy = Proxy::start(&route(&[echo.address()], &filters)).await;
+    let (mut neighbour, mut client) = (proxy.open("/").await, proxy.open("/").await);
+    neighbour.send(Frame::text("one")).await;
+    neighbour.expect(Frame::text("1:one")).await;
+    let large = "x".repeat(15 << 20);
+    client.send(Frame::text(&large)).await;
+    let answer = client.frame().await;
+    assert!(answer == Frame::text(format!("1:{large}")), "{answer:?}");
+    neighbour.send(Frame::text("two")).await;
+    neighbour.expect(Frame::text("2:two")).await;
+}
+
+#[tokio::test]
+async fn a_message_that_leaves_no_room_for_an_answer_is_too_large_and_costs_neighbours_nothing() {
+    let echo = Echo::start().await;
+    let filters = format!("filters = [\"counter\"]\n{}max_memory = \"4MiB\"\n", guest("counter"));
+    let proxy = Proxy::start(&route(&[echo.address()], &filters)).await;
+    let (mut neighbour, mut client) = (proxy.open("/").await, proxy.open("/").await);
+    neighbour.send(Frame::text("one")).await;
+    neighbour.expect(Frame::text("1:one")).await;
+    client.send(Frame::text("x".repeat(1 << 20))).await;
+    client.expect(Frame::text(format!("1:{}", "x".repeat(1 << 20)))).await;
+    client.send(Frame::text("x".repeat(3 << 20))).await;
+    client.expect_close(1009).await;
+    neighbour.send(Frame::text("two")).await;
+    neighbour.expect(Frame::text("2:two")).await;
+    proxy.until(FAILURES, &[("component", "counter"), ("reason", "message_size")], 1).await;
+    proxy.wait_for_log(&["message_size", "max_memory"]).await;
 }
 
 #[tokio::test]

@@ -12,8 +12,9 @@ use crate::metrics::{ComponentMetrics, WorkerIndex};
 /// The limits of a component; each of its instances has them for itself.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Limits {
-    /// The linear memory of one instance in bytes; 16 MiB by default. It also bounds what one call may answer: an
-    /// honest answer has to fit into the guest's memory, and what exceeds it repeats itself to exhaust ours.
+    /// The linear memory of one instance in bytes; 64 MiB by default, which is enough for the largest message of a route
+    /// with a copy of it and an answer of its size. It also bounds what one call may answer: an honest answer has to fit
+    /// into the guest's memory, and what exceeds it repeats itself to exhaust ours.
     pub max_memory: usize,
     /// How long a call may run; 10 ms by default, which is what all other connections of the worker wait at worst. It
     /// is kept to a millisecond or two. Instantiating and `configure` get a second at least, because they parse and
@@ -24,7 +25,8 @@ pub struct Limits {
     /// What shares an instance.
     pub isolation: Isolation,
     /// The largest payload in bytes that a filter is handed; `None`: what the route lets pass. A larger one is a failure
-    /// without a call. So is one that does not fit into `max_memory`.
+    /// without a call. So is one of more than three tenths of `max_memory`: guests hold it beside a copy and an answer,
+    /// and one that has no room for them would trap, and lose the state of all connections that share the instance.
     pub max_message_size: Option<usize>,
     /// The payload bytes that the answer to one call may carry in `replace` and `send` together; 16 MiB by default, as
     /// much as a message may have. An answer beyond it is a failure.
@@ -39,7 +41,7 @@ pub struct Limits {
 impl Default for Limits {
     fn default() -> Self {
         Self {
-            max_memory: 16 << 20,
+            max_memory: 64 << 20,
             deadline: Duration::from_millis(10),
             log_lines_per_second: 100,
             isolation: Isolation::Shared,
@@ -55,6 +57,12 @@ impl Limits {
     /// How long instantiating and `configure` may take.
     pub(super) fn start_deadline(&self) -> Duration {
         self.deadline.max(MIN_START_DEADLINE)
+    }
+
+    /// The largest payload that fits into the memory thrice: as it comes, as a copy, and as an answer. A tenth is left to
+    /// everything else.
+    pub(super) fn fitting(&self) -> usize {
+        self.max_memory / 10 * 3
     }
 
     /// The bytes that one call may hand over in all, which are counted before they are copied out of the guest: what

@@ -182,16 +182,19 @@ impl Session {
         decided.inspect_err(|_| self.end())
     }
 
-    /// A payload that cannot fit into the guest's memory would trap it, and with it the neighbours' sessions.
+    /// A payload that has no room in the guest's memory would trap it, and with it the neighbours' sessions.
     #[inline]
     fn check_size(&mut self, message: &Message<'_>) -> Result<(), Failure> {
         let (size, limits) = (message.payload.len(), self.filter.component().limits());
-        if size < limits.max_memory && limits.max_message_size.is_none_or(|most| size <= most) {
+        if size <= limits.fitting() && limits.max_message_size.is_none_or(|most| size <= most) {
             return Ok(());
         }
         let why = match limits.max_message_size.filter(|most| size > *most) {
             Some(most) => format!("a payload of {size} bytes is larger than its max_message_size of {most}"),
-            None => format!("a payload of {size} bytes does not fit into its memory of {}", limits.max_memory),
+            None => format!(
+                "a payload of {size} bytes does not fit into its memory of {} with a copy and an answer; raise its max_memory",
+                limits.max_memory
+            ),
         };
         self.end();
         Err(self.slot.refused(FailureReason::MessageSize, why))

@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 
 use crate::component::Failure;
-use crate::metrics::{CloseLabel, Initiator, Side};
+use crate::metrics::{CloseLabel, FailureReason, Initiator, Side};
 use crate::ws::{CloseFrame, Violation};
 
 /// The end of a connection, as the access log and the metrics tell it.
@@ -92,9 +92,13 @@ impl Ending {
         }
     }
 
-    /// A component failed, and its use says `close`.
+    /// A component failed, and its use says `close`. That a message is too large for it is its sender's failure.
     pub(super) fn failed(failure: &Failure) -> Self {
-        Self::ordered(CloseFrame::new(1011, "a filter failed"), failure.to_string())
+        let close = match failure.reason {
+            FailureReason::MessageSize => CloseFrame::new(1009, "a message is too large for a filter"),
+            _ => CloseFrame::new(1011, "a filter failed"),
+        };
+        Self::ordered(close, failure.to_string())
     }
 
     /// The proxy closes both sides alike.

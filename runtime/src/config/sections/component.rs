@@ -29,9 +29,11 @@ pub(super) const COMPONENT: Section = Section {
         Key {
             name: "max_memory",
             takes: "size",
-            absent: Absent::Default("\"16MiB\""),
-            example: "\"64MiB\"",
-            meaning: "Memory for each instance, 64KiB to 4GiB.",
+            absent: Absent::Default("\"64MiB\""),
+            example: "\"16MiB\"",
+            meaning: "Memory for each instance, 64KiB to 4GiB. An instance takes what it uses, and keeps it. Three tenths of \
+                      this bound the payload that a filter is handed, because it may hold a copy and an answer of that \
+                      size too.",
         },
         Key {
             name: "deadline",
@@ -60,7 +62,8 @@ pub(super) const COMPONENT: Section = Section {
             absent: Absent::Default("\"off\""),
             example: "\"64KiB\"",
             meaning: "The largest payload that a filter is handed, beside the route's own limit; a larger one is a \
-                      failure, and the filter is not called. So is one that does not fit into `max_memory`.",
+                      failure, and the filter is not called: the connection is closed with 1009, unless its `on_failure` says \
+                      otherwise. So is one of more than three tenths of `max_memory`.",
         },
         Key {
             name: "max_reply_size",
