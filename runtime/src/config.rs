@@ -25,8 +25,8 @@ pub use self::{
     reference::reference,
     types::{
         Admin, CacheDirectory, Candidate, Component, ComponentLimits, ComponentSource, ComponentUse, Config, Endpoint,
-        Isolation, Listener, Log, LogFormat, LogLevel, OnChange, OnFailure, Route, Services, Share, Target, Trial,
-        Upstream,
+        Isolation, Listener, Log, LogFormat, LogLevel, MemorySize, OnChange, OnFailure, Route, Services, Share, Target,
+        Trial, Upstream,
     },
 };
 use self::{problem::Source, reader::Report};

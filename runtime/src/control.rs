@@ -4,6 +4,7 @@
 //! configuration stays the same use, so that its instances and what they remember live on.
 
 mod build;
+mod memory;
 mod plan;
 mod sources;
 mod watch;

@@ -12,7 +12,7 @@ mod registry;
 pub use cells::{Counter, Gauge, Histogram, Sharded, WorkerIndex};
 pub use labels::{
     CallVerdict, CloseLabel, CompileSource, ConnectOutcome, FailureReason, HandshakeOutcome, InflateFailure, Initiator,
-    MessageKind, ReloadOutcome, ShadowOutcome, Side, SwapOutcome, UpgradeFailure,
+    Limit, MessageKind, ReloadOutcome, ShadowOutcome, Side, SwapOutcome, UpgradeFailure,
 };
 pub use registry::{
     CandidateMetrics, CandidateShard, ComponentMetrics, ComponentShard, EndpointMetrics, EndpointShard, Metrics,

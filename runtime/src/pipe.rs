@@ -5,10 +5,12 @@
 //! selected the messages it carries; then these are unmasked, assembled, filtered, and all that one read brought is
 //! written with one write. A relay is not an endpoint: it answers no ping and assembles nothing that no filter wants.
 
+mod assemblies;
 mod carry;
 mod chain;
 mod change;
 mod clock;
+mod control_rate;
 mod deflate;
 mod direction;
 mod emit;
@@ -44,6 +46,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::task::unconstrained;
 use tokio::time::Instant;
 
+pub use assemblies::Assemblies;
 pub use change::Change;
 pub use ending::Outcome;
 pub use handle::Handle;
@@ -65,7 +68,7 @@ use walk::Walk;
 
 use crate::component::{Session, Shadow};
 use crate::drain::Order;
-use crate::metrics::{RouteMetrics, Side, WorkerIndex};
+use crate::metrics::{Limit, RouteMetrics, Side, WorkerIndex};
 use crate::ws::{CloseFrame, Extensions, FrameSequence, Opcode};
 
 /// Everything a connection needs beyond its two sockets.
@@ -156,8 +159,9 @@ where
         let token = rand::random();
         let chain = Chain::new(plan.filters, plan.shadows);
         let direction = |from, leftover: &Bytes| {
-            let sequence = FrameSequence::new(from, plan.extensions.agreed, plan.limits.max_frame_size);
+            let sequence = FrameSequence::new(from, plan.extensions.agreed, plan.limits.of_frames());
             let mut walk = Walk::new(sequence, plan.limits.max_message_size, token);
+            walk.limit_control_frames(plan.limits.control_frames_per_second);
             if let Some(deflate) = plan.extensions.deflate
                 && chain.wanted(from).iter().any(Option::is_some)
             {
@@ -222,7 +226,8 @@ where
             {
                 continue;
             }
-            let wake_at = [self.from_client.opens_at(), self.from_upstream.opens_at()].into_iter().flatten().min();
+            let directions = [&self.from_client, &self.from_upstream];
+            let wake_at = directions.iter().flat_map(|it| [it.opens_at(), it.times_out_at()]).flatten().min();
             match self.shared.clock.poll(context, wake_at) {
                 None => return Poll::Pending,
                 Some(Due::CloseTimeout) => {
@@ -291,10 +296,20 @@ where
             Event::Violation(violation) => {
                 // What the offender sends cannot be read any more, not even its close frame.
                 self.direction(from).drain();
+                let counted = self.shared.metrics.of(self.shared.worker);
                 if let Some(reason) = violation.inflate_failure() {
-                    self.shared.metrics.of(self.shared.worker).inflate_failure(from, reason);
+                    counted.inflate_failure(from, reason);
+                }
+                if let Some(limit) = violation.limit() {
+                    counted.limit_close(from, limit);
                 }
                 self.end(Ending::violation(from, violation));
+                self.peer(from).shut_after_flush();
+            }
+            Event::NoRoom => {
+                self.direction(from).drain();
+                self.shared.metrics.of(self.shared.worker).limit_close(from, Limit::AssemblyMemory);
+                self.end(Ending::ordered(CloseFrame::new(1013, "assembly_memory"), "assembly_memory"));
                 self.peer(from).shut_after_flush();
             }
             Event::Halt(Halt::Close(close)) => self.end(Ending::ordered(close, "")),

@@ -19,6 +19,6 @@ pub use deflate::Deflater;
 pub use frame::{FrameHeader, Opcode};
 pub use inflate::{Growth, InflateLimits, Inflater};
 pub use mask::{apply_mask, extend_masked};
-pub use sequence::{FramePlace, FrameSequence};
+pub use sequence::{FrameLimits, FramePlace, FrameSequence};
 pub use sliding_window::{DeflateParameters, Extensions, SlidingWindow};
 pub use violation::Violation;

@@ -1,7 +1,7 @@
 //! The limits of a route and of a handshake.
 
-use tidegate_tests::config::route;
-use tidegate_tests::{Backend, Frame, Peer, Proxy, Request, refused_address};
+use tidegate_tests::config::{guest, route};
+use tidegate_tests::{Backend, Frame, Opcode, Peer, Proxy, Request, refused_address};
 
 #[tokio::test]
 async fn a_request_head_over_max_header_bytes_gets_431() {
@@ -56,6 +56,81 @@ async fn a_frame_over_max_frame_size_closes_with_1009() {
     upstream.expect(Frame::binary(vec![0; 1024])).await;
     client.send(Frame::binary(vec![0; 1025])).await;
     client.expect_close(1009).await;
+}
+
+/// The same promise holds on a relay and on a route with a filter.
+fn relayed_and_filtered(rest: &str) -> [String; 2] {
+    [rest.to_owned(), format!("filters = [\"script\"]\n{rest}\n{}", guest("script"))]
+}
+
+#[tokio::test]
+async fn more_control_frames_than_control_frames_per_second_close_with_1008() {
+    for rest in relayed_and_filtered("") {
+        let backend = Backend::bind().await;
+        let proxy = Proxy::start(&route(&[&backend.address()], &rest)).await;
+        let (mut client, mut upstream) = backend.open(proxy.address, "/").await;
+        client.send_all(&vec![Frame::ping("?"); 2000]).await;
+        assert!(client.expect_close(1008).await.contains("control frames"));
+        for _ in 0..100 {
+            upstream.expect(Frame::ping("?")).await;
+        }
+        let labels = [("route", "main"), ("from", "client"), ("limit", "control_frames_per_second")];
+        proxy.until("tidegate_limit_closes_total", &labels, 1).await;
+    }
+}
+
+#[tokio::test]
+async fn an_upstream_that_floods_with_pongs_is_closed_with_1008_too() {
+    let backend = Backend::bind().await;
+    let proxy = Proxy::start(&route(&[&backend.address()], "control_frames_per_second = 10")).await;
+    let (mut client, mut upstream) = backend.open(proxy.address, "/").await;
+    upstream.send_all(&vec![Frame::pong(""); 200]).await;
+    upstream.expect_close(1008).await;
+    for _ in 0..10 {
+        client.expect(Frame::pong("")).await;
+    }
+    let labels = [("from", "upstream"), ("limit", "control_frames_per_second")];
+    proxy.until("tidegate_limit_closes_total", &labels, 1).await;
+}
+
+#[tokio::test]
+async fn more_small_fragments_than_max_fragments_close_with_1008() {
+    for rest in relayed_and_filtered("") {
+        let backend = Backend::bind().await;
+        let proxy = Proxy::start(&route(&[&backend.address()], &rest)).await;
+        let (mut client, _upstream) = backend.open(proxy.address, "/").await;
+        let mut frames = vec![Frame::text("x").unfinished()];
+        frames.resize(5000, Frame::continuation("").unfinished());
+        client.write_while_open(frames.iter().flat_map(|frame| client.encode(frame)).collect::<Vec<u8>>()).await;
+        assert!(client.expect_close(1008).await.contains("4096 fragments"));
+        let labels = [("route", "main"), ("from", "client"), ("limit", "max_fragments")];
+        proxy.until("tidegate_limit_closes_total", &labels, 1).await;
+    }
+}
+
+#[tokio::test]
+async fn control_frames_and_fragments_without_a_limit_pass() {
+    for rest in relayed_and_filtered("control_frames_per_second = \"off\"\nmax_fragments = \"off\"") {
+        let backend = Backend::bind().await;
+        let proxy = Proxy::start(&route(&[&backend.address()], &rest)).await;
+        let (mut client, mut upstream) = backend.open(proxy.address, "/").await;
+        let mut frames = vec![Frame::ping("?"); 2000];
+        frames.push(Frame::text("x").unfinished());
+        frames.resize(7000, Frame::continuation("").unfinished());
+        frames.push(Frame::continuation("y"));
+        client.send_all(&frames).await;
+        let mut text = Vec::new();
+        loop {
+            let frame = upstream.frame().await;
+            if !frame.is(Opcode::Ping) {
+                text.extend_from_slice(&frame.payload);
+                if frame.fin {
+                    break;
+                }
+            }
+        }
+        assert_eq!(text, b"xy");
+    }
 }
 
 #[tokio::test]

@@ -10,6 +10,7 @@
     reason = "a test fails by panicking"
 )]
 
+mod assembling;
 mod backpressure;
 mod balancing;
 mod cache;

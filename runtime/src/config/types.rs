@@ -28,6 +28,8 @@ pub struct Config {
     pub upgrade_timeout: Duration,
     /// How many connections the process holds at most; `None`: what its limit of open files allows.
     pub max_connections: Option<NonZeroUsize>,
+    /// What all workers together may hold of messages that have begun and not ended, for filters that wait for them.
+    pub assembly_memory: MemorySize,
     /// Whether files that change are reloaded by themselves.
     pub watch: bool,
     /// Where compiled components are kept; `None`: nowhere.
@@ -56,6 +58,15 @@ impl Config {
     pub fn problems(&self) -> Problems {
         Problems::new(self.source.clone())
     }
+}
+
+/// An amount of memory.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum MemorySize {
+    /// So many bytes.
+    Bytes(u64),
+    /// A share, 1 to 100 percent, of what the machine has, or its control group allows.
+    Percent(u8),
 }
 
 /// Where compiled components are kept.

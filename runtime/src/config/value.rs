@@ -13,6 +13,7 @@ use http::HeaderName;
 use toml::de::DeValue;
 
 use super::reader::{Fault, Read, Value};
+use super::types::MemorySize;
 
 /// A duration above zero.
 pub(super) fn duration(value: &Value<'_>) -> Read<Duration> {
@@ -63,6 +64,18 @@ pub(super) fn size_within(value: &Value<'_>, least: (u64, &str), most: (u64, &st
 /// A size; `"off"` is none.
 pub(super) fn size_or_off(value: &Value<'_>) -> Read<Option<u64>> {
     if is_off(value) { Ok(None) } else { size(value).map(Some) }
+}
+
+/// An amount of memory in bytes, or a share of what there is.
+pub(super) fn memory_size(value: &Value<'_>) -> Read<MemorySize> {
+    const ADVICE: &str = "write text such as \"256MiB\" or \"10%\"";
+    match value.node().as_str().and_then(|text| text.strip_suffix('%')) {
+        None => size(value).map(MemorySize::Bytes),
+        Some(percent) => match percent.parse() {
+            Ok(percent @ 1..=100) => Ok(MemorySize::Percent(percent)),
+            _ => Err(value.refuse(format!("\"{percent}%\" is no share from 1% to 100%"), ADVICE)),
+        },
+    }
 }
 
 /// A whole number within bounds.

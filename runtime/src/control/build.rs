@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use tokio::time::Instant;
 
+use super::memory;
 use super::sources::Sources;
 use crate::balance::{Balance, EndpointSpec, JustStarted};
 use crate::component::{
@@ -44,7 +45,9 @@ pub fn build(
         return Err(problems);
     }
     let drain_time = sources.config.drain_time;
-    Ok(Snapshot { generation, drain_time, routes: RouteTable::new(routes), trusted, upstreams, components })
+    let assembly_memory = memory::bytes(sources.config.assembly_memory);
+    let routes = RouteTable::new(routes);
+    Ok(Snapshot { generation, drain_time, assembly_memory, routes, trusted, upstreams, components })
 }
 
 struct Builder<'a> {

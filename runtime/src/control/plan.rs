@@ -112,6 +112,7 @@ fn settings(before: &Config, after: &Config) -> Vec<&'static str> {
     };
     let keys = [
         ("drain_time", before.drain_time != after.drain_time),
+        ("assembly_memory", before.assembly_memory != after.assembly_memory),
         ("watch", before.watch != after.watch),
         ("trusted_proxies", before.trusted_proxies != after.trusted_proxies),
         ("routes", order(before, after) != order(after, before)),

@@ -2,7 +2,7 @@
 //!
 //! A scrape sums the shards; nothing is cached between scrapes. Counters with a few label values are written from the
 //! start, at zero, so that the first failure shows up in `rate()`. Where labels multiply (`closes_total`,
-//! `component_calls_total`) a series appears with its first count, except for closes by the proxy with 1011, our own
+//! `limit_closes_total`, `component_calls_total`) a series appears with its first count, except for closes by the proxy with 1011, our own
 //! faults, which every alert wants. What a reload removes from the configuration keeps its series until the process
 //! ends, because a counter must not go back.
 
@@ -19,10 +19,10 @@ use prometheus::TextEncoder;
 use prometheus::proto::MetricFamily;
 
 use self::family::Family;
-use super::cells::Counter;
+use super::cells::{Counter, Gauge};
 use super::labels::{
     CallVerdict, CloseLabel, CompileSource, ConnectOutcome, FailureReason, HandshakeOutcome, InflateFailure, Initiator,
-    MessageKind, ReloadOutcome, ShadowOutcome, Side, SwapOutcome, UpgradeFailure,
+    Limit, MessageKind, ReloadOutcome, ShadowOutcome, Side, SwapOutcome, UpgradeFailure,
 };
 use super::registry::{
     CandidateMetrics, ComponentMetrics, EndpointMetrics, Metrics, RouteMetrics, UseMetrics, Version,
@@ -56,7 +56,7 @@ impl Metrics {
         families.filter_map(Family::finish).collect()
     }
 
-    fn process_wide(&self, routes: &[(String, Arc<RouteMetrics>)]) -> [Family; 6] {
+    fn process_wide(&self, routes: &[(String, Arc<RouteMetrics>)]) -> [Family; 7] {
         let mut workers = Family::gauge(
             "tidegate_worker_connections_active",
             "Open WebSocket connections on a worker thread, over all routes.",
@@ -66,6 +66,12 @@ impl Metrics {
             let active: i64 = shards.map(|shard| shard.connections_active.value()).sum();
             workers.add(&[("worker", &worker.to_string())], active as f64);
         }
+
+        let mut assemblies = Family::gauge(
+            "tidegate_assembly_bytes",
+            "Memory held of messages that have begun and not ended, for filters that wait for them, in bytes.",
+        );
+        assemblies.add(&[], self.assembly_bytes.iter().map(Gauge::value).sum::<i64>() as f64);
 
         let mut compiles = Family::counter(
             "tidegate_component_compiles_total",
@@ -101,7 +107,7 @@ impl Metrics {
         for (log, dropped) in self.logs.lock().unwrap_or_else(PoisonError::into_inner).iter() {
             logs.add(&[("log", log)], dropped.dropped_lines() as f64);
         }
-        [workers, compiles, reloads, upgrades, generation, logs]
+        [workers, assemblies, compiles, reloads, upgrades, generation, logs]
     }
 }
 
@@ -143,7 +149,7 @@ fn handshake_families(routes: &[(String, Arc<RouteMetrics>)]) -> [Family; 4] {
     [handshakes, active, duration, closes]
 }
 
-fn message_families(routes: &[(String, Arc<RouteMetrics>)]) -> [Family; 3] {
+fn message_families(routes: &[(String, Arc<RouteMetrics>)]) -> [Family; 4] {
     let mut messages =
         Family::counter("tidegate_messages_total", "Data messages received from a peer, by sender and kind.");
     let mut bytes = Family::counter(
@@ -153,6 +159,10 @@ fn message_families(routes: &[(String, Arc<RouteMetrics>)]) -> [Family; 3] {
     let mut failures = Family::counter(
         "tidegate_inflate_failures_total",
         "Compressed messages that closed their connection because they could not be inflated, by sender and reason.",
+    );
+    let mut limits = Family::counter(
+        "tidegate_limit_closes_total",
+        "Connections closed because a peer went beyond a limit, by that peer and the limit's key in the configuration.",
     );
     for (name, route) in routes.iter().filter(|(name, _)| !name.is_empty()) {
         let label = ("route", name.as_str());
@@ -167,9 +177,15 @@ fn message_families(routes: &[(String, Arc<RouteMetrics>)]) -> [Family; 3] {
                 let cells = route.iter().filter_map(|shard| shard.inflate_failures.get(from_index)?.get(reason_index));
                 failures.add(&[label, from, ("reason", reason.label())], sum(cells) as f64);
             }
+            for (limit_index, limit) in Limit::ALL.iter().enumerate() {
+                let count = sum(route.iter().filter_map(|shard| shard.limit_closes.get(from_index)?.get(limit_index)));
+                if count > 0 {
+                    limits.add(&[label, from, ("limit", limit.label())], count as f64);
+                }
+            }
         }
     }
-    [messages, bytes, failures]
+    [messages, bytes, failures, limits]
 }
 
 fn endpoint_families(endpoints: &[((String, String), Arc<EndpointMetrics>)]) -> [Family; 2] {

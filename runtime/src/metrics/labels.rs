@@ -197,6 +197,19 @@ labels! {
 }
 
 labels! {
+    /// The limit that a peer went beyond, by its key in the configuration (label `limit` of `limit_closes_total`).
+    Limit {
+        MaxMessageSize = "max_message_size",
+        MaxFrameSize = "max_frame_size",
+        MaxCompressionRatio = "max_compression_ratio",
+        MaxFragments = "max_fragments",
+        ControlFramesPerSecond = "control_frames_per_second",
+        MessageTimeout = "message_timeout",
+        AssemblyMemory = "assembly_memory",
+    }
+}
+
+labels! {
     /// Where a component's machine code came from (label `source` of `component_compiles_total`).
     CompileSource {
         /// It was compiled.

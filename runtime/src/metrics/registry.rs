@@ -11,7 +11,7 @@ use tracing_appender::non_blocking::ErrorCounter;
 use super::cells::{Counter, Gauge, Histogram, Sharded, WorkerIndex};
 use super::labels::{
     CallVerdict, CloseLabel, CompileSource, ConnectOutcome, FailureReason, HandshakeOutcome, InflateFailure, Initiator,
-    MessageKind, ReloadOutcome, ShadowOutcome, Side, SwapOutcome, UpgradeFailure,
+    Limit, MessageKind, ReloadOutcome, ShadowOutcome, Side, SwapOutcome, UpgradeFailure,
 };
 
 /// All metrics of the process.
@@ -29,6 +29,7 @@ pub struct Metrics {
     pub(super) reloads: [AtomicU64; ReloadOutcome::COUNT],
     pub(super) upgrade_failures: [AtomicU64; UpgradeFailure::COUNT],
     pub(super) generation: AtomicU64,
+    pub(super) assembly_bytes: Arc<Sharded<Gauge>>,
     pub(super) logs: Mutex<BTreeMap<&'static str, ErrorCounter>>,
 }
 
@@ -48,6 +49,7 @@ impl Metrics {
             reloads: Default::default(),
             upgrade_failures: Default::default(),
             generation: AtomicU64::new(0),
+            assembly_bytes: Arc::new(Sharded::new(workers + 1, Gauge::default)),
             logs: Mutex::default(),
         })
     }
@@ -68,6 +70,7 @@ impl Metrics {
             quarantined: copied(&self.quarantined),
             reloads: Default::default(),
             generation: AtomicU64::new(0),
+            assembly_bytes: Arc::clone(&self.assembly_bytes),
             logs: Mutex::default(),
         })
     }
@@ -90,6 +93,11 @@ impl Metrics {
     /// The shard index of the control thread; workers have the indices below.
     pub fn control(&self) -> WorkerIndex {
         WorkerIndex(self.threads - 1)
+    }
+
+    /// `assembly_bytes`: what each worker holds of messages that have begun and not ended.
+    pub fn assembly_bytes(&self) -> Arc<Sharded<Gauge>> {
+        Arc::clone(&self.assembly_bytes)
     }
 
     /// The metrics of a route; the empty name stands for handshakes that found none.
@@ -265,6 +273,8 @@ pub struct RouteShard {
     pub message_bytes: [Counter; Side::COUNT],
     /// `inflate_failures_total`, by sender and reason.
     pub inflate_failures: [[Counter; InflateFailure::COUNT]; Side::COUNT],
+    /// `limit_closes_total`, by sender and limit.
+    pub limit_closes: [[Counter; Limit::COUNT]; Side::COUNT],
     /// `closes_total`, by initiator and code.
     pub closes: [[Counter; CloseLabel::COUNT]; Initiator::COUNT],
 }
@@ -278,6 +288,7 @@ impl RouteShard {
             messages: Default::default(),
             message_bytes: Default::default(),
             inflate_failures: Default::default(),
+            limit_closes: Default::default(),
             closes: Default::default(),
         }
     }
@@ -298,6 +309,12 @@ impl RouteShard {
     #[expect(clippy::indexing_slicing, reason = "sized by the enums that index it")]
     pub fn inflate_failure(&self, from: Side, reason: InflateFailure) {
         self.inflate_failures[from as usize][reason as usize].add(1);
+    }
+
+    /// Counts a connection that was closed because one side went beyond a limit.
+    #[expect(clippy::indexing_slicing, reason = "sized by the enums that index it")]
+    pub fn limit_close(&self, from: Side, limit: Limit) {
+        self.limit_closes[from as usize][limit as usize].add(1);
     }
 
     /// Counts messages of one sender and kind.

@@ -9,6 +9,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::Instant;
 
 use super::Shared;
+use super::assemblies::Assembly;
 use super::carry::Carry;
 use super::chain::Halt;
 use super::deflate::Compressing;
@@ -38,6 +39,8 @@ pub(super) struct Direction {
     /// Whether it inflated so much that the worker's other connections have their turn first, before what is left in
     /// `carry`.
     full: bool,
+    /// The message under way, while a filter waits for it.
+    assembly: Option<Box<Assembly>>,
 }
 
 /// What a direction does with what it reads.
@@ -73,6 +76,8 @@ pub(super) enum Event {
     /// The sender's close frame came, and went on.
     Close(Option<CloseFrame>),
     Violation(Violation),
+    /// The message under way has to go, because others need the room.
+    NoRoom,
     Halt(Halt),
     /// The sender's socket has ended.
     Eof(Option<io::Error>),
@@ -93,6 +98,7 @@ impl Direction {
             bulk: false,
             waits_for_replies: false,
             full: false,
+            assembly: None,
         }
     }
 
@@ -106,6 +112,9 @@ impl Direction {
         if self.mode == Mode::Forward {
             self.mode = Mode::Ignore;
             self.walk.ignore_messages();
+            // What waited for a filter goes by.
+            self.fresh = self.carry.is_some();
+            self.assembly = None;
             self.release();
         }
     }
@@ -114,9 +123,16 @@ impl Direction {
     pub(super) fn drain(&mut self) {
         if self.mode != Mode::Ended {
             self.mode = Mode::Drain;
-            self.carry = None;
+            self.forget();
             self.release();
         }
+    }
+
+    /// Frees what is held of the message under way: nobody will have it.
+    fn forget(&mut self) {
+        self.walk.ignore_messages();
+        self.carry = None;
+        self.assembly = None;
     }
 
     /// Throws away what filters hold back; what happened after it still has to be told.
@@ -136,6 +152,24 @@ impl Direction {
         self.held.as_ref()?.gates.front().map(|gate| gate.opens_at)
     }
 
+    /// When the message under way has taken too long.
+    pub(super) fn times_out_at(&self) -> Option<Instant> {
+        self.assembly.as_ref()?.ends_at()
+    }
+
+    /// Says what is held of a message that has begun and not ended, if a filter waits for it.
+    fn account(&mut self, context: &Context<'_>, shared: &Shared, scratch: &Scratch) {
+        if !self.walk.is_assembling() {
+            self.assembly = None;
+            return;
+        }
+        let (room, carried) = self.carry.as_ref().map_or((0, 0), |carry| (carry.room(), carry.bytes().len()));
+        let (bytes, came) = (room + self.walk.held(), carried + self.walk.gathered());
+        let waker = context.waker();
+        let assembly = self.assembly.get_or_insert_with(|| Box::new(scratch.assemblies.begin(waker)));
+        assembly.hold(bytes, came, shared.clock.timers().message_timeout, waker);
+    }
+
     /// Moves what there is to move. Pending once a socket has to be waited for.
     pub(super) fn poll<R, W>(
         &mut self,
@@ -149,7 +183,13 @@ impl Direction {
         R: AsyncRead + AsyncWrite + Unpin,
         W: AsyncWrite + Unpin,
     {
+        if self.assembly.as_mut().is_some_and(|assembly| assembly.stop_waiting()) {
+            return Poll::Ready(Event::Violation(Violation::MessageTimeout));
+        }
         for _ in 0..READS_IN_A_ROW {
+            if self.assembly.as_ref().is_some_and(|assembly| assembly.is_called()) {
+                return Poll::Ready(Event::NoRoom);
+            }
             // Nothing is read while anything is unwritten: that is all the buffering there is.
             if ready!(target.poll_flush(context)).is_err() {
                 return Poll::Ready(Event::TargetGone);
@@ -169,7 +209,11 @@ impl Direction {
             if let Some(event) = self.held.take().and_then(|held| held.deferred) {
                 return Poll::Ready(event);
             }
-            if let Some(event) = ready!(self.poll_read(context, source, target, shared, scratch)) {
+            let polled = self.poll_read(context, source, target, shared, scratch);
+            if let (true, Some(assembly)) = (polled.is_pending(), &mut self.assembly) {
+                assembly.wait();
+            }
+            if let Some(event) = ready!(polled) {
                 match &mut self.held {
                     Some(held) => held.deferred = Some(event),
                     None => return Poll::Ready(event),
@@ -238,6 +282,7 @@ impl Direction {
         if self.mode != Mode::Drain {
             self.fresh = event.is_some() || self.full;
             self.carry = carry.consume(consumed, &mut scratch.spare);
+            self.account(context, shared, scratch);
         }
         Poll::Ready(event)
     }
@@ -267,6 +312,7 @@ impl Direction {
                 if self.mode != Mode::Drain {
                     self.carry = Carry::of(bytes.get(consumed..).unwrap_or_default());
                     self.fresh = event.is_some() || self.full;
+                    self.account(context, shared, scratch);
                 }
                 Poll::Ready(event)
             }
@@ -280,7 +326,7 @@ impl Direction {
 
     fn ended<R>(&mut self, source: &mut Leg<R>, error: Option<io::Error>) -> Event {
         self.mode = Mode::Ended;
-        self.carry = None;
+        self.forget();
         source.peer.eof = true;
         Event::Eof(error)
     }
@@ -308,6 +354,9 @@ impl Direction {
             let (next, stop) = self.walk.walk(bytes, position, &mut scratch.finds);
             position = next;
             shared.count(self.from, scratch.finds.tally);
+            if scratch.finds.tally.messages != [0, 0] {
+                self.assembly = None;
+            }
             if self.mode == Mode::Forward
                 && let Err(event) = self.forward(bytes, context, source, target, shared, scratch)
             {

@@ -55,6 +55,17 @@ impl Inflation {
         self.message.is_some()
     }
 
+    /// Whether a message is under way that a filter waits for.
+    pub(super) fn is_assembling(&self) -> bool {
+        matches!(self.stage(), Stage::Gather | Stage::Head(_))
+    }
+
+    /// The bytes of memory that such a message takes here.
+    pub(super) fn held(&self) -> usize {
+        let inflater = if self.window.takeover || self.inflater.is_none() { 0 } else { Inflater::SIZE };
+        self.message.as_ref().map_or(0, |message| message.head.capacity() + inflater)
+    }
+
     /// Whether originals can go on for ever without being inflated.
     pub(super) fn is_dispensable(&self) -> bool {
         self.message.is_none() && self.receiver.is_in_step()

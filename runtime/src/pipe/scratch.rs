@@ -1,7 +1,14 @@
 //! The buffers that all connections of a worker share, because one reads at a time.
 
+use std::rc::Rc;
+#[cfg(any(fuzzing, test))]
+use std::sync::Arc;
+
+use super::assemblies::Assemblies;
 use super::chain::Batch;
 use super::item::Finds;
+#[cfg(any(fuzzing, test))]
+use crate::metrics::{Gauge, Sharded, WorkerIndex};
 use crate::ws::Deflater;
 
 /// The shared buffers of a worker. An idle connection owns none of its own.
@@ -18,6 +25,8 @@ pub struct Scratch {
     pub(super) deflater: Deflater,
     /// One frame's payload on its way to `wire`.
     pub(super) deflated: Vec<u8>,
+    /// What is held of messages that have begun and not ended.
+    pub(super) assemblies: Rc<Assemblies>,
 }
 
 impl Scratch {
@@ -29,7 +38,7 @@ impl Scratch {
     pub(super) const BULK: usize = 256 << 10;
 
     /// The buffers of one worker.
-    pub fn new() -> Self {
+    pub fn new(assemblies: Rc<Assemblies>) -> Self {
         Self {
             read: vec![0; Self::BULK].into_boxed_slice(),
             spare: Vec::new(),
@@ -38,6 +47,7 @@ impl Scratch {
             wire: Vec::new(),
             deflater: Deflater::default(),
             deflated: Vec::new(),
+            assemblies,
         }
     }
 
@@ -55,8 +65,11 @@ impl Scratch {
     pub(super) const KEPT: usize = 4 << 20;
 }
 
+#[cfg(any(fuzzing, test))]
 impl Default for Scratch {
+    /// With room for everything.
     fn default() -> Self {
-        Self::new()
+        let gauge = Arc::new(Sharded::new(1, Gauge::default));
+        Self::new(Assemblies::new(usize::MAX, gauge, WorkerIndex(0)))
     }
 }

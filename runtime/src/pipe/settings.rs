@@ -1,8 +1,9 @@
 //! What a route says about its connections once they are open.
 
+use std::num::NonZeroU32;
 use std::time::Duration;
 
-use crate::ws::InflateLimits;
+use crate::ws::{FrameLimits, InflateLimits};
 
 /// The timers of a connection. `None` really is off.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -20,6 +21,10 @@ pub struct Timers {
     pub max_inactivity: Option<Duration>,
     /// How long a connection may live before it is closed with 1001, give or take 10 percent; off by default.
     pub max_lifetime: Option<Duration>,
+    /// How long a message may take to come that is assembled for a filter, and a second more for each 64 KiB that have
+    /// come of it; one that takes longer closes with 1008. The time stands still while nothing is read from its sender.
+    /// 30 s by default: what a peer sends a byte at a time would be held for ever.
+    pub message_timeout: Option<Duration>,
     /// How long a closing handshake, and the delivery of what is under way, may take.
     pub close_timeout: Duration,
 }
@@ -33,6 +38,7 @@ impl Default for Timers {
             pong_timeout: None,
             max_inactivity: None,
             max_lifetime: None,
+            message_timeout: Some(Duration::from_secs(30)),
             close_timeout: Duration::from_secs(5),
         }
     }
@@ -43,16 +49,27 @@ impl Default for Timers {
 pub struct Limits {
     /// The most a message may hold that is assembled for a filter; a larger one closes with 1009.
     pub max_message_size: usize,
-    /// How many times its size a compressed message may inflate to when a filter reads it, or when those behind it
-    /// need it inflated; one that does closes with 1009. What stays within 32 KiB is never refused. 200 by default:
-    /// text rarely reaches 50, and deflate itself ends at 1030.
+    /// How many times its size a compressed message may inflate to whose payload a filter wants; one that inflates
+    /// further closes with 1009. What stays within 32 KiB is never refused. Off by default: an honest message may
+    /// inflate as far as deflate itself goes, some 1030 times, and `max_message_size` bounds what is held.
     pub max_compression_ratio: Option<u32>,
     /// The most payload a frame may announce, in any direction; a larger one closes with 1009. Off by default: a
     /// relayed frame is never held, so its size costs nothing.
     pub max_frame_size: Option<u64>,
+    /// How many fragments of less than 64 bytes a message may have; one that has more closes with 1008. 4096 by default:
+    /// nobody needs so many, no filter sees them one by one, and those of more bytes are bounded by their bytes.
+    pub max_fragments: Option<NonZeroU32>,
+    /// How many pings and pongs one side may send in a second, in a burst of as many; one more closes with 1008. 100 by
+    /// default: no filter sees them.
+    pub control_frames_per_second: Option<NonZeroU32>,
 }
 
 impl Limits {
+    /// Those on single frames.
+    pub(super) fn of_frames(&self) -> FrameLimits {
+        FrameLimits { max_size: self.max_frame_size, max_fragments: self.max_fragments }
+    }
+
     /// Those on inflating a message.
     pub(super) fn of_inflating(&self) -> InflateLimits {
         InflateLimits { max_size: self.max_message_size, max_ratio: self.max_compression_ratio }
@@ -61,6 +78,12 @@ impl Limits {
 
 impl Default for Limits {
     fn default() -> Self {
-        Self { max_message_size: 16 << 20, max_compression_ratio: Some(200), max_frame_size: None }
+        Self {
+            max_message_size: 16 << 20,
+            max_compression_ratio: None,
+            max_frame_size: None,
+            max_fragments: NonZeroU32::new(4096),
+            control_frames_per_second: NonZeroU32::new(100),
+        }
     }
 }

@@ -5,6 +5,9 @@
 
 mod compressed;
 
+use std::num::NonZeroU32;
+
+use super::control_rate::ControlRate;
 use super::deflate::Receiver;
 use super::inflate::Inflation;
 use super::item::{Boundary, Fate, Finds, Found, Item, PingToken, Seen, Stop};
@@ -23,6 +26,7 @@ pub(super) struct Walk {
     max_message_size: usize,
     /// The payload of our pings: a pong with it is for us.
     token: PingToken,
+    control_rate: ControlRate,
     /// A frame whose header was accepted and whose bytes are not all there.
     accepted: Option<Accepted>,
     /// The data frame whose payload is going by.
@@ -65,12 +69,18 @@ impl Walk {
             wanted: [None; MessageKind::COUNT],
             max_message_size,
             token,
+            control_rate: ControlRate::default(),
             accepted: None,
             stream: None,
             fate: Fate::Pass,
             assembly: None,
             inflation: None,
         }
+    }
+
+    /// Bounds the control frames that come in a second.
+    pub(super) fn limit_control_frames(&mut self, per_second: Option<NonZeroU32>) {
+        self.control_rate = ControlRate::new(per_second);
     }
 
     /// The payload of our pings.
@@ -103,6 +113,25 @@ impl Walk {
     /// Whether filters can read what comes: nothing may come compressed, or it is inflated all along.
     pub(super) fn is_legible(&self) -> bool {
         self.inflation.is_some() || !self.sequence.may_compress()
+    }
+
+    /// Whether a message has begun that some filter waits for.
+    pub(super) fn is_assembling(&self) -> bool {
+        let is_held = |accepted: &Accepted| accepted.place != FramePlace::Control;
+        self.assembly.is_some()
+            || self.accepted.as_ref().is_some_and(is_held)
+            || self.inflation.as_ref().is_some_and(|inflation| inflation.is_assembling())
+    }
+
+    /// The bytes of memory that are held of the message under way, beside those that were not dealt with.
+    pub(super) fn held(&self) -> usize {
+        let assembled = self.assembly.as_ref().map_or(0, |assembly| assembly.payload.capacity());
+        assembled + self.inflation.as_ref().map_or(0, |inflation| inflation.held())
+    }
+
+    /// How many bytes of the message under way are held.
+    pub(super) fn gathered(&self) -> usize {
+        self.assembly.as_ref().map_or(0, |assembly| assembly.payload.len())
     }
 
     /// Says what becomes of the rest of the message that stopped the walk.
@@ -237,6 +266,9 @@ impl Walk {
         let end = position + accepted.header_len + payload.len();
         // Control frames may stand inside a message; what may follow them is what might have stood in their place.
         let boundary = if self.message_open() { Boundary::Frame } else { Boundary::Message };
+        if accepted.header.opcode != Opcode::Close {
+            self.control_rate.count()?;
+        }
         match accepted.header.opcode {
             Opcode::Close => {
                 let close = CloseFrame::parse(&plain(payload, accepted.header.mask))?;

@@ -81,11 +81,11 @@ impl Prepared {
     }
 
     async fn work(self) -> io::Result<()> {
-        let unrouted = self.metrics.route("");
         let pool = self.host.pool(self.index);
         let reactor = Reactor::start()?;
         spawn_local(pulse());
-        let worker = Worker::new(self.index, pool, self.snapshot.clone(), self.access, unrouted, self.process, reactor);
+        let worker =
+            Worker::new(self.index, pool, self.snapshot.clone(), self.access, &self.metrics, self.process, reactor);
         let settings: Rc<[Settings]> = self.listeners.iter().map(|(settings, _)| settings.clone()).collect();
         let server = Rc::new(Serving { worker, loads: self.loads, neighbours: self.neighbours, settings });
         let mut accepting = Vec::new();
@@ -194,6 +194,7 @@ impl Serving {
     fn renew(self: &Rc<Self>, snapshot: &Snapshot) {
         let live: HashSet<u64> = snapshot.uses().collect();
         self.worker.pool().retire(&|id| live.contains(&id));
+        self.worker.renew(snapshot);
         let closing = session::follow(&self.worker);
         if !closing.is_empty() {
             let close = CloseFrame::new(1012, "the route has changed");

@@ -19,6 +19,8 @@ pub struct Snapshot {
     pub generation: u64,
     /// The time over which connections are closed that are not to go on.
     pub drain_time: Duration,
+    /// The bytes that all workers together may hold of messages that have begun and not ended.
+    pub assembly_memory: usize,
     /// By host and path.
     pub routes: RouteTable<Arc<Route>>,
     /// The peers whose word about clients is believed.

@@ -11,8 +11,8 @@ use super::connection::Registry;
 use super::snapshot::Snapshot;
 use crate::component::Pool;
 use crate::log::AccessLog;
-use crate::metrics::{RouteMetrics, WorkerIndex};
-use crate::pipe::{Reactor, Scratch};
+use crate::metrics::{Metrics, RouteMetrics, WorkerIndex};
+use crate::pipe::{Assemblies, Reactor, Scratch};
 
 /// The shared part of a worker's connections. It belongs to its thread.
 #[derive(Debug)]
@@ -21,6 +21,9 @@ pub struct Worker {
     pool: Rc<Pool>,
     snapshot: Arc<ArcSwap<Snapshot>>,
     scratch: Rc<RefCell<Scratch>>,
+    assemblies: Rc<Assemblies>,
+    /// How many workers there are.
+    workers: usize,
     reactor: Rc<Reactor>,
     registry: Registry,
     access: AccessLog,
@@ -39,19 +42,24 @@ impl Worker {
         pool: Pool,
         snapshot: Arc<ArcSwap<Snapshot>>,
         access: AccessLog,
-        unrouted: Arc<RouteMetrics>,
+        metrics: &Metrics,
         process: u32,
         reactor: Rc<Reactor>,
     ) -> Rc<Self> {
+        let workers = metrics.workers().max(1);
+        let share = snapshot.load().assembly_memory / workers;
+        let assemblies = Assemblies::new(share, metrics.assembly_bytes(), index);
         Rc::new(Self {
             index,
             pool: Rc::new(pool),
             snapshot,
-            scratch: Rc::new(RefCell::new(Scratch::new())),
+            scratch: Rc::new(RefCell::new(Scratch::new(assemblies.clone()))),
+            assemblies,
+            workers,
             reactor,
             registry: Registry::default(),
             access,
-            unrouted,
+            unrouted: metrics.route(""),
             prefix: format!("{process:08x}-{:x}-", index.0),
             connections: Cell::new(0),
             told: Cell::new(0),
@@ -71,6 +79,11 @@ impl Worker {
     /// Its component instances.
     pub fn pool(&self) -> &Rc<Pool> {
         &self.pool
+    }
+
+    /// Follows what is in force with what all of its connections share.
+    pub fn renew(&self, snapshot: &Snapshot) {
+        self.assemblies.set_share(snapshot.assembly_memory / self.workers);
     }
 
     /// How often its open connections have been told to follow what is in force.

@@ -1,7 +1,7 @@
 //! Frames of any bytes: the reader's promises, and what a relay has to make of them, written as simply as can be.
 
 use super::{
-    CloseFrame, Deflater, FrameHeader, FramePlace, FrameSequence, Growth, InflateLimits, Inflater, Opcode,
+    CloseFrame, Deflater, FrameHeader, FrameLimits, FramePlace, FrameSequence, Growth, InflateLimits, Inflater, Opcode,
     SlidingWindow, Violation, apply_mask,
 };
 use crate::metrics::{MessageKind, Side};
@@ -13,7 +13,8 @@ use crate::metrics::{MessageKind, Side};
 pub fn frames(data: &[u8]) {
     let Some((flags, mut rest)) = data.split_first() else { return };
     let sender = if flags & 1 == 0 { Side::Client } else { Side::Upstream };
-    let mut sequence = FrameSequence::new(sender, flags & 2 != 0, Some(1 << 20));
+    let mut sequence =
+        FrameSequence::new(sender, flags & 2 != 0, FrameLimits { max_size: Some(1 << 20), ..FrameLimits::default() });
     loop {
         let parsed = FrameHeader::parse(rest);
         for start in (0..FrameHeader::MAX_LEN.min(rest.len())).filter_map(|len| rest.get(..len)) {
@@ -159,7 +160,7 @@ impl Frame {
 /// # Panics
 /// When it is no valid sequence of frames of this sender.
 pub fn written(sender: Side, compression: bool, wire: &[u8]) -> Vec<Frame> {
-    let mut sequence = FrameSequence::new(sender, compression, None);
+    let mut sequence = FrameSequence::new(sender, compression, FrameLimits::default());
     let (mut frames, mut rest) = (Vec::new(), wire);
     while !rest.is_empty() {
         let parsed = Frame::first(rest);
@@ -175,7 +176,7 @@ pub fn written(sender: Side, compression: bool, wire: &[u8]) -> Vec<Frame> {
 
 /// What a relay has to make of the bytes: everything up to the first mistake or close frame, but pongs that are its own.
 pub fn relayed(sender: Side, compression: bool, own_pong: Option<&[u8]>, wire: &[u8]) -> (Vec<Frame>, End) {
-    let mut sequence = FrameSequence::new(sender, compression, None);
+    let mut sequence = FrameSequence::new(sender, compression, FrameLimits::default());
     let (mut frames, mut rest) = (Vec::new(), wire);
     loop {
         let (header, frame, after) = match Frame::first(rest) {

@@ -1,5 +1,7 @@
 //! Which frame may follow which (RFC 6455 sections 5.1, 5.4 and 5.5).
 
+use std::num::NonZeroU32;
+
 use super::{FrameHeader, Opcode, Violation};
 use crate::metrics::{MessageKind, Side};
 
@@ -9,8 +11,24 @@ pub struct FrameSequence {
     sender: Side,
     /// Whether the handshake agreed on permessage-deflate, which gives RSV1 a meaning.
     compression: bool,
-    max_frame_size: Option<u64>,
+    limits: FrameLimits,
     message: Option<MessageKind>,
+    /// Of those that carry little, how many the message under way has.
+    small_fragments: u32,
+}
+
+/// The limits on the frames of one peer; `None` really is off.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct FrameLimits {
+    /// The most payload that a frame may announce.
+    pub max_size: Option<u64>,
+    /// How many fragments of one message may carry less than [`FrameLimits::SMALL`] bytes.
+    pub max_fragments: Option<NonZeroU32>,
+}
+
+impl FrameLimits {
+    /// A fragment of fewer bytes counts for `max_fragments`. Those of more weigh by their bytes.
+    pub const SMALL: u64 = 64;
 }
 
 /// A frame's place in the sequence.
@@ -26,8 +44,8 @@ pub enum FramePlace {
 
 impl FrameSequence {
     /// The frames of `sender`, none yet.
-    pub fn new(sender: Side, compression: bool, max_frame_size: Option<u64>) -> Self {
-        Self { sender, compression, max_frame_size, message: None }
+    pub fn new(sender: Side, compression: bool, limits: FrameLimits) -> Self {
+        Self { sender, compression, limits, message: None, small_fragments: 0 }
     }
 
     /// Whether messages may come compressed.
@@ -69,13 +87,28 @@ impl FrameSequence {
         match place {
             FramePlace::Control => {}
             FramePlace::First(kind) | FramePlace::Further(kind) => {
-                if let Some(limit) = self.max_frame_size.filter(|limit| header.payload_len > *limit) {
+                if let Some(limit) = self.limits.max_size.filter(|limit| header.payload_len > *limit) {
                     return Err(Violation::FrameTooLarge { limit });
                 }
+                if matches!(place, FramePlace::First(_)) {
+                    self.small_fragments = 0;
+                }
                 self.message = (!header.fin).then_some(kind);
+                if matches!(place, FramePlace::Further(_)) || !header.fin {
+                    self.count_fragment(header.payload_len)?;
+                }
             }
         }
         Ok(place)
+    }
+
+    fn count_fragment(&mut self, payload_len: u64) -> Result<(), Violation> {
+        let Some(limit) = self.limits.max_fragments.filter(|_| payload_len < FrameLimits::SMALL) else { return Ok(()) };
+        self.small_fragments += 1;
+        if self.small_fragments > limit.get() {
+            return Err(Violation::Fragments { limit: limit.get() });
+        }
+        Ok(())
     }
 }
 
@@ -88,7 +121,7 @@ mod tests {
     }
 
     fn upstream() -> FrameSequence {
-        FrameSequence::new(Side::Upstream, false, Some(10))
+        FrameSequence::new(Side::Upstream, false, FrameLimits { max_size: Some(10), ..FrameLimits::default() })
     }
 
     #[test]
@@ -117,17 +150,39 @@ mod tests {
         assert_eq!(open.accept(&frame(true, Opcode::Binary)), Err(Violation::DataInsideMessage));
         let masked = FrameHeader { mask: Some([0; 4]), ..frame(true, Opcode::Text) };
         assert_eq!(upstream().accept(&masked), Err(Violation::Masked));
-        let mut client = FrameSequence::new(Side::Client, false, None);
+        let mut client = FrameSequence::new(Side::Client, false, FrameLimits::default());
         assert_eq!(client.accept(&frame(true, Opcode::Text)), Err(Violation::Unmasked));
         let large = FrameHeader { payload_len: 11, ..frame(true, Opcode::Text) };
         assert_eq!(upstream().accept(&large), Err(Violation::FrameTooLarge { limit: 10 }));
     }
 
     #[test]
+    fn a_message_has_so_many_fragments_that_carry_little_and_as_many_as_it_likes_that_carry_more() {
+        let limits = FrameLimits { max_fragments: NonZeroU32::new(3), ..FrameLimits::default() };
+        let mut sequence = FrameSequence::new(Side::Upstream, false, limits);
+        let sized = |fin, opcode, payload_len| FrameHeader { payload_len, ..frame(fin, opcode) };
+        for _ in 0..10 {
+            sequence.accept(&sized(true, Opcode::Text, 0)).unwrap();
+        }
+        sequence.accept(&sized(false, Opcode::Text, 63)).unwrap();
+        for _ in 0..10 {
+            sequence.accept(&sized(false, Opcode::Continuation, 64)).unwrap();
+        }
+        sequence.accept(&sized(false, Opcode::Continuation, 0)).unwrap();
+        sequence.accept(&sized(true, Opcode::Continuation, 0)).unwrap();
+        sequence.accept(&sized(false, Opcode::Binary, 0)).unwrap();
+        sequence.accept(&sized(false, Opcode::Continuation, 0)).unwrap();
+        sequence.accept(&sized(true, Opcode::Ping, 0)).unwrap();
+        sequence.accept(&sized(false, Opcode::Continuation, 0)).unwrap();
+        let one_more = sequence.accept(&sized(true, Opcode::Continuation, 0));
+        assert_eq!(one_more, Err(Violation::Fragments { limit: 3 }));
+    }
+
+    #[test]
     fn a_reserved_bit_needs_an_extension_that_gives_it_a_meaning() {
         let compressed = FrameHeader { reserved: FrameHeader::RSV1, ..frame(true, Opcode::Text) };
         assert_eq!(upstream().accept(&compressed), Err(Violation::ReservedBits));
-        let mut sequence = FrameSequence::new(Side::Upstream, true, None);
+        let mut sequence = FrameSequence::new(Side::Upstream, true, FrameLimits::default());
         assert_eq!(sequence.accept(&compressed), Ok(FramePlace::First(MessageKind::Text)));
         let ping = FrameHeader { reserved: FrameHeader::RSV1, ..frame(true, Opcode::Ping) };
         assert_eq!(sequence.accept(&ping), Err(Violation::ReservedBits));

@@ -2,8 +2,8 @@
 
 use thiserror::Error;
 
-use super::InvalidClose;
-use crate::metrics::InflateFailure;
+use super::{FrameLimits, InvalidClose};
+use crate::metrics::{InflateFailure, Limit};
 
 /// A breach of RFC 6455, or of a limit, by the sender of a frame.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
@@ -62,6 +62,21 @@ pub enum Violation {
         /// The limit.
         limit: u32,
     },
+    /// More control frames in a second than the route's `control_frames_per_second`.
+    #[error("more than {limit} control frames came in a second")]
+    ControlFrames {
+        /// The limit.
+        limit: u32,
+    },
+    /// A message of more fragments that carry little than the route's `max_fragments`.
+    #[error("a message has more than {limit} fragments of less than {} bytes", FrameLimits::SMALL)]
+    Fragments {
+        /// The limit.
+        limit: u32,
+    },
+    /// A message, to be assembled, that takes longer than the route's `message_timeout`.
+    #[error("message_timeout: a message took too long to come")]
+    MessageTimeout,
     /// A compressed message that is no deflate data (RFC 1951), or refers to what its sender never sent.
     #[error("a compressed message cannot be inflated")]
     InvalidDeflate,
@@ -81,8 +96,22 @@ impl Violation {
             | Self::MessageTooLarge { .. }
             | Self::InflatedTooLarge { .. }
             | Self::CompressionRatio { .. } => 1009,
+            Self::ControlFrames { .. } | Self::Fragments { .. } | Self::MessageTimeout => 1008,
             Self::InvalidDeflate | Self::InvalidUtf8 | Self::Close(InvalidClose::Reason) => 1007,
             _ => 1002,
+        }
+    }
+
+    /// How it shows in `limit_closes_total`, if it does.
+    pub fn limit(self) -> Option<Limit> {
+        match self {
+            Self::FrameTooLarge { .. } => Some(Limit::MaxFrameSize),
+            Self::MessageTooLarge { .. } | Self::InflatedTooLarge { .. } => Some(Limit::MaxMessageSize),
+            Self::CompressionRatio { .. } => Some(Limit::MaxCompressionRatio),
+            Self::ControlFrames { .. } => Some(Limit::ControlFramesPerSecond),
+            Self::Fragments { .. } => Some(Limit::MaxFragments),
+            Self::MessageTimeout => Some(Limit::MessageTimeout),
+            _ => None,
         }
     }
 

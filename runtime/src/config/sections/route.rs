@@ -3,6 +3,8 @@
 mod claims;
 mod keys;
 
+use std::num::NonZeroU32;
+
 use self::claims::{Claim, distinct};
 pub(super) use self::keys::ROUTE;
 use super::{
@@ -162,6 +164,7 @@ fn timers(table: &Table<'_>) -> Read<Timers> {
     let ping_upstream = table.read("ping_upstream", value::boolean);
     let max_inactivity = table.read("max_inactivity", value::duration_or_off);
     let max_lifetime = table.read("max_lifetime", value::duration_or_off);
+    let message_timeout = table.read("message_timeout", value::duration_or_off);
     let close_timeout = table.read("close_timeout", value::duration);
     let timers = Timers {
         ping_interval: ping_interval?,
@@ -170,6 +173,7 @@ fn timers(table: &Table<'_>) -> Read<Timers> {
         pong_timeout: pong_timeout?,
         max_inactivity: max_inactivity?,
         max_lifetime: max_lifetime?,
+        message_timeout: message_timeout?,
         close_timeout: close_timeout?,
     };
     let place = |name| table.value(name).map_or_else(|| table.place(), |value| value.place());
@@ -189,9 +193,13 @@ fn limits(table: &Table<'_>) -> Read<Limits> {
         table.read("max_message_size", |value| value::size_within(value, (1, "1B"), (1 << 30, "1GiB")));
     let max_frame_size = table.read("max_frame_size", value::size_or_off);
     let max_compression_ratio = table.read("max_compression_ratio", value::count_or_off);
+    let max_fragments = table.read("max_fragments", value::count_or_off);
+    let control_frames_per_second = table.read("control_frames_per_second", value::count_or_off);
     Ok(Limits {
         max_message_size: max_message_size?,
         max_frame_size: max_frame_size?,
         max_compression_ratio: max_compression_ratio?,
+        max_fragments: max_fragments?.and_then(NonZeroU32::new),
+        control_frames_per_second: control_frames_per_second?.and_then(NonZeroU32::new),
     })
 }

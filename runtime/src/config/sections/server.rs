@@ -47,6 +47,16 @@ pub(super) const ROOT: Section = Section {
             meaning: "Connections that the process holds at most.",
         },
         Key {
+            name: "assembly_memory",
+            takes: "size or percentage",
+            absent: Absent::Default("\"25%\""),
+            example: "\"512MiB\"",
+            meaning: "Memory for messages that have begun and not ended, where filters wait for them, over all connections; a \
+                      percentage is of what the machine has, or its control group allows. Each worker has an equal share. \
+                      Where it is full, the messages that have waited longest close their connections with 1013; a worker \
+                      that holds only one always has room for it.",
+        },
+        Key {
             name: "watch",
             takes: "boolean",
             absent: Absent::Default("true"),
@@ -203,6 +213,7 @@ pub(in crate::config) fn read(
     let drain_time = root.read("drain_time", |value| Ok(value::duration_or_off(value)?.unwrap_or(Duration::ZERO)));
     let upgrade_timeout = root.read("upgrade_timeout", value::duration);
     let max_connections = root.optional("max_connections", |value| value::count(value, 1..=u32::MAX));
+    let assembly_memory = root.read("assembly_memory", value::memory_size);
     let watch = root.read("watch", value::boolean);
     let cache_directory = root.optional("cache_directory", |value| {
         const ADVICE: &str = "write text such as \"/var/cache/tidegate\"";
@@ -233,6 +244,7 @@ pub(in crate::config) fn read(
         drain_time: drain_time?,
         upgrade_timeout: upgrade_timeout?,
         max_connections: max_connections?.and_then(non_zero),
+        assembly_memory: assembly_memory?,
         watch: watch?,
         cache_directory: cache_directory?,
         max_isolated_instances: max_isolated_instances?.and_then(non_zero),

@@ -4,7 +4,7 @@ use std::{num::NonZeroUsize, time::Duration};
 
 use super::{LEAST, accept, read};
 use crate::{
-    config::{ComponentLimits, Isolation, LogFormat, LogLevel, reader::Absent, reference, sections},
+    config::{ComponentLimits, Isolation, LogFormat, LogLevel, MemorySize, reader::Absent, reference, sections},
     pipe::{Limits, Timers},
 };
 
@@ -24,7 +24,7 @@ fn absent_keys_have_the_defaults_of_the_reference() {
 
     assert_eq!((config.workers, config.max_connections), (None::<NonZeroUsize>, None));
     assert_eq!((config.drain_time, config.upgrade_timeout), (Duration::from_secs(10), Duration::from_secs(60)));
-    assert_eq!(config.max_isolated_instances, None);
+    assert_eq!((config.max_isolated_instances, config.assembly_memory), (None, MemorySize::Percent(25)));
     assert_eq!(config.trusted_proxies, []);
     assert_eq!((config.watch, &config.cache_directory), (true, &None));
     assert_eq!(config.admin, None);
@@ -39,7 +39,7 @@ fn absent_keys_have_the_defaults_of_the_reference() {
     assert_eq!((endpoint.weight, endpoint.warmup, endpoint.enabled), (100, None, true));
 
     let limits = ComponentLimits {
-        max_memory: 16 << 20,
+        max_memory: 64 << 20,
         deadline: Duration::from_millis(10),
         log_lines_per_second: 100,
         isolation: Isolation::Worker,

@@ -4,8 +4,8 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use super::super::{
-    CallVerdict, CloseLabel, CompileSource, FailureReason, HandshakeOutcome, InflateFailure, Initiator, MessageKind,
-    Metrics, ReloadOutcome, Side, SwapOutcome, WorkerIndex,
+    CallVerdict, CloseLabel, CompileSource, FailureReason, HandshakeOutcome, InflateFailure, Initiator, Limit,
+    MessageKind, Metrics, ReloadOutcome, Side, SwapOutcome, WorkerIndex,
 };
 use super::text;
 
@@ -27,6 +27,7 @@ fn every_metric_that_the_documentation_names_is_in_the_text() {
     shard.messages(Side::Client, MessageKind::Text, 3);
     shard.message_bytes(Side::Client, 300);
     shard.inflate_failure(Side::Client, InflateFailure::Ratio);
+    shard.limit_close(Side::Client, Limit::MessageTimeout);
     shard.close(Initiator::Client, CloseLabel::Normal);
     metrics.route("").of(SECOND).handshake(HandshakeOutcome::NoRoute);
     let endpoint = metrics.endpoint("chat", "ws://127.0.0.1:9001");
@@ -45,6 +46,7 @@ fn every_metric_that_the_documentation_names_is_in_the_text() {
     metrics.quarantined("chat", "shout").store(2, Ordering::Relaxed);
     metrics.reloaded(ReloadOutcome::Applied);
     metrics.set_generation(2);
+    metrics.assembly_bytes().of(SECOND).set(4096);
 
     insta::assert_snapshot!(encoded(&metrics));
 }

@@ -13,14 +13,15 @@ use crate::pipe::inflate::Inflation;
 use crate::pipe::item::{Fate, Finds, Item, Stop, Tally};
 use crate::pipe::walk::Walk;
 use crate::ws::{
-    Deflater, FrameHeader, FrameSequence, Growth, InflateLimits, Inflater, Opcode, SlidingWindow, Violation, apply_mask,
+    Deflater, FrameHeader, FrameLimits, FrameSequence, Growth, InflateLimits, Inflater, Opcode, SlidingWindow,
+    Violation, apply_mask,
 };
 
 mod cases;
 
 /// What a filter says about a message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Say {
+pub(super) enum Say {
     Forward,
     Drop,
     /// Only of whole messages; forwarded otherwise.
@@ -40,11 +41,11 @@ struct Sent {
 
 /// The route and its filters.
 #[derive(Clone, Copy, Debug)]
-struct Route {
-    from: Side,
-    window: SlidingWindow,
-    wanted: [Option<Payload>; MessageKind::COUNT],
-    limits: InflateLimits,
+pub(super) struct Route {
+    pub(super) from: Side,
+    pub(super) window: SlidingWindow,
+    pub(super) wanted: [Option<Payload>; MessageKind::COUNT],
+    pub(super) limits: InflateLimits,
 }
 
 /// What came of it.
@@ -117,9 +118,15 @@ impl Sender {
     }
 }
 
+/// What goes on of bytes that come in pieces.
+pub(super) fn taken(route: Route, pieces: &[&[u8]], says: &[Say]) -> Result<Vec<u8>, Violation> {
+    take(route, pieces, says).map(|outcome| outcome.wire)
+}
+
 /// Takes bytes that come in pieces through a walk, the filters' words and back to the wire.
 fn take(route: Route, pieces: &[&[u8]], says: &[Say]) -> Result<Outcome, Violation> {
-    let mut walk = Walk::new(FrameSequence::new(route.from, true, None), route.limits.max_size, TOKEN);
+    let mut walk =
+        Walk::new(FrameSequence::new(route.from, true, FrameLimits::default()), route.limits.max_size, TOKEN);
     walk.inflate(Inflation::new(route.window, route.limits));
     walk.want(route.wanted);
     let (mut finds, mut batch, mut carry) = (Finds::default(), Batch::default(), Vec::new());
@@ -180,7 +187,7 @@ fn take(route: Route, pieces: &[&[u8]], says: &[Say]) -> Result<Outcome, Violati
 
 /// What a receiver that knows only the wire makes of it.
 fn receive(route: Route, mut wire: &[u8]) -> Vec<(MessageKind, Vec<u8>)> {
-    let mut sequence = FrameSequence::new(route.from, true, None);
+    let mut sequence = FrameSequence::new(route.from, true, FrameLimits::default());
     let mut inflater = Inflater::new(route.window);
     let mut messages = Vec::new();
     let (mut kind, mut compressed, mut payload) = (MessageKind::Text, false, Vec::new());

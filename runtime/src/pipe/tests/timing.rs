@@ -36,7 +36,7 @@ fn pipe(timers: Timers) -> Piped {
         limits: Limits::default(),
         metrics: Metrics::new(1).route("test"),
         worker: WorkerIndex(0),
-        scratch: Rc::new(RefCell::new(Scratch::new())),
+        scratch: Rc::<RefCell<Scratch>>::default(),
         handle: handle.clone(),
     };
     let pipe = Pipe::new((client_end, Bytes::new()), (upstream_end, Bytes::new()), plan);

@@ -92,6 +92,14 @@ pub(in crate::config) const ROUTE: Section = Section {
             "How long a connection may live before it is closed with 1001, give or take 10 percent.",
         ),
         key(
+            "message_timeout",
+            "duration or `off`",
+            Default("\"30s\""),
+            "\"10s\"",
+            "How long a message may take to come that a filter waits for, and a second more for each 64KiB that have come; \
+             one that takes longer closes with 1008. The time stands still while the proxy does not read from its sender.",
+        ),
+        key(
             "close_timeout",
             "duration",
             Default("\"5s\""),
@@ -109,10 +117,11 @@ pub(in crate::config) const ROUTE: Section = Section {
         key(
             "max_compression_ratio",
             "whole number or `off`",
-            Default("200"),
+            Default("\"off\""),
             "500",
-            "How many times its size a compressed message may inflate to where filters read messages; beyond 32KiB, one \
-             that does closes with 1009. Text rarely reaches 50, and deflate itself ends at 1030.",
+            "How many times its size a compressed message may inflate to whose payload a filter wants; beyond 32KiB, one \
+             that inflates further closes with 1009. Honest messages may inflate as far as deflate goes, 1030 times, and \
+             `max_message_size` bounds what is held.",
         ),
         key(
             "max_frame_size",
@@ -120,6 +129,22 @@ pub(in crate::config) const ROUTE: Section = Section {
             Default("\"off\""),
             "\"64MiB\"",
             "The most that a single frame may announce; a larger one closes with 1009.",
+        ),
+        key(
+            "max_fragments",
+            "whole number or `off`",
+            Default("4096"),
+            "100",
+            "Fragments of less than 64 bytes that one message may have; one more closes with 1008. A filter sees the message \
+             and not its fragments, so a limit on messages does not count them; those of more bytes weigh by their bytes.",
+        ),
+        key(
+            "control_frames_per_second",
+            "whole number or `off`",
+            Default("100"),
+            "10",
+            "Pings and pongs that each side may send in a second, and at once; one more closes with 1008. Filters do not see \
+             them.",
         ),
         key(
             "max_connections",

@@ -87,23 +87,36 @@ fn bad_utf_8_inside_a_compressed_text_is_refused() {
 }
 
 #[test]
-fn a_bomb_is_refused_whatever_is_wanted_of_it() {
+fn a_bomb_is_refused_where_its_payload_is_wanted_and_only_there() {
     let window = SlidingWindow::LARGEST;
     let limits = InflateLimits { max_size: 1 << 20, max_ratio: Some(200) };
     let bomb = Sender::new(window).send(Side::Upstream, &[text(&vec![0; 8 << 20], Say::Forward)]);
-    for wanted in
-        [Some(Payload::Whole), Some(Payload::Head(2 << 20)), Some(Payload::Head(4)), Some(Payload::None), None]
-    {
+    let taken = |limits, wanted| {
         let route = Route { limits, wanted: [wanted, Some(Payload::Whole)], ..from_upstream(window) };
-        assert_eq!(
-            take(route, &[&bomb], &[Say::Forward]),
-            Err(Violation::CompressionRatio { limit: 200 }),
-            "{wanted:?}"
-        );
+        take(route, &[&bomb], &[Say::Forward]).map(|outcome| outcome.wire == bomb)
+    };
+    for wanted in [Payload::Whole, Payload::Head(2 << 20), Payload::Head(4)] {
+        assert_eq!(taken(limits, Some(wanted)), Err(Violation::CompressionRatio { limit: 200 }), "{wanted:?}");
+    }
+    for wanted in [Some(Payload::None), None] {
+        assert_eq!(taken(limits, wanted), Ok(true), "{wanted:?}");
     }
     let limits = InflateLimits { max_ratio: None, ..limits };
-    let route = Route { limits, ..from_upstream(window) };
-    assert_eq!(take(route, &[&bomb], &[Say::Forward]), Err(Violation::InflatedTooLarge { limit: 1 << 20 }));
+    assert_eq!(taken(limits, Some(Payload::Whole)), Err(Violation::InflatedTooLarge { limit: 1 << 20 }));
+    assert_eq!(taken(limits, Some(Payload::Head(4))), Ok(true));
+}
+
+#[test]
+fn the_ratio_does_not_matter_any_more_once_the_verdict_has_fallen() {
+    let window = SlidingWindow::LARGEST;
+    let limits = InflateLimits { max_size: 1 << 20, max_ratio: Some(200) };
+    let route = Route { limits, wanted: [Some(Payload::Head(4)); 2], ..from_upstream(window) };
+    // The head does not compress, and what follows it compresses a thousandfold.
+    let head: Vec<u8> = (0..4096_u32).flat_map(|index| index.wrapping_mul(2_654_435_761).to_le_bytes()).collect();
+    let plain = [head, vec![0; 8 << 20]].concat();
+    let binary = Sent { kind: MessageKind::Binary, ..text(&plain, Say::Forward) };
+    let wire = Sender::new(window).send(Side::Upstream, &[binary]);
+    assert_eq!(take(route, &[&wire], &[Say::Forward]).map(|outcome| outcome.wire == wire), Ok(true));
 }
 
 #[test]
@@ -123,7 +136,8 @@ fn messages_go_on_anew_until_both_windows_are_equal_although_no_filter_is_left()
     let window = SlidingWindow { bits: 9, takeover: true };
     let route = from_upstream(window);
     let mut sender = Sender::new(window);
-    let mut walk = Walk::new(FrameSequence::new(route.from, true, None), route.limits.max_size, TOKEN);
+    let mut walk =
+        Walk::new(FrameSequence::new(route.from, true, FrameLimits::default()), route.limits.max_size, TOKEN);
     walk.inflate(Inflation::new(window, route.limits));
     walk.want(route.wanted);
     let (mut wire, mut batch) = (Vec::new(), Batch::default());
