@@ -277,7 +277,8 @@ async fn a_filter_is_told_how_the_connection_ended() {
 
 #[tokio::test]
 async fn messages_that_arrive_together_are_decided_one_by_one_in_order() {
-    let (proxy, backend) = start(&format!("[{}]", script("tag = \"!\"")), "").await;
+    let rest = "control_frames_per_second = \"off\"";
+    let (proxy, backend) = start(&format!("[{}]", script("tag = \"!\"")), rest).await;
     let (mut client, mut upstream) = backend.open(proxy.address, "/").await;
     let texts: Vec<String> = (0..200).map(|index| index.to_string()).collect();
     let frames: Vec<Frame> =

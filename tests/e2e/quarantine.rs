@@ -141,7 +141,7 @@ async fn a_message_that_is_too_large_puts_nothing_in_quarantine() {
     for _ in 0..3 {
         let mut client = proxy.open("/").await;
         client.send(Frame::text("x".repeat(2000))).await;
-        client.expect_close(1011).await;
+        client.expect_close(1009).await;
     }
     proxy.until(FAILURES, &[("component", "hostile"), ("reason", "message_size")], 3).await;
     assert_eq!(is_quarantined(&proxy.metrics().await, HOSTILE), 0);

@@ -2,10 +2,11 @@
 
 use std::collections::VecDeque;
 use std::io;
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::task::{Context, Poll, ready};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::task::yield_now;
 use tokio::time::Instant;
 
 use super::Shared;
@@ -223,8 +224,7 @@ impl Direction {
                 break;
             }
         }
-        // The worker's other connections have their turn first.
-        context.waker().wake_by_ref();
+        give_way(context);
         Poll::Pending
     }
 
@@ -440,6 +440,13 @@ impl Direction {
 
 /// Reads after which other connections have their turn: a megabyte at most.
 const READS_IN_A_ROW: usize = 4;
+
+/// Has the task woken once the worker's other connections have had their turn, those among them for which something has
+/// only now come: the runtime looks at its sockets first. A task that merely woke itself could have sixty turns until then.
+fn give_way(context: &mut Context<'_>) {
+    // Polled once, this leaves the waker with the runtime.
+    let _ = pin!(yield_now()).poll(context);
+}
 
 /// Writes up to the first delay, and holds the rest back.
 fn write_edited<W>(
