@@ -84,7 +84,7 @@ pub struct Plan {
     /// The route's timers.
     pub timers: Arc<Timers>,
     /// The route's limits.
-    pub limits: Limits,
+    pub limits: Arc<Limits>,
     /// The route's metrics.
     pub metrics: Arc<RouteMetrics>,
     /// The worker that this runs on.
@@ -159,9 +159,8 @@ where
         let token = rand::random();
         let chain = Chain::new(plan.filters, plan.shadows);
         let direction = |from, leftover: &Bytes| {
-            let sequence = FrameSequence::new(from, plan.extensions.agreed, plan.limits.of_frames());
-            let mut walk = Walk::new(sequence, plan.limits.max_message_size, token);
-            walk.limit_control_frames(plan.limits.control_frames_per_second);
+            let sequence = FrameSequence::new(from, plan.extensions.agreed);
+            let mut walk = Walk::new(sequence, plan.limits.clone(), token);
             if let Some(deflate) = plan.extensions.deflate
                 && chain.wanted(from).iter().any(Option::is_some)
             {

@@ -182,7 +182,7 @@ impl Builder<'_> {
                 target,
                 origins: route.allowed_origins.as_ref().map(|list| Origins::new(list.iter().map(String::as_str))),
                 timers: Arc::new(route.timers.clone()),
-                limits: route.limits.clone(),
+                limits: Arc::new(route.limits.clone()),
                 handshake_timeout: route.handshake_timeout,
                 permits,
                 rate: route.handshakes_per_second.map(|rate| Arc::new(Rate::new(rate))),

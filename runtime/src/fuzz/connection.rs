@@ -10,7 +10,7 @@ use bytes::Bytes;
 use super::run;
 use super::script::Script;
 use crate::metrics::{Metrics, RouteMetrics, Side, WorkerIndex};
-use crate::pipe::{Limits, Pipe, Plan, Scratch, Timers};
+use crate::pipe::{Pipe, Plan, Scratch, Timers};
 use crate::ws::fuzz::{Frame, relayed, written};
 use crate::ws::{Extensions, Opcode};
 
@@ -68,7 +68,7 @@ fn plan(compression: bool) -> Plan {
         lease: None,
         // Nothing takes time here but what would never end.
         timers: Arc::new(Timers { close_timeout: Duration::from_secs(3600), ..Timers::default() }),
-        limits: Limits::default(),
+        limits: Arc::default(),
         metrics,
         worker: WorkerIndex(0),
         scratch,

@@ -11,23 +11,17 @@ use crate::ws::Violation;
 /// As many control frames as a second may bring, at once or one after the other.
 #[derive(Debug, Default)]
 pub(super) struct ControlRate {
-    limit: Option<NonZeroU32>,
     /// When all of them may come at once again. Boxed, because most peers never send any.
     whole_at: Option<Box<Instant>>,
 }
 
 impl ControlRate {
-    /// No limit for `None`.
-    pub(super) fn new(limit: Option<NonZeroU32>) -> Self {
-        Self { limit, whole_at: None }
-    }
-
-    /// Takes note of a control frame that comes now.
+    /// Takes note of a control frame that comes now; there is no limit for `None`.
     ///
     /// # Errors
     /// When it is one too many.
-    pub(super) fn count(&mut self) -> Result<(), Violation> {
-        let Some(limit) = self.limit else { return Ok(()) };
+    pub(super) fn count(&mut self, limit: Option<NonZeroU32>) -> Result<(), Violation> {
+        let Some(limit) = limit else { return Ok(()) };
         let now = Instant::now();
         let whole_at = self.whole_at.get_or_insert_with(|| Box::new(now));
         let after = (**whole_at).max(now) + SECOND / limit.get();
@@ -48,17 +42,17 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn as_many_come_at_once_as_a_second_may_bring_and_then_one_after_the_other() {
-        let mut rate = ControlRate::new(NonZeroU32::new(10));
+        let (mut rate, limit) = (ControlRate::default(), NonZeroU32::new(10));
         for _ in 0..10 {
-            rate.count().unwrap();
+            rate.count(limit).unwrap();
         }
         advance(SECOND / 10).await;
-        rate.count().unwrap();
-        assert_eq!(rate.count(), Err(Violation::ControlFrames { limit: 10 }));
+        rate.count(limit).unwrap();
+        assert_eq!(rate.count(limit), Err(Violation::ControlFrames { limit: 10 }));
         advance(SECOND).await;
         for _ in 0..10 {
-            rate.count().unwrap();
+            rate.count(limit).unwrap();
         }
-        assert_eq!(rate.count(), Err(Violation::ControlFrames { limit: 10 }));
+        assert_eq!(rate.count(limit), Err(Violation::ControlFrames { limit: 10 }));
     }
 }

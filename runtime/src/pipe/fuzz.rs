@@ -7,9 +7,10 @@ use crate::pipe::deflate::Compressing;
 use crate::pipe::emit::Emission;
 use crate::pipe::inflate::Inflation;
 use crate::pipe::item::{Fate, Finds, Item, PingToken, Stop, Tally};
+use crate::pipe::settings::Limits;
 use crate::pipe::walk::Walk;
 use crate::ws::fuzz::{End, Frame, Message, received, relayed, written};
-use crate::ws::{Deflater, FrameHeader, FrameLimits, FrameSequence, InflateLimits, SlidingWindow};
+use crate::ws::{Deflater, FrameHeader, FrameSequence, InflateLimits, SlidingWindow};
 
 /// Walks over what follows six bytes of settings, once whole and once in pieces.
 ///
@@ -105,8 +106,8 @@ impl Settings {
     }
 
     fn walk<'a>(&self, pieces: impl Iterator<Item = &'a [u8]>) -> Outcome {
-        let sequence = FrameSequence::new(self.from, self.compression, FrameLimits::default());
-        let mut walk = Walk::new(sequence, self.max_message_size, TOKEN);
+        let sequence = FrameSequence::new(self.from, self.compression);
+        let mut walk = Walk::new(sequence, Limits::on_messages(self.max_message_size), TOKEN);
         if let Some(window) = self.window {
             walk.inflate(Inflation::new(window, InflateLimits { max_size: self.max_message_size, max_ratio: None }));
         }

@@ -1,6 +1,8 @@
 //! What a route says about its connections once they are open.
 
 use std::num::NonZeroU32;
+#[cfg(any(fuzzing, test))]
+use std::sync::Arc;
 use std::time::Duration;
 
 use crate::ws::{FrameLimits, InflateLimits};
@@ -53,21 +55,22 @@ pub struct Limits {
     /// further closes with 1009. What stays within 32 KiB is never refused. Off by default: an honest message may
     /// inflate as far as deflate itself goes, some 1030 times, and `max_message_size` bounds what is held.
     pub max_compression_ratio: Option<u32>,
-    /// The most payload a frame may announce, in any direction; a larger one closes with 1009. Off by default: a
-    /// relayed frame is never held, so its size costs nothing.
-    pub max_frame_size: Option<u64>,
-    /// How many fragments of less than 64 bytes a message may have; one that has more closes with 1008. 4096 by default:
-    /// nobody needs so many, no filter sees them one by one, and those of more bytes are bounded by their bytes.
-    pub max_fragments: Option<NonZeroU32>,
+    /// Those on single frames, in any direction. The most payload that one may announce, beyond which it closes with
+    /// 1009, is off by default: a relayed frame is never held, so its size costs nothing. How many fragments of less than
+    /// 64 bytes a message may have, beyond which it closes with 1008, is 4096 by default: nobody needs so many, no filter
+    /// sees them one by one, and those of more bytes are bounded by their bytes.
+    pub frames: FrameLimits,
     /// How many pings and pongs one side may send in a second, in a burst of as many; one more closes with 1008. 100 by
     /// default: no filter sees them.
     pub control_frames_per_second: Option<NonZeroU32>,
 }
 
 impl Limits {
-    /// Those on single frames.
-    pub(super) fn of_frames(&self) -> FrameLimits {
-        FrameLimits { max_size: self.max_frame_size, max_fragments: self.max_fragments }
+    /// None but on the size of messages.
+    #[cfg(any(fuzzing, test))]
+    pub(super) fn on_messages(max_message_size: usize) -> Arc<Self> {
+        let frames = FrameLimits::default();
+        Arc::new(Self { max_message_size, max_compression_ratio: None, frames, control_frames_per_second: None })
     }
 
     /// Those on inflating a message.
@@ -81,8 +84,7 @@ impl Default for Limits {
         Self {
             max_message_size: 16 << 20,
             max_compression_ratio: None,
-            max_frame_size: None,
-            max_fragments: NonZeroU32::new(4096),
+            frames: FrameLimits { max_size: None, max_fragments: NonZeroU32::new(4096) },
             control_frames_per_second: NonZeroU32::new(100),
         }
     }

@@ -5,12 +5,13 @@
 
 mod compressed;
 
-use std::num::NonZeroU32;
+use std::sync::Arc;
 
 use super::control_rate::ControlRate;
 use super::deflate::Receiver;
 use super::inflate::Inflation;
 use super::item::{Boundary, Fate, Finds, Found, Item, PingToken, Seen, Stop};
+use super::settings::Limits;
 use crate::component::Payload;
 use crate::metrics::MessageKind;
 use crate::ws::{
@@ -23,7 +24,7 @@ pub(super) struct Walk {
     sequence: FrameSequence,
     /// What some filter wants of each kind; `None` where nobody wants anything.
     wanted: [Option<Payload>; MessageKind::COUNT],
-    max_message_size: usize,
+    limits: Arc<Limits>,
     /// The payload of our pings: a pong with it is for us.
     token: PingToken,
     control_rate: ControlRate,
@@ -63,11 +64,11 @@ struct Fragments {
 }
 
 impl Walk {
-    pub(super) fn new(sequence: FrameSequence, max_message_size: usize, token: PingToken) -> Self {
+    pub(super) fn new(sequence: FrameSequence, limits: Arc<Limits>, token: PingToken) -> Self {
         Self {
             sequence,
             wanted: [None; MessageKind::COUNT],
-            max_message_size,
+            limits,
             token,
             control_rate: ControlRate::default(),
             accepted: None,
@@ -76,11 +77,6 @@ impl Walk {
             assembly: None,
             inflation: None,
         }
-    }
-
-    /// Bounds the control frames that come in a second.
-    pub(super) fn limit_control_frames(&mut self, per_second: Option<NonZeroU32>) {
-        self.control_rate = ControlRate::new(per_second);
     }
 
     /// The payload of our pings.
@@ -207,7 +203,9 @@ impl Walk {
             Some(accepted) => accepted,
             None => match FrameHeader::parse(here)? {
                 None => return Ok(Step::Short),
-                Some((header, header_len)) => Accepted { header, header_len, place: self.sequence.accept(&header)? },
+                Some((header, header_len)) => {
+                    Accepted { header, header_len, place: self.sequence.accept(&header, &self.limits.frames)? }
+                }
             },
         };
         let payload = here.get(accepted.header_len..).unwrap_or_default();
@@ -267,7 +265,7 @@ impl Walk {
         // Control frames may stand inside a message; what may follow them is what might have stood in their place.
         let boundary = if self.message_open() { Boundary::Frame } else { Boundary::Message };
         if accepted.header.opcode != Opcode::Close {
-            self.control_rate.count()?;
+            self.control_rate.count(self.limits.control_frames_per_second)?;
         }
         match accepted.header.opcode {
             Opcode::Close => {
@@ -299,7 +297,7 @@ impl Walk {
         let Accepted { header, header_len, .. } = accepted;
         let gathered = self.assembly.as_ref().map_or(0, |assembly| assembly.payload.len());
         let size = header.payload_len.saturating_add(gathered as u64);
-        let limit = self.max_message_size;
+        let limit = self.limits.max_message_size;
         // How much of this frame has to be here before anything can be said.
         let needed = match need {
             Payload::None => 0,

@@ -69,7 +69,7 @@ pub struct Route {
     /// Timers of an open connection.
     pub timers: Arc<Timers>,
     /// Size limits of an open connection.
-    pub limits: Limits,
+    pub limits: Arc<Limits>,
     /// How long an upstream may take to answer the handshake.
     pub handshake_timeout: Duration,
     /// The places for connections; `None`: no limit.

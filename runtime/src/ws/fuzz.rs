@@ -13,8 +13,8 @@ use crate::metrics::{MessageKind, Side};
 pub fn frames(data: &[u8]) {
     let Some((flags, mut rest)) = data.split_first() else { return };
     let sender = if flags & 1 == 0 { Side::Client } else { Side::Upstream };
-    let mut sequence =
-        FrameSequence::new(sender, flags & 2 != 0, FrameLimits { max_size: Some(1 << 20), ..FrameLimits::default() });
+    let mut sequence = FrameSequence::new(sender, flags & 2 != 0);
+    let limits = FrameLimits { max_size: Some(1 << 20), ..FrameLimits::default() };
     loop {
         let parsed = FrameHeader::parse(rest);
         for start in (0..FrameHeader::MAX_LEN.min(rest.len())).filter_map(|len| rest.get(..len)) {
@@ -25,7 +25,7 @@ pub fn frames(data: &[u8]) {
         let mut written = Vec::new();
         header.encode(&mut written);
         assert_eq!(rest.get(..len), Some(written.as_slice()));
-        if sequence.accept(&header).is_err() {
+        if sequence.accept(&header, &limits).is_err() {
             return;
         }
         let payload = usize::try_from(header.payload_len).unwrap_or(usize::MAX);
@@ -160,13 +160,13 @@ impl Frame {
 /// # Panics
 /// When it is no valid sequence of frames of this sender.
 pub fn written(sender: Side, compression: bool, wire: &[u8]) -> Vec<Frame> {
-    let mut sequence = FrameSequence::new(sender, compression, FrameLimits::default());
+    let mut sequence = FrameSequence::new(sender, compression);
     let (mut frames, mut rest) = (Vec::new(), wire);
     while !rest.is_empty() {
         let parsed = Frame::first(rest);
         assert!(matches!(parsed, Ok(Some(_))), "{parsed:?} behind {frames:?}");
         let Ok(Some((header, frame, after))) = parsed else { break };
-        let accepted = sequence.accept(&header);
+        let accepted = sequence.accept(&header, &FrameLimits::default());
         assert!(accepted.is_ok(), "{accepted:?}: {header:?} behind {frames:?}");
         frames.push(frame);
         rest = after;
@@ -176,7 +176,7 @@ pub fn written(sender: Side, compression: bool, wire: &[u8]) -> Vec<Frame> {
 
 /// What a relay has to make of the bytes: everything up to the first mistake or close frame, but pongs that are its own.
 pub fn relayed(sender: Side, compression: bool, own_pong: Option<&[u8]>, wire: &[u8]) -> (Vec<Frame>, End) {
-    let mut sequence = FrameSequence::new(sender, compression, FrameLimits::default());
+    let mut sequence = FrameSequence::new(sender, compression);
     let (mut frames, mut rest) = (Vec::new(), wire);
     loop {
         let (header, frame, after) = match Frame::first(rest) {
@@ -185,7 +185,7 @@ pub fn relayed(sender: Side, compression: bool, own_pong: Option<&[u8]>, wire: &
             Err(violation) => return (frames, End::Violation(violation)),
         };
         rest = after;
-        match (sequence.accept(&header), header.opcode) {
+        match (sequence.accept(&header, &FrameLimits::default()), header.opcode) {
             (Err(violation), _) => return (frames, End::Violation(violation)),
             (Ok(FramePlace::Control), _) if !frame.is_whole() => return (frames, End::Open),
             (_, Opcode::Close) => match CloseFrame::parse(&frame.payload) {

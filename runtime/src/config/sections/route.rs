@@ -21,6 +21,7 @@ use crate::{
         value,
     },
     pipe::{Limits, Timers},
+    ws::FrameLimits,
 };
 
 /// Reads all routes, and refuses what only shows when they are compared.
@@ -197,9 +198,8 @@ fn limits(table: &Table<'_>) -> Read<Limits> {
     let control_frames_per_second = table.read("control_frames_per_second", value::count_or_off);
     Ok(Limits {
         max_message_size: max_message_size?,
-        max_frame_size: max_frame_size?,
         max_compression_ratio: max_compression_ratio?,
-        max_fragments: max_fragments?.and_then(NonZeroU32::new),
+        frames: FrameLimits { max_size: max_frame_size?, max_fragments: max_fragments?.and_then(NonZeroU32::new) },
         control_frames_per_second: control_frames_per_second?.and_then(NonZeroU32::new),
     })
 }

@@ -11,6 +11,7 @@ use crate::pipe::deflate::Compressing;
 use crate::pipe::emit::{Emission, encode, encode_frame, opcode};
 use crate::pipe::inflate::Inflation;
 use crate::pipe::item::{Fate, Finds, Item, Stop, Tally};
+use crate::pipe::settings::Limits;
 use crate::pipe::walk::Walk;
 use crate::ws::{
     Deflater, FrameHeader, FrameLimits, FrameSequence, Growth, InflateLimits, Inflater, Opcode, SlidingWindow,
@@ -125,8 +126,7 @@ pub(super) fn taken(route: Route, pieces: &[&[u8]], says: &[Say]) -> Result<Vec<
 
 /// Takes bytes that come in pieces through a walk, the filters' words and back to the wire.
 fn take(route: Route, pieces: &[&[u8]], says: &[Say]) -> Result<Outcome, Violation> {
-    let mut walk =
-        Walk::new(FrameSequence::new(route.from, true, FrameLimits::default()), route.limits.max_size, TOKEN);
+    let mut walk = Walk::new(FrameSequence::new(route.from, true), Limits::on_messages(route.limits.max_size), TOKEN);
     walk.inflate(Inflation::new(route.window, route.limits));
     walk.want(route.wanted);
     let (mut finds, mut batch, mut carry) = (Finds::default(), Batch::default(), Vec::new());
@@ -187,12 +187,12 @@ fn take(route: Route, pieces: &[&[u8]], says: &[Say]) -> Result<Outcome, Violati
 
 /// What a receiver that knows only the wire makes of it.
 fn receive(route: Route, mut wire: &[u8]) -> Vec<(MessageKind, Vec<u8>)> {
-    let mut sequence = FrameSequence::new(route.from, true, FrameLimits::default());
+    let mut sequence = FrameSequence::new(route.from, true);
     let mut inflater = Inflater::new(route.window);
     let mut messages = Vec::new();
     let (mut kind, mut compressed, mut payload) = (MessageKind::Text, false, Vec::new());
     while let Some((header, header_len)) = FrameHeader::parse(wire).unwrap() {
-        sequence.accept(&header).unwrap();
+        sequence.accept(&header, &FrameLimits::default()).unwrap();
         let end = header_len + usize::try_from(header.payload_len).unwrap();
         let mut frame = wire[header_len..end].to_vec();
         wire = &wire[end..];

@@ -7,8 +7,9 @@ use crate::metrics::{MessageKind, Side};
 use crate::pipe::chain::Batch;
 use crate::pipe::emit::{Emission, encode};
 use crate::pipe::item::{Boundary, Fate, Finds, Item, Seen, Stop, Tally};
+use crate::pipe::settings::Limits;
 use crate::pipe::walk::Walk;
-use crate::ws::{FrameLimits, FrameSequence, Opcode};
+use crate::ws::{FrameSequence, Opcode};
 
 /// A message in fragments, with a ping before each of them or not.
 #[derive(Clone, Debug)]
@@ -60,7 +61,7 @@ fn wire(messages: &[Sent]) -> Vec<u8> {
 
 /// Walks over bytes that come in pieces; every `drop_every`-th message is dropped.
 fn walk(pieces: &[&[u8]], wanted: [Option<Payload>; 2], drop_every: usize) -> Result {
-    let mut walk = Walk::new(FrameSequence::new(Side::Upstream, false, FrameLimits::default()), 1 << 20, TOKEN);
+    let mut walk = Walk::new(FrameSequence::new(Side::Upstream, false), Limits::on_messages(1 << 20), TOKEN);
     walk.want(wanted);
     let (mut finds, mut batch, mut carry) = (Finds::default(), Batch::default(), Vec::new());
     let (mut wire, mut seen, mut tally, mut end) = (Vec::new(), Vec::new(), Tally::default(), Boundary::Message);

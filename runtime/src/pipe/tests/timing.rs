@@ -12,7 +12,7 @@ use tokio::time::{Instant, sleep};
 
 use crate::metrics::{CloseLabel, Initiator, Metrics, Side, WorkerIndex};
 use crate::pipe::emit::{encode, encode_close};
-use crate::pipe::{Handle, Limits, Outcome, Pipe, Plan, Scratch, Timers};
+use crate::pipe::{Handle, Outcome, Pipe, Plan, Scratch, Timers};
 use crate::ws::{CloseFrame, Extensions, FrameHeader, Opcode, apply_mask};
 
 /// A pipe between two ends that the test holds.
@@ -33,7 +33,7 @@ fn pipe(timers: Timers) -> Piped {
         extensions: Extensions::default(),
         lease: None,
         timers: Arc::new(timers),
-        limits: Limits::default(),
+        limits: Arc::default(),
         metrics: Metrics::new(1).route("test"),
         worker: WorkerIndex(0),
         scratch: Rc::<RefCell<Scratch>>::default(),

@@ -69,7 +69,7 @@ impl Walk {
         let is_whole = self.assembly.as_ref().is_some_and(|assembly| assembly.is_whole);
         let gathered = self.assembly.as_ref().map_or(0, |assembly| assembly.payload.len());
         if !is_whole && header.payload_len.saturating_add(gathered as u64) > inflation.max_compressed() as u64 {
-            return Err(Violation::InflatedTooLarge { limit: self.max_message_size });
+            return Err(Violation::InflatedTooLarge { limit: self.limits.max_message_size });
         }
         let Some(payload) = usize::try_from(header.payload_len).ok().and_then(|len| payload.get(..len)) else {
             self.accepted = Some(accepted);
@@ -134,7 +134,7 @@ impl Walk {
         let taken = inflation.offset();
         let gathered = self.assembly.as_ref().map_or(0, |assembly| assembly.payload.len());
         if gathered.saturating_add(taken) > inflation.max_compressed() {
-            return Err(Violation::InflatedTooLarge { limit: self.max_message_size });
+            return Err(Violation::InflatedTooLarge { limit: self.limits.max_message_size });
         }
         let ended = taken == payload_len;
         if ended && header.fin {

@@ -136,8 +136,7 @@ fn messages_go_on_anew_until_both_windows_are_equal_although_no_filter_is_left()
     let window = SlidingWindow { bits: 9, takeover: true };
     let route = from_upstream(window);
     let mut sender = Sender::new(window);
-    let mut walk =
-        Walk::new(FrameSequence::new(route.from, true, FrameLimits::default()), route.limits.max_size, TOKEN);
+    let mut walk = Walk::new(FrameSequence::new(route.from, true), Limits::on_messages(route.limits.max_size), TOKEN);
     walk.inflate(Inflation::new(window, route.limits));
     walk.want(route.wanted);
     let (mut wire, mut batch) = (Vec::new(), Batch::default());
