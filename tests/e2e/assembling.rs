@@ -132,3 +132,52 @@ async fn a_message_that_no_filter_waits_for_may_take_as_long_as_it_likes() {
     client.write(tail).await;
     assert_eq!(upstream.read_exactly(tail.len()).await, tail);
 }
+
+#[tokio::test]
+async fn time_in_which_a_filter_delays_does_not_count() {
+    let (proxy, backend) = filtered("", "message_timeout = \"100ms\"").await;
+    let (mut client, mut upstream) = backend.open(proxy.address, "/").await;
+    let message = Frame::binary(vec![7; 1000]);
+    let wire = client.encode(&message);
+    let (head, tail) = wire.split_at(500);
+    client.write([client.encode(&Frame::text("delay:400")).as_slice(), head].concat()).await;
+    upstream.expect(Frame::text("delay:400")).await;
+    // It is not read before the delay is over, four times as late as it may come.
+    client.write(tail).await;
+    upstream.expect(message).await;
+}
+
+#[tokio::test]
+async fn very_many_small_messages_that_are_decided_before_their_end_all_pass_in_order() {
+    let (proxy, backend) = filtered("", "").await;
+    let (mut client, mut upstream) = backend.open(proxy.address, "/").await;
+    let frames: Vec<Frame> = (0..6000_u32)
+        .flat_map(|index| match index % 3 {
+            0 => vec![Frame::text(index.to_string())],
+            1 => vec![Frame::binary(index.to_le_bytes()).unfinished(), Frame::continuation("")],
+            _ => vec![Frame::binary("")],
+        })
+        .collect();
+    let (sent, received) = tokio::join!(client.send_all(&frames), async {
+        let mut received = Vec::new();
+        while received.len() < 6000 {
+            let mut frame = upstream.frame().await;
+            while !frame.fin {
+                let next = upstream.frame().await;
+                frame.payload.extend(next.payload);
+                frame.fin = next.fin;
+            }
+            received.push(frame);
+        }
+        received
+    });
+    let () = sent;
+    for (index, frame) in (0..6000_u32).zip(received) {
+        let expected = match index % 3 {
+            0 => Frame::text(index.to_string()),
+            1 => Frame::binary(index.to_le_bytes()),
+            _ => Frame::binary(""),
+        };
+        assert_eq!(frame, expected);
+    }
+}

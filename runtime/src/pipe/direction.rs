@@ -347,7 +347,7 @@ impl Direction {
         if self.mode == Mode::Drain {
             return (bytes.len(), None);
         }
-        let mut position = 0;
+        let (mut position, mut decided) = (0, 0);
         loop {
             scratch.finds.clear();
             scratch.finds.split = target.peer.outlet.is_waiting();
@@ -377,7 +377,8 @@ impl Direction {
                     let last = scratch.finds.items.len().saturating_sub(1);
                     let goes_on = scratch.batch.passing.last().is_some_and(|passing| passing.item == last);
                     self.walk.decide(if goes_on { Fate::Pass } else { Fate::Discard });
-                    if scratch.finds.is_full() {
+                    decided += 1;
+                    if scratch.finds.is_full() || decided == DECIDED_IN_A_ROW {
                         self.full = true;
                         return (position, None);
                     }
@@ -440,6 +441,9 @@ impl Direction {
 
 /// Reads after which other connections have their turn: a megabyte at most.
 const READS_IN_A_ROW: usize = 4;
+
+/// Messages decided before their end after which they have it: each is a call of the filters and a write.
+const DECIDED_IN_A_ROW: usize = 1 << 8;
 
 /// Has the task woken once the worker's other connections have had their turn, those among them for which something has
 /// only now come: the runtime looks at its sockets first. A task that merely woke itself could have sixty turns until then.

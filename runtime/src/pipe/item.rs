@@ -31,9 +31,13 @@ impl Finds {
     /// milliseconds of the most laborious ones, which make a new Huffman code every dozen bytes.
     pub(super) const TURN: usize = 64 << 10;
 
-    /// Whether so much was inflated that it has to be dealt with, and others have their turn, before more is.
+    /// How many messages, and passing runs between them, may be found before they are dealt with and others have their
+    /// turn: filters take a millisecond or two for so many of the smallest.
+    pub(super) const MANY: usize = 1 << 12;
+
+    /// Whether so much was found that it has to be dealt with, and others have their turn, before more is.
     pub(super) fn is_full(&self) -> bool {
-        self.inflated.len() >= Self::FULL || self.inflating >= Self::TURN
+        self.inflated.len() >= Self::FULL || self.inflating >= Self::TURN || self.items.len() >= Self::MANY
     }
 
     /// Forgets what the last walk found.

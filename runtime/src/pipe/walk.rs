@@ -161,6 +161,7 @@ impl Walk {
                 }
             }
             match self.frame(bytes, position, finds) {
+                Ok(Step::On(next)) if finds.is_full() => return (next, Some(Stop::Full)),
                 Ok(Step::On(next)) => position = next,
                 Ok(Step::Short) => return (position, None),
                 Ok(Step::Stop(next, stop)) => return (next, Some(stop)),

@@ -109,7 +109,7 @@ impl Walk {
         let end = Boundary::Message;
         finds.items.push(Item::Message(Found { kind, size, compressed: true, assembled, raw, payload, end }));
         finds.count(kind);
-        Ok(on(next, finds))
+        Ok(Step::On(next))
     }
 
     /// Holds a message until enough of it has come out for its verdict.
@@ -170,7 +170,7 @@ impl Walk {
         if end == Boundary::Message {
             finds.count(kind);
             inflation.end(finds);
-            return Ok(on(next, finds));
+            return Ok(Step::On(next));
         }
         let follow = inflation.decided(finds);
         let left = header.payload_len - taken as u64;
@@ -252,9 +252,4 @@ impl Walk {
         }
         Ok((next, finds.is_full()))
     }
-}
-
-/// Goes on behind a message, unless enough was inflated.
-fn on(next: usize, finds: &Finds) -> Step {
-    if finds.is_full() { Step::Stop(next, Stop::Full) } else { Step::On(next) }
 }
