@@ -19,7 +19,7 @@ use crate::handshake::HeadLimits;
 pub struct Settings {
     /// Where clients connect; port 0 takes a free one.
     pub listen: SocketAddr,
-    /// Bounds on the head of a request.
+    /// What is taken as the head of a request.
     pub head: HeadLimits,
     /// How long a client may take for the head of a request.
     pub handshake_timeout: Duration,

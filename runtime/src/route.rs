@@ -1,14 +1,15 @@
 //! Finding the routes that may take a handshake, the most specific first.
 //!
 //! The table is built once for a configuration and only read afterwards; a lookup allocates nothing and costs as many
-//! hash lookups as the host has labels and the path has segments, however many routes there are. A path is compared as
-//! it came, byte for byte: nothing is decoded, and dot segments and encoded slashes are not resolved, neither here nor
-//! in what goes to the upstream. Predicates are the caller's business.
+//! hash lookups as the host has labels and the path has segments, however many routes there are. A path is compared in a
+//! form in which all spellings of it are the same, see [`Path`]. Predicates are the caller's business.
 
 mod origins;
+mod path;
 mod services;
 mod table;
 
 pub use origins::Origins;
+pub use path::{InvalidPath, Path, Paths, comparable_rule};
 pub use services::Services;
 pub use table::{Candidates, Found, InvalidMatcher, Matcher, PathRule, RouteTable};

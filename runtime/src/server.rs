@@ -131,7 +131,7 @@ impl Server {
             own.listeners.push((address, duplicates(&sockets).map_err(refused)?));
             let settings = listener::Settings {
                 listen: address,
-                head: HeadLimits { max_header_bytes: wanted.max_header_bytes },
+                head: HeadLimits { max_header_bytes: wanted.max_header_bytes, paths: wanted.paths },
                 handshake_timeout: wanted.handshake_timeout,
             };
             listeners.push((settings, sockets));

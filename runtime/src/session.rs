@@ -43,7 +43,7 @@ pub struct Accepted {
     pub stream: TcpStream,
     /// Its other end.
     pub peer: SocketAddr,
-    /// Bounds on the head of a request, by the listener.
+    /// What is taken as the head of a request, by the listener.
     pub head: HeadLimits,
     /// How long the client may take for the head of a request, by the listener.
     pub handshake_timeout: Duration,
@@ -67,6 +67,7 @@ async fn open(worker: Rc<Worker>, accepted: Box<Accepted>) -> Option<Open> {
     let worker = &worker;
     let Accepted { stream, peer, head, handshake_timeout } = *accepted;
     let mut requests = Requests::new(stream, &head);
+    let paths = head.paths;
     let mut first = true;
     loop {
         let started = Instant::now();
@@ -91,7 +92,7 @@ async fn open(worker: Rc<Worker>, accepted: Box<Accepted>) -> Option<Open> {
             }
         };
         first = false;
-        let mut attempt = Attempt::new(worker, peer, started, &parts);
+        let mut attempt = Attempt::new(worker, peer, started, &parts, paths);
         match Box::pin(attempt.run(&mut requests, parts)).await {
             Ok(joined) => return Box::pin(attempt.switch(requests, joined)).await,
             Err(refusal) => {

@@ -12,9 +12,11 @@ pub mod extensions;
 pub mod fields;
 mod relay;
 mod replay;
+mod target;
 
 pub use address::{Address, AddressError};
 pub use answer::{Accepted, InvalidAnswer};
 pub use dial::{DialError, Timeouts, Upgraded, UpstreamRequest, UpstreamStream, dial, upgrade};
 pub use relay::{Answer, RelayError, RelayedBody};
 pub use replay::Replay;
+pub use target::Target;

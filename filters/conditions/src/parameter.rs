@@ -10,7 +10,8 @@ use tidegate_guest::Handshake;
 /// A part of the handshake.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Parameter {
-    /// The path with its percent-encoding undone, but for an encoded `/` or `%`.
+    /// The path with its percent-encoding undone, but for an encoded `/` or `%`, and without parameters (`;x=y`), which
+    /// no route is found by either.
     Path,
     /// The query parameter of that name, decoded as a form.
     Query(String),
@@ -70,7 +71,11 @@ fn host(authority: &str) -> String {
 }
 
 fn decode_path(path: &str) -> Cow<'_, str> {
-    decode(path, Form::Path)
+    if !path.contains(';') {
+        return decode(path, Form::Path);
+    }
+    let segments: Vec<_> = path.split('/').map(|segment| segment.split(';').next().unwrap_or_default()).collect();
+    Cow::Owned(decode(&segments.join("/"), Form::Path).into_owned())
 }
 
 /// Whose percent-encoding it is.
@@ -129,7 +134,7 @@ mod tests {
         Handshake {
             method: "GET".into(),
             authority: "Chat.Example.com:8080".into(),
-            path: "/ws/caf%C3%A9%2fbar/50%25+".into(),
+            path: "/ws;v=1/caf%C3%A9%2fbar%3B/50%25+;x".into(),
             query: Some("room=a+b%26c&flag&room=d&%72oom=e&=x&&bad=%zz%4".into()),
             headers: vec![
                 ("x-tenant".into(), b"gold".to_vec()),
@@ -164,7 +169,7 @@ mod tests {
 
     #[test]
     fn an_encoded_slash_in_a_path_separates_nothing() {
-        assert_eq!(Parameter::Path.values(&handshake()), ["/ws/café%2Fbar/50%25+"]);
+        assert_eq!(Parameter::Path.values(&handshake()), ["/ws/café%2Fbar;/50%25+"]);
     }
 
     #[test]

@@ -3,6 +3,7 @@
 use std::{fmt, net::Ipv6Addr};
 
 use super::reader::Fault;
+use crate::route::{Path, Paths, comparable_rule};
 
 /// A host that a route serves, in lower case, without a port.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -67,12 +68,13 @@ impl PathPattern {
 
 /// A prefix of whole segments, without a slash at the end unless it is all there is.
 pub(super) fn parse_prefix(text: &str) -> Result<String, Fault> {
-    let path = parse_path(text)?;
-    let trimmed = path.trim_end_matches('/');
-    Ok(if trimmed.is_empty() { "/" } else { trimmed }.to_owned())
+    match text.trim_end_matches('/') {
+        "" if !text.is_empty() => Ok("/".to_owned()),
+        segments => parse_path(segments),
+    }
 }
 
-/// A path as it stands in a request line.
+/// A path in the form in which paths are compared.
 pub(super) fn parse_path(text: &str) -> Result<String, Fault> {
     if !text.starts_with('/') {
         return Err(Fault::new(
@@ -100,7 +102,14 @@ pub(super) fn parse_path(text: &str) -> Result<String, Fault> {
             "percent-encode it, as in \"/caf%C3%A9\"",
         ));
     }
-    Ok(text.to_owned())
+    comparable_rule(text).map_err(|fault| {
+        let instead = Path::read(text, Paths::Canonical).map(|path| {
+            let compared = path.compared();
+            format!("write {compared:?}, as such paths are compared")
+        });
+        let instead = instead.unwrap_or_else(|_| "no request with such a path gets to a route".to_owned());
+        Fault::new(format!("the path {text:?} is not canonical: {fault}"), instead)
+    })
 }
 
 /// A host name or address in lower case.
@@ -200,8 +209,19 @@ mod tests {
         assert_eq!(PathPattern::prefix("/ws/chat/"), Ok(PathPattern::Prefix("/ws/chat".to_owned())));
         assert_eq!(PathPattern::prefix("/"), Ok(PathPattern::Any));
         assert_eq!(PathPattern::exact("/ws/"), Ok(PathPattern::Exact("/ws/".to_owned())));
-        for refused in ["", "ws", "/a*", "/a?b", "/a#b", "/a b", "/ä", "/a\n"] {
+        assert_eq!(PathPattern::prefix("//"), Ok(PathPattern::Any));
+        for refused in ["", "ws", "/a*", "/a?b", "/a#b", "/a b", "/ä", "/a\n", "/a%", "/%00", "/.."] {
             assert!(PathPattern::prefix(refused).is_err(), "{refused:?}");
+        }
+    }
+
+    #[test]
+    fn a_path_is_kept_in_the_form_in_which_it_is_compared() {
+        assert_eq!(PathPattern::exact("/%61%2fb/%40"), Ok(PathPattern::Exact("/a%2Fb/@".to_owned())));
+        for (text, instead) in [("/ws//chat", "/ws/chat"), ("/ws/x/../chat", "/ws/chat"), ("/ws;v=1/chat", "/ws/chat")]
+        {
+            let fault = PathPattern::exact(text).unwrap_err();
+            assert!(fault.instead.contains(&format!("{instead:?}")), "{text}: {}", fault.instead);
         }
     }
 

@@ -16,6 +16,7 @@ use super::{
     problem::{Place, Problems, Source},
 };
 use crate::pipe::{Limits, Timers};
+use crate::route::Paths;
 
 /// Everything that one file says. Two are equal when they say the same, whatever their files look like.
 #[derive(Clone, Debug, PartialEq)]
@@ -124,6 +125,8 @@ pub struct Listener {
     /// The most bytes that the head of a request may have. It is the listener's, because the head is read before the
     /// route is known.
     pub max_header_bytes: usize,
+    /// Which paths a request may ask for.
+    pub paths: Paths,
     /// How long a client may take to send a request's head.
     pub handshake_timeout: Duration,
     /// Where it is declared.

@@ -14,8 +14,9 @@ use super::script::Script;
 use crate::handshake::{
     Client, Forwarding, HeadLimits, Networks, Refused, Requests, Scheme, Target, describe, validate,
 };
+use crate::route::Paths;
 use crate::upstream::{
-    Accepted, Address, DialError, Timeouts, Upgraded, UpstreamRequest, extensions as negotiation, fields, upgrade,
+    self, Accepted, Address, DialError, Timeouts, Upgraded, UpstreamRequest, extensions as negotiation, fields, upgrade,
 };
 use crate::ws::Extensions;
 
@@ -37,7 +38,8 @@ type Asked = (Uri, HeaderMap, Result<(), Refused>);
 fn requests(text: &[u8], piece: u8) -> Vec<Asked> {
     let mut asked = Vec::new();
     run(async {
-        let mut requests = Requests::new(Script::new(text, piece), &HeadLimits { max_header_bytes: 4096 });
+        let mut requests =
+            Requests::new(Script::new(text, piece), &HeadLimits { max_header_bytes: 4096, ..HeadLimits::default() });
         while let Ok(Some(parts)) = requests.next().await {
             let client = Client {
                 peer: SocketAddr::from((PROXY, 1)),
@@ -45,9 +47,9 @@ fn requests(text: &[u8], piece: u8) -> Vec<Asked> {
                 scheme: Scheme::Ws,
                 connection_id: String::new(),
             };
-            let opening = Target::of(&parts).and_then(|target| {
+            let opening = Target::of(&parts, Paths::Canonical).and_then(|target| {
                 let told = describe(&parts, &target, &client);
-                assert!(told.path == target.path && told.headers.iter().count() == parts.headers.len());
+                assert!(told.path == target.path.shown() && told.headers.iter().count() == parts.headers.len());
                 validate(&parts)
             });
             let judged = opening.as_ref().map(|_| ()).map_err(|refused| *refused);
@@ -58,7 +60,8 @@ fn requests(text: &[u8], piece: u8) -> Vec<Asked> {
                 Err(_) => return,
             };
             let forwarding = Forwarding { trusted: networks(), ..Forwarding::default() };
-            let (request, _) = forwarding.request(parts, &opening, &client, &[]);
+            let target = upstream::Target::new(PathAndQuery::from_static("/"), 0);
+            let (request, _) = forwarding.request(parts, target, &opening, &client, &[]);
             assert_end_to_end(&request.headers);
             let accepted = Accepted {
                 headers: HeaderMap::new(),
@@ -97,8 +100,7 @@ type Answered = (StatusCode, Vec<(HeaderName, usize)>);
 fn answered(offer: &HeaderValue, text: &[u8], piece: u8) -> Option<Answered> {
     let address = Address::parse("ws://upstream.test/base").ok()?;
     let mut request = UpstreamRequest {
-        target: PathAndQuery::from_static("/ws?x=1"),
-        matched: 0,
+        target: upstream::Target::new(PathAndQuery::from_static("/ws?x=1"), 0),
         headers: HeaderMap::new(),
         protocols: Some(HeaderValue::from_static("chat, superchat")),
         extensions: Some(offer.clone()),

@@ -7,13 +7,12 @@ use std::net::{IpAddr, SocketAddr};
 
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use http::request::Parts;
-use http::uri::PathAndQuery;
 use uuid::Builder;
 
 use super::networks::Networks;
 use super::opening::Opening;
 use crate::component::HeaderEdit;
-use crate::upstream::{UpstreamRequest, fields};
+use crate::upstream::{Target, UpstreamRequest, fields};
 
 /// How the client spoke to the listener.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -75,11 +74,11 @@ impl Default for Forwarding {
 
 impl Forwarding {
     /// Makes the upstream's request. Also returns the group id, which is the connection's channel id in the access log.
-    /// [`Target::of`](super::Target::of) has accepted the request, so its host can be quoted; the caller sets
-    /// [`UpstreamRequest::matched`].
+    /// [`Target::of`](super::Target::of) has accepted the request, so its host can be quoted.
     pub fn request<'a>(
         &self,
         parts: Parts,
+        target: Target,
         opening: &Opening,
         client: &Client,
         edits: impl IntoIterator<Item = &'a HeaderEdit>,
@@ -98,9 +97,8 @@ impl Forwarding {
         }
         apply(&mut headers, edits);
         let group_id = self.group(&mut headers);
-        let target = uri.into_parts().path_and_query.unwrap_or_else(|| PathAndQuery::from_static("/"));
         let Opening { protocols, extensions, .. } = opening.clone();
-        (UpstreamRequest { target, matched: 0, headers, protocols, extensions }, group_id)
+        (UpstreamRequest { target, headers, protocols, extensions }, group_id)
     }
 
     /// Appends what this hop knows; what an untrusted peer claimed is dropped first.

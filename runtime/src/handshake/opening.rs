@@ -76,7 +76,8 @@ impl Opening {
     }
 }
 
-/// The handshake as components see it: all of what the client sent, valid or not. The route is still to be filled in.
+/// The handshake as components see it: all of what the client sent, valid or not, but for the path, which is the one
+/// that is shown. The route is still to be filled in.
 pub fn describe(parts: &Parts, target: &Target<'_>, client: &Client) -> Handshake {
     let protocols =
         parts.headers.get_all(header::SEC_WEBSOCKET_PROTOCOL).iter().filter_map(|value| value.to_str().ok());
@@ -84,7 +85,7 @@ pub fn describe(parts: &Parts, target: &Target<'_>, client: &Client) -> Handshak
         method: parts.method.as_str().to_owned(),
         scheme: client.scheme.name(),
         authority: target.authority.to_owned(),
-        path: target.path.to_owned(),
+        path: target.path.shown().to_owned(),
         query: target.query.map(str::to_owned),
         http_version: if parts.version == Version::HTTP_10 { "1.0" } else { "1.1" },
         headers: parts.headers.iter().map(|(name, value)| (name.as_str(), value)).collect(),

@@ -8,6 +8,7 @@ use thiserror::Error;
 use super::body::AnswerBody;
 use crate::component::Refusal;
 use crate::metrics::HandshakeOutcome;
+use crate::route::InvalidPath;
 use crate::upstream::{Answer, fields};
 
 /// A request that is no opening handshake for any route. The text is for the client.
@@ -28,6 +29,9 @@ pub enum Refused {
     /// 400: an attempt at a handshake, with the mistake.
     #[error("{0}")]
     Malformed(&'static str),
+    /// 400: the path is not one that is taken.
+    #[error(transparent)]
+    Path(#[from] InvalidPath),
     /// 403: the route allows other origins.
     #[error("this origin may not connect here")]
     Origin,
@@ -40,7 +44,7 @@ impl Refused {
             Self::NoRoute => StatusCode::NOT_FOUND,
             Self::Method => StatusCode::METHOD_NOT_ALLOWED,
             Self::UpgradeRequired | Self::Version => StatusCode::UPGRADE_REQUIRED,
-            Self::Malformed(_) => StatusCode::BAD_REQUEST,
+            Self::Malformed(_) | Self::Path(_) => StatusCode::BAD_REQUEST,
             Self::Origin => StatusCode::FORBIDDEN,
         }
     }
@@ -50,7 +54,7 @@ impl Refused {
         match self {
             Self::NoRoute => HandshakeOutcome::NoRoute,
             Self::UpgradeRequired | Self::Version => HandshakeOutcome::UpgradeRequired,
-            Self::Method | Self::Malformed(_) => HandshakeOutcome::Malformed,
+            Self::Method | Self::Malformed(_) | Self::Path(_) => HandshakeOutcome::Malformed,
             Self::Origin => HandshakeOutcome::OriginRefused,
         }
     }
@@ -74,7 +78,7 @@ impl Refused {
             Self::Malformed(_) => {
                 headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
             }
-            Self::NoRoute | Self::Origin => {}
+            Self::NoRoute | Self::Path(_) | Self::Origin => {}
         }
         response
     }
@@ -129,6 +133,7 @@ mod tests {
             ),
             (Refused::Version, 426, &[("sec-websocket-version", "13")]),
             (Refused::Malformed("why"), 400, &[("connection", "close")]),
+            (Refused::Path(InvalidPath::AboveRoot), 400, &[]),
             (Refused::Origin, 403, &[]),
         ] {
             let response = refused.response();

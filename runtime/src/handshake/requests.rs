@@ -17,18 +17,21 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use super::body::AnswerBody;
 use super::http::Http;
 use super::shortcut::Shortcut;
+use crate::route::Paths;
 use crate::upstream::Replay;
 
-/// Bounds on the head of a request.
+/// What is taken as the head of a request.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct HeadLimits {
     /// The most bytes a request line and its fields may have; a larger head is answered with 431.
     pub max_header_bytes: usize,
+    /// Which paths it may ask for.
+    pub paths: Paths,
 }
 
 impl Default for HeadLimits {
     fn default() -> Self {
-        Self { max_header_bytes: 16 << 10 }
+        Self { max_header_bytes: 16 << 10, paths: Paths::default() }
     }
 }
 

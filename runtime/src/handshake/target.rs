@@ -3,15 +3,16 @@
 use std::borrow::Cow;
 use std::net::Ipv6Addr;
 
+use bytes::Bytes;
 use http::request::Parts;
-use http::{Version, header};
+use http::uri::{PathAndQuery, Uri};
+use http::{Method, Version, header};
 
 use super::refused::Refused;
+use crate::route::{Path, Paths};
+use crate::upstream;
 
 /// The target of a request.
-///
-/// The path is compared and forwarded as it came: nothing is decoded, and neither dot segments nor encoded slashes are
-/// resolved, so a route's prefix holds for the very bytes the upstream gets.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Target<'a> {
     /// The host in lower case, without a port and without the dot that may end a name; an IPv6 address in its
@@ -19,10 +20,11 @@ pub struct Target<'a> {
     pub host: Cow<'a, str>,
     /// Host and port as the client sent them.
     pub authority: &'a str,
-    /// The path as it came; empty for a `CONNECT`, `*` for an `OPTIONS *`.
-    pub path: &'a str,
+    /// The path; empty for a `CONNECT`, `*` for an `OPTIONS *`.
+    pub path: Path<'a>,
     /// The query without its `?`, as it came.
     pub query: Option<&'a str>,
+    uri: &'a Uri,
 }
 
 impl<'a> Target<'a> {
@@ -30,8 +32,9 @@ impl<'a> Target<'a> {
     ///
     /// # Errors
     /// [`Refused::Malformed`] unless there is exactly one `Host` field (HTTP/1.0 may have none) and its value is valid
-    /// (RFC 9112 section 3.2).
-    pub fn of(parts: &'a Parts) -> Result<Self, Refused> {
+    /// (RFC 9112 section 3.2), and for a path that is not taken. The other forms of a target are those of other methods
+    /// than `GET` (RFC 9112 sections 3.2.3 and 3.2.4).
+    pub fn of(parts: &'a Parts, paths: Paths) -> Result<Self, Refused> {
         let mut hosts = parts.headers.get_all(header::HOST).iter();
         let host = match hosts.next() {
             Some(host) => host.to_str().map_err(|_| BAD_HOST)?,
@@ -48,8 +51,32 @@ impl<'a> Target<'a> {
         } else {
             Cow::Borrowed(host)
         };
-        Ok(Self { host, authority, path: parts.uri.path(), query: parts.uri.query() })
+        let path = match (&parts.method, parts.uri.path()) {
+            (&Method::CONNECT, path) => Path::opaque(path),
+            (&Method::OPTIONS, "*") => Path::opaque("*"),
+            (_, path) => Path::read(path, paths).map_err(Refused::Path)?,
+        };
+        Ok(Self { host, authority, path, query: parts.uri.query(), uri: &parts.uri })
     }
+
+    /// What of it goes to an upstream, on a route that matched so many segments of the path.
+    ///
+    /// # Errors
+    /// [`Refused::Malformed`] for a target that cannot be sent.
+    pub fn forwarded(&self, segments: usize) -> Result<upstream::Target, Refused> {
+        let Self { path, query, uri, .. } = self;
+        let whole = match (uri.path_and_query(), path.forwarded(), query) {
+            (Some(came), path, _) if path == came.path() => came.clone(),
+            (_, path, None) => sendable(path.to_owned())?,
+            (_, path, Some(query)) => sendable([path, "?", query].concat())?,
+        };
+        let target = upstream::Target::new(whole, path.length_of(segments));
+        Ok(if path.is_shown_as_forwarded() { target } else { target.shown(path.shown()) })
+    }
+}
+
+fn sendable(target: String) -> Result<PathAndQuery, Refused> {
+    PathAndQuery::from_maybe_shared(Bytes::from(target)).map_err(|_| Refused::Malformed("the target is no path"))
 }
 
 const BAD_HOST: Refused = Refused::Malformed("the Host field is not a host with an optional port");
@@ -81,6 +108,7 @@ mod tests {
     use http::Request;
 
     use super::*;
+    use crate::route::InvalidPath;
 
     fn parts(target: &str, hosts: &[&str]) -> Parts {
         let mut request = Request::builder().uri(target);
@@ -103,17 +131,17 @@ mod tests {
             ("", ""),
         ] {
             let parts = parts("/ws", &[host]);
-            let target = Target::of(&parts).unwrap();
+            let target = Target::of(&parts, Paths::Canonical).unwrap();
             assert_eq!((target.host.as_ref(), target.authority), (expected, host));
         }
     }
 
     #[test]
     fn an_absolute_target_overrides_the_host_field() {
-        let parts = parts("http://Other.example:81/ws/%2e%2e/a?b=%20", &["chat.example.com"]);
-        let target = Target::of(&parts).unwrap();
+        let parts = parts("http://Other.example:81/ws/%2f/a?b=%20", &["chat.example.com"]);
+        let target = Target::of(&parts, Paths::Canonical).unwrap();
         assert_eq!((target.host.as_ref(), target.authority), ("other.example", "Other.example:81"));
-        assert_eq!((target.path, target.query), ("/ws/%2e%2e/a", Some("b=%20")));
+        assert_eq!((target.path.shown(), target.query), ("/ws/%2f/a", Some("b=%20")));
     }
 
     #[test]
@@ -131,7 +159,20 @@ mod tests {
             &["[::1]x"],
             &[":80"],
         ] {
-            assert!(matches!(Target::of(&parts("/ws", hosts)), Err(Refused::Malformed(_))), "{hosts:?}");
+            assert!(
+                matches!(Target::of(&parts("/ws", hosts), Paths::Canonical), Err(Refused::Malformed(_))),
+                "{hosts:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn an_asterisk_and_an_authority_are_no_targets_of_a_get() {
+        for target in ["*", "chat.example.com:80"] {
+            let mut parts = parts(target, &["chat.example.com"]);
+            assert_eq!(Target::of(&parts, Paths::Canonical), Err(Refused::Path(InvalidPath::NoSlash)), "{target}");
+            parts.method = if target == "*" { Method::OPTIONS } else { Method::CONNECT };
+            assert!(Target::of(&parts, Paths::Canonical).is_ok(), "{target}");
         }
     }
 
@@ -139,6 +180,6 @@ mod tests {
     fn http_1_0_may_have_no_host() {
         let mut parts = parts("/ws", &[]);
         parts.version = Version::HTTP_10;
-        assert_eq!(Target::of(&parts).unwrap().host, "");
+        assert_eq!(Target::of(&parts, Paths::Canonical).unwrap().host, "");
     }
 }

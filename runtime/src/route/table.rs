@@ -4,6 +4,8 @@ use std::collections::HashMap;
 
 use thiserror::Error;
 
+use super::path::{InvalidPath, comparable_rule};
+
 /// What a route says about host and path.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Matcher {
@@ -13,7 +15,7 @@ pub struct Matcher {
     pub path: PathRule,
 }
 
-/// What a route says about the path.
+/// What a route says about the path, in the form in which paths are compared.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PathRule {
     path: Box<str>,
@@ -29,6 +31,9 @@ pub enum InvalidMatcher {
     /// A request's path ends before these.
     #[error("a path has no query, fragment or space")]
     NoPath,
+    /// A request's path is compared in its canonical form.
+    #[error("no path is compared in this form: {0}")]
+    NotCanonical(InvalidPath),
 }
 
 impl PathRule {
@@ -39,17 +44,21 @@ impl PathRule {
 
     /// Matches this path alone.
     pub fn exact(path: &str) -> Result<Self, InvalidMatcher> {
-        Ok(Self { path: checked(path)?.into(), exact: true })
+        Ok(Self { path: comparable(path)?.into(), exact: true })
     }
 
     /// Matches paths that start with these segments, whole; slashes at the end mean nothing.
     pub fn prefix(path: &str) -> Result<Self, InvalidMatcher> {
-        Ok(Self { path: checked(path)?.trim_end_matches('/').into(), exact: false })
+        let segments = path.trim_end_matches('/');
+        if segments.is_empty() && !path.is_empty() {
+            return Ok(Self::any());
+        }
+        Ok(Self { path: comparable(segments)?.into(), exact: false })
     }
 
-    /// How many bytes of a matching path are the rule's.
-    pub fn matched(&self) -> usize {
-        self.path.len()
+    /// How many segments of a matching path are the rule's.
+    fn segments(&self) -> usize {
+        self.path.bytes().filter(|byte| *byte == b'/').count()
     }
 }
 
@@ -59,14 +68,14 @@ impl Default for PathRule {
     }
 }
 
-fn checked(path: &str) -> Result<&str, InvalidMatcher> {
+fn comparable(path: &str) -> Result<String, InvalidMatcher> {
     if !path.starts_with('/') {
         return Err(InvalidMatcher::NoSlash);
     }
     if path.contains(['?', '#', ' ']) {
         return Err(InvalidMatcher::NoPath);
     }
-    Ok(path)
+    comparable_rule(path).map_err(InvalidMatcher::NotCanonical)
 }
 
 /// Routes, in the order they are to be tried for a request.
@@ -94,8 +103,8 @@ struct Entry {
 pub struct Found<'t, T> {
     /// The route.
     pub route: &'t T,
-    /// How many bytes of the path it matched.
-    pub matched: usize,
+    /// How many segments of the path it matched.
+    pub segments: usize,
 }
 
 impl<T> RouteTable<T> {
@@ -128,7 +137,7 @@ impl<T> RouteTable<T> {
 
     /// The routes that match, the most specific first: by an exact host, then by the longest wildcard, then for any
     /// host; within that by the longest path, an exact one before a prefix of the same length; then as in the file. Each
-    /// route comes once. `host` is in lower case, without a port.
+    /// route comes once. `host` is in lower case, without a port; `path` in the form in which paths are compared.
     pub fn candidates<'t>(&'t self, host: &'t str, path: &'t str) -> Candidates<'t, T> {
         Candidates {
             table: self,
@@ -194,9 +203,9 @@ impl<'t, T> Iterator for Candidates<'t, T> {
                 let Some((matcher, route)) = self.table.routes.get(entry.route) else {
                     continue;
                 };
-                let matched = matcher.path.matched();
-                if (!entry.exact || matched == self.path.len()) && matcher.is_best_at(self.level, self.host) {
-                    return Some(Found { route, matched });
+                let is_whole = matcher.path.path.len() == self.path.len();
+                if (!entry.exact || is_whole) && matcher.is_best_at(self.level, self.host) {
+                    return Some(Found { route, segments: matcher.path.segments() });
                 }
             }
             match (self.paths, self.rest) {

@@ -26,6 +26,7 @@ use crate::component::{
 use crate::handshake::{self, Client, Opening, Refused, Requests, Scheme};
 use crate::metrics::{ConnectOutcome, HandshakeOutcome};
 use crate::pipe::Socket;
+use crate::route::Paths;
 use crate::upstream::{self, Timeouts, Upgraded, UpstreamRequest};
 use crate::ws::Extensions;
 
@@ -34,6 +35,7 @@ pub(super) struct Attempt<'w> {
     worker: &'w Rc<Worker>,
     client: Client,
     record: Record<'w>,
+    paths: Paths,
 }
 
 /// Two handshakes that agree, the client's not yet answered.
@@ -82,8 +84,8 @@ impl Shadowed {
 struct Routed {
     route: Arc<Route>,
     upstream: Arc<Upstream>,
-    /// How many bytes of the path the route matched.
-    matched: usize,
+    /// What of the client's target goes there.
+    target: upstream::Target,
 }
 
 /// What a route's filters made of a handshake.
@@ -97,19 +99,19 @@ struct Admitted {
 }
 
 impl<'w> Attempt<'w> {
-    pub(super) fn new(worker: &'w Rc<Worker>, peer: SocketAddr, started: Instant, parts: &Parts) -> Self {
+    pub(super) fn new(worker: &'w Rc<Worker>, peer: SocketAddr, started: Instant, parts: &Parts, paths: Paths) -> Self {
         let mut record = Record::new(worker, peer, started);
         let address = worker.snapshot().trusted.client(peer.ip(), &parts.headers);
         record.client.set_ip(address);
         let connection_id = record.connection.clone();
-        Self { worker, client: Client { peer, address, scheme: Scheme::Ws, connection_id }, record }
+        Self { worker, client: Client { peer, address, scheme: Scheme::Ws, connection_id }, record, paths }
     }
 
     /// Takes a request as far as two agreed handshakes, of which the client's is still to be answered.
     pub(super) async fn run(&mut self, requests: &mut Requests<TcpStream>, parts: Parts) -> Result<Joined, Refusal> {
         let (snapshot, told) = (self.worker.snapshot(), self.worker.told());
         let (routed, mut handshake) = self.route(&snapshot, &parts)?;
-        let Routed { route, upstream, matched } = routed;
+        let Routed { route, upstream, target } = routed;
         let opening = handshake::validate(&parts).map_err(Refusal::Request)?;
         if !route.origins.as_ref().is_none_or(|origins| origins.allow(&parts.headers)) {
             return Err(Refusal::Request(Refused::Origin));
@@ -120,9 +122,8 @@ impl<'w> Attempt<'w> {
         let permit = route.permits.as_ref().map(|permits| permits.take().ok_or(Refusal::Full)).transpose()?;
         let admitted = self.admit(&route, &mut handshake)?;
         let (mut request, channel) =
-            route.forwarding.request(parts, &opening, &self.client, &admitted.upstream_headers);
+            route.forwarding.request(parts, target, &opening, &self.client, &admitted.upstream_headers);
         self.record.channel = channel.and_then(|channel| channel.to_str().ok().map(str::to_owned));
-        request.matched = matched;
         if route.reads_messages() {
             request.offer_only_deflate();
         }
@@ -151,11 +152,11 @@ impl<'w> Attempt<'w> {
 
     /// The first route, from the most specific on, whose predicates hold and that knows the service, if it asks for one.
     fn route(&mut self, snapshot: &Snapshot, parts: &Parts) -> Result<(Routed, Rc<Handshake>), Refusal> {
-        let target = handshake::Target::of(parts).map_err(Refusal::Request)?;
+        self.record.path = parts.uri.path().to_owned();
+        let target = handshake::Target::of(parts, self.paths).map_err(Refusal::Request)?;
         self.record.host = target.host.clone().into_owned();
-        self.record.path = target.path.to_owned();
         let mut handshake = handshake::describe(parts, &target, &self.client);
-        for found in snapshot.routes.candidates(&target.host, target.path) {
+        for found in snapshot.routes.candidates(&target.host, target.path.compared()) {
             let route = found.route;
             handshake.route.clone_from(&route.name);
             let mut holds = true;
@@ -172,11 +173,12 @@ impl<'w> Attempt<'w> {
             let upstream = match &route.target {
                 _ if !holds => None,
                 Target::Upstream(upstream) => Some(upstream),
-                Target::Services(services) => services.find(&parts.headers, target.path),
+                Target::Services(services) => services.find(&parts.headers, target.path.compared()),
             };
             if let Some(upstream) = upstream {
                 self.record.route = Some(route.clone());
-                let routed = Routed { route: route.clone(), upstream: upstream.clone(), matched: found.matched };
+                let target = target.forwarded(found.segments).map_err(Refusal::Request)?;
+                let routed = Routed { route: route.clone(), upstream: upstream.clone(), target };
                 return Ok((routed, Rc::new(handshake)));
             }
         }

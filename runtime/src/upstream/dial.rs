@@ -26,6 +26,7 @@ use super::extensions;
 use super::fields;
 use super::relay::{Answer, RelayedBody};
 use super::replay::Replay;
+use super::target::Target;
 use crate::metrics::ConnectOutcome;
 
 /// The socket of an upstream; the place where TLS will enter.
@@ -35,9 +36,7 @@ pub type UpstreamStream = TcpStream;
 #[derive(Clone, Debug)]
 pub struct UpstreamRequest {
     /// The client's target.
-    pub target: PathAndQuery,
-    /// How many bytes of its path the route matched, see [`Address::target`].
-    pub matched: usize,
+    pub target: Target,
     /// End-to-end fields. `Host` and those of the handshake are added for each attempt.
     pub headers: HeaderMap,
     /// The subprotocols to offer: the client's list.
@@ -182,8 +181,8 @@ async fn ask<S>(
 where
     S: AsyncRead + AsyncWrite + Unpin + 'static,
 {
-    let UpstreamRequest { target, matched, headers, protocols, extensions } = request;
-    let target = address.target(&target, matched).map_err(|error| DialError::Refused(io::Error::other(error)))?;
+    let UpstreamRequest { target, headers, protocols, extensions } = request;
+    let target = target.at(address.path()).map_err(|error| DialError::Refused(io::Error::other(error)))?;
     let key = generate_key();
     let accept = derive_accept_key(key.as_bytes());
     let mut headers = headers;

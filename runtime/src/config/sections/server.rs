@@ -5,12 +5,15 @@ use std::{collections::BTreeMap, net::SocketAddr, num::NonZeroUsize, path::Path,
 use toml::de::DeTable;
 
 use super::{Names, component, route, upstream};
-use crate::config::{
-    address::Network,
-    problem::{Place, Source},
-    reader::{Absent, Fault, Key, Read, Report, Section, Table, Value},
-    types::{Admin, CacheDirectory, Config, Listener, Log, LogFormat, LogLevel},
-    value,
+use crate::{
+    config::{
+        address::Network,
+        problem::{Place, Source},
+        reader::{Absent, Fault, Key, Read, Report, Section, Table, Value},
+        types::{Admin, CacheDirectory, Config, Listener, Log, LogFormat, LogLevel},
+        value,
+    },
+    route::Paths,
 };
 
 pub(super) const ROOT: Section = Section {
@@ -195,6 +198,15 @@ pub(super) const LISTENER: Section = Section {
             example: "\"5s\"",
             meaning: "How long a client may take to send the head of a request.",
         },
+        Key {
+            name: "paths",
+            takes: "`canonical` or `strict`",
+            absent: Absent::Default("\"canonical\""),
+            example: "\"strict\"",
+            meaning: "Which paths are taken. `canonical` brings each into the form in which routes are compared, and \
+                      refuses with 400 what has none; `strict` also refuses dot segments, `//`, and encoded slashes \
+                      and backslashes: for upstreams that decode a path before they look at its segments.",
+        },
     ],
 };
 
@@ -318,9 +330,12 @@ fn listener(value: &Value<'_>) -> Read<Listener> {
     let max_header_bytes =
         table.read("max_header_bytes", |value| value::size_within(value, (1 << 10, "1KiB"), (1 << 20, "1MiB")));
     let handshake_timeout = table.read("handshake_timeout", value::duration);
+    let paths = table
+        .read("paths", |value| value::choice(value, &[("canonical", Paths::Canonical), ("strict", Paths::Strict)]));
     Ok(Listener {
         listen: listen?,
         max_header_bytes: max_header_bytes?,
+        paths: paths?,
         handshake_timeout: handshake_timeout?,
         place: value.place(),
     })

@@ -1,4 +1,5 @@
 use http::Request;
+use http::uri::PathAndQuery;
 
 use super::super::opening::validate;
 use super::*;
@@ -19,6 +20,10 @@ fn parts(target: &str, fields: &[(&str, &str)]) -> Parts {
     request.body(()).unwrap().into_parts().0
 }
 
+fn target() -> Target {
+    Target::new(PathAndQuery::from_static("/ws/chat?a=%20b"), 3)
+}
+
 fn client(peer: &str) -> Client {
     let peer: SocketAddr = peer.parse().unwrap();
     Client { peer, address: peer.ip(), scheme: Scheme::Ws, connection_id: "1".to_owned() }
@@ -30,9 +35,9 @@ fn trusting(networks: &[&str]) -> Forwarding {
 
 /// The request to the upstream when this peer sends a handshake with these fields.
 fn request(forwarding: &Forwarding, peer: &str, fields: &[(&str, &str)], edits: &[HeaderEdit]) -> UpstreamRequest {
-    let parts = parts("/ws/chat?a=%20b", fields);
+    let parts = parts("/ws/chat", fields);
     let opening = validate(&parts).unwrap();
-    forwarding.request(parts, &opening, &client(peer), edits).0
+    forwarding.request(parts, target(), &opening, &client(peer), edits).0
 }
 
 #[test]
@@ -55,7 +60,7 @@ fn end_to_end_fields_cookies_and_query_pass_and_hop_by_hop_fields_do_not() {
         ],
         &[],
     );
-    assert_eq!(request.target, "/ws/chat?a=%20b");
+    assert_eq!(request.target, target());
     let headers = &request.headers;
     assert_eq!(headers.get_all("cookie").iter().collect::<Vec<_>>(), ["a=b", "c=d"]);
     assert_eq!(headers["authorization"], "Bearer x");
@@ -133,10 +138,9 @@ fn nothing_is_appended_or_replaced_when_it_is_off() {
 fn the_host_of_an_absolute_target_is_the_one_forwarded() {
     let parts = parts("http://absolute.example/ws?x", &[]);
     let opening = validate(&parts).unwrap();
-    let (request, _) = Forwarding::default().request(parts, &opening, &client("192.0.2.1:5"), []);
+    let (request, _) = Forwarding::default().request(parts, target(), &opening, &client("192.0.2.1:5"), []);
     assert_eq!(request.headers["x-forwarded-host"], "absolute.example");
     assert_eq!(request.headers["forwarded"], "for=192.0.2.1;host=absolute.example;proto=http");
-    assert_eq!(request.target, "/ws?x");
 }
 
 #[test]
@@ -158,7 +162,7 @@ fn a_group_id_is_forwarded_as_it_is_and_made_when_absent() {
     let id = |fields: &[(&str, &str)]| {
         let parts = parts("/", fields);
         let opening = validate(&parts).unwrap();
-        let (request, id) = forwarding.request(parts, &opening, &client("192.0.2.1:5"), []);
+        let (request, id) = forwarding.request(parts, target(), &opening, &client("192.0.2.1:5"), []);
         let id = id.unwrap();
         assert_eq!(request.headers["x-group-id"], id);
         id

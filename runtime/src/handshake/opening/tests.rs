@@ -2,6 +2,7 @@ use http::{Request, StatusCode};
 
 use super::super::forwarding::Scheme;
 use super::*;
+use crate::route::Paths;
 use crate::ws::Extensions;
 
 const VALID: [(&str, &str); 5] = [
@@ -164,7 +165,7 @@ fn components_see_the_handshake_as_it_came() {
         scheme: Scheme::Wss,
         connection_id: "w0-1".to_owned(),
     };
-    let handshake = describe(&parts, &Target::of(&parts).unwrap(), &client);
+    let handshake = describe(&parts, &Target::of(&parts, Paths::Canonical).unwrap(), &client);
     assert_eq!((handshake.method.as_str(), handshake.scheme, handshake.http_version), ("GET", "wss", "1.1"));
     assert_eq!(handshake.authority, "Chat.Example.com:8080");
     assert_eq!((handshake.path.as_str(), handshake.query.as_deref()), ("/ws/chat", Some("a=b")));

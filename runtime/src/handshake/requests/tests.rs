@@ -108,7 +108,7 @@ async fn a_client_that_leaves_within_a_request_is_an_error() {
 #[tokio::test]
 async fn an_over_long_head_is_answered_with_431() {
     let (mut client, server) = duplex(64 << 10);
-    let mut requests = Requests::new(server, &HeadLimits { max_header_bytes: 1000 });
+    let mut requests = Requests::new(server, &HeadLimits { max_header_bytes: 1000, ..HeadLimits::default() });
     let long = format!("GET / HTTP/1.1\r\nhost: h\r\nx-long: {}\r\n\r\n", "x".repeat(1000));
     client.write_all(long.as_bytes()).await.unwrap();
     assert!(matches!(requests.next().await, Err(ReadError::TooLarge)));
@@ -118,7 +118,7 @@ async fn an_over_long_head_is_answered_with_431() {
 #[tokio::test]
 async fn an_endless_head_is_answered_with_431_too() {
     let (mut client, server) = duplex(64 << 10);
-    let mut requests = Requests::new(server, &HeadLimits { max_header_bytes: 1000 });
+    let mut requests = Requests::new(server, &HeadLimits { max_header_bytes: 1000, ..HeadLimits::default() });
     client.write_all(format!("GET /{}", "x".repeat(20_000)).as_bytes()).await.unwrap();
     let error = requests.next().await;
     assert!(matches!(error, Err(ReadError::TooLarge | ReadError::Malformed(_))), "{error:?}");
@@ -200,8 +200,7 @@ async fn relayed_to_client(answer: &'static str) -> (String, Result<(), WriteErr
     let proxy = async move {
         requests.next().await.unwrap().unwrap();
         let request = UpstreamRequest {
-            target: "/ws".parse().unwrap(),
-            matched: 0,
+            target: crate::upstream::Target::new("/ws".parse().unwrap(), 0),
             headers: HeaderMap::new(),
             protocols: None,
             extensions: None,

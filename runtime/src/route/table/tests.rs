@@ -102,21 +102,19 @@ fn a_route_with_several_hosts_comes_once_where_it_is_most_specific() {
 }
 
 #[test]
-fn a_path_is_compared_as_it_came() {
-    let table =
-        table(&[("admin", &[], prefix("/admin")), ("ws", &[], prefix("/ws")), ("encoded", &[], exact("/a%2Fb"))]);
-    assert_eq!(found(&table, "h", "/ws/../admin"), ["ws"]);
-    assert_eq!(found(&table, "h", "/%77s"), [""; 0]);
-    assert_eq!(found(&table, "h", "/a%2Fb"), ["encoded"]);
-    assert_eq!(found(&table, "h", "/a%2fb"), [""; 0]);
-    assert_eq!(found(&table, "h", "//admin"), [""; 0]);
+fn a_rule_may_be_spelled_otherwise_than_the_path() {
+    let table = table(&[("encoded", &[], exact("/a%2fb/%7Eann/%40c")), ("ws", &[], prefix("/%77s/"))]);
+    assert_eq!(found(&table, "h", "/a%2Fb/~ann/@c"), ["encoded"]);
+    assert_eq!(found(&table, "h", "/ws/chat"), ["ws"]);
 }
 
 #[test]
-fn the_matched_length_is_that_of_the_rule() {
-    let table = table(&[("prefix", &[], prefix("/ws/chat/")), ("any", &[], PathRule::any())]);
-    let lengths: Vec<usize> = table.candidates("h", "/ws/chat/room").map(|found| found.matched).collect();
-    assert_eq!(lengths, [8, 0]);
+fn the_segments_that_matched_are_those_of_the_rule() {
+    let table =
+        table(&[("exact", &[], exact("/ws/chat/")), ("prefix", &[], prefix("/ws/chat/")), ("any", &[], prefix("//"))]);
+    let segments = |path| table.candidates("h", path).map(|found| found.segments).collect::<Vec<_>>();
+    assert_eq!(segments("/ws/chat/"), [3, 2, 0]);
+    assert_eq!(segments("/ws/chat/room"), [2, 0]);
 }
 
 #[test]
@@ -126,5 +124,8 @@ fn a_rule_that_could_never_match_is_refused() {
     }
     for path in ["/ws?x", "/ws#x", "/w s"] {
         assert_eq!(PathRule::exact(path), Err(InvalidMatcher::NoPath));
+    }
+    for path in ["/ws//chat", "/ws/../admin", "/ws/%2e", "/ws;x", "/ws/%zz", "/ws/%00"] {
+        assert!(matches!(PathRule::prefix(path), Err(InvalidMatcher::NotCanonical(_))), "{path}");
     }
 }

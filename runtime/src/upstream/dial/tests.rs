@@ -6,8 +6,7 @@ use super::*;
 
 fn request() -> UpstreamRequest {
     UpstreamRequest {
-        target: PathAndQuery::from_static("/ws/chat?a=b"),
-        matched: 3,
+        target: Target::new(PathAndQuery::from_static("/ws/chat?a=b"), 3),
         headers: HeaderMap::from_iter([(header::COOKIE, HeaderValue::from_static("a=b"))]),
         protocols: Some(HeaderValue::from_static("chat, superchat")),
         extensions: Some(HeaderValue::from_static("permessage-deflate")),
