@@ -199,6 +199,28 @@ async fn a_filter_that_fails_to_open_may_be_bypassed() {
 }
 
 #[tokio::test]
+async fn a_filter_that_attaches_too_much_fails_and_the_client_is_told() {
+    for deed in ["many-edits", "many-refusal-fields", "long-refusal", "long-attribute"] {
+        let (proxy, backend) = start(&format!("do = \"{deed}\", at = \"open\""), "").await;
+        let reply = proxy.answer(&Request::upgrade("/").with("X-Boom", "1")).await;
+        assert_eq!(reply.status, 503, "{deed}");
+        Failures::default().one_more(&proxy, "attachments").await;
+        let line = proxy.access_line().await.to_string();
+        assert!(line.contains("component_failed"), "{deed}: {line}");
+        backend.open(proxy.address, "/").await;
+    }
+}
+
+#[tokio::test]
+async fn a_filter_that_attaches_too_much_may_be_bypassed() {
+    let (proxy, backend) = start("do = \"many-edits\", at = \"open\"", ", on_failure = \"bypass\"").await;
+    let request = Request::upgrade("/").with("X-Boom", "1");
+    let ((mut client, reply), mut upstream) = tokio::join!(Peer::handshake(proxy.address, &request), backend.accept());
+    assert_eq!(reply.status, 101);
+    exchange(&mut client, &mut upstream, "unfiltered").await;
+}
+
+#[tokio::test]
 async fn a_failure_at_the_end_of_a_connection_is_only_counted() {
     let (proxy, backend) = start("do = \"trap\", at = \"close\"", "").await;
     let (mut neighbour, mut upstream_of_neighbour) = backend.open(proxy.address, "/").await;

@@ -31,6 +31,12 @@ pub struct Limits {
     /// The payload bytes that the answer to one call may carry in `replace` and `send` together; 16 MiB by default, as
     /// much as a message may have. An answer beyond it is a failure.
     pub max_reply_size: usize,
+    /// How many header edits and attributes, or fields of a refusal, the answer to one handshake may have; 256 by
+    /// default. Most servers take no more than 100 fields. An answer beyond it is a failure.
+    pub max_attachments: usize,
+    /// The bytes of their names and values, and of a refusal's body; 64 KiB by default, because an open connection keeps
+    /// its attributes, and a refusal waits for a client that may not read it. An answer beyond it is a failure.
+    pub max_attachment_size: usize,
     /// After this many failures within `failure_window` a use is called no more; `None`: however many there are. Off by
     /// default, because whoever can make a filter fail could then take its route from everybody.
     pub max_failures: Option<NonZeroU32>,
@@ -47,6 +53,8 @@ impl Default for Limits {
             isolation: Isolation::Shared,
             max_message_size: None,
             max_reply_size: 16 << 20,
+            max_attachments: 256,
+            max_attachment_size: 64 << 10,
             max_failures: None,
             failure_window: Duration::from_secs(60),
         }

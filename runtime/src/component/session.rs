@@ -76,15 +76,18 @@ impl Session {
         let admission = match open(&slot, &handshake)? {
             Ok(admission) => admission,
             Err(refusal) => {
+                check_attachments(&slot, filter, refusal.attachments())?;
                 let refusal = answer::refusal(refusal).map_err(|why| slot.invalid(why))?;
                 slot.verdict(CallVerdict::Refuse);
                 return Ok(Opened::Refused(refusal));
             }
         };
+        let attachments = admission.attachments();
         // From here on the guest's resource is dropped with the session.
         let guest = State::Open(Resource { handle: admission.session, generation: slot.generation() });
         let session = Self { slot, filter: filter.serve(), handshake, guest };
         let slot = &session.slot;
+        check_attachments(slot, filter, attachments)?;
         let upstream_headers = answer::edits(admission.upstream_headers).map_err(|why| slot.invalid(why))?;
         let client_headers = answer::edits(admission.client_headers).map_err(|why| slot.invalid(why))?;
         slot.verdict(CallVerdict::Admit);
@@ -293,6 +296,26 @@ fn open(slot: &Slot<FilterExports>, handshake: &Handshake) -> Result<Result<wire
     slot.call(&handshake.connection_id, |store, exports| {
         Ok(exports.open.call(store, (wire::Handshake::from(handshake),))?.0)
     })
+}
+
+/// What a filter attaches is kept, sent and logged, so there has to be an end to it.
+fn check_attachments(
+    slot: &Slot<FilterExports>,
+    filter: &FilterUse,
+    attachments: wire::Attachments,
+) -> Result<(), Failure> {
+    let wire::Attachments { count, size } = attachments;
+    let limits = filter.component().limits();
+    let why = if count > limits.max_attachments {
+        let most = limits.max_attachments;
+        format!("it attached {count} header edits, attributes or fields, and its max_attachments is {most}")
+    } else if size > limits.max_attachment_size {
+        let most = limits.max_attachment_size;
+        format!("it attached {size} bytes to a handshake, and its max_attachment_size is {most}")
+    } else {
+        return Ok(());
+    };
+    Err(slot.refused(FailureReason::Attachments, why))
 }
 
 fn label(verdict: &Verdict) -> CallVerdict {

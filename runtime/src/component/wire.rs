@@ -161,6 +161,47 @@ pub(super) struct Admission {
     pub(super) lease_seconds: Option<u32>,
 }
 
+/// What an answer to a handshake carries beside the decision.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Attachments {
+    /// Header edits, attributes and fields.
+    pub(super) count: usize,
+    /// Their names and values, and a refusal's body.
+    pub(super) size: usize,
+}
+
+impl Refusal {
+    pub(super) fn attachments(&self) -> Attachments {
+        let fields: usize = self.headers.iter().map(header_size).sum();
+        Attachments { count: self.headers.len(), size: fields + self.body.len() }
+    }
+}
+
+impl Admission {
+    pub(super) fn attachments(&self) -> Attachments {
+        let Self { upstream_headers, client_headers, attributes, .. } = self;
+        let edits = upstream_headers.iter().chain(client_headers).map(HeaderEdit::size);
+        let attached = attributes.iter().map(|(name, value)| name.len() + value.len());
+        Attachments {
+            count: upstream_headers.len() + client_headers.len() + attributes.len(),
+            size: edits.chain(attached).sum(),
+        }
+    }
+}
+
+impl HeaderEdit {
+    fn size(&self) -> usize {
+        match self {
+            Self::Set(header) | Self::Append(header) => header_size(header),
+            Self::Remove(name) => name.len(),
+        }
+    }
+}
+
+fn header_size((name, value): &Header) -> usize {
+    name.len() + value.len()
+}
+
 #[derive(Debug, ComponentType, Lift)]
 #[component(record)]
 pub(super) struct Outgoing {

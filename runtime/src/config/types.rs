@@ -168,6 +168,10 @@ pub struct ComponentLimits {
     pub max_message_size: Option<usize>,
     /// Payload bytes that the answer to one call may carry.
     pub max_reply_size: usize,
+    /// How many header edits, attributes and fields of a refusal a filter may answer a handshake with.
+    pub max_attachments: usize,
+    /// The bytes that they may have, with a refusal's body.
+    pub max_attachment_size: usize,
     /// After this many failures within `failure_window` it is called no more; `None`: however many there are.
     pub max_failures: Option<NonZeroU32>,
     /// The time within which failures count together.

@@ -369,6 +369,8 @@ fn limits(limits: &config::ComponentLimits) -> Limits {
         },
         max_message_size: limits.max_message_size,
         max_reply_size: limits.max_reply_size,
+        max_attachments: limits.max_attachments,
+        max_attachment_size: limits.max_attachment_size,
         max_failures: limits.max_failures,
         failure_window: limits.failure_window,
     }

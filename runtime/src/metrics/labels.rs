@@ -138,6 +138,8 @@ labels! {
         MessageSize = "message_size",
         /// It answered with more than one answer may carry.
         ReplySize = "reply_size",
+        /// It attached more to a handshake than it may.
+        Attachments = "attachments",
         /// It was not called, because there was no place for another instance that serves one connection.
         IsolatedInstances = "isolated_instances",
         /// It was not called, because it is in quarantine.
@@ -155,6 +157,7 @@ impl FailureReason {
             | Self::Memory
             | Self::InvalidAnswer
             | Self::ReplySize
+            | Self::Attachments
             | Self::Start
             | Self::Resume => true,
             Self::MessageSize | Self::IsolatedInstances | Self::Quarantine => false,

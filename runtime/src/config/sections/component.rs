@@ -75,6 +75,22 @@ pub(super) const COMPONENT: Section = Section {
                       a failure. An answer must fit into `max_memory`, too.",
         },
         Key {
+            name: "max_attachments",
+            takes: "whole number",
+            absent: Absent::Default("256"),
+            example: "32",
+            meaning: "How many header edits and attributes a filter may attach to one handshake together, or fields to \
+                      one refusal, 1 to 1024. More is a failure.",
+        },
+        Key {
+            name: "max_attachment_size",
+            takes: "size",
+            absent: Absent::Default("\"64KiB\""),
+            example: "\"4KiB\"",
+            meaning: "The bytes of their names and values, and of the body of a refusal, at most 16MiB: a connection \
+                      keeps its attributes, and a refusal waits until the client has read it. More is a failure.",
+        },
+        Key {
             name: "max_failures",
             takes: "whole number or `off`",
             absent: Absent::Default("\"off\""),
@@ -191,6 +207,9 @@ fn limits(table: &Table<'_>) -> Read<ComponentLimits> {
         Ok(value::size_or_off(value)?.map(|size| usize::try_from(size).unwrap_or(usize::MAX)))
     });
     let max_reply_size = table.read("max_reply_size", |value| value::size_within(value, (1, "1B"), (1 << 32, "4GiB")));
+    let max_attachments = table.read("max_attachments", |value| value::count(value, 1..=1024));
+    let max_attachment_size =
+        table.read("max_attachment_size", |value| value::size_within(value, (1, "1B"), (1 << 24, "16MiB")));
     let max_failures = table.read("max_failures", |value| {
         let most = value::count_or_off(value)?;
         if most.is_some_and(|most| most > MOST_FAILURES) {
@@ -206,6 +225,8 @@ fn limits(table: &Table<'_>) -> Read<ComponentLimits> {
         isolation: isolation?,
         max_message_size: max_message_size?,
         max_reply_size: max_reply_size?,
+        max_attachments: usize::try_from(max_attachments?).unwrap_or(usize::MAX),
+        max_attachment_size: max_attachment_size?,
         max_failures: max_failures?,
         failure_window: failure_window?,
     })

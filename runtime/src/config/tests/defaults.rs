@@ -47,6 +47,8 @@ fn absent_keys_have_the_defaults_of_the_reference() {
         isolation: Isolation::Worker,
         max_message_size: None,
         max_reply_size: 16 << 20,
+        max_attachments: 256,
+        max_attachment_size: 64 << 10,
         max_failures: None,
         failure_window: Duration::from_secs(60),
     };

@@ -45,6 +45,14 @@ enum Deed {
     ForbiddenHeader,
     BrokenHeader,
     RefuseWith200,
+    /// Attaches 25,000 header edits.
+    ManyEdits,
+    /// Refuses with 33,000 header fields.
+    ManyRefusalFields,
+    /// Refuses with a body of 1 MiB.
+    LongRefusal,
+    /// Attaches an attribute of 1 MiB.
+    LongAttribute,
 }
 
 #[derive(Deserialize, Clone, Copy, Default, PartialEq)]
@@ -84,6 +92,14 @@ impl Filter for Hostile {
             Deed::ForbiddenHeader => Ok(admission.upstream_header(HeaderEdit::set("sec-websocket-key", "mine"))),
             Deed::BrokenHeader => Ok(admission.client_header(HeaderEdit::set("x-split", "a\r\nx-smuggled: b"))),
             Deed::RefuseWith200 => Err(Refusal::new(200).text("fine")),
+            Deed::ManyEdits => Ok((0..25_000).fold(admission, |admission, index| {
+                admission.upstream_header(HeaderEdit::set(format!("x-{index}"), "1"))
+            })),
+            Deed::ManyRefusalFields => {
+                Err((0..33_000).fold(Refusal::new(403), |refusal, index| refusal.header(format!("x-{index}"), "1")))
+            }
+            Deed::LongRefusal => Err(Refusal::new(403).text("x".repeat(1 << 20))),
+            Deed::LongAttribute => Ok(admission.attribute("long", "x".repeat(1 << 20))),
             deed => {
                 deed.misbehave();
                 Ok(admission)
