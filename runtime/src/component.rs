@@ -30,6 +30,7 @@ mod deadline;
 mod ticker;
 mod wire;
 mod types;
+pub mod field_names;
 mod fields;
 
 #[cfg(test)]

@@ -8,6 +8,7 @@
 //! A request shares memory with the buffer it was read into: drop it when the connection is open.
 
 mod body;
+mod claims;
 mod forwarding;
 mod http;
 mod networks;

@@ -56,6 +56,19 @@ async fn hop_by_hop_headers_stay_behind() {
 }
 
 #[tokio::test]
+async fn what_connection_names_stays_behind_whatever_else_it_lists() {
+    let backend = Backend::bind().await;
+    let proxy = Proxy::start(&route(&[&backend.address()], "")).await;
+    let mut client = Peer::connect(proxy.address).await;
+    let request =
+        Request::upgrade("/").replacing("Connection", "@, Upgrade, X-Private").with("X-Private", "1").encode();
+    let bytes: Vec<u8> = request.bytes().map(|byte| if byte == b'@' { 0xff } else { byte }).collect();
+    client.write(bytes).await;
+    let (_upstream, head) = backend.request().await;
+    assert_eq!(head.header("x-private"), None, "{head:?}");
+}
+
+#[tokio::test]
 async fn the_upstream_gets_an_opening_handshake_of_the_proxys_own() {
     let backend = Backend::bind().await;
     let proxy = Proxy::start(&route(&[&backend.address()], "")).await;
@@ -91,6 +104,11 @@ async fn forwarded_headers_of_a_peer_that_is_not_trusted_are_replaced() {
         .with("X-Forwarded-For", "6.6.6.6")
         .with("X-Forwarded-Proto", "https")
         .with("X-Forwarded-Host", "bank.example.com")
+        .with("X-Forwarded-Port", "6.6.6.6")
+        .with("X-Forwarded-User", "6.6.6.6")
+        .with("X_Forwarded_For", "6.6.6.6")
+        .with("X-Real-IP", "6.6.6.6")
+        .with("True-Client-IP", "6.6.6.6")
         .with("Forwarded", "for=6.6.6.6;host=bank.example.com");
     let head = arriving("", request).await;
     let all = format!("{:?}", head.headers);

@@ -67,7 +67,7 @@ async fn what_is_no_canonical_path_gets_400_and_reaches_no_upstream() {
     for path in ["/..", "/ws/../../admin", "/ws/%zz", "/ws/%", "/ws/admin%00", "/ws/..;/admin"] {
         let reply = proxy.answer(&Request::upgrade(path)).await;
         assert_eq!(reply.status, 400, "{path}");
-        assert!(String::from_utf8_lossy(&reply.body).starts_with("the path has a "), "{reply:?}");
+        assert!(reply.body.starts_with("the path has a"), "{reply:?}");
     }
     proxy.until("tidegate_handshakes_total", &[("outcome", "malformed")], 6).await;
     assert_eq!(arriving(&proxy, &backend, Request::upgrade("/ws/a%2fb")).await, "/ws/a%2fb");

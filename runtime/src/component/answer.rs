@@ -3,6 +3,7 @@
 
 use http::{HeaderName, HeaderValue};
 
+use super::field_names;
 use super::types::{CloseFrame, HeaderEdit, Message, Outgoing, Payload, Refusal, Selection, Verdict};
 use super::wire;
 use crate::metrics::MessageKind;
@@ -97,24 +98,11 @@ fn field_name(name: &str) -> Result<String, Why> {
         return Err(format!("`{}` is no header name", name.escape_debug()));
     };
     let name = name.as_str();
-    if OWNED.contains(&name) || name.starts_with("sec-websocket-") {
+    if field_names::is_owned(name) {
         return Err(format!("it touched header `{name}`, which belongs to the runtime"));
     }
     Ok(name.to_owned())
 }
-
-/// Fields that say how bytes are framed and where they go (RFC 9110 section 7.6.1, RFC 9112 section 6).
-const OWNED: &[&str] = &[
-    "connection",
-    "content-length",
-    "host",
-    "keep-alive",
-    "proxy-connection",
-    "te",
-    "trailer",
-    "transfer-encoding",
-    "upgrade",
-];
 
 #[cfg(test)]
 mod tests {
@@ -122,7 +110,19 @@ mod tests {
 
     #[test]
     fn headers_that_the_runtime_owns_cannot_be_edited() {
-        for name in ["Connection", "upgrade", "HOST", "Sec-WebSocket-Key", "transfer-encoding", "content-length"] {
+        for name in [
+            "Connection",
+            "upgrade",
+            "HOST",
+            "Sec-WebSocket-Key",
+            "sec_websocket_key",
+            "transfer-encoding",
+            "content-length",
+            "Expect",
+            "proxy-authorization",
+            "Proxy-Authenticate",
+            "http2-settings",
+        ] {
             let why = edits(vec![wire::HeaderEdit::Remove(name.to_owned())]).unwrap_err();
             assert!(why.contains("belongs to the runtime"), "{name}: {why}");
         }

@@ -11,12 +11,13 @@ use http_body_util::BodyExt;
 
 use super::run;
 use super::script::Script;
+use crate::component::field_names;
 use crate::handshake::{
     Client, Forwarding, HeadLimits, Networks, Refused, Requests, Scheme, Target, describe, validate,
 };
 use crate::route::Paths;
 use crate::upstream::{
-    self, Accepted, Address, DialError, Timeouts, Upgraded, UpstreamRequest, extensions as negotiation, fields, upgrade,
+    self, Accepted, Address, DialError, Timeouts, Upgraded, UpstreamRequest, extensions as negotiation, upgrade,
 };
 use crate::ws::Extensions;
 
@@ -168,7 +169,7 @@ fn write(extension: &negotiation::Extension<'_>) -> String {
 }
 
 fn assert_end_to_end(headers: &HeaderMap) {
-    let mut owned = headers.keys().filter(|name| fields::is_owned_by_the_hop(name));
+    let mut owned = headers.keys().filter(|name| field_names::is_owned(name.as_str()) && *name != header::HOST);
     assert_eq!(owned.next(), None);
 }
 

@@ -9,9 +9,10 @@ use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use http::request::Parts;
 use uuid::Builder;
 
+use super::claims::{is_claim, is_disguised};
 use super::networks::Networks;
 use super::opening::Opening;
-use crate::component::HeaderEdit;
+use crate::component::{HeaderEdit, field_names};
 use crate::upstream::{Target, UpstreamRequest, fields};
 
 /// How the client spoke to the listener.
@@ -60,7 +61,8 @@ pub struct Forwarding {
     /// Whether `X-Forwarded-For`, `-Proto`, `-Host` and `Forwarded` are appended; on by default. When off, those that
     /// came pass untouched.
     pub append: bool,
-    /// Peers whose `X-Forwarded-*` and `Forwarded` are believed; those of others are replaced. None by default.
+    /// Peers that are believed what they say about clients, in `X-Forwarded-*`, `Forwarded` and others; what others say is
+    /// removed. None by default.
     pub trusted: Networks,
     /// The field that carries the id of a connection's group; `x-group-id` by default, `None` for none.
     pub group_id: Option<HeaderName>,
@@ -104,11 +106,8 @@ impl Forwarding {
     /// Appends what this hop knows; what an untrusted peer claimed is dropped first.
     fn tell(&self, headers: &mut HeaderMap, host: Option<HeaderValue>, client: &Client) {
         let peer = client.peer.ip().to_canonical();
-        if !self.trusted.contains(peer) {
-            for name in [X_FORWARDED_FOR, X_FORWARDED_PROTO, X_FORWARDED_HOST, header::FORWARDED] {
-                headers.remove(name);
-            }
-        }
+        let is_believed = self.trusted.contains(peer);
+        fields::remove_where(headers, if is_believed { is_disguised } else { is_claim });
         let proto = client.scheme.http();
         append_to_list(headers, X_FORWARDED_FOR, &peer.to_string());
         if !headers.contains_key(X_FORWARDED_PROTO) {
@@ -149,28 +148,40 @@ impl Forwarding {
     }
 }
 
-/// Applies a filter's edits in order.
+/// Applies a filter's edits in order. A map that is full, of 24,576 names, takes no further field: what a head and each
+/// filter may have is far below, and a field that is to be replaced goes in any case.
 pub fn apply<'a>(headers: &mut HeaderMap, edits: impl IntoIterator<Item = &'a HeaderEdit>) {
-    let field = |name: &str, value: &[u8]| {
-        let name = HeaderName::from_bytes(name.as_bytes()).ok().filter(|name| !fields::is_owned_by_the_hop(name));
-        Some((name?, HeaderValue::from_bytes(value).ok()?))
-    };
+    let mut edits = edits.into_iter().peekable();
+    if edits.peek().is_none() {
+        return;
+    }
+    let aliases: Vec<HeaderName> = headers.keys().filter(|name| name.as_str().contains('_')).cloned().collect();
     for edit in edits {
-        match edit {
-            HeaderEdit::Set(name, value) => {
-                if let Some((name, value)) = field(name, value) {
-                    headers.insert(name, value);
-                }
-            }
-            HeaderEdit::Append(name, value) => {
-                if let Some((name, value)) = field(name, value) {
-                    headers.append(name, value);
-                }
-            }
-            HeaderEdit::Remove(name) => {
-                headers.remove(name.as_str());
-            }
+        let (name, value) = match edit {
+            HeaderEdit::Set(name, value) | HeaderEdit::Append(name, value) => (name, Some(value)),
+            HeaderEdit::Remove(name) => (name, None),
+        };
+        let Ok(name) = HeaderName::from_bytes(name.as_bytes()) else { continue };
+        if field_names::is_owned(name.as_str()) {
+            continue;
         }
+        if !matches!(edit, HeaderEdit::Append(..)) {
+            remove_all(headers, &name, &aliases);
+        }
+        if let Some(value) = value.and_then(|value| HeaderValue::from_bytes(value).ok()) {
+            let _ = headers.try_append(name, value);
+        }
+    }
+}
+
+/// Removes the fields of a name, also where it is spelled with underscores: a server that makes no difference between the
+/// two would see what the client wrote in the place of what a filter did.
+fn remove_all(headers: &mut HeaderMap, name: &HeaderName, aliases: &[HeaderName]) {
+    let folded = field_names::folded(name.as_str());
+    headers.remove(name);
+    headers.remove(&*folded);
+    for alias in aliases.iter().filter(|alias| field_names::folded(alias.as_str()) == folded) {
+        headers.remove(alias);
     }
 }
 

@@ -6,10 +6,10 @@ use http::{Response, StatusCode};
 use thiserror::Error;
 
 use super::body::AnswerBody;
-use crate::component::Refusal;
+use crate::component::{Refusal, field_names};
 use crate::metrics::HandshakeOutcome;
 use crate::route::InvalidPath;
-use crate::upstream::{Answer, fields};
+use crate::upstream::Answer;
 
 /// A request that is no opening handshake for any route. The text is for the client.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
@@ -103,8 +103,9 @@ pub fn refusal(refusal: Refusal) -> Response<AnswerBody> {
         else {
             continue;
         };
-        if !fields::is_owned_by_the_hop(&name) {
-            response.headers_mut().append(name, value);
+        if !field_names::is_owned(name.as_str()) {
+            // One that is full takes no further field, and `max_attachments` is far below.
+            let _ = response.headers_mut().try_append(name, value);
         }
     }
     response

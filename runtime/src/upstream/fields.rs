@@ -3,6 +3,8 @@
 use bytes::Bytes;
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 
+use crate::component::field_names;
+
 /// The fields of a head that was parsed from `bytes`, with which the values share memory; `None` when a name or a value
 /// is not valid.
 pub fn parsed(bytes: &Bytes, lines: &[httparse::Header<'_>]) -> Option<HeaderMap> {
@@ -70,48 +72,27 @@ pub fn is_token(text: &str) -> bool {
 /// Removes the fields that are for the next hop only (RFC 9110 section 7.6.1), those that `Connection` names among
 /// them, and the credentials meant for a proxy.
 pub fn remove_hop_by_hop(headers: &mut HeaderMap) {
-    let named: Vec<HeaderValue> = headers.get_all(header::CONNECTION).iter().cloned().collect();
-    for value in &named {
-        for name in value.to_str().into_iter().flat_map(elements) {
-            headers.remove(name);
-        }
-    }
-    for name in &HOP_BY_HOP {
+    let lists: Vec<HeaderValue> = headers.get_all(header::CONNECTION).iter().cloned().collect();
+    // An element that is no name takes nothing from the others.
+    let elements = lists.iter().flat_map(|list| list.as_bytes().split(|byte| *byte == b','));
+    for name in elements.filter_map(|element| HeaderName::from_bytes(element.trim_ascii()).ok()) {
         headers.remove(name);
     }
+    remove_where(headers, field_names::is_hop_by_hop);
 }
 
 /// Removes the fields of the opening handshake, which each hop makes anew (RFC 6455 section 4).
 pub fn remove_handshake(headers: &mut HeaderMap) {
-    for name in &HANDSHAKE {
+    remove_where(headers, field_names::is_handshake);
+}
+
+/// Removes all fields of names for which this holds.
+pub fn remove_where(headers: &mut HeaderMap, is_to_go: impl Fn(&str) -> bool) {
+    let names: Vec<HeaderName> = headers.keys().filter(|name| is_to_go(name.as_str())).cloned().collect();
+    for name in names {
         headers.remove(name);
     }
 }
-
-/// Whether a field belongs to the connection or its handshake rather than to the message.
-pub fn is_owned_by_the_hop(name: &HeaderName) -> bool {
-    HOP_BY_HOP.contains(name) || HANDSHAKE.contains(name) || *name == header::CONTENT_LENGTH
-}
-
-const HOP_BY_HOP: [HeaderName; 9] = [
-    header::CONNECTION,
-    header::UPGRADE,
-    header::TRANSFER_ENCODING,
-    header::TE,
-    header::TRAILER,
-    header::PROXY_AUTHENTICATE,
-    header::PROXY_AUTHORIZATION,
-    HeaderName::from_static("keep-alive"),
-    HeaderName::from_static("proxy-connection"),
-];
-
-const HANDSHAKE: [HeaderName; 5] = [
-    header::SEC_WEBSOCKET_KEY,
-    header::SEC_WEBSOCKET_VERSION,
-    header::SEC_WEBSOCKET_PROTOCOL,
-    header::SEC_WEBSOCKET_EXTENSIONS,
-    header::SEC_WEBSOCKET_ACCEPT,
-];
 
 #[cfg(test)]
 mod tests {
@@ -150,6 +131,15 @@ mod tests {
         remove_hop_by_hop(&mut headers);
         assert_eq!(headers.get_all("cookie").iter().count(), 2);
         assert_eq!(headers.len(), 2);
+    }
+
+    #[test]
+    fn what_connection_names_goes_whatever_else_stands_in_the_list() {
+        let mut headers = headers(&[("x-secret", "1"), ("x-other", "2"), ("proxy_connection", "x"), ("x-end", "3")]);
+        let list = HeaderValue::from_bytes(b"\xff, X-Secret,, a b ,x-other").unwrap();
+        headers.insert(header::CONNECTION, list);
+        remove_hop_by_hop(&mut headers);
+        assert_eq!(headers.keys().collect::<Vec<_>>(), ["x-end"]);
     }
 
     #[test]

@@ -91,7 +91,8 @@ pub(super) const ROOT: Section = Section {
             takes: "list of networks",
             absent: Absent::Default("[]"),
             example: "[\"10.0.0.0/8\", \"::1\"]",
-            meaning: "Peers whose `X-Forwarded-*` and `Forwarded` headers are believed; those of others are replaced.",
+            meaning: "Peers that are believed what they say about clients, in `X-Forwarded-*`, `Forwarded`, `X-Real-IP` \
+                      and others of the kind; what others say is removed.",
         },
         Key {
             name: "admin",

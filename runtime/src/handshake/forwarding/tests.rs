@@ -101,6 +101,67 @@ fn what_an_untrusted_peer_claims_about_itself_is_replaced() {
 }
 
 #[test]
+fn nothing_that_an_untrusted_peer_says_about_itself_reaches_the_upstream() {
+    let claims = [
+        "x-forwarded-port",
+        "x-forwarded-prefix",
+        "x-forwarded-user",
+        "x-forwarded-ssl",
+        "x-forwarded-scheme",
+        "x-forwarded-server",
+        "x-forwarded-by",
+        "x-forwarded-client-cert",
+        "x-forwarded",
+        "x_forwarded_for",
+        "x-forwarded_for",
+        "x-real-ip",
+        "x_real_ip",
+        "true-client-ip",
+        "cf-connecting-ip",
+        "x-original-url",
+        "x-envoy-external-address",
+        "forwarded-for",
+    ]
+    .map(|name| (name, "6.6.6.6"));
+    let kept = [("via", "1.1 cache"), ("x-user", "ann"), ("service_id", "chat")];
+    let fields = [&claims[..], &kept[..]].concat();
+    let headers = request(&Forwarding::default(), "192.0.2.1:5", &fields, &[]).headers;
+    assert!(headers.values().all(|value| value != "6.6.6.6"), "{headers:?}");
+    assert!(kept.iter().all(|(name, value)| headers[*name] == *value), "{headers:?}");
+
+    let headers = request(&trusting(&["192.0.2.0/24"]), "192.0.2.1:5", &fields, &[]).headers;
+    for (name, _) in claims {
+        assert_eq!(headers.contains_key(name), !name.contains('_'), "{name}");
+    }
+}
+
+#[test]
+fn what_a_filter_sets_or_removes_is_gone_in_every_spelling() {
+    let came = [("x_user", "mallory"), ("x-user", "eve"), ("x_role", "admin"), ("service-id", "a"), ("x_other", "b")];
+    let edits = [
+        HeaderEdit::Set("x-user".to_owned(), b"ann".to_vec()),
+        HeaderEdit::Remove("x-role".to_owned()),
+        HeaderEdit::Set("service_id".to_owned(), b"c".to_vec()),
+    ];
+    let headers = request(&Forwarding::default(), "192.0.2.1:5", &came, &edits).headers;
+    assert_eq!(headers.get_all("x-user").iter().collect::<Vec<_>>(), ["ann"]);
+    assert_eq!((headers["service_id"].as_bytes(), headers["x_other"].as_bytes()), (&b"c"[..], &b"b"[..]));
+    for gone in ["x_user", "x_role", "service-id"] {
+        assert!(!headers.contains_key(gone), "{gone}");
+    }
+}
+
+#[test]
+fn edits_beyond_what_a_map_holds_are_left_out() {
+    let mut headers = HeaderMap::from_iter([(header::COOKIE, HeaderValue::from_static("a=b"))]);
+    let edits: Vec<_> = (0..40_000).map(|index| HeaderEdit::Set(format!("x-{index}"), b"1".to_vec())).collect();
+    apply(&mut headers, &edits);
+    assert!((20_000..40_000).contains(&headers.len()));
+    apply(&mut headers, &[HeaderEdit::Set("cookie".to_owned(), b"c=d".to_vec())]);
+    assert_eq!(headers["cookie"], "c=d");
+}
+
+#[test]
 fn a_trusted_proxys_fields_are_kept_and_appended_to() {
     let claims = [
         ("x-forwarded-for", "203.0.113.7"),
