@@ -4,6 +4,7 @@
 //! of its own that yields to all others. Each worker has a thread of its own. Control and workers share immutable
 //! snapshots and atomic counts; everything else goes to a worker as an order.
 
+mod allocator;
 mod background;
 mod candidates;
 mod handover;
@@ -172,6 +173,7 @@ impl Server {
     /// process, from when that one lets it. Blocks the calling thread.
     pub fn run(self) -> Result<(), RunError> {
         let Self { state, workers, admin, requests, addresses, link, _log } = self;
+        allocator::give_back_large_buffers();
         let runtime = runtime::Builder::new_current_thread().enable_all().thread_name("control").build()?;
         let signals = {
             let _entered = runtime.enter();
