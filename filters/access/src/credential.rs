@@ -1,5 +1,7 @@
 //! Where a handshake carries its bearer token.
 
+use std::borrow::Cow;
+
 use serde::{Deserialize, Deserializer};
 use tidegate_guest::Handshake;
 
@@ -12,19 +14,44 @@ pub(crate) enum Source {
     Query(String),
 }
 
+/// What a handshake carries where its token is looked for.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Credential<'a> {
+    Token(Cow<'a, str>),
+    /// No token.
+    None,
+    /// More than one, of which the upstream may believe another than we do.
+    Ambiguous,
+}
+
 impl Source {
-    pub(crate) fn find<'a>(&'a self, handshake: &'a Handshake) -> Option<&'a str> {
-        let token = match self {
-            Self::Authorization => {
-                let value = str::from_utf8(handshake.header("authorization")?).ok()?;
-                let (scheme, token) = value.split_once(' ')?;
-                scheme.eq_ignore_ascii_case("bearer").then(|| token.trim())?
-            }
-            Self::Cookie(name) => handshake.cookie(name)?,
-            Self::Query(name) => handshake.query_parameter(name)?,
-        };
-        (!token.is_empty()).then_some(token)
+    pub(crate) fn find<'a>(&'a self, handshake: &'a Handshake) -> Credential<'a> {
+        match self {
+            // It is no list, so a second line is a mistake even if it says the same (RFC 9110 section 5.3).
+            Self::Authorization => match handshake.headers_named("authorization").collect::<Vec<_>>().as_slice() {
+                [] => Credential::None,
+                [line] => bearer(line).map_or(Credential::None, |token| Credential::Token(Cow::Borrowed(token))),
+                _ => Credential::Ambiguous,
+            },
+            Self::Cookie(name) => only(handshake.cookies_named(name).map(Cow::Borrowed)),
+            Self::Query(name) => only(handshake.query_parameters_named(name)),
+        }
     }
+}
+
+fn bearer(line: &[u8]) -> Option<&str> {
+    let (scheme, token) = str::from_utf8(line).ok()?.split_once(' ')?;
+    let token = token.trim();
+    (scheme.eq_ignore_ascii_case("bearer") && !token.is_empty()).then_some(token)
+}
+
+/// The one token, which may come several times.
+fn only<'a>(mut tokens: impl Iterator<Item = Cow<'a, str>>) -> Credential<'a> {
+    let Some(first) = tokens.next() else { return Credential::None };
+    if tokens.any(|other| other != first) {
+        return Credential::Ambiguous;
+    }
+    if first.is_empty() { Credential::None } else { Credential::Token(first) }
 }
 
 impl<'de> Deserialize<'de> for Source {

@@ -25,10 +25,18 @@ impl Rule {
         }
     }
 
-    pub(crate) fn matches(&self, handshake: &Handshake) -> bool {
-        handshake.headers_named(&self.header).any(|value| match &self.values {
-            Some(values) => values.contains(&Digest::of(value)),
-            None => true,
-        })
+    /// Whether a field of the name has one of the values.
+    pub(crate) fn matches_any(&self, handshake: &Handshake) -> bool {
+        handshake.headers_named(&self.header).any(|value| self.means(value))
+    }
+
+    /// Whether the field is there, and has no other value: the upstream may go by any of several lines.
+    pub(crate) fn matches_all(&self, handshake: &Handshake) -> bool {
+        let mut values = handshake.headers_named(&self.header).peekable();
+        values.peek().is_some() && values.all(|value| self.means(value))
+    }
+
+    fn means(&self, value: &[u8]) -> bool {
+        self.values.as_ref().is_none_or(|values| values.contains(&Digest::of(value)))
     }
 }

@@ -11,7 +11,7 @@ mod jwt;
 use serde::Deserialize;
 use tidegate_guest::{Admission, Filter, Handshake, Interest, Refusal, clock, export_filter};
 
-use crate::credential::Source;
+use crate::credential::{Credential, Source};
 use crate::digest::Digest;
 use crate::header::Rule;
 use crate::jwt::{Jwt, Rejection};
@@ -59,17 +59,19 @@ impl Filter for Access {
     }
 
     fn open(&self, handshake: &Handshake) -> Result<Admission<()>, Refusal> {
-        if self.deny.iter().any(|rule| rule.matches(handshake)) {
+        if self.deny.iter().any(|rule| rule.matches_any(handshake)) {
             return Err(forbidden());
         }
-        if !self.allow.is_empty() && !self.allow.iter().any(|rule| rule.matches(handshake)) {
+        if !self.allow.is_empty() && !self.allow.iter().any(|rule| rule.matches_all(handshake)) {
             return Err(forbidden());
         }
         if self.tokens.is_empty() && self.jwt.is_none() {
             return Ok(Admission::of(()));
         }
-        let Some(credential) = self.credential.find(handshake) else {
-            return Err(unauthorized("Bearer"));
+        let credential = match self.credential.find(handshake) {
+            Credential::Token(token) => token,
+            Credential::None => return Err(unauthorized("Bearer")),
+            Credential::Ambiguous => return Err(invalid_request("more than one token")),
         };
         // All of the list is gone through, so that the time does not tell which entry it was.
         let given = Digest::of(credential.as_bytes());
@@ -77,7 +79,7 @@ impl Filter for Access {
             self.tokens.iter().fold(None, |known, entry| if entry.token == given { Some(entry) } else { known });
         match (known, &self.jwt) {
             (Some(entry), _) => Ok(Admission::of(()).attribute("user", entry.user.as_str())),
-            (None, Some(jwt)) => match jwt.verify(credential, clock::wall().as_secs()) {
+            (None, Some(jwt)) => match jwt.verify(&credential, clock::wall().as_secs()) {
                 Ok(bearer) => Ok(bearer.admission()),
                 Err(Rejection::Invalid(why)) => Err(invalid_token(why)),
                 Err(Rejection::NotEnough) => Err(forbidden()),
@@ -94,6 +96,12 @@ fn forbidden() -> Refusal {
 /// With the challenge that RFC 9110 section 11.6.1 demands of a 401.
 fn unauthorized(challenge: &str) -> Refusal {
     Refusal::new(401).header("www-authenticate", challenge).text("unauthorized\n")
+}
+
+/// RFC 6750 section 3.1: the request repeats what may stand in it once.
+fn invalid_request(why: &str) -> Refusal {
+    let challenge = format!("Bearer error=\"invalid_request\", error_description=\"{why}\"");
+    Refusal::new(400).header("www-authenticate", challenge).text("bad request\n")
 }
 
 /// RFC 6750 section 3.1. `why` is one of our own texts, never what the client sent.

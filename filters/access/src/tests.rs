@@ -89,6 +89,46 @@ fn a_browser_may_bring_its_token_in_a_cookie_or_the_query() {
 }
 
 #[test]
+fn a_token_in_the_query_is_decoded_and_keeps_its_plus() {
+    let config = json!({"tokens": [{"token": "abc+/def==", "user": "ann"}], "credential": "query:key"});
+    let access = access(config).unwrap();
+    for (query, expected) in [
+        ("key=abc%2B%2Fdef%3D%3D", 101),
+        ("key=abc+/def==", 101),
+        ("k%65y=abc%2b/def=%3D", 101),
+        ("key=abc%20/def==", 401),
+        ("key=abc%252B/def==", 401),
+        ("key=", 401),
+        ("key=abc+/def==&key=other", 400),
+        ("key=abc+/def==&key=abc%2B/def==", 101),
+    ] {
+        let handshake = Handshake { query: Some(query.into()), ..Handshake::default() };
+        assert_eq!(status(access.open(&handshake)), expected, "{query}");
+    }
+}
+
+#[test]
+fn a_second_token_of_which_the_upstream_might_believe_the_other_is_refused() {
+    let tokens = json!([{"token": "s3cret", "user": "ann"}]);
+    let twice = [("authorization", "Bearer s3cret"), ("authorization", "Bearer s3cret")];
+    assert_eq!(status(open(json!({"tokens": tokens}), &twice)), 400);
+    let basic = [("authorization", "Basic eA=="), ("authorization", "Bearer s3cret")];
+    assert_eq!(status(open(json!({"tokens": tokens}), &basic)), 400);
+    let cookie = json!({"tokens": tokens, "credential": "cookie:session"});
+    assert_eq!(status(open(cookie.clone(), &[("cookie", "session=s3cret; session=other")])), 400);
+    assert_eq!(status(open(cookie, &[("cookie", "session=s3cret; session=s3cret")])), 101);
+}
+
+#[test]
+fn an_allowed_value_does_not_carry_another_line_with_it() {
+    let allow = json!({"allow": [{"header": "x-tenant", "values": ["gold"]}]});
+    assert_eq!(status(open(allow.clone(), &[("x-tenant", "gold"), ("x-tenant", "gold")])), 101);
+    assert_eq!(status(open(allow, &[("x-tenant", "gold"), ("x-tenant", "root")])), 403);
+    let deny = json!({"deny": [{"header": "x-tenant", "values": ["root"]}]});
+    assert_eq!(status(open(deny, &[("x-tenant", "gold"), ("x-tenant", "root")])), 403);
+}
+
+#[test]
 fn a_connection_lasts_no_longer_than_its_token() {
     let claims = json!({"sub": "ann", "exp": NOW + 90, "tenant": "gold", "level": 3, "tags": ["x"]});
     let config = json!({"jwt": {"secret": SECRET, "attributes": ["tenant", "level", "tags", "none"]}});

@@ -13,7 +13,7 @@ pub(crate) enum Parameter {
     /// The path with its percent-encoding undone, but for an encoded `/` or `%`, and without parameters (`;x=y`), which
     /// no route is found by either.
     Path,
-    /// The query parameter of that name, decoded as a form.
+    /// The query parameter of that name, decoded.
     Query(String),
     /// The header field of that name, which is in lower case.
     Header(String),
@@ -32,9 +32,9 @@ impl Parameter {
     pub(crate) fn values<'a>(&self, handshake: &'a Handshake) -> Vec<Cow<'a, str>> {
         match self {
             Self::Path => vec![decode_path(&handshake.path)],
-            Self::Query(name) => query(handshake).filter(|(key, _)| key == name).map(|(_, value)| value).collect(),
+            Self::Query(name) => handshake.query_parameters_named(name).collect(),
             Self::Header(name) => header(handshake, name).collect(),
-            Self::Cookie(name) => header(handshake, "cookie").flat_map(|line| cookie(&line, name)).collect(),
+            Self::Cookie(name) => handshake.cookies_named(name).map(Cow::Borrowed).collect(),
             Self::Host => vec![Cow::Owned(host(&handshake.authority))],
             Self::Ip => vec![Cow::Borrowed(&handshake.client_address)],
             Self::Method => vec![Cow::Borrowed(&handshake.method)],
@@ -44,22 +44,6 @@ impl Parameter {
 
 fn header<'a>(handshake: &'a Handshake, name: &str) -> impl Iterator<Item = Cow<'a, str>> {
     handshake.headers.iter().filter(move |(key, _)| key == name).map(|(_, value)| String::from_utf8_lossy(value))
-}
-
-fn cookie<'a>(line: &str, name: &str) -> Vec<Cow<'a, str>> {
-    line.split(';')
-        .filter_map(|pair| pair.split_once('='))
-        .filter(|(key, _)| key.trim() == name)
-        .map(|(_, value)| Cow::Owned(value.trim().to_owned()))
-        .collect()
-}
-
-fn query(handshake: &Handshake) -> impl Iterator<Item = (Cow<'_, str>, Cow<'_, str>)> {
-    let query = handshake.query.as_deref().unwrap_or_default();
-    query.split('&').filter(|pair| !pair.is_empty()).map(|pair| {
-        let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
-        (decode(name, Form::Query), decode(value, Form::Query))
-    })
 }
 
 fn host(authority: &str) -> String {
@@ -72,44 +56,27 @@ fn host(authority: &str) -> String {
 
 fn decode_path(path: &str) -> Cow<'_, str> {
     if !path.contains(';') {
-        return decode(path, Form::Path);
+        return decode(path);
     }
     let segments: Vec<_> = path.split('/').map(|segment| segment.split(';').next().unwrap_or_default()).collect();
-    Cow::Owned(decode(&segments.join("/"), Form::Path).into_owned())
+    Cow::Owned(decode(&segments.join("/")).into_owned())
 }
 
-/// Whose percent-encoding it is.
-#[derive(Clone, Copy, PartialEq)]
-enum Form {
-    /// An encoded `/` stays encoded, so that it separates no segments, and so does `%`, so that `%252F` differs
-    /// from it.
-    Path,
-    /// `+` is a space.
-    Query,
-}
-
-fn decode(text: &str, form: Form) -> Cow<'_, str> {
-    if !text.contains(['%', '+']) {
+/// An encoded `/` stays encoded, so that it separates no segments, and so does `%`, so that `%252F` differs from it.
+fn decode(text: &str) -> Cow<'_, str> {
+    if !text.contains('%') {
         return Cow::Borrowed(text);
     }
     let mut decoded = Vec::with_capacity(text.len());
     let mut rest = text.as_bytes();
     while let Some((first, after)) = rest.split_first() {
         rest = after;
-        let byte = match first {
-            b'%' => encoded_byte(after),
-            b'+' if form == Form::Query => {
-                decoded.push(b' ');
-                continue;
-            }
-            _ => None,
-        };
-        match byte {
+        match encoded_byte(after).filter(|_| *first == b'%') {
             Some(byte) => {
                 rest = after.get(2..).unwrap_or_default();
-                match (form, byte) {
-                    (Form::Path, b'/') => decoded.extend_from_slice(b"%2F"),
-                    (Form::Path, b'%') => decoded.extend_from_slice(b"%25"),
+                match byte {
+                    b'/' => decoded.extend_from_slice(b"%2F"),
+                    b'%' => decoded.extend_from_slice(b"%25"),
                     _ => decoded.push(byte),
                 }
             }
@@ -150,7 +117,7 @@ mod tests {
     #[test]
     fn a_parameter_yields_every_value_under_its_name_in_order() {
         for (parameter, expected) in [
-            (Parameter::Query("room".into()), vec!["a b&c", "d", "e"]),
+            (Parameter::Query("room".into()), vec!["a+b&c", "d", "e"]),
             (Parameter::Query("flag".into()), vec![""]),
             (Parameter::Query("Room".into()), vec![]),
             (Parameter::Query("bad".into()), vec!["%zz%4"]),

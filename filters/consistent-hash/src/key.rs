@@ -3,6 +3,8 @@
 //! A handshake always has a key: where the part that the configuration names is absent or empty, the client's address
 //! stands in for it, so that such clients are spread and not all sent to one endpoint.
 
+use std::borrow::Cow;
+
 use serde::Deserialize;
 use tidegate_guest::Handshake;
 
@@ -17,20 +19,24 @@ pub(crate) enum Key {
     Header(String),
     /// The first cookie of that name.
     Cookie(String),
-    /// The first query parameter of that name, as it came: percent-encoded.
+    /// The first query parameter of that name, decoded.
     Query(String),
 }
 
 impl Key {
     /// The bytes to hash for this handshake.
-    pub(crate) fn of<'a>(&'a self, handshake: &'a Handshake) -> &'a [u8] {
+    pub(crate) fn of<'a>(&'a self, handshake: &'a Handshake) -> Cow<'a, [u8]> {
         let value = match self {
             Self::ClientIp => None,
-            Self::Header(name) => handshake.header(name),
-            Self::Cookie(name) => handshake.cookie(name).map(str::as_bytes),
-            Self::Query(name) => handshake.query_parameter(name).map(str::as_bytes),
+            Self::Header(name) => handshake.header(name).map(Cow::Borrowed),
+            Self::Cookie(name) => handshake.cookie(name).map(|value| Cow::Borrowed(value.as_bytes())),
+            Self::Query(name) => handshake.query_parameter(name).map(|value| match value {
+                Cow::Borrowed(value) => Cow::Borrowed(value.as_bytes()),
+                Cow::Owned(value) => Cow::Owned(value.into_bytes()),
+            }),
         };
-        value.filter(|value| !value.is_empty()).unwrap_or(handshake.client_address.as_bytes())
+        let value = value.filter(|value| !value.is_empty());
+        value.unwrap_or(Cow::Borrowed(handshake.client_address.as_bytes()))
     }
 }
 
@@ -70,7 +76,7 @@ mod tests {
     fn a_key_names_a_part_of_the_handshake() {
         let handshake = Handshake {
             client_address: "10.0.0.1".into(),
-            query: Some("room=7&empty=".into()),
+            query: Some("room=7&empty=&name=%61nn".into()),
             headers: vec![
                 ("x-user".into(), b"ann".to_vec()),
                 ("x-user".into(), b"bob".to_vec()),
@@ -87,6 +93,7 @@ mod tests {
             ("cookie:session", "xyz"),
             ("cookie:Session", "10.0.0.1"),
             ("query:room", "7"),
+            ("query:name", "ann"),
             ("query:empty", "10.0.0.1"),
             ("query:absent", "10.0.0.1"),
         ] {

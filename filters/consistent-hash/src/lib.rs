@@ -88,7 +88,7 @@ impl Balancer for ConsistentHash {
     }
 
     fn pick(&mut self, handshake: &Handshake, tried: &[u32]) -> Option<u32> {
-        let mut walk = self.owners.walk(self.key.of(handshake));
+        let mut walk = self.owners.walk(&self.key.of(handshake));
         let owner = walk.next()?;
         if !tried.contains(&owner) {
             return Some(owner);

@@ -1,5 +1,7 @@
 //! The nouns that every kind of component shares.
 
+use std::borrow::Cow;
+
 pub use crate::bindings::balancer::tidegate::edge::types::{CloseFrame, Handshake, Header, MessageKind, Side};
 
 impl Handshake {
@@ -13,20 +15,35 @@ impl Handshake {
         self.headers.iter().filter(move |(candidate, _)| candidate == name).map(|(_, value)| value.as_slice())
     }
 
-    /// The value of the first cookie of that name (RFC 6265 section 4.2), as it came.
-    pub fn cookie<'a>(&'a self, name: &'a str) -> Option<&'a str> {
+    /// The value of the first cookie of that name.
+    pub fn cookie<'a>(&'a self, name: &str) -> Option<&'a str> {
+        self.cookies_named(name).next()
+    }
+
+    /// The values of all cookies of that name (RFC 6265 section 4.2), in the order in which they came, without the spaces
+    /// around them. Fields that are no UTF-8 have none.
+    pub fn cookies_named<'a>(&'a self, name: &str) -> impl Iterator<Item = &'a str> {
         self.headers_named("cookie")
             .filter_map(|value| str::from_utf8(value).ok())
             .flat_map(|value| value.split(';'))
-            .filter_map(|pair| pair.trim().split_once('='))
-            .find_map(|(candidate, value)| (candidate == name).then_some(value))
+            .filter_map(|pair| pair.split_once('='))
+            .filter(move |(candidate, _)| candidate.trim() == name)
+            .map(|(_, value)| value.trim())
     }
 
-    /// The value of the first query parameter of that name, as it came: percent-encoded, and empty when it has no `=`.
-    pub fn query_parameter<'a>(&'a self, name: &str) -> Option<&'a str> {
-        self.query.as_deref()?.split('&').find_map(|pair| {
+    /// The value of the first query parameter of that name, decoded like all of them.
+    pub fn query_parameter<'a>(&'a self, name: &str) -> Option<Cow<'a, str>> {
+        self.query_parameters_named(name).next()
+    }
+
+    /// The values of all query parameters of that name, in the order in which they came. In names and values `%XX` is
+    /// decoded, and a `+` stays one: it is a space in forms alone, and in tokens it is not. A `%` without two hexadecimal
+    /// digits stays as it is, and U+FFFD stands for what is no UTF-8 then. A parameter without `=` is empty.
+    pub fn query_parameters_named<'a>(&'a self, name: &str) -> impl Iterator<Item = Cow<'a, str>> {
+        let pairs = self.query.as_deref().unwrap_or_default().split('&').filter(|pair| !pair.is_empty());
+        pairs.filter_map(move |pair| {
             let (candidate, value) = pair.split_once('=').unwrap_or((pair, ""));
-            (candidate == name).then_some(value)
+            (percent_decoded(candidate) == name).then(|| percent_decoded(value))
         })
     }
 
@@ -58,13 +75,40 @@ impl Side {
     }
 }
 
+/// A text with each `%XX` decoded.
+fn percent_decoded(text: &str) -> Cow<'_, str> {
+    if !text.contains('%') {
+        return Cow::Borrowed(text);
+    }
+    let digit = |byte: &u8| char::from(*byte).to_digit(16).and_then(|digit| u8::try_from(digit).ok());
+    let mut decoded = Vec::with_capacity(text.len());
+    let mut rest = text.as_bytes();
+    while let Some((first, after)) = rest.split_first() {
+        let encoded = match after {
+            [high, low, behind @ ..] if *first == b'%' => digit(high).zip(digit(low)).map(|digits| (digits, behind)),
+            _ => None,
+        };
+        match encoded {
+            Some(((high, low), behind)) => {
+                decoded.push(high << 4 | low);
+                rest = behind;
+            }
+            None => {
+                decoded.push(*first);
+                rest = after;
+            }
+        }
+    }
+    Cow::Owned(String::from_utf8_lossy(&decoded).into_owned())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
     fn handshake() -> Handshake {
         Handshake {
-            query: Some("room=7&debug&room=8".into()),
+            query: Some("room=7&debug&ro%6fm=8&&key=abc%2B%2fdef%3D%3D+x&bad=%zz%4%".into()),
             headers: vec![
                 ("cookie".into(), b"a=1; session=x=y".to_vec()),
                 ("x-tag".into(), b"one".to_vec()),
@@ -87,13 +131,28 @@ mod tests {
     #[test]
     fn the_first_cookie_wins_and_keeps_its_equals_signs() {
         assert_eq!(handshake().cookie("session"), Some("x=y"));
+        let values = [b"theme = dark;broken; Theme=x".to_vec(), b"theme=light".to_vec()];
+        let headers = values.map(|value| ("cookie".into(), value)).into();
+        let handshake = Handshake { headers, ..Handshake::default() };
+        assert_eq!(handshake.cookies_named("theme").collect::<Vec<_>>(), ["dark", "light"]);
     }
 
     #[test]
     fn a_query_parameter_without_a_value_is_empty() {
-        assert_eq!(handshake().query_parameter("room"), Some("7"));
-        assert_eq!(handshake().query_parameter("debug"), Some(""));
+        assert_eq!(handshake().query_parameter("room").as_deref(), Some("7"));
+        assert_eq!(handshake().query_parameter("debug").as_deref(), Some(""));
         assert_eq!(handshake().query_parameter("rooms"), None);
+    }
+
+    #[test]
+    fn a_query_parameter_is_decoded_and_a_plus_stays_one() {
+        let handshake = handshake();
+        assert_eq!(handshake.query_parameters_named("room").collect::<Vec<_>>(), ["7", "8"]);
+        assert_eq!(handshake.query_parameter("key").as_deref(), Some("abc+/def==+x"));
+        assert_eq!(handshake.query_parameter("bad").as_deref(), Some("%zz%4%"));
+        let raw = Handshake { query: Some("a=%ff&b=caf%C3%A9".into()), ..Handshake::default() };
+        assert_eq!(raw.query_parameter("a").as_deref(), Some("\u{fffd}"));
+        assert_eq!(raw.query_parameter("b").as_deref(), Some("café"));
     }
 
     #[test]
