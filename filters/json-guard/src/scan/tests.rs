@@ -118,3 +118,69 @@ proptest! {
         prop_assert_eq!(syntax(&text).is_ok(), theirs);
     }
 }
+
+/// Documents with what is hard about them, most of them damaged in one place.
+#[test]
+fn random_texts_pass_as_a_general_reader_has_it() {
+    const PIECES: &[&str] = &[
+        "{",
+        "}",
+        "[",
+        "]",
+        ",",
+        ":",
+        "\"",
+        "\"a\"",
+        "\"\\u00e9\"",
+        "\"\\u+0ff\"",
+        "\"\\ud800\"",
+        "\"\\x\"",
+        "\"\u{1}\"",
+        "\"é\"",
+        "0",
+        "01",
+        "-",
+        "-0",
+        "-.5",
+        "1.",
+        "1.5",
+        "1e",
+        "1e+5",
+        "1E-7",
+        "12",
+        "true",
+        "null",
+        "nul",
+        " ",
+        "\n",
+        "\u{b}",
+        "\\",
+        "[]",
+        "{}",
+        "\"k\":1",
+        "[1,2]",
+        "{\"k\":[{}]}",
+    ];
+    let mut state = 0x2545_f491_4f6c_dd1d_u64;
+    let mut below = |most: usize| {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        usize::try_from(state % most as u64).unwrap()
+    };
+    let (mut passed, mut refused) = (0, 0);
+    for _ in 0..300_000 {
+        let mut text: String = (0..=below(5)).map(|_| PIECES[below(PIECES.len())]).collect();
+        for _ in 0..below(3) {
+            text = match below(3) {
+                0 => format!("[{text}]"),
+                1 => format!("[0,{text}]"),
+                _ => format!("{{\"k\":{text}}}"),
+            };
+        }
+        let theirs = serde_json::from_str::<serde::de::IgnoredAny>(&text).is_ok();
+        assert_eq!(scan(text.as_bytes(), DEEPEST, &[]).is_ok(), theirs, "{text:?}");
+        if theirs { passed += 1 } else { refused += 1 }
+    }
+    assert!(passed > 10_000 && refused > 10_000, "{passed} passed, {refused} refused");
+}

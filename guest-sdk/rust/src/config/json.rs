@@ -1,8 +1,10 @@
-//! Reading JSON with serde, for configurations and other small texts.
+//! Reading JSON (RFC 8259) with serde, for configurations and other small texts.
 //!
-//! It differs from a general reader in two ways: an error names the key it is about, since the operator has never seen
+//! It takes what serde_json takes, and nothing else, but for nesting: that ends at 64. It differs from a general reader in two ways: an error names the key it is about, since the operator has never seen
 //! the text that a line and column would refer to; and it is small, for it is part of every component. Numbers with a
 //! fraction are exact up to 15 digits.
+
+mod number;
 
 use std::borrow::Cow;
 use std::fmt::{self, Display};
@@ -10,6 +12,8 @@ use std::fmt::{self, Display};
 use serde::de::value::{MapAccessDeserializer, StrDeserializer};
 use serde::de::{self, DeserializeOwned, DeserializeSeed, Expected, Unexpected, Visitor};
 use serde::forward_to_deserialize_any;
+
+use number::Number;
 
 /// Reads a value; the error is for the operator.
 pub(crate) fn read<T: DeserializeOwned>(text: &str) -> Result<T, String> {
@@ -175,20 +179,24 @@ impl<'de> Reader<'de> {
 
     /// Four hexadecimal digits: a UTF-16 code unit.
     fn unit(&mut self) -> Result<u16, Error> {
-        let digits = self.text.get(self.at..self.at + 4).ok_or_else(|| self.malformed())?;
+        let digits = self.text.as_bytes().get(self.at..self.at + 4).ok_or_else(|| self.malformed())?;
+        let mut unit = 0;
+        for digit in digits {
+            // `from_str_radix` would take a sign.
+            let digit = char::from(*digit).to_digit(16).and_then(|digit| u16::try_from(digit).ok());
+            unit = unit << 4 | digit.ok_or_else(|| self.malformed())?;
+        }
         self.at += 4;
-        u16::from_str_radix(digits, 16).map_err(|_| self.malformed())
+        Ok(unit)
     }
 
     fn number(&mut self) -> Result<Token<'de>, Error> {
-        let word = self.word();
-        if let Ok(number) = word.parse() {
-            return Ok(Token::Unsigned(number));
+        match Number::read(self.word()).ok_or_else(|| self.malformed())? {
+            Number::Unsigned(number) => Ok(Token::Unsigned(number)),
+            Number::Signed(number) => Ok(Token::Signed(number)),
+            Number::Fraction(number) if number.is_finite() => Ok(Token::Fraction(number)),
+            Number::Fraction(_) => Err(de::Error::custom("a number is out of range")),
         }
-        if let Ok(number) = word.parse() {
-            return Ok(Token::Signed(number));
-        }
-        fraction(word).map(Token::Fraction).ok_or_else(|| self.malformed())
     }
 
     /// A value, or the beginning of a list or table. Kept apart from what is compiled once for each type.
@@ -247,20 +255,6 @@ enum Token<'de> {
     Text(Cow<'de, str>),
     List,
     Table,
-}
-
-/// A decimal fraction. The standard library's parser is exact to the last bit, and brings large tables for it.
-fn fraction(word: &str) -> Option<f64> {
-    let (mantissa, exponent) = word.split_once(['e', 'E']).unwrap_or((word, "0"));
-    let (sign, digits) = mantissa.strip_prefix('-').map_or((1.0, mantissa), |digits| (-1.0, digits));
-    let (whole, decimals) = digits.split_once('.').unwrap_or((digits, ""));
-    let mut value = 0.0;
-    for digit in whole.bytes().chain(decimals.bytes()) {
-        value = value * 10.0 + f64::from(char::from(digit).to_digit(10)?);
-    }
-    let exponent = exponent.parse::<i32>().ok()?.checked_sub(i32::try_from(decimals.len()).ok()?)?;
-    let power = (0..exponent.unsigned_abs().min(400)).fold(1.0, |power, _| power * 10.0);
-    Some(sign * if exponent < 0 { value / power } else { value * power })
 }
 
 impl<'de> de::Deserializer<'de> for &mut Reader<'de> {
