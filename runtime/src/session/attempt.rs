@@ -36,6 +36,8 @@ pub(super) struct Attempt<'w> {
     client: Client,
     record: Record<'w>,
     paths: Paths,
+    /// What was in force when the request came. All that becomes of it is of one generation.
+    snapshot: Arc<Snapshot>,
 }
 
 /// Two handshakes that agree, the client's not yet answered.
@@ -101,15 +103,16 @@ struct Admitted {
 impl<'w> Attempt<'w> {
     pub(super) fn new(worker: &'w Rc<Worker>, peer: SocketAddr, started: Instant, parts: &Parts, paths: Paths) -> Self {
         let mut record = Record::new(worker, peer, started);
-        let address = worker.snapshot().trusted.client(peer.ip(), &parts.headers);
+        let snapshot = worker.snapshot();
+        let address = snapshot.trusted.client(peer.ip(), &parts.headers);
         record.client.set_ip(address);
         let connection_id = record.connection.clone();
-        Self { worker, client: Client { peer, address, scheme: Scheme::Ws, connection_id }, record, paths }
+        Self { worker, client: Client { peer, address, scheme: Scheme::Ws, connection_id }, record, paths, snapshot }
     }
 
     /// Takes a request as far as two agreed handshakes, of which the client's is still to be answered.
     pub(super) async fn run(&mut self, requests: &mut Requests<TcpStream>, parts: Parts) -> Result<Joined, Refusal> {
-        let (snapshot, told) = (self.worker.snapshot(), self.worker.told());
+        let (snapshot, told) = (self.snapshot.clone(), self.worker.told());
         let (routed, mut handshake) = self.route(&snapshot, &parts)?;
         let Routed { route, upstream, target } = routed;
         let opening = handshake::validate(&parts).map_err(Refusal::Request)?;
