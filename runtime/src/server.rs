@@ -132,7 +132,11 @@ impl Server {
             own.listeners.push((address, duplicates(&sockets).map_err(refused)?));
             let settings = listener::Settings {
                 listen: address,
-                head: HeadLimits { max_header_bytes: wanted.max_header_bytes, paths: wanted.paths },
+                head: HeadLimits {
+                    max_header_bytes: wanted.max_header_bytes,
+                    max_header_fields: wanted.max_header_fields,
+                    paths: wanted.paths,
+                },
                 handshake_timeout: wanted.handshake_timeout,
             };
             listeners.push((settings, sockets));

@@ -78,7 +78,7 @@ async fn open(worker: Rc<Worker>, accepted: Box<Accepted>) -> Option<Open> {
             Ok(Err(ReadError::Broken(_))) => return None,
             Ok(Err(error)) => {
                 Record::new(worker, peer, started).malformed(&error);
-                let _ = timeout(worker.close_timeout(), Box::pin(requests.close())).await;
+                let _ = timeout(worker.close_timeout(), Box::pin(requests.reject(&error))).await;
                 return None;
             }
             Err(_) => {

@@ -118,6 +118,57 @@ async fn frames_sent_right_behind_the_handshake_are_delivered() {
 }
 
 #[tokio::test]
+async fn a_request_a_frame_and_the_end_at_once_are_served() {
+    let backend = Backend::bind().await;
+    let proxy = Proxy::start(&route(&[&backend.address()], "")).await;
+    for pieces in [1, 2] {
+        let mut client = Peer::connect(proxy.address).await;
+        let mut bytes = Request::upgrade("/").encode().into_bytes();
+        bytes.extend(client.encode(&Frame::text("all that I have")));
+        bytes.extend(client.encode(&Frame::close(1000, "")));
+        for piece in bytes.chunks(bytes.len().div_ceil(pieces)) {
+            client.write(piece).await;
+        }
+        client.shut_down().await;
+        let (mut upstream, head) = backend.request().await;
+        upstream.accept(&head, &[]).await;
+        upstream.expect(Frame::text("all that I have")).await;
+        upstream.expect_close(1000).await;
+        upstream.send(Frame::close(1000, "")).await;
+        assert_eq!(client.read_reply().await.status, 101);
+        client.expect_close(1000).await;
+    }
+}
+
+#[tokio::test]
+async fn a_target_with_a_fragment_gets_400() {
+    let backend = Backend::bind().await;
+    let proxy = Proxy::start(&route(&[&backend.address()], "")).await;
+    assert_eq!(proxy.answer(&Request::upgrade("/ws#top")).await.status, 400);
+    let mut client = Peer::connect(proxy.address).await;
+    assert_eq!(client.exchange(&Request::new("GET", "/ws")).await.status, 426);
+    let reply = client.exchange(&Request::upgrade("/ws?a#b")).await;
+    assert_eq!(reply.status, 400);
+    assert!(reply.body.contains("fragment"), "{reply:?}");
+    backend.open_with(proxy.address, &Request::upgrade("/ws").with("X-Number", "#1"), &[]).await;
+}
+
+#[tokio::test]
+async fn subprotocols_go_up_without_empty_elements() {
+    let backend = Backend::bind().await;
+    let proxy = Proxy::start(&route(&[&backend.address()], "")).await;
+    let request = Request::upgrade("/").with("Sec-WebSocket-Protocol", ",chat,, superchat ,");
+    let upstream = async {
+        let (mut upstream, head) = backend.request().await;
+        upstream.accept(&head, &["Sec-WebSocket-Protocol: superchat"]).await;
+        head
+    };
+    let ((_, reply), head) = tokio::join!(Peer::handshake(proxy.address, &request), upstream);
+    assert_eq!((reply.status, reply.header("sec-websocket-protocol")), (101, "superchat"));
+    assert_eq!(head.joined("sec-websocket-protocol"), "chat, superchat");
+}
+
+#[tokio::test]
 async fn a_connection_may_try_again_after_a_refusal() {
     let backend = Backend::bind().await;
     let proxy = Proxy::start(&route(&[&backend.address()], "path = \"/ws\"")).await;

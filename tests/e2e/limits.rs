@@ -9,8 +9,42 @@ async fn a_request_head_over_max_header_bytes_gets_431() {
     let request = Request::upgrade("/").with("X-Padding", &"x".repeat(17 * 1024));
     let mut client = Peer::connect(proxy.address).await;
     client.write_while_open(request.encode()).await;
-    assert_eq!(client.read_reply().await.status, 431);
+    let reply = client.read_reply().await;
+    assert_eq!(reply.status, 431);
+    assert_eq!(reply.body, "the head of the request has more than 16384 bytes (max_header_bytes)\n");
     proxy.until("tidegate_handshakes_total", &[("outcome", "malformed")], 1).await;
+}
+
+/// An opening handshake with this many header fields.
+fn of_fields(count: usize) -> Request {
+    (5..count).fold(Request::upgrade("/"), |request, index| request.with(&format!("X-{index}"), "1"))
+}
+
+#[tokio::test]
+async fn a_request_of_more_fields_than_max_header_fields_gets_431_that_names_it() {
+    let backend = Backend::bind().await;
+    for (listener, most) in [("", 100), ("max_header_fields = 200\n", 200), ("max_header_fields = 10\n", 10)] {
+        let listener = format!("[[listeners]]\nlisten = \"127.0.0.1:0\"\n{listener}");
+        let proxy = Proxy::start(&format!("{}{listener}", route(&[&backend.address()], ""))).await;
+        let reply = proxy.answer(&of_fields(most + 1)).await;
+        assert_eq!(reply.status, 431);
+        assert_eq!(reply.body, format!("the request has more than {most} header fields (max_header_fields)\n"));
+        backend.open_with(proxy.address, &of_fields(most), &[]).await;
+    }
+}
+
+#[tokio::test]
+async fn what_is_no_request_is_told_so_and_a_second_one_too() {
+    let proxy = Proxy::start(&route(&[&refused_address()], "path = \"/ws\"")).await;
+    let mut client = Peer::connect(proxy.address).await;
+    client.write("GET / HTTP/1.1\r\nHost: proxy.test\r\n\r\n").await;
+    assert_eq!(client.read_reply().await.status, 404);
+    client.write("GET / HTTP/1.1\r\nHost proxy.test\r\n\r\n").await;
+    let reply = client.read_reply().await;
+    assert_eq!(reply.status, 400);
+    assert!(reply.body.starts_with("malformed request: "), "{reply:?}");
+    client.shut_down().await;
+    client.expect_end().await;
 }
 
 #[tokio::test]

@@ -125,6 +125,8 @@ pub struct Listener {
     /// The most bytes that the head of a request may have. It is the listener's, because the head is read before the
     /// route is known.
     pub max_header_bytes: usize,
+    /// The most fields that it may have.
+    pub max_header_fields: usize,
     /// Which paths a request may ask for.
     pub paths: Paths,
     /// How long a client may take to send a request's head.

@@ -22,17 +22,30 @@ use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadBuf};
 
 use super::body::AnswerBody;
-use super::requests::{HeadLimits, ReadError, WriteError};
+use super::requests::{HeadLimits, ReadError, WriteError, last_words};
 use crate::upstream::RelayError;
 
 /// The requests of one accepted connection, see [`Requests`](super::Requests).
 pub(super) struct Http<S> {
-    connection: http1::Connection<TokioIo<Watched<S>>, Handover>,
+    connection: Connection<S>,
+    limits: HeadLimits,
     exchange: Rc<Exchange>,
     /// The body of the request under way, which nobody reads. Dropping it makes hyper stop reading, and then it may
     /// think itself done before its answer is written; so it stays until then.
     unread: Option<Incoming>,
     ended: bool,
+}
+
+/// hyper's connection, or what is left of it when it could not read a request.
+#[expect(clippy::large_enum_variant, reason = "the large one is the usual one, and stands in a box")]
+enum Connection<S> {
+    Open(http1::Connection<TokioIo<Watched<S>>, Handover>),
+    Over {
+        stream: S,
+        read: Bytes,
+    },
+    /// Between the two.
+    Ending,
 }
 
 impl<S: AsyncRead + AsyncWrite + Unpin + 'static> Http<S> {
@@ -42,9 +55,11 @@ impl<S: AsyncRead + AsyncWrite + Unpin + 'static> Http<S> {
         let watched = Watched { stream, exchange: Rc::clone(&exchange) };
         let connection = http1::Builder::new()
             .max_header_size(limits.max_header_bytes)
+            .max_headers(limits.max_header_fields)
             .max_buf_size(limits.max_header_bytes.max(SMALLEST_BUFFER))
             .serve_connection(TokioIo::new(watched), Handover(Rc::clone(&exchange)));
-        Self { connection, exchange, unread: None, ended: false }
+        let connection = Connection::Open(connection);
+        Self { connection, limits: limits.clone(), exchange, unread: None, ended: false }
     }
 
     /// The next request; `None` when the client has closed the connection between requests. A body is not read.
@@ -53,13 +68,16 @@ impl<S: AsyncRead + AsyncWrite + Unpin + 'static> Http<S> {
     pub(super) async fn next(&mut self) -> Result<Option<Parts>, ReadError> {
         poll_fn(|context| {
             let ended = self.poll(context);
-            if let Some((parts, body)) = self.exchange.request.take() {
+            if let Some((mut parts, body)) = self.exchange.request.take() {
                 self.unread = Some(body);
+                if self.exchange.line.replace(Line::Over) == Line::OverWithFragment {
+                    parts.extensions.insert(Fragment);
+                }
                 return Poll::Ready(Ok(Some(parts)));
             }
             ended.map(|ended| match ended {
                 Ok(()) => Ok(None),
-                Err(error) if error.is_parse_too_large() => Err(ReadError::TooLarge),
+                Err(error) if error.is_parse_too_large() => Err(self.excess()),
                 Err(error) if error.is_parse() => Err(ReadError::Malformed(error)),
                 Err(error) => Err(ReadError::Broken(error)),
             })
@@ -84,7 +102,29 @@ impl<S: AsyncRead + AsyncWrite + Unpin + 'static> Http<S> {
         })
         .await;
         self.unread = None;
+        self.exchange.is_answering.set(false);
+        self.exchange.line.set(Line::Begun { is_empty: true, has_fragment: false });
         written
+    }
+
+    /// Which limit the head exceeds that hyper gave up. What was read of it is all there still.
+    fn excess(&mut self) -> ReadError {
+        let (stream, read) = std::mem::replace(&mut self.connection, Connection::Ending).into_parts();
+        let mut lines = vec![httparse::EMPTY_HEADER; self.limits.max_header_fields];
+        let parsed = httparse::Request::new(&mut lines).parse(&read);
+        let line = read.split(|byte| *byte == b'\n').next().unwrap_or_default();
+        let target = line.split(|byte| *byte == b' ').nth(1).unwrap_or_default();
+        let error = match parsed {
+            Err(httparse::Error::TooManyHeaders) => ReadError::TooManyFields(self.limits.max_header_fields),
+            _ if target.len() > LONGEST_TARGET && line.len() <= self.limits.max_header_bytes => {
+                ReadError::TargetTooLong
+            }
+            _ => ReadError::TooLarge(self.limits.max_header_bytes),
+        };
+        if let Some(stream) = stream {
+            self.connection = Connection::Over { stream, read };
+        }
+        error
     }
 
     /// Ready when the client has left while it waits for its answer.
@@ -103,37 +143,38 @@ impl<S: AsyncRead + AsyncWrite + Unpin + 'static> Http<S> {
         if !self.exchange.is_written() {
             return Err(WriteError::Closed);
         }
-        let parts = self.connection.into_parts();
+        let (Some(stream), read) = self.connection.into_parts() else { return Err(WriteError::Closed) };
         // An empty slice would keep the whole read buffer alive.
-        let leftover = if parts.read_buf.is_empty() { Bytes::new() } else { parts.read_buf };
-        Ok((parts.io.into_inner().stream, leftover))
+        let leftover = if read.is_empty() { Bytes::new() } else { read };
+        Ok((stream, leftover))
     }
 
     /// Ends a connection whose request does not come: with 408 when a part of its head has (RFC 9110 section 15.5.9),
     /// which is also the answer. Bounding the time is the caller's business.
     pub(super) async fn time_out(self) -> bool {
-        let parts = self.connection.into_parts();
-        let mut stream = parts.io.into_inner().stream;
-        let begun = !parts.read_buf.is_empty();
+        let (Some(mut stream), read) = self.connection.into_parts() else { return false };
+        let begun = !read.is_empty();
         if begun {
             // Who does not read it either has lost nothing.
-            let _ = stream.write_all(TIMED_OUT).await;
+            let answer = last_words(StatusCode::REQUEST_TIMEOUT, "the request did not come in time");
+            let _ = stream.write_all(&answer).await;
         }
         let _ = stream.shutdown().await;
         begun
     }
 
-    /// The socket, for a connection whose last answer is written.
-    pub(super) fn into_inner(self) -> S {
-        self.connection.into_parts().io.into_inner().stream
+    /// The socket, for a connection whose last answer is written, or to be written by other hands.
+    pub(super) fn into_inner(self) -> Option<S> {
+        self.connection.into_parts().0
     }
 
     /// Drives the connection; ready when it has ended.
     fn poll(&mut self, context: &mut Context<'_>) -> Poll<hyper::Result<()>> {
+        let Connection::Open(connection) = &mut self.connection else { return Poll::Ready(Ok(())) };
         if self.ended {
             return Poll::Ready(Ok(()));
         }
-        let ended = ready!(self.connection.poll_without_shutdown(context));
+        let ended = ready!(connection.poll_without_shutdown(context));
         self.ended = true;
         Poll::Ready(ended)
     }
@@ -145,6 +186,25 @@ impl<S> std::fmt::Debug for Http<S> {
     }
 }
 
+impl<S: AsyncRead + AsyncWrite + Unpin + 'static> Connection<S> {
+    /// The socket, and what was read from it and not used.
+    fn into_parts(self) -> (Option<S>, Bytes) {
+        match self {
+            Self::Open(connection) => {
+                let parts = connection.into_parts();
+                (Some(parts.io.into_inner().stream), parts.read_buf)
+            }
+            Self::Over { stream, read } => (Some(stream), read),
+            Self::Ending => (None, Bytes::new()),
+        }
+    }
+}
+
+/// In the extensions of a request whose target has a fragment, which hyper leaves out of it. Not seen where a request
+/// came before the one ahead of it was answered.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Fragment;
+
 /// What hyper and the session hand each other.
 #[derive(Default)]
 struct Exchange {
@@ -152,6 +212,43 @@ struct Exchange {
     response: Cell<Option<Response<Reported>>>,
     body: Cell<Progress>,
     blocked: Cell<bool>,
+    /// Whether what hyper writes is an answer of the session's. Its own, to a head that it cannot read, are empty: they go
+    /// nowhere, and [`Requests::reject`](super::Requests::reject) has better ones.
+    is_answering: Cell<bool>,
+    line: Cell<Line>,
+}
+
+/// How far the first line of the next request has come.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Line {
+    Begun { is_empty: bool, has_fragment: bool },
+    Over,
+    OverWithFragment,
+}
+
+impl Default for Line {
+    fn default() -> Self {
+        Self::Begun { is_empty: true, has_fragment: false }
+    }
+}
+
+impl Line {
+    fn read(mut self, bytes: &[u8]) -> Self {
+        for byte in bytes {
+            let Self::Begun { is_empty, has_fragment } = &mut self else { break };
+            match byte {
+                // Empty lines before it are none (RFC 9112 section 2.2).
+                b'\r' | b'\n' if *is_empty => {}
+                b'\n' if *has_fragment => self = Self::OverWithFragment,
+                b'\n' => self = Self::Over,
+                byte => {
+                    *is_empty = false;
+                    *has_fragment |= *byte == b'#';
+                }
+            }
+        }
+        self
+    }
 }
 
 /// How far the body of the answer has come.
@@ -167,6 +264,7 @@ impl Exchange {
     /// Puts an answer where hyper finds it.
     fn reply(self: &Rc<Self>, response: Response<AnswerBody>) {
         self.response.set(Some(response.map(|body| Reported { body, exchange: Rc::downgrade(self) })));
+        self.is_answering.set(true);
         // Last: an answer that was never taken reports when it makes room for this one.
         self.body.set(Progress::Waiting);
     }
@@ -258,12 +356,19 @@ impl<S: AsyncRead + Unpin> AsyncRead for Watched<S> {
         context: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_read(context, buffer)
+        let before = buffer.filled().len();
+        let read = Pin::new(&mut self.stream).poll_read(context, buffer);
+        let line = self.exchange.line.get();
+        self.exchange.line.set(line.read(buffer.filled().get(before..).unwrap_or_default()));
+        read
     }
 }
 
 impl<S: AsyncWrite + Unpin> AsyncWrite for Watched<S> {
     fn poll_write(mut self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        if !self.exchange.is_answering.get() {
+            return Poll::Ready(Ok(bytes.len()));
+        }
         let poll = Pin::new(&mut self.stream).poll_write(context, bytes);
         self.watch(poll)
     }
@@ -273,6 +378,9 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Watched<S> {
         context: &mut Context<'_>,
         slices: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
+        if !self.exchange.is_answering.get() {
+            return Poll::Ready(Ok(slices.iter().map(|slice| slice.len()).sum()));
+        }
         let poll = Pin::new(&mut self.stream).poll_write_vectored(context, slices);
         self.watch(poll)
     }
@@ -294,7 +402,5 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Watched<S> {
 /// The smallest buffer hyper accepts.
 const SMALLEST_BUFFER: usize = 8192;
 
-/// hyper answers requests, and there is none.
-const TIMED_OUT: &[u8] =
-    b"HTTP/1.1 408 Request Timeout\r\nconnection: close\r\ncontent-type: text/plain; charset=utf-8\r\n\
-    content-length: 33\r\n\r\nthe request did not come in time\n";
+/// The bytes of the longest target that a `Uri` holds.
+const LONGEST_TARGET: usize = 65_534;

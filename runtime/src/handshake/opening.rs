@@ -130,7 +130,18 @@ fn protocols(headers: &HeaderMap) -> Result<Option<HeaderValue>, Refused> {
     if !fields::elements(text).all(|protocol| fields::is_token(protocol) && seen.insert(protocol)) {
         return Err(malformed);
     }
-    Ok((!seen.is_empty()).then_some(list))
+    Ok(cleaned(list))
+}
+
+/// A list without empty elements, which a sender may not write (RFC 9110 section 5.6.1.1); `None` when it has no others.
+fn cleaned(list: HeaderValue) -> Option<HeaderValue> {
+    let text = list.to_str().ok()?;
+    let elements: Vec<&str> = fields::elements(text).collect();
+    match elements.len() {
+        0 => None,
+        count if count == text.split(',').count() => Some(list),
+        _ => HeaderValue::from_str(&elements.join(", ")).ok(),
+    }
 }
 
 fn offered_extensions(headers: &HeaderMap) -> Result<Option<HeaderValue>, Refused> {
@@ -138,8 +149,8 @@ fn offered_extensions(headers: &HeaderMap) -> Result<Option<HeaderValue>, Refuse
     let Some(list) = fields::combined(headers, &header::SEC_WEBSOCKET_EXTENSIONS) else {
         return Ok(None);
     };
-    let offer = extensions::parse(list.to_str().map_err(|_| malformed)?).map_err(|_| malformed)?;
-    Ok((!offer.is_empty()).then_some(list))
+    extensions::parse(list.to_str().map_err(|_| malformed)?).map_err(|_| malformed)?;
+    Ok(cleaned(list))
 }
 
 #[cfg(test)]

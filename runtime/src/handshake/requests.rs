@@ -8,9 +8,9 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
-use http::Response;
 use http::header::HeaderMap;
 use http::request::Parts;
+use http::{Response, StatusCode};
 use thiserror::Error;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 
@@ -25,13 +25,15 @@ use crate::upstream::Replay;
 pub struct HeadLimits {
     /// The most bytes a request line and its fields may have; a larger head is answered with 431.
     pub max_header_bytes: usize,
+    /// The most fields; more are answered with 431.
+    pub max_header_fields: usize,
     /// Which paths it may ask for.
     pub paths: Paths,
 }
 
 impl Default for HeadLimits {
     fn default() -> Self {
-        Self { max_header_bytes: 16 << 10, paths: Paths::default() }
+        Self { max_header_bytes: 16 << 10, max_header_fields: 100, paths: Paths::default() }
     }
 }
 
@@ -52,18 +54,35 @@ enum Stage<S> {
     Leaving,
 }
 
-/// A request that could not be read. hyper has answered it, as far as it can be.
+/// A request that could not be read. [`Requests::reject`] answers it.
 #[derive(Debug, Error)]
 pub enum ReadError {
-    /// Answered with 431: the head is over the limit.
-    #[error("the head of the request is too large")]
-    TooLarge,
-    /// Answered with 400: no HTTP/1 request.
+    /// Its head is over `max_header_bytes`.
+    #[error("the head of the request has more than {0} bytes (max_header_bytes)")]
+    TooLarge(usize),
+    /// It has more fields than `max_header_fields`.
+    #[error("the request has more than {0} header fields (max_header_fields)")]
+    TooManyFields(usize),
+    /// Its target is longer than any may be.
+    #[error("the target of the request has more than 65534 bytes")]
+    TargetTooLong,
+    /// It is no HTTP/1 request.
     #[error("malformed request: {0}")]
     Malformed(hyper::Error),
     /// The connection broke, or was closed within a request.
     #[error("the client's connection broke: {0}")]
     Broken(hyper::Error),
+}
+
+impl ReadError {
+    /// The status that tells the client.
+    pub fn status(&self) -> StatusCode {
+        match self {
+            Self::TooLarge(_) | Self::TooManyFields(_) => StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
+            Self::TargetTooLong => StatusCode::URI_TOO_LONG,
+            Self::Malformed(_) | Self::Broken(_) => StatusCode::BAD_REQUEST,
+        }
+    }
 }
 
 /// An answer that did not reach the client.
@@ -96,7 +115,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin + 'static> Requests<S> {
     /// Cancel safe. Bounding the time it takes is the caller's business.
     pub async fn next(&mut self) -> Result<Option<Parts>, ReadError> {
         if let Stage::Shortcut(shortcut) = &mut self.stage
-            && let Some(parts) = shortcut.first(self.limits.max_header_bytes).await
+            && let Some(parts) = shortcut.first(&self.limits).await
         {
             return Ok(Some(parts));
         }
@@ -151,19 +170,29 @@ impl<S: AsyncRead + AsyncWrite + Unpin + 'static> Requests<S> {
         }
     }
 
+    /// Answers a request that could not be read, and ends the connection. Bounding the time is the caller's business.
+    pub async fn reject(self, error: &ReadError) {
+        let Stage::Http(http) = self.stage else { return };
+        let Some(replay) = http.into_inner() else { return };
+        let mut stream = replay.resume(Bytes::new()).0;
+        // Who does not read it has lost nothing.
+        if stream.write_all(&last_words(error.status(), &error.to_string())).await.is_ok() {
+            drain(stream).await;
+        }
+    }
+
     /// Ends the connection so that the last answer arrives even if the client is still sending: what it sends is read
     /// and thrown away until it closes, too. Bounding the time is the caller's business.
     pub async fn close(self) {
-        let mut stream = match self.stage {
-            Stage::Shortcut(shortcut) => shortcut.into_parts().0,
-            Stage::Http(http) => http.into_inner().resume(Bytes::new()).0,
-            Stage::Leaving => return,
-        };
-        if stream.shutdown().await.is_err() {
-            return;
+        match self.stage {
+            Stage::Shortcut(shortcut) => drain(shortcut.into_parts().0).await,
+            Stage::Http(http) => {
+                if let Some(replay) = http.into_inner() {
+                    drain(replay.resume(Bytes::new()).0).await;
+                }
+            }
+            Stage::Leaving => {}
         }
-        let mut discarded = [0; 512];
-        while stream.read(&mut discarded).await.is_ok_and(|count| count > 0) {}
     }
 
     fn poll_gone(&mut self, context: &mut Context<'_>) -> Poll<()> {
@@ -188,6 +217,25 @@ impl<S: AsyncRead + AsyncWrite + Unpin + 'static> Requests<S> {
             _ => None,
         }
     }
+}
+
+/// Says that nothing more comes, and waits for the client to do the same.
+async fn drain<S: AsyncRead + AsyncWrite + Unpin>(mut stream: S) {
+    if stream.shutdown().await.is_ok() {
+        let mut discarded = [0; 512];
+        while stream.read(&mut discarded).await.is_ok_and(|count| count > 0) {}
+    }
+}
+
+/// An answer that ends a connection, for where hyper has none to write it for.
+pub(super) fn last_words(status: StatusCode, text: &str) -> Vec<u8> {
+    let (reason, length) = (status.canonical_reason().unwrap_or_default(), text.len() + 1);
+    format!(
+        "HTTP/1.1 {} {reason}\r\nconnection: close\r\ncontent-type: text/plain; charset=utf-8\r\n\
+         content-length: {length}\r\n\r\n{text}\n",
+        status.as_u16()
+    )
+    .into_bytes()
 }
 
 #[cfg(test)]

@@ -14,6 +14,7 @@ use http::request::Parts;
 use http::{Method, Request, Uri};
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadBuf};
 
+use super::requests::HeadLimits;
 use crate::upstream::fields;
 
 /// A socket on which nothing but an opening handshake was read so far, if anything.
@@ -26,38 +27,44 @@ pub(super) struct Shortcut<S> {
     head: usize,
     /// What the client sent while it waited for its answer.
     early: Vec<u8>,
+    /// Whether it said that it sends nothing more, after messages that the upstream shall have.
+    has_finished: bool,
 }
 
 impl<S: AsyncRead + AsyncWrite + Unpin> Shortcut<S> {
     pub(super) fn new(stream: S) -> Self {
-        Self { stream, first: Bytes::new(), head: 0, early: Vec::new() }
+        Self { stream, first: Bytes::new(), head: 0, early: Vec::new(), has_finished: false }
     }
 
     /// The opening handshake that the first read brings; `None` when it brings anything else, a part of one, or the end,
     /// for hyper to read. Cancel safe.
-    pub(super) async fn first(&mut self, max_header_bytes: usize) -> Option<Parts> {
+    pub(super) async fn first(&mut self, limits: &HeadLimits) -> Option<Parts> {
         poll_fn(|context| {
             let read = ready!(read(&mut self.stream, context, Bytes::copy_from_slice));
             // An error comes up again where hyper reads.
             self.first = read.unwrap_or_default();
-            let (parts, head) = parse(&self.first).filter(|(_, head)| *head <= max_header_bytes).unzip();
+            let (parts, head) = parse(&self.first, limits).unzip();
             self.head = head.unwrap_or_default();
             Poll::Ready(parts)
         })
         .await
     }
 
-    /// Ready when the client has left; keeps what it sends meanwhile.
+    /// Ready when the client has left; keeps what it sends meanwhile. One that has sent messages and only then its end has
+    /// not: it wants them delivered.
     pub(super) fn poll_gone(&mut self, context: &mut Context<'_>) -> Poll<()> {
-        while self.early.len() < EARLY {
+        while self.early.len() < EARLY && !self.has_finished {
             let Self { stream, early, .. } = self;
             let mut ended = false;
             let read = ready!(read(stream, context, |bytes| {
                 ended = bytes.is_empty();
                 early.extend_from_slice(bytes);
             }));
-            if ended || read.is_err() {
-                return Poll::Ready(());
+            let has_sent = !self.early.is_empty() || self.first.len() > self.head;
+            match read {
+                Ok(()) if !ended => {}
+                Ok(()) if has_sent => self.has_finished = true,
+                _ => return Poll::Ready(()),
             }
         }
         Poll::Pending
@@ -99,11 +106,18 @@ fn read<S: AsyncRead + Unpin, T>(
 
 /// The opening handshake at the start of `bytes`, with the length of its head, if it is whole and nothing is unusual
 /// about it. What it says of the WebSocket protocol is not judged here.
-fn parse(bytes: &Bytes) -> Option<(Parts, usize)> {
+fn parse(bytes: &Bytes, limits: &HeadLimits) -> Option<(Parts, usize)> {
     let mut lines = [httparse::EMPTY_HEADER; fields::MOST];
     let mut request = httparse::Request::new(&mut lines);
     let httparse::Status::Complete(head) = request.parse(bytes).ok()? else { return None };
     if request.method != Some(Method::GET.as_str()) || request.version != Some(1) {
+        return None;
+    }
+    if head > limits.max_header_bytes || request.headers.len() > limits.max_header_fields {
+        return None;
+    }
+    // A `Uri` has no fragment, and does not say that it left one out.
+    if request.path?.contains('#') {
         return None;
     }
     let (mut parts, ()) = Request::new(()).into_parts();

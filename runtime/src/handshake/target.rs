@@ -8,6 +8,7 @@ use http::request::Parts;
 use http::uri::{PathAndQuery, Uri};
 use http::{Method, Version, header};
 
+use super::http::Fragment;
 use super::refused::Refused;
 use crate::route::{Path, Paths};
 use crate::upstream;
@@ -35,6 +36,9 @@ impl<'a> Target<'a> {
     /// (RFC 9112 section 3.2), and for a path that is not taken. The other forms of a target are those of other methods
     /// than `GET` (RFC 9112 sections 3.2.3 and 3.2.4).
     pub fn of(parts: &'a Parts, paths: Paths) -> Result<Self, Refused> {
+        if parts.extensions.get::<Fragment>().is_some() {
+            return Err(Refused::Malformed("the target of the request has a fragment, which is for the client alone"));
+        }
         let mut hosts = parts.headers.get_all(header::HOST).iter();
         let host = match hosts.next() {
             Some(host) => host.to_str().map_err(|_| BAD_HOST)?,

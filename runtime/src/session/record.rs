@@ -50,10 +50,9 @@ impl<'a> Record<'a> {
         metrics.of(self.worker.index()).handshake(outcome);
     }
 
-    /// A request that could not be read, which hyper has answered.
+    /// A request that could not be read.
     pub(super) fn malformed(self, error: &ReadError) {
-        let status = if matches!(error, ReadError::TooLarge) { 431 } else { 400 };
-        self.refused(HandshakeOutcome::Malformed, Some(status));
+        self.refused(HandshakeOutcome::Malformed, Some(error.status().as_u16()));
     }
 
     /// A request that opened no connection.

@@ -193,6 +193,14 @@ pub(super) const LISTENER: Section = Section {
                       The head is read before the route is known.",
         },
         Key {
+            name: "max_header_fields",
+            takes: "whole number",
+            absent: Absent::Default("100"),
+            example: "200",
+            meaning: "The most header fields that a request may have, 10 to 1000; more are refused. Browsers send about \
+                      twenty.",
+        },
+        Key {
             name: "handshake_timeout",
             takes: "duration",
             absent: Absent::Default("\"10s\""),
@@ -330,12 +338,14 @@ fn listener(value: &Value<'_>) -> Read<Listener> {
     let listen = table.read("listen", value::address);
     let max_header_bytes =
         table.read("max_header_bytes", |value| value::size_within(value, (1 << 10, "1KiB"), (1 << 20, "1MiB")));
+    let max_header_fields = table.read("max_header_fields", |value| value::count(value, 10..=1000));
     let handshake_timeout = table.read("handshake_timeout", value::duration);
     let paths = table
         .read("paths", |value| value::choice(value, &[("canonical", Paths::Canonical), ("strict", Paths::Strict)]));
     Ok(Listener {
         listen: listen?,
         max_header_bytes: max_header_bytes?,
+        max_header_fields: usize::try_from(max_header_fields?).unwrap_or(usize::MAX),
         paths: paths?,
         handshake_timeout: handshake_timeout?,
         place: value.place(),

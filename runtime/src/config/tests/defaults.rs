@@ -31,6 +31,7 @@ fn absent_keys_have_the_defaults_of_the_reference() {
     assert_eq!(config.admin, None);
     assert_eq!((config.log.level, config.log.format, config.log.access), (LogLevel::Info, LogFormat::Text, true));
     assert_eq!(config.listeners[0].max_header_bytes, 16 << 10);
+    assert_eq!(config.listeners[0].max_header_fields, 100);
     assert_eq!(config.listeners[0].paths, Paths::Canonical);
     assert_eq!(config.listeners[0].handshake_timeout, Duration::from_secs(10));
 

@@ -113,6 +113,13 @@ fn offers_of_several_lines_are_one_list() {
     .unwrap();
     assert_eq!(opening.protocols.unwrap(), "chat, superchat, other");
     assert_eq!(opening.extensions.unwrap(), "permessage-deflate; client_max_window_bits, x-foo");
+    let gaps = validate(&with(&[
+        ("sec-websocket-protocol", &["a,, b ,", ",c"]),
+        ("sec-websocket-extensions", &[",permessage-deflate;client_max_window_bits=\"10\",,x-foo"]),
+    ]))
+    .unwrap();
+    assert_eq!(gaps.protocols.unwrap(), "a, b, c");
+    assert_eq!(gaps.extensions.unwrap(), "permessage-deflate;client_max_window_bits=\"10\", x-foo");
     let nothing = validate(&with(&[("sec-websocket-protocol", &[""]), ("sec-websocket-extensions", &[","])])).unwrap();
     assert!(nothing.protocols.is_none() && nothing.extensions.is_none());
 }

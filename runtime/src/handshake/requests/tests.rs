@@ -105,33 +105,71 @@ async fn a_client_that_leaves_within_a_request_is_an_error() {
     assert!(matches!(requests.next().await, Err(ReadError::Broken(_) | ReadError::Malformed(_))));
 }
 
-#[tokio::test]
-async fn an_over_long_head_is_answered_with_431() {
-    let (mut client, server) = duplex(64 << 10);
-    let mut requests = Requests::new(server, &HeadLimits { max_header_bytes: 1000, ..HeadLimits::default() });
-    let long = format!("GET / HTTP/1.1\r\nhost: h\r\nx-long: {}\r\n\r\n", "x".repeat(1000));
-    client.write_all(long.as_bytes()).await.unwrap();
-    assert!(matches!(requests.next().await, Err(ReadError::TooLarge)));
-    assert!(head(&mut client).await.starts_with("HTTP/1.1 431 "));
+/// What a client is told whose request could not be read, and the error.
+async fn rejection(mut client: DuplexStream, mut requests: Requests<DuplexStream>) -> (String, ReadError) {
+    let error = requests.next().await.unwrap_err();
+    let told = async {
+        let mut told = String::new();
+        client.read_to_string(&mut told).await.unwrap();
+        drop(client);
+        told
+    };
+    let (told, ()) = tokio::join!(told, requests.reject(&error));
+    (told, error)
+}
+
+fn small(client: &str) -> (DuplexStream, Requests<DuplexStream>, Vec<u8>) {
+    let (side, server) = duplex(64 << 10);
+    let limits = HeadLimits { max_header_bytes: 1000, max_header_fields: 10, ..HeadLimits::default() };
+    (side, Requests::new(server, &limits), client.as_bytes().to_vec())
 }
 
 #[tokio::test]
-async fn an_endless_head_is_answered_with_431_too() {
-    let (mut client, server) = duplex(64 << 10);
-    let mut requests = Requests::new(server, &HeadLimits { max_header_bytes: 1000, ..HeadLimits::default() });
-    client.write_all(format!("GET /{}", "x".repeat(20_000)).as_bytes()).await.unwrap();
-    let error = requests.next().await;
-    assert!(matches!(error, Err(ReadError::TooLarge | ReadError::Malformed(_))), "{error:?}");
-    let head = head(&mut client).await;
-    assert!(head.starts_with("HTTP/1.1 431 ") || head.starts_with("HTTP/1.1 414 "), "{head}");
+async fn a_head_that_exceeds_a_limit_is_answered_with_431_that_names_it() {
+    let fields: String = (0..11).map(|index| format!("x-{index}: 1\r\n")).collect();
+    for (text, limit) in [
+        (format!("GET / HTTP/1.1\r\nhost: h\r\nx-long: {}\r\n\r\n", "x".repeat(1000)), "more than 1000 bytes"),
+        (format!("GET /{}", "x".repeat(20_000)), "more than 1000 bytes"),
+        (format!("GET / HTTP/1.1\r\n{fields}\r\n"), "more than 10 header fields"),
+        (format!("GET / HTTP/1.1\r\n{fields}\r\n{}", "x".repeat(5000)), "more than 10 header fields"),
+    ] {
+        let (mut client, requests, bytes) = small(&text);
+        client.write_all(&bytes).await.unwrap();
+        let (told, error) = rejection(client, requests).await;
+        assert!(told.starts_with("HTTP/1.1 431 Request Header Fields Too Large\r\nconnection: close\r\n"), "{told}");
+        assert!(told.contains(limit) && error.to_string().contains(limit), "{told}: {error}");
+    }
+}
+
+#[tokio::test]
+async fn a_target_that_no_target_may_be_as_long_as_is_answered_with_414() {
+    let (mut client, server) = duplex(256 << 10);
+    let requests = Requests::new(server, &HeadLimits { max_header_bytes: 128 << 10, ..HeadLimits::default() });
+    let text = format!("GET /{} HTTP/1.1\r\nhost: h\r\n\r\n", "x".repeat(66_000));
+    client.write_all(text.as_bytes()).await.unwrap();
+    let (told, _) = rejection(client, requests).await;
+    assert!(told.starts_with("HTTP/1.1 414 URI Too Long\r\n") && told.contains("65534"), "{told}");
 }
 
 #[tokio::test]
 async fn what_is_no_http_is_answered_with_400() {
-    let (mut client, mut requests) = connection(4096);
+    let (mut client, requests) = connection(4096);
     client.write_all(b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\r\n\r\n").await.unwrap();
-    assert!(matches!(requests.next().await, Err(ReadError::Malformed(_))));
-    assert!(head(&mut client).await.starts_with("HTTP/1.1 400 "));
+    let (told, error) = rejection(client, requests).await;
+    assert!(matches!(error, ReadError::Malformed(_)));
+    assert!(told.starts_with("HTTP/1.1 400 Bad Request\r\n"), "{told}");
+}
+
+#[tokio::test]
+async fn a_client_that_ends_after_messages_of_its_own_has_not_left() {
+    let (mut client, mut requests) = connection(4096);
+    client.write_all(&[HANDSHAKE, b"early"].concat()).await.unwrap();
+    client.shutdown().await.unwrap();
+    requests.next().await.unwrap().unwrap();
+    let patient = pin!(tokio::task::yield_now());
+    assert_eq!(requests.during(patient).await, Ok(()));
+    let (_, leftover) = requests.switch(upgrade()).await.unwrap();
+    assert_eq!(leftover, "early");
 }
 
 #[tokio::test]
