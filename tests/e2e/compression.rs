@@ -258,6 +258,16 @@ async fn honest_messages_that_compress_a_thousandfold_pass_whatever_filters_want
 }
 
 #[tokio::test]
+async fn what_follows_a_large_message_that_was_dropped_by_its_head_does_not_wait_for_more() {
+    let Compressed { proxy: _proxy, mut client, mut upstream } =
+        open(&script("from_client = { head = 4 }"), "", PLAIN).await;
+    let (mut at_client, mut by_upstream) = (Deflating::new(Window::LARGEST), Inflating::new(Window::LARGEST));
+    let dropped = at_client.text(format!("drop{}", "0".repeat(4 << 20)));
+    client.send_all(&[dropped, at_client.text("after")]).await;
+    assert_eq!(by_upstream.text(&upstream.frame().await), "after");
+}
+
+#[tokio::test]
 async fn what_cannot_be_inflated_closes_its_sender_with_1007_and_is_counted() {
     let Compressed { proxy, mut client, mut upstream } = open("[\"script\"]", "", PLAIN).await;
     upstream.send(Frame::text("\x07 this is no deflate data").with_reserved(4)).await;

@@ -58,7 +58,7 @@ struct Outcome {
     tally: Tally,
 }
 
-const LIMITS: InflateLimits = InflateLimits { max_size: 1 << 20, max_ratio: Some(1000) };
+const LIMITS: InflateLimits = InflateLimits { max_size: 4 << 20, max_ratio: None };
 const TOKEN: [u8; 8] = *b"our ping";
 const MADE: &[u8] =
     b"made by a filter, and long enough for it to be worth the time that compressing it takes, which for \
@@ -88,7 +88,7 @@ impl Sender {
         if plain.is_empty() {
             return vec![0];
         }
-        let mut compressed = Vec::with_capacity(plain.len() + 100);
+        let mut compressed = Vec::with_capacity(plain.len() + plain.len() / 100 + 1000);
         self.state.compress_vec(plain, &mut compressed, FlushCompress::Sync).unwrap();
         assert!(compressed.ends_with(&[0, 0, 0xff, 0xff]));
         compressed.truncate(compressed.len() - 4);
@@ -261,12 +261,35 @@ fn plain() -> impl Strategy<Value = Vec<u8>> {
     })
 }
 
+/// More than a turn is for: bytes that do not compress, and bytes that compress very well.
+fn large() -> impl Strategy<Value = Vec<u8>> {
+    (0usize..300_000, 0usize..3_000_000, any::<u32>()).prop_map(|(random, zeros, mut seed)| {
+        let noise = std::iter::repeat_with(|| {
+            seed = seed.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+            seed.to_be_bytes()[0]
+        });
+        noise.take(random).chain(std::iter::repeat_n(0, zeros)).collect()
+    })
+}
+
+fn say() -> impl Strategy<Value = Say> {
+    prop_oneof![4 => Just(Say::Forward), 1 => Just(Say::Drop), 1 => Just(Say::Replace)]
+}
+
+/// The bytes, cut in these places.
+fn pieces<'a>(wire: &'a [u8], cuts: &[prop::sample::Index]) -> Vec<&'a [u8]> {
+    let mut ends: Vec<usize> = cuts.iter().map(|cut| cut.index(wire.len() + 1)).collect();
+    ends.sort_unstable();
+    ends.push(wire.len());
+    let mut start = 0;
+    ends.into_iter().map(|end| &wire[std::mem::replace(&mut start, end)..end]).collect()
+}
+
 fn sent() -> impl Strategy<Value = Sent> {
     let kind = prop_oneof![Just(MessageKind::Text), Just(MessageKind::Binary)];
-    let say = prop_oneof![4 => Just(Say::Forward), 1 => Just(Say::Drop), 1 => Just(Say::Replace)];
     let compressed = prop_oneof![4 => Just(true), 1 => Just(false)];
     let cuts = prop_oneof![2 => Just(Vec::new()), 1 => prop::collection::vec(any::<prop::sample::Index>(), 0..3)];
-    (kind, plain(), compressed, cuts, say).prop_map(|(kind, plain, compressed, cuts, say)| Sent {
+    (kind, plain(), compressed, cuts, say()).prop_map(|(kind, plain, compressed, cuts, say)| Sent {
         kind,
         plain,
         compressed,
@@ -308,13 +331,7 @@ proptest! {
         prop_assert_eq!(receive(route, &whole.wire), expected(route, &messages));
         let count = |kind| messages.iter().filter(|sent| sent.kind == kind).count() as u64;
         prop_assert_eq!(whole.tally.messages.map(u64::from), [count(MessageKind::Text), count(MessageKind::Binary)]);
-        let mut cuts: Vec<usize> = cuts.iter().map(|cut| cut.index(wire.len() + 1)).collect();
-        cuts.sort_unstable();
-        cuts.push(wire.len());
-        let mut start = 0;
-        let pieces: Vec<&[u8]> =
-            cuts.into_iter().map(|end| &wire[std::mem::replace(&mut start, end)..end]).collect();
-        let split = take(route, &pieces, &says).unwrap();
+        let split = take(route, &pieces(&wire, &cuts), &says).unwrap();
         prop_assert_eq!(receive(route, &split.wire), expected(route, &messages));
         prop_assert_eq!(split.tally, whole.tally);
         // Of a head, an earlier verdict may show more than it needs.
@@ -362,5 +379,32 @@ proptest! {
             encode_frame(header, payload, route.from.other(), &mut wire);
         }
         let _ = take(route, &[&wire], &[Say::Forward; 5]);
+    }
+}
+
+proptest! {
+    // Each of these is worth many small ones.
+    #![proptest_config(ProptestConfig::with_cases(32))]
+
+    #[test]
+    fn messages_that_take_several_turns_are_inflated_as_those_of_one(
+        route in route(),
+        large in prop::collection::vec((large(), prop::collection::vec(any::<prop::sample::Index>(), 0..3), say()), 1..3),
+        head in prop::option::of(1u32..300_000),
+        cuts in prop::collection::vec(any::<prop::sample::Index>(), 0..6),
+    ) {
+        let wanted = head.map_or(route.wanted[1], |head| Some(Payload::Head(head)));
+        let route = Route { wanted: [route.wanted[0], wanted], ..route };
+        let messages: Vec<Sent> = large
+            .into_iter()
+            .map(|(plain, cuts, say)| Sent { kind: MessageKind::Binary, plain, compressed: true, cuts, say })
+            .collect();
+        let wire = Sender::new(route.window).send(route.from, &messages);
+        let says = asked(route, &messages);
+        let pieces = pieces(&wire, &cuts);
+        for pieces in [vec![wire.as_slice()], pieces] {
+            let outcome = take(route, &pieces, &says).unwrap();
+            prop_assert!(receive(route, &outcome.wire) == expected(route, &messages), "it is not what was let through");
+        }
     }
 }

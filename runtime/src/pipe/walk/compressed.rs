@@ -236,6 +236,8 @@ impl Walk {
             _ => Boundary::Inside,
         };
         let next = position + taken;
+        // Also where what came out is thrown away: there may be more than was taken.
+        let is_full = finds.is_full();
         match self.fate {
             Fate::Pass => {
                 finds.part(Part { raw: position..next, end, plain: start..finds.inflated.len(), begins: None });
@@ -250,6 +252,6 @@ impl Walk {
         if ends {
             self.fate = Fate::Pass;
         }
-        Ok((next, finds.is_full()))
+        Ok((next, is_full))
     }
 }
