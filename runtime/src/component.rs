@@ -26,6 +26,7 @@ mod answer;
 mod guest;
 mod log;
 mod limits;
+mod configuration;
 mod deadline;
 mod ticker;
 mod wire;
@@ -37,6 +38,7 @@ mod fields;
 mod tests;
 
 pub use cache::{CacheDirectory, CacheError};
+pub use configuration::{Configuration, Words};
 pub use engine::{Host, HostError};
 pub use exports::Kind;
 pub use fields::Fields;

@@ -6,30 +6,33 @@
 //! through the places that the checked types keep.
 
 mod address;
+mod document;
 mod pattern;
 mod problem;
 mod reader;
 mod reference;
+mod refusal;
 mod sections;
+mod source;
 mod types;
 mod value;
 
-use std::{path::Path, time::Duration};
-
-use toml::de::DeTable;
+use std::{ops::Range, path::Path, time::Duration};
 
 pub use self::{
     address::{EndpointUrl, Network},
     pattern::{HostPattern, PathPattern},
-    problem::{Place, Problem, Problems},
+    problem::{Problem, Problems},
     reference::reference,
+    refusal::Refusal,
+    source::Place,
     types::{
         Admin, CacheDirectory, Candidate, Component, ComponentLimits, ComponentSource, ComponentUse, Config, Endpoint,
         Isolation, Listener, Log, LogFormat, LogLevel, MemorySize, OnChange, OnFailure, Route, Services, Share, Target,
         Trial, Upstream,
     },
 };
-use self::{problem::Source, reader::Report};
+use self::{reader::Report, source::Source};
 
 /// Reads a file. `standard` names the components that need no entry.
 ///
@@ -69,12 +72,12 @@ pub fn load(path: &Path, standard: &[&str]) -> Result<Config, Problems> {
 /// Everything that is wrong with the text, at least one problem. Where the syntax is wrong, only that is told.
 pub fn parse(name: &str, text: &str, base: &Path, standard: &[&str]) -> Result<Config, Problems> {
     let source = Source::new(name, text);
-    let (document, errors) = DeTable::parse_recoverable(source.text());
+    let (document, errors) = document::read(&source);
     if !errors.is_empty() {
         return Err(syntax(&source, &errors));
     }
     let report = Report::new(source.clone());
-    let read = sections::read(&report, &source, document.get_ref(), standard, base);
+    let read = sections::read(&report, &source, &document, standard, base);
     let mut problems = report.into_problems();
     match read {
         Ok(config) if problems.is_empty() => Ok(config),
@@ -107,14 +110,17 @@ pub fn name(text: &str) -> Result<&str, String> {
 }
 
 /// The first syntax error of each line: what follows on the same line mostly follows from it.
-fn syntax(source: &Source, errors: &[toml::de::Error]) -> Problems {
+fn syntax(source: &Source, errors: &[(usize, toml::de::Error)]) -> Problems {
     let mut problems = Problems::new(source.clone());
     let mut places: Vec<(Place, &str)> = errors
         .iter()
-        .map(|error| (error.span().map_or_else(Place::default, |span| source.place(&span, "")), error.message()))
+        .map(|(start, error)| {
+            let place = |span: Range<usize>| source.place(&(start + span.start..start + span.end), "");
+            (error.span().map_or_else(Place::default, place), error.message())
+        })
         .collect();
-    places.sort_by_key(|(place, _)| (place.line, place.column));
-    places.dedup_by_key(|(place, _)| place.line);
+    places.sort_by_key(|(place, _)| place.at);
+    places.dedup_by_key(|(place, _)| (place.file.clone(), place.line));
     for (place, message) in places {
         // Of a key with too many parts the parser does not say where it is.
         let instead = if place.line == 0 { "write keys with fewer dots, and tables in fewer others" } else { "" };

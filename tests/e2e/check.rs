@@ -21,14 +21,20 @@ fn marked(config: &str) -> Vec<usize> {
     config.lines().enumerate().filter(|(_, line)| line.ends_with("# HERE")).map(|(index, _)| index + 1).collect()
 }
 
-/// Demands that a configuration is refused, with the place of every marked line and with all of `words`.
+/// Demands that a configuration is refused, with the place of every marked line and, on a terminal, with all of `words`.
 async fn refused(config: &str, words: &[&str]) {
-    let finished = check(config).await;
-    let text = finished.text();
-    assert_eq!(finished.code, Some(2), "{config}\n{text}");
-    for line in marked(config) {
-        assert!(text.contains(&format!("tidegate.toml:{line}:")), "line {line} of\n{config}\nis not named in\n{text}");
+    let directory = tempfile::tempdir().unwrap();
+    let finished = check_in(directory.path(), config).await;
+    let at_terminal = Finished::on_terminal(directory.path(), &["check", "--config", "tidegate.toml"]).await;
+    for finished in [&finished, &at_terminal] {
+        let text = finished.text();
+        assert_eq!(finished.code, Some(2), "{config}\n{text}");
+        for line in marked(config) {
+            let place = format!("tidegate.toml:{line}:");
+            assert!(text.contains(&place), "line {line} of\n{config}\nis not named in\n{text}");
+        }
     }
+    let text = at_terminal.text();
     for word in words {
         assert!(text.contains(word), "{word:?} is not in\n{text}");
     }

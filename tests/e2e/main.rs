@@ -36,6 +36,7 @@ mod paths;
 mod quarantine;
 mod reload;
 mod routing;
+mod secrets;
 mod shadowing;
 mod swapping;
 mod timers;

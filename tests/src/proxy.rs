@@ -235,9 +235,9 @@ impl Proxy {
 pub struct Finished {
     /// The exit code.
     pub code: Option<i32>,
-    /// All that it printed.
+    /// All that it printed, unless that went to a terminal.
     pub stdout: String,
-    /// All that it complained about.
+    /// All that it complained about; what a terminal showed.
     pub stderr: String,
 }
 
@@ -256,6 +256,27 @@ impl Finished {
             stdout: String::from_utf8_lossy(&output.stdout).into_owned(),
             stderr: String::from_utf8_lossy(&output.stderr).into_owned(),
         }
+    }
+
+    /// Runs `tidegate` in `directory` to its end as somebody at a terminal does: with all that it says on a terminal.
+    pub async fn on_terminal(directory: &Path, arguments: &[&str]) -> Self {
+        let terminal = nix::pty::openpty(None, None).expect("a terminal");
+        let mut command = Command::new(tidegate());
+        command.args(arguments).current_dir(directory).stdin(Stdio::null()).kill_on_drop(true);
+        command.stdout(terminal.slave.try_clone().expect("a duplicate")).stderr(terminal.slave);
+        let mut child = command.spawn().expect("run tidegate");
+        // The last of the process's ends of the terminal are its own, so that reading ends when it does.
+        drop(command);
+        let mut screen = std::fs::File::from(terminal.master);
+        let reader = std::thread::spawn(move || {
+            let mut shown = Vec::new();
+            // A terminal that everybody has left is an error to read from.
+            let _ = std::io::Read::read_to_end(&mut screen, &mut shown);
+            String::from_utf8_lossy(&shown).replace("\r\n", "\n")
+        });
+        let status = within("a command to end", child.wait()).await.expect("run tidegate");
+        let stderr = reader.join().expect("what the terminal shows");
+        Self { code: status.code(), stdout: String::new(), stderr }
     }
 
     /// Everything it wrote.

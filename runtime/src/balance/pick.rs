@@ -1,5 +1,6 @@
 //! The endpoints of one upstream, and picking one.
 
+use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -55,12 +56,12 @@ impl Balance {
         now: Instant,
     ) -> Self {
         let mut next_id = previous.map_or(0, |previous| previous.next_id);
-        let mut kept: Vec<&Arc<Endpoint>> =
-            previous.map_or_else(Vec::new, |previous| previous.endpoints.iter().collect());
+        let kept = previous.into_iter().flat_map(|previous| &previous.endpoints);
+        let mut kept: HashMap<&str, &Arc<Endpoint>> = kept.map(|endpoint| (endpoint.url(), endpoint)).collect();
         let mut endpoints = Vec::with_capacity(specs.len());
         for spec in specs {
             let url = spec.address.url();
-            let before = kept.iter().position(|endpoint| endpoint.url() == url).map(|index| kept.swap_remove(index));
+            let before = kept.remove(url);
             endpoints.push(Arc::new(match before {
                 Some(before) => Endpoint {
                     id: before.id,

@@ -1,13 +1,15 @@
 //! `tidegate check`.
 
+use std::io::{self, IsTerminal};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use super::{refuse, say};
+use super::{complain, refuse, say, wrong};
 use crate::control::ReadSources;
-use crate::server;
+use crate::server::{self, RunError};
 
-/// Prints what a configuration would put in force, or everything that is wrong with it.
+/// Prints what a configuration would put in force, or everything that is wrong with it: on a terminal, which nobody else
+/// reads, with the lines and the words of components, that may hold secrets.
 pub(super) fn check(config: PathBuf) -> ExitCode {
     let file = config.display().to_string();
     match server::check(&ReadSources::File(config)) {
@@ -21,6 +23,10 @@ pub(super) fn check(config: PathBuf) -> ExitCode {
                 count(config.components.len(), "component"),
             ));
             ExitCode::SUCCESS
+        }
+        Err(RunError::Config(problems)) if io::stderr().is_terminal() => {
+            complain(&problems.on_terminal().to_string());
+            wrong()
         }
         Err(error) => refuse(&error),
     }

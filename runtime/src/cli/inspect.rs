@@ -1,6 +1,7 @@
 //! `tidegate component inspect`.
 
 use std::borrow::Cow;
+use std::io::{self, IsTerminal};
 use std::path::Path;
 use std::process::ExitCode;
 
@@ -57,7 +58,8 @@ fn describe(component: &Component, config: &str) -> String {
         match component.filter("inspect", config, OnFailure::Close, 1, &Metrics::new(1)) {
             Ok(filter) => lines.extend(interest(filter.interest())),
             Err(ConfigureError::Rejected(words)) => {
-                lines.push(format!("interest:  depends on its configuration, which it refuses: {words}"));
+                let words = if io::stdout().is_terminal() { format!(": {}", words.reveal()) } else { String::new() };
+                lines.push(format!("interest:  depends on its configuration, which it refuses{words}"));
                 lines.push("           give one that it takes with --config".to_owned());
             }
             Err(error) => lines.push(format!("interest:  unknown: {error}")),

@@ -30,7 +30,8 @@ pub(super) fn classify(component: &str, error: &Error, guest: &Guest, deadline: 
             }
         }
     };
-    if let Some(words) = guest.log.last_words() {
+    // Until it is configured, its words may quote the configuration.
+    if let Some(words) = guest.log.last_words().filter(|_| guest.log.is_released()) {
         message.push_str(": ");
         message.push_str(words);
     }

@@ -13,6 +13,7 @@ use tokio::time::Instant;
 use tracing::{debug, warn};
 use wasmtime::Store;
 
+use super::configuration::Words;
 use super::deadline::Deadline;
 use super::engine::Seat;
 use super::exports::{Binder, Exports, Kind};
@@ -45,9 +46,13 @@ struct Live<E> {
 #[derive(Debug)]
 pub(super) enum StartError {
     /// It refused its configuration, in these words.
-    Rejected(String),
+    Rejected(Words),
     /// It failed before it could say so.
-    Failed(Failure),
+    Failed {
+        failure: Failure,
+        /// What it logged until then.
+        words: Option<Words>,
+    },
 }
 
 impl<E: Exports> Slot<E> {
@@ -65,7 +70,7 @@ impl<E: Exports> Slot<E> {
     /// Makes an instance and configures it, as the control thread does once for each use to learn what it answers.
     pub(super) fn configure(&self) -> Result<E::Configured, StartError> {
         let (live, configured) = self.start().map_err(|error| match error {
-            StartError::Failed(failure) => StartError::Failed(self.reported(failure)),
+            StartError::Failed { failure, words } => StartError::Failed { failure: self.reported(failure), words },
             rejected @ StartError::Rejected(_) => rejected,
         })?;
         *self.live.borrow_mut() = Some(live);
@@ -136,10 +141,9 @@ impl<E: Exports> Slot<E> {
     fn restart(&self) -> Result<Live<E>, Failure> {
         match self.start() {
             Ok((live, _)) => Ok(live),
-            Err(StartError::Failed(failure)) => Err(self.failed(failure)),
-            Err(StartError::Rejected(words)) => {
-                let message = format!("it refused a configuration that it had accepted: {words}");
-                Err(self.refused(FailureReason::Start, message))
+            Err(StartError::Failed { failure, .. }) => Err(self.failed(failure)),
+            Err(StartError::Rejected(_)) => {
+                Err(self.refused(FailureReason::Start, "it refused a configuration that it had accepted"))
             }
         }
     }
@@ -159,13 +163,20 @@ impl<E: Exports> Slot<E> {
         let started = self.run(&mut store, |store| {
             let instance = component.instances().instantiate(&mut *store)?;
             let exports = E::bind(&mut Binder::new(store, instance, component.exports()))?;
-            let configured = exports.configure(store, self.recipe.config())?;
+            let configured = exports.configure(store, self.recipe.config().reveal())?;
             Ok((exports, configured))
         });
         match started {
-            Ok((exports, Ok(configured))) => Ok((Live { store, exports }, configured)),
-            Ok((_, Err(words))) => Err(StartError::Rejected(words)),
-            Err(error) => Err(StartError::Failed(self.start_failure(&error, &store, limits.start_deadline()))),
+            Ok((exports, Ok(configured))) => {
+                store.data_mut().log.release();
+                Ok((Live { store, exports }, configured))
+            }
+            Ok((_, Err(words))) => Err(StartError::Rejected(Words::new(words))),
+            Err(error) => {
+                let failure = self.start_failure(&error, &store, limits.start_deadline());
+                let words = store.data().log.last_words().map(|words| Words::new(words.to_owned()));
+                Err(StartError::Failed { failure, words })
+            }
         }
     }
 

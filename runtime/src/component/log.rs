@@ -1,5 +1,8 @@
 //! What components write to the operator's log: cut, escaped and limited in rate, so that no guest can fill a disk,
 //! forge a line or move a terminal's cursor.
+//!
+//! What a component logs while it is configured waits until it has taken its configuration. Of one that it refuses, or
+//! fails over, such lines are as likely as not to quote a part, so they do not reach the log.
 
 use std::fmt::Write as _;
 use std::sync::Arc;
@@ -17,6 +20,8 @@ pub(super) struct Log {
     component: Arc<str>,
     connection: String,
     last_words: String,
+    /// Lines that wait; `None` once the component is configured.
+    held: Option<Vec<(Level, String)>>,
     rate: Arc<Rate>,
     metrics: Arc<ComponentMetrics>,
     worker: WorkerIndex,
@@ -29,7 +34,15 @@ impl Log {
         metrics: Arc<ComponentMetrics>,
         worker: WorkerIndex,
     ) -> Self {
-        Self { component, connection: String::new(), last_words: String::new(), rate, metrics, worker }
+        Self {
+            component,
+            connection: String::new(),
+            last_words: String::new(),
+            held: Some(Vec::new()),
+            rate,
+            metrics,
+            worker,
+        }
     }
 
     /// Says which connection the next lines are about; the empty text stands for none.
@@ -38,6 +51,19 @@ impl Log {
         self.connection.clear();
         self.connection.push_str(connection);
         self.last_words.clear();
+    }
+
+    /// Writes the lines that have waited, now that the component has taken its configuration, and lets no other wait.
+    pub(super) fn release(&mut self) {
+        self.last_words.clear();
+        for (level, text) in self.held.take().into_iter().flatten() {
+            self.put(level, &text);
+        }
+    }
+
+    /// Whether the component has taken its configuration.
+    pub(super) fn is_released(&self) -> bool {
+        self.held.is_none()
     }
 
     /// The errors logged since the connection was last set: what a guest that traps has to say about it.
@@ -51,6 +77,14 @@ impl Log {
         if level == Level::Error {
             self.remember(&text);
         }
+        match &mut self.held {
+            Some(held) if held.len() < MAX_HELD => held.push((level, text)),
+            Some(_) => self.metrics.of(self.worker).log_lines_dropped.add(1),
+            None => self.put(level, &text),
+        }
+    }
+
+    fn put(&self, level: Level, text: &str) {
         if !is_enabled(level) {
             return;
         }
@@ -107,6 +141,9 @@ const SECOND: u64 = 1_000_000_000;
 
 /// The most bytes of a line.
 pub(super) const MAX_LINE: usize = 4 << 10;
+
+/// The most lines that wait while a component is configured: 256 KiB.
+const MAX_HELD: usize = 64;
 
 /// The most bytes kept of what a guest logged as errors in one call.
 const MAX_LAST_WORDS: usize = 512;
@@ -188,6 +225,7 @@ mod tests {
         let metrics = Metrics::new(1);
         let rate = Arc::new(Rate::new(0));
         let mut log = Log::new("shout".into(), rate, metrics.component("shout"), WorkerIndex(0));
+        log.release();
         log.set_connection("c1");
         log.write(Level::Info, "fine", 0);
         log.write(Level::Error, "panicked at src/lib.rs:1:2", 0);

@@ -9,6 +9,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use thiserror::Error;
 
+use super::configuration::{Configuration, Words};
 use super::exports::{BalancerExports, Exports, FilterExports, Kind, PredicateExports};
 use super::instance::{Slot, StartError};
 use super::limits::Limits;
@@ -53,9 +54,9 @@ pub enum OnFailure {
 /// A component does not serve with the configuration it was given.
 #[derive(Debug, Error)]
 pub enum ConfigureError {
-    /// The component refused the configuration, in these words.
-    #[error("{0}")]
-    Rejected(String),
+    /// The component refused the configuration, in these words, which may quote it.
+    #[error("it refuses its configuration")]
+    Rejected(Words),
     /// The component decides something else.
     #[error("component `{component}` is a {}, and a {} is needed here", .is.label(), .expected.label())]
     WrongKind {
@@ -67,47 +68,56 @@ pub enum ConfigureError {
         is: Kind,
     },
     /// The component failed in `configure`, or before.
-    #[error("{0}")]
-    Failed(#[from] Failure),
+    #[error("{failure}")]
+    Failed {
+        /// How.
+        failure: Failure,
+        /// What it logged until then, which may quote the configuration.
+        words: Option<Words>,
+    },
 }
 
 impl Component {
-    /// Puts this component before a route. `config` is JSON text.
-    pub fn predicate(&self, route: &str, config: &str, metrics: &Metrics) -> Result<Arc<PredicateUse>, ConfigureError> {
-        let (recipe, ()) = self.configured::<PredicateExports>(route, config, metrics, route, None)?;
+    /// Puts this component before a route.
+    pub fn predicate(
+        &self,
+        route: &str,
+        config: impl Into<Configuration>,
+        metrics: &Metrics,
+    ) -> Result<Arc<PredicateUse>, ConfigureError> {
+        let (recipe, ()) = self.configured::<PredicateExports>(route, config.into(), metrics, route, None)?;
         Ok(Arc::new(PredicateUse { recipe }))
     }
 
-    /// Makes this component choose the endpoints of an upstream. `config` is JSON text.
+    /// Makes this component choose the endpoints of an upstream.
     pub fn balancer(
         &self,
         upstream: &str,
-        config: &str,
+        config: impl Into<Configuration>,
         metrics: &Metrics,
     ) -> Result<Arc<BalancerUse>, ConfigureError> {
-        let (recipe, ()) = self.configured::<BalancerExports>(upstream, config, metrics, "", None)?;
+        let (recipe, ()) = self.configured::<BalancerExports>(upstream, config.into(), metrics, "", None)?;
         Ok(Arc::new(BalancerUse { recipe }))
     }
 
     /// Puts this component into a route's chain of filters, for the first time in this `generation` of the configuration.
-    /// `config` is JSON text.
     pub fn filter(
         &self,
         route: &str,
-        config: &str,
+        config: impl Into<Configuration>,
         on_failure: OnFailure,
         generation: u64,
         metrics: &Metrics,
     ) -> Result<Arc<FilterUse>, ConfigureError> {
-        self.filter_or_candidate(route, config, on_failure, generation, metrics, None)
+        self.filter_or_candidate(route, config.into(), on_failure, generation, metrics, None)
     }
 
     /// Has this component tried in the place of another filter, for the first time in this `generation` of the
-    /// configuration. `config` is JSON text.
+    /// configuration.
     pub fn candidate(
         &self,
         route: &str,
-        config: &str,
+        config: impl Into<Configuration>,
         on_failure: OnFailure,
         generation: u64,
         metrics: &Metrics,
@@ -116,14 +126,14 @@ impl Component {
         let counts = metrics.candidate(route, self.name());
         let trial = Arc::new(Trial::new(candidacy, counts, self.host().trials().clone()));
         let filter =
-            self.filter_or_candidate(route, config, on_failure, generation, metrics, Some(Arc::clone(&trial)))?;
+            self.filter_or_candidate(route, config.into(), on_failure, generation, metrics, Some(Arc::clone(&trial)))?;
         Ok(Candidate::new(filter, trial))
     }
 
     fn filter_or_candidate(
         &self,
         route: &str,
-        config: &str,
+        config: Configuration,
         on_failure: OnFailure,
         generation: u64,
         metrics: &Metrics,
@@ -134,11 +144,32 @@ impl Component {
         Ok(Arc::new(FilterUse { recipe, interest: interest.into(), on_failure, version }))
     }
 
+    /// Makes what uses of this component with this configuration are made from. `route` is the label of the verdicts.
+    fn recipe(
+        &self,
+        place: &str,
+        config: Configuration,
+        metrics: &Metrics,
+        route: &str,
+        trial: Option<Arc<Trial>>,
+    ) -> Arc<Recipe> {
+        Arc::new(Recipe {
+            id: NEXT_ID.fetch_add(1, Ordering::Relaxed),
+            component: self.clone(),
+            place: place.to_owned(),
+            config,
+            metrics: metrics.component(self.name()),
+            verdicts: metrics.component_use(route, self.name()),
+            quarantine: Quarantine::new(self.limits(), metrics.quarantined(route, self.name())),
+            trial,
+        })
+    }
+
     /// Runs `configure` in an instance that is dropped afterwards. `route` is the label of the verdicts.
     fn configured<E: Exports>(
         &self,
         place: &str,
-        config: &str,
+        config: Configuration,
         metrics: &Metrics,
         route: &str,
         trial: Option<Arc<Trial>>,
@@ -147,27 +178,19 @@ impl Component {
         if self.kind() != expected {
             return Err(ConfigureError::WrongKind { component: self.name().to_owned(), expected, is: self.kind() });
         }
-        let recipe = Arc::new(Recipe {
-            id: NEXT_ID.fetch_add(1, Ordering::Relaxed),
-            component: self.clone(),
-            place: place.to_owned(),
-            config: config.to_owned(),
-            metrics: metrics.component(self.name()),
-            verdicts: metrics.component_use(route, self.name()),
-            quarantine: Quarantine::new(self.limits(), metrics.quarantined(route, self.name())),
-            trial,
-        });
+        let recipe = self.recipe(place, config, metrics, route, trial);
         let _control = self.host().control();
         let Some(beat) = self.host().beat() else {
             let component = self.name().to_owned();
             let message = "deadlines are no longer kept".to_owned();
-            return Err(Failure { component, reason: FailureReason::Start, message }.into());
+            let failure = Failure { component, reason: FailureReason::Start, message };
+            return Err(ConfigureError::Failed { failure, words: None });
         };
         let slot = Slot::<E>::new(Arc::clone(&recipe), metrics.control(), Rc::new(beat), None);
         match slot.configure() {
             Ok(configured) => Ok((recipe, configured)),
             Err(StartError::Rejected(words)) => Err(ConfigureError::Rejected(words)),
-            Err(StartError::Failed(failure)) => Err(ConfigureError::Failed(failure)),
+            Err(StartError::Failed { failure, words }) => Err(ConfigureError::Failed { failure, words }),
         }
     }
 }
@@ -186,8 +209,8 @@ macro_rules! common {
                 &self.recipe.component
             }
 
-            /// Its configuration: JSON text.
-            pub fn config(&self) -> &str {
+            /// Its configuration.
+            pub fn config(&self) -> &Configuration {
                 &self.recipe.config
             }
 
@@ -205,7 +228,34 @@ macro_rules! common {
 
 common!(PredicateUse, BalancerUse, FilterUse);
 
+impl PredicateUse {
+    /// The same component with the same configuration before another route. It has taken that configuration, so it is
+    /// not asked again.
+    pub fn again(&self, route: &str, metrics: &Metrics) -> Arc<Self> {
+        let Recipe { component, config, .. } = &*self.recipe;
+        Arc::new(Self { recipe: component.recipe(route, config.clone(), metrics, route, None) })
+    }
+}
+
+impl BalancerUse {
+    /// The same component with the same configuration for another upstream. It has taken that configuration, so it is not
+    /// asked again.
+    pub fn again(&self, upstream: &str, metrics: &Metrics) -> Arc<Self> {
+        let Recipe { component, config, .. } = &*self.recipe;
+        Arc::new(Self { recipe: component.recipe(upstream, config.clone(), metrics, "", None) })
+    }
+}
+
 impl FilterUse {
+    /// The same component with the same configuration in another chain, for the first time in this `generation` of the
+    /// configuration. It has taken that configuration and said what it wants, so it is not asked again.
+    pub fn again(&self, route: &str, on_failure: OnFailure, generation: u64, metrics: &Metrics) -> Arc<Self> {
+        let Recipe { component, config, .. } = &*self.recipe;
+        let version = metrics.version(route, component.name(), generation);
+        let recipe = component.recipe(route, config.clone(), metrics, route, None);
+        Arc::new(Self { recipe, interest: self.interest, on_failure, version })
+    }
+
     /// What it wants of a connection's messages, as it said when it was configured.
     pub fn interest(&self) -> Interest {
         self.interest
@@ -304,7 +354,7 @@ pub(super) struct Recipe {
     id: u64,
     component: Component,
     place: String,
-    config: String,
+    config: Configuration,
     metrics: Arc<ComponentMetrics>,
     verdicts: Arc<UseMetrics>,
     quarantine: Quarantine,
@@ -330,7 +380,7 @@ impl Recipe {
         &self.place
     }
 
-    pub(super) fn config(&self) -> &str {
+    pub(super) fn config(&self) -> &Configuration {
         &self.config
     }
 

@@ -4,7 +4,7 @@ use std::{fmt, net::IpAddr};
 
 use super::{
     pattern::{parse_host, parse_path, split_port},
-    reader::Fault,
+    reader::{Fault, quoted},
 };
 
 /// The url of an endpoint: `ws://host:port/path`, where the port and the path may be absent.
@@ -19,15 +19,16 @@ pub struct EndpointUrl {
 impl EndpointUrl {
     /// Reads `ws://`, `http://`, which means the same, and urls without a scheme, which are `ws://`.
     pub(super) fn parse(text: &str) -> Result<Self, Fault> {
-        let fault =
-            |what: &str| Fault::new(format!("the url {text:?} {what}"), "write a url such as \"ws://127.0.0.1:9001\"");
+        let fault = |what: &str| {
+            Fault::new(format!("the url {} {what}", quoted(text)), "write a url such as \"ws://127.0.0.1:9001\"")
+        };
         let (scheme, rest) = text.split_once("://").unwrap_or(("ws", text));
         match scheme.to_ascii_lowercase().as_str() {
             "ws" | "http" => {}
             // Accepting it would send in the clear what the operator believes to be encrypted.
             "wss" | "https" => {
                 return Err(Fault::new(
-                    format!("the url {text:?} asks for TLS, which upstreams do not support yet"),
+                    format!("the url {} asks for TLS, which upstreams do not support yet", quoted(text)),
                     "write a \"ws://\" url",
                 ));
             }
@@ -92,8 +93,12 @@ pub struct Network {
 
 impl Network {
     pub(super) fn parse(text: &str) -> Result<Self, Fault> {
-        let fault =
-            || Fault::new(format!("{text:?} is no network"), "write an address or a network, such as \"10.0.0.0/8\"");
+        let fault = || {
+            Fault::new(
+                format!("{} is no network", quoted(text)),
+                "write an address or a network, such as \"10.0.0.0/8\"",
+            )
+        };
         let (address, prefix) = match text.split_once('/') {
             Some((address, prefix)) => (address, Some(prefix)),
             None => (text, None),

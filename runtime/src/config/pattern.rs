@@ -2,7 +2,7 @@
 
 use std::{fmt, net::Ipv6Addr};
 
-use super::reader::Fault;
+use super::reader::{Fault, quoted};
 use crate::route::{Path, Paths, comparable_rule};
 
 /// A host that a route serves, in lower case, without a port.
@@ -78,27 +78,29 @@ pub(super) fn parse_prefix(text: &str) -> Result<String, Fault> {
 pub(super) fn parse_path(text: &str) -> Result<String, Fault> {
     if !text.starts_with('/') {
         return Err(Fault::new(
-            format!("the path {text:?} does not begin with `/`"),
-            format!("write {:?}", format!("/{text}")),
+            format!("the path {} does not begin with `/`", quoted(text)),
+            format!("write {}", quoted(&format!("/{text}"))),
         ));
     }
     if text.contains('*') {
         let advice = match text.trim_end_matches('*').trim_end_matches('/') {
             "" => "leave `path` and `path_prefix` out for any path".to_owned(),
-            prefix if !prefix.contains('*') => format!("write `path_prefix = {prefix:?}` for all that begins with it"),
+            prefix if !prefix.contains('*') => {
+                format!("write `path_prefix = {}` for all that begins with it", quoted(prefix))
+            }
             _ => "leave the pattern to the predicate `conditions`".to_owned(),
         };
-        return Err(Fault::new(format!("the path {text:?} holds a wildcard"), advice));
+        return Err(Fault::new(format!("the path {} holds a wildcard", quoted(text)), advice));
     }
     if text.contains(['?', '#']) {
         return Err(Fault::new(
-            format!("the path {text:?} holds a query or fragment"),
+            format!("the path {} holds a query or fragment", quoted(text)),
             "write the path alone; the predicate `conditions` can look at the query",
         ));
     }
     if !text.bytes().all(|byte| byte.is_ascii_graphic()) {
         return Err(Fault::new(
-            format!("the path {text:?} holds a character that no request line may hold"),
+            format!("the path {} holds a character that no request line may hold", quoted(text)),
             "percent-encode it, as in \"/caf%C3%A9\"",
         ));
     }
@@ -123,7 +125,7 @@ fn host_within(text: &str, written: &str) -> Result<String, Fault> {
     if let Some(Ok(address)) = address.map(str::parse::<Ipv6Addr>) {
         return Ok(format!("[{address}]"));
     }
-    let fault = |what: &str, instead: &str| Err(Fault::new(format!("the host {written:?} {what}"), instead));
+    let fault = |what: &str, instead: &str| Err(Fault::new(format!("the host {} {what}", quoted(written)), instead));
     if let Ok(address) = text.parse::<Ipv6Addr>() {
         return fault("needs brackets", &format!("write \"[{address}]\""));
     }
@@ -156,7 +158,7 @@ pub(super) fn parse_origin(text: &str) -> Result<String, Fault> {
     }
     let fault = |what: &str| {
         Fault::new(
-            format!("the origin {text:?} {what}"),
+            format!("the origin {} {what}", quoted(text)),
             "write a scheme and a host, such as \"https://chat.example.com\"",
         )
     };

@@ -2,81 +2,16 @@
 //!
 //! Reading never stops at the first problem. Later stages, which compile components and let them read their own
 //! configuration, add theirs to the same report through the [`Place`] that each part of the configuration keeps.
+//!
+//! Problems go to logs and over the admin API, so they quote nothing that may be a secret: neither lines of the file nor
+//! the words of a component. Those are shown by [`Problems::on_terminal`] alone.
 
-use std::{fmt, sync::Arc};
+use std::fmt;
 
 use serde::{Serialize, Serializer, ser::SerializeSeq};
 
-/// Where something stands in a configuration file.
-///
-/// Places compare equal: where something stands is no part of what it says, so a file that gained a comment is still
-/// the same configuration.
-#[derive(Clone, Debug, Default)]
-pub struct Place {
-    /// Counted from 1; 0 where no single line is to blame.
-    pub line: usize,
-    /// Counted in characters from 1.
-    pub column: usize,
-    /// The path of the key, `routes[0].filters[1]`; empty for a syntax error.
-    pub key: String,
-    /// How many characters the thing takes, for the underline.
-    pub(super) width: usize,
-}
-
-impl Place {
-    /// A key that stands in no single line, as one that is missing.
-    pub fn of_key(key: &str) -> Self {
-        Self { key: key.to_owned(), ..Self::default() }
-    }
-}
-
-impl PartialEq for Place {
-    fn eq(&self, _: &Self) -> bool {
-        true
-    }
-}
-
-/// A configuration's text and what it is called. Compares equal always, like [`Place`].
-#[derive(Clone, Debug)]
-pub(super) struct Source {
-    file: Arc<str>,
-    text: Arc<str>,
-}
-
-impl PartialEq for Source {
-    fn eq(&self, _: &Self) -> bool {
-        true
-    }
-}
-
-impl Source {
-    pub(super) fn new(file: &str, text: &str) -> Self {
-        Self { file: file.into(), text: text.into() }
-    }
-
-    pub(super) fn text(&self) -> &str {
-        &self.text
-    }
-
-    /// The place of a span of bytes; a span that does not fit the text ends up at the next character before it.
-    pub(super) fn place(&self, span: &std::ops::Range<usize>, key: &str) -> Place {
-        let start = self.text.floor_char_boundary(span.start);
-        let end = self.text.floor_char_boundary(span.end.max(start));
-        let (before, after) = self.text.split_at(start);
-        let line_start = before.rfind('\n').map_or(0, |newline| newline + 1);
-        let thing = after.get(..end - start).unwrap_or_default();
-        Place {
-            line: before.matches('\n').count() + 1,
-            column: before.get(line_start..).unwrap_or_default().chars().count() + 1,
-            key: key.to_owned(),
-            width: thing.lines().next().unwrap_or_default().chars().count(),
-        }
-    }
-
-    fn line(&self, number: usize) -> Option<&str> {
-        self.text.lines().nth(number.checked_sub(1)?)
-    }
-}
+use super::source::{Place, SHOWN, Source};
+use crate::component::Words;
 
 /// One thing that is wrong.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -93,35 +28,76 @@ pub struct Problem {
     pub what: String,
     /// What to write instead, as an instruction; empty where there is no advice.
     pub instead: String,
+    /// What is wrong, for a terminal.
+    #[serde(skip)]
+    words: Option<Words>,
+    #[serde(skip)]
+    at: usize,
     #[serde(skip)]
     width: usize,
 }
 
-/// Everything that is wrong with one configuration, in the order of the file.
+/// Everything that is wrong with one configuration, in the order of the file; of very much, the first [`MOST`].
 #[derive(Clone, Debug, PartialEq)]
 pub struct Problems {
-    source: Source,
+    pub(super) source: Source,
     problems: Vec<Problem>,
+    /// How many more there are.
+    omitted: usize,
 }
 
 impl Problems {
     pub(super) fn new(source: Source) -> Self {
-        Self { source, problems: Vec::new() }
+        Self { source, problems: Vec::new(), omitted: 0 }
     }
 
     /// Adds a problem: `what` is a fragment in lower case, `instead` an instruction or empty.
     pub fn add(&mut self, place: &Place, what: impl Into<String>, instead: impl Into<String>) {
+        self.insert(place, what.into(), instead.into(), None);
+    }
+
+    /// Adds a problem of which only a terminal shows all: `words`, in the place of `what` and `instead`.
+    pub(super) fn add_private(
+        &mut self,
+        place: &Place,
+        what: impl Into<String>,
+        instead: impl Into<String>,
+        words: Words,
+    ) {
+        self.insert(place, what.into(), instead.into(), Some(words));
+    }
+
+    fn insert(&mut self, place: &Place, what: String, instead: String, words: Option<Words>) {
+        if self.problems.len() == MOST {
+            self.omitted += 1;
+            return;
+        }
         let problem = Problem {
-            file: self.source.file.to_string(),
+            file: place.file.as_deref().unwrap_or(self.source.name()).to_owned(),
             line: place.line,
             column: place.column,
             key: place.key.clone(),
-            what: what.into(),
-            instead: instead.into(),
+            what,
+            instead,
+            words,
+            at: place.at,
             width: place.width,
         };
-        let after = self.problems.partition_point(|other| (other.line, other.column) <= (problem.line, problem.column));
+        let after = self.problems.partition_point(|other| other.order() <= problem.order());
         self.problems.insert(after, problem);
+    }
+
+    /// Adds all of another report about the same configuration.
+    pub fn extend(&mut self, other: Self) {
+        for problem in other.problems {
+            if self.problems.len() == MOST {
+                self.omitted += 1;
+                continue;
+            }
+            let after = self.problems.partition_point(|other| other.order() <= problem.order());
+            self.problems.insert(after, problem);
+        }
+        self.omitted += other.omitted;
     }
 
     /// Whether nothing is wrong.
@@ -131,12 +107,41 @@ impl Problems {
 
     /// How many things are wrong.
     pub fn len(&self) -> usize {
-        self.problems.len()
+        self.problems.len() + self.omitted
     }
 
     /// The problems in the order of the file.
     pub fn iter(&self) -> std::slice::Iter<'_, Problem> {
         self.problems.iter()
+    }
+
+    /// For the eyes of who wrote the file: each problem with its line of it, underlined, and in a component's own words.
+    pub fn on_terminal(&self) -> impl fmt::Display {
+        OnTerminal(self)
+    }
+
+    /// Says how many there are beyond those that are told.
+    fn more(&self) -> Option<String> {
+        (self.omitted > 0).then(|| format!("and {} more problems", self.omitted))
+    }
+}
+
+impl Problem {
+    /// Where it stands among others; what has no line comes first.
+    fn order(&self) -> (bool, usize) {
+        (self.line > 0, self.at)
+    }
+
+    /// `file:line:column: key: `, without the parts that are unknown.
+    fn place(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}:", self.file)?;
+        if self.line > 0 {
+            write!(f, "{}:{}:", self.line, self.column)?;
+        }
+        if !self.key.is_empty() {
+            write!(f, " {}:", self.key)?;
+        }
+        f.write_str(" ")
     }
 }
 
@@ -154,9 +159,15 @@ impl std::error::Error for Problems {}
 /// An array of problems.
 impl Serialize for Problems {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let mut array = serializer.serialize_seq(Some(self.problems.len()))?;
+        let mut array = serializer.serialize_seq(None)?;
         for problem in &self.problems {
             array.serialize_element(problem)?;
+        }
+        if let Some(what) = self.more() {
+            let file = self.source.name().to_owned();
+            let (key, instead) = (String::new(), String::new());
+            let (line, column, at, width) = (0, 0, 0, 0);
+            array.serialize_element(&Problem { file, line, column, key, what, instead, words: None, at, width })?;
         }
         array.end()
     }
@@ -165,14 +176,8 @@ impl Serialize for Problems {
 /// `file:line:column: key: what; instead`, without the parts that are unknown.
 impl fmt::Display for Problem {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}:", self.file)?;
-        if self.line > 0 {
-            write!(f, "{}:{}:", self.line, self.column)?;
-        }
-        if !self.key.is_empty() {
-            write!(f, " {}:", self.key)?;
-        }
-        write!(f, " {}", self.what)?;
+        self.place(f)?;
+        f.write_str(&self.what)?;
         if !self.instead.is_empty() {
             write!(f, "; {}", self.instead)?;
         }
@@ -180,33 +185,60 @@ impl fmt::Display for Problem {
     }
 }
 
-/// Each problem followed by its line of the file, underlined.
+/// A line for each problem.
 impl fmt::Display for Problems {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for (index, problem) in self.problems.iter().enumerate() {
             if index > 0 {
                 writeln!(f)?;
             }
-            writeln!(f, "{problem}")?;
-            if let Some(line) = self.source.line(problem.line) {
-                underline(f, line, problem)?;
-            }
+            write!(f, "{problem}")?;
         }
-        Ok(())
+        self.more().map_or(Ok(()), |more| write!(f, "\n{more}"))
     }
 }
 
-/// Prints what of the line fits a terminal. Control characters, which could be terminal commands, become spaces.
-fn underline(f: &mut fmt::Formatter<'_>, line: &str, problem: &Problem) -> fmt::Result {
-    const SHOWN: usize = 110;
+struct OnTerminal<'p>(&'p Problems);
+
+impl fmt::Display for OnTerminal<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (index, problem) in self.0.problems.iter().enumerate() {
+            if index > 0 {
+                writeln!(f)?;
+            }
+            match &problem.words {
+                Some(words) => {
+                    problem.place(f)?;
+                    writeln!(f, "{}", printable(words.reveal()))?;
+                }
+                None => writeln!(f, "{problem}")?,
+            }
+            if problem.line > 0 {
+                underline(f, &self.0.source, problem)?;
+            }
+        }
+        self.0.more().map_or(Ok(()), |more| writeln!(f, "\n{more}"))
+    }
+}
+
+/// Prints what of the line fits a terminal.
+fn underline(f: &mut fmt::Formatter<'_>, source: &Source, problem: &Problem) -> fmt::Result {
     let column = problem.column.saturating_sub(1);
-    let skipped = if column < SHOWN { 0 } else { column - SHOWN / 2 };
-    let shown: String = line.chars().skip(skipped).take(SHOWN).map(|c| if c.is_control() { ' ' } else { c }).collect();
-    let shown = shown.trim_end();
+    let shown_before = if column < SHOWN { column } else { SHOWN / 2 };
+    let (before, after) = source.around(problem.at, shown_before, SHOWN - shown_before);
+    let (before, after) = (printable(before), printable(after));
+    let after = after.trim_end();
     let gutter = problem.line.to_string();
-    let indent = " ".repeat(column - skipped);
-    let room = shown.chars().count().saturating_sub(column - skipped);
-    let carets = "^".repeat(problem.width.min(room).max(1));
-    writeln!(f, "{gutter} | {shown}")?;
+    let indent = " ".repeat(before.chars().count());
+    let carets = "^".repeat(problem.width.min(after.chars().count()).max(1));
+    writeln!(f, "{gutter} | {before}{after}")?;
     writeln!(f, "{:1$} | {indent}{carets}", "", gutter.len())
 }
+
+/// Control characters, which could be terminal commands, become spaces.
+fn printable(text: &str) -> String {
+    text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect()
+}
+
+/// Nobody reads more, and somebody holds them all: a caller of the admin API, a log.
+const MOST: usize = 1000;

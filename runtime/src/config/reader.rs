@@ -4,11 +4,15 @@
 //! unknown keys, gives the defaults, and is printed as the reference. A failed read is a [`Refused`], which exists only
 //! where a problem has been reported; so a section reads all of its keys first and asks for the results afterwards.
 
-use std::{cell::RefCell, collections::BTreeSet, ops::Range};
+use std::cell::RefCell;
+use std::collections::{BTreeSet, HashMap};
+use std::ops::Range;
+use std::sync::LazyLock;
 
 use toml::de::{DeTable, DeValue};
 
-use super::problem::{Place, Problems, Source};
+use super::problem::Problems;
+use super::source::{Place, Source};
 
 /// What a table may hold.
 pub(super) struct Section {
@@ -108,16 +112,7 @@ impl<'v> Value<'v> {
 
     /// Refuses a value of the wrong type.
     pub(super) fn mistyped(&self, expected: &str, instead: impl Into<String>) -> Refused {
-        let found = match self.node {
-            DeValue::Integer(integer) => format!("the integer `{integer}`"),
-            DeValue::Float(float) => format!("the number `{float}`"),
-            DeValue::Boolean(boolean) => format!("`{boolean}`"),
-            DeValue::String(text) => format!("the text {text:?}"),
-            DeValue::Datetime(_) => "a date or time".to_owned(),
-            DeValue::Array(_) => "a list".to_owned(),
-            DeValue::Table(_) => "a table".to_owned(),
-        };
-        self.refuse(format!("expected {expected}, found {found}"), instead)
+        self.refuse(format!("expected {expected}, found {}", kind(self.node)), instead)
     }
 
     pub(super) fn string(&self, expected: &str, instead: &str) -> Read<&'v str> {
@@ -243,10 +238,10 @@ impl<'v> Table<'v> {
         }
         let declared = self.section.keys.iter().find(|key| key.name == name);
         if let Some(Key { absent: Absent::Default(text), .. }) = declared
-            && let Ok(default) = DeValue::parse(text)
+            && let Some(default) = DEFAULTS.get(text)
         {
             let key = join(&self.key, name);
-            return read(&Value { report: self.report, key, span: self.span.clone(), node: default.get_ref() });
+            return read(&Value { report: self.report, key, span: self.span.clone(), node: default });
         }
         let example = declared.map_or("..", |key| key.example);
         let advice = format!("write `{name} = {example}`");
@@ -270,6 +265,39 @@ impl<'v> Table<'v> {
     }
 }
 
+/// All values that are declared as defaults, read once: each table of a large file needs them.
+static DEFAULTS: LazyLock<HashMap<&'static str, DeValue<'static>>> = LazyLock::new(|| {
+    let keys = super::sections::ALL.iter().flat_map(|section| section.keys);
+    let texts = keys.filter_map(|key| if let Absent::Default(text) = key.absent { Some(text) } else { None });
+    texts.filter_map(|text| Some((text, DeValue::parse(text).ok()?.into_inner()))).collect()
+});
+
+/// What a value is, in the words of TOML. The value itself is not told: it may be anything, a secret too.
+pub(super) fn kind(node: &DeValue<'_>) -> &'static str {
+    match node {
+        DeValue::Integer(_) => "a whole number",
+        DeValue::Float(_) => "a number",
+        DeValue::Boolean(true) => "`true`",
+        DeValue::Boolean(false) => "`false`",
+        DeValue::String(_) => "text",
+        DeValue::Datetime(_) => "a date or time",
+        DeValue::Array(_) => "a list",
+        DeValue::Table(_) => "a table",
+    }
+}
+
+/// A text as a problem quotes it: without what urls hide in front of the host and behind the path.
+pub(super) fn quoted(text: &str) -> String {
+    let scheme = text.find("://").map_or(0, |colon| colon + "://".len());
+    let (scheme, rest) = text.split_at(scheme);
+    // A password may hold whatever else means something in a url.
+    let (user, rest) = rest.rsplit_once('@').map_or(("", rest), |(_, rest)| ("…@", rest));
+    let end = rest.find(['?', '#']).map_or(rest.len(), |mark| mark + 1);
+    let (rest, hidden) = rest.split_at(end);
+    let hidden = if hidden.is_empty() { "" } else { "…" };
+    format!("{:?}", format!("{scheme}{user}{rest}{hidden}"))
+}
+
 /// The one name that a mistyped one most likely stands for.
 pub(super) fn closest<'n>(typed: &str, names: impl Iterator<Item = &'n str>) -> Option<&'n str> {
     let length = typed.chars().count();
@@ -284,7 +312,11 @@ pub(super) fn closest<'n>(typed: &str, names: impl Iterator<Item = &'n str>) -> 
 /// Advice for a name that nothing has: the closest one, or all there are.
 pub(super) fn suggest(typed: &str, names: &BTreeSet<String>) -> Option<String> {
     const NAMED: usize = 12;
-    if let Some(close) = closest(typed, names.iter().map(String::as_str)) {
+    // Comparing with each of very many would take long for each of very many mistakes.
+    const COMPARED: usize = 1000;
+    if names.len() <= COMPARED
+        && let Some(close) = closest(typed, names.iter().map(String::as_str))
+    {
         return Some(format!("did you mean `{close}`?"));
     }
     let named: Vec<_> = names.iter().take(NAMED).map(|name| format!("`{name}`")).collect();
@@ -292,7 +324,7 @@ pub(super) fn suggest(typed: &str, names: &BTreeSet<String>) -> Option<String> {
     (!named.is_empty()).then(|| format!("there is {}{more}", named.join(", ")))
 }
 
-fn join(path: &str, name: &str) -> String {
+pub(super) fn join(path: &str, name: &str) -> String {
     let plain = !name.is_empty() && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_".contains(&byte));
     let name = if plain { name.to_owned() } else { format!("{name:?}") };
     if path.is_empty() { name } else { format!("{path}.{name}") }

@@ -13,8 +13,10 @@ use http::HeaderName;
 use super::{
     address::{EndpointUrl, Network},
     pattern::{HostPattern, PathPattern},
-    problem::{Place, Problems, Source},
+    problem::Problems,
+    source::{Place, Source},
 };
+use crate::component::Configuration;
 use crate::pipe::{Limits, Timers};
 use crate::route::Paths;
 
@@ -194,8 +196,8 @@ pub enum Isolation {
 pub struct ComponentUse {
     /// A key of [`Config::components`].
     pub component: String,
-    /// JSON text, `{}` when the operator wrote none. Times and dates are RFC 3339 strings.
-    pub config: String,
+    /// `{}` when the operator wrote none. Times and dates are RFC 3339 strings.
+    pub config: Configuration,
     /// What happens to a connection whose component fails; [`OnFailure::Close`] for all but filters.
     pub on_failure: OnFailure,
     /// What is tried in its place; `None` for all but filters.
@@ -209,8 +211,8 @@ pub struct ComponentUse {
 pub struct Candidate {
     /// A key of [`Config::components`].
     pub component: String,
-    /// JSON text; that of the filter when the operator wrote none.
-    pub config: String,
+    /// That of the filter when the operator wrote none.
+    pub config: Configuration,
     /// How it is tried.
     pub trial: Trial,
     /// After this many failures it is rolled back; `None`: however many there are.

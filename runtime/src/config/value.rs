@@ -12,7 +12,7 @@ use std::{
 use http::HeaderName;
 use toml::de::DeValue;
 
-use super::reader::{Fault, Read, Value};
+use super::reader::{Fault, Read, Value, quoted};
 use super::types::MemorySize;
 
 /// A duration above zero.
@@ -108,7 +108,9 @@ pub(super) fn choice<T: Copy>(value: &Value<'_>, choices: &[(&str, T)]) -> Read<
     let advice = format!("write {}", words.join(" or "));
     let text = value.string("text", &advice)?;
     let found = choices.iter().find(|(word, _)| *word == text);
-    found.map(|(_, choice)| *choice).ok_or_else(|| value.refuse(format!("{text:?} is not a choice here"), advice))
+    found
+        .map(|(_, choice)| *choice)
+        .ok_or_else(|| value.refuse(format!("{} is not a choice here", quoted(text)), advice))
 }
 
 /// A name that is fit for a metric label and a path of the admin API.
@@ -122,7 +124,7 @@ pub(super) fn parse_name(text: &str) -> Result<&str, Fault> {
     if (1..=64).contains(&text.len()) && text.bytes().all(fits) {
         Ok(text)
     } else {
-        Err(Fault::new(format!("{text:?} is no name"), "use 1 to 64 of the characters a-z A-Z 0-9 - _ ."))
+        Err(Fault::new(format!("{} is no name", quoted(text)), "use 1 to 64 of the characters a-z A-Z 0-9 - _ ."))
     }
 }
 
@@ -138,7 +140,7 @@ pub(super) fn address(value: &Value<'_>) -> Read<SocketAddr> {
                 (Some("" | "*") | None, Some(port), _) => format!("write \"0.0.0.0:{port}\" for all addresses"),
                 _ => "write an IP address with a port, such as \"0.0.0.0:8080\" or \"[::]:8080\"".to_owned(),
             };
-            Fault::new(format!("{text:?} is no address to listen on"), advice)
+            Fault::new(format!("{} is no address to listen on", quoted(text)), advice)
         })
     })
 }
@@ -146,8 +148,9 @@ pub(super) fn address(value: &Value<'_>) -> Read<SocketAddr> {
 /// The name of an end-to-end header field.
 pub(super) fn header(value: &Value<'_>) -> Read<HeaderName> {
     value.parsed("the name of a header", "write text such as \"x-group-id\"", |text| {
-        let name = HeaderName::try_from(text)
-            .map_err(|_| Fault::new(format!("{text:?} is no header name"), "write a name such as \"x-group-id\""))?;
+        let name = HeaderName::try_from(text).map_err(|_| {
+            Fault::new(format!("{} is no header name", quoted(text)), "write a name such as \"x-group-id\"")
+        })?;
         if RESERVED.contains(&name.as_str()) || name.as_str().starts_with("sec-websocket-") {
             return Err(Fault::new(format!("the proxy itself owns the header `{name}`"), "choose another header"));
         }
@@ -189,7 +192,10 @@ fn whole(value: &Value<'_>, bounds: RangeInclusive<u64>, expected: &str, advice:
 pub(super) fn parse_duration(text: &str) -> Result<Duration, Fault> {
     const UNITS: [(&str, u64); 5] = [("d", 86_400_000), ("h", 3_600_000), ("m", 60_000), ("s", 1_000), ("ms", 1)];
     let fault = |what: &dyn Display| {
-        Fault::new(format!("{text:?} is no duration{what}"), "write numbers with units, such as \"1m30s\" or \"500ms\"")
+        Fault::new(
+            format!("{} is no duration{what}", quoted(text)),
+            "write numbers with units, such as \"1m30s\" or \"500ms\"",
+        )
     };
     if text == "0" {
         return Ok(Duration::ZERO);
@@ -233,7 +239,7 @@ fn parse_size(text: &str) -> Result<u64, Fault> {
     ];
     let fault = || {
         Fault::new(
-            format!("{text:?} is no size"),
+            format!("{} is no size", quoted(text)),
             "write a whole number with B, KB, MB, GB, KiB, MiB or GiB, such as \"16MiB\"",
         )
     };

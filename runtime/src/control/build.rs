@@ -1,6 +1,7 @@
 //! From sources to a snapshot.
 
-use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use tokio::time::Instant;
@@ -9,10 +10,10 @@ use super::memory;
 use super::sources::Sources;
 use crate::balance::{Balance, EndpointSpec, JustStarted};
 use crate::component::{
-    BalancerUse, Candidacy, Candidate, Component, ConfigureError, Host, Isolation, Limits, LoadError, Mode, OnFailure,
-    PredicateUse, Rollout, Standing, Terms,
+    BalancerUse, Candidacy, Candidate, Component, Configuration, ConfigureError, FilterUse, Host, Isolation, Limits,
+    LoadError, Mode, OnFailure, PredicateUse, Rollout, Standing, Terms,
 };
-use crate::config::{self, ComponentUse, Config, PathPattern, Place, Problems};
+use crate::config::{self, ComponentUse, Config, PathPattern, Place, Problems, Refusal};
 use crate::handshake::{Forwarding, Networks};
 use crate::metrics::Metrics;
 use crate::route::{Matcher, Origins, PathRule, RouteTable, Services};
@@ -35,12 +36,23 @@ pub fn build(
     metrics: &Metrics,
 ) -> Result<Snapshot, Problems> {
     let problems = sources.config.problems();
-    let mut builder = Builder { sources, previous, generation, host, metrics, components: BTreeMap::new(), problems };
+    let mut builder = Builder {
+        sources,
+        previous: previous.map(|(snapshot, sources)| Previous::new(snapshot, sources)),
+        generation,
+        host,
+        metrics,
+        components: BTreeMap::new(),
+        answered: Answered::default(),
+        refusals: Vec::new(),
+        problems,
+    };
     builder.load_components();
     let upstreams = builder.upstreams();
-    let routes = builder.routes(&upstreams);
     let trusted = builder.trusted();
-    let Builder { components, problems, .. } = builder;
+    let routes = builder.routes(&upstreams, &trusted);
+    let Builder { components, mut problems, refusals, .. } = builder;
+    problems.add_refusals(&refusals);
     if !problems.is_empty() {
         return Err(problems);
     }
@@ -52,13 +64,43 @@ pub fn build(
 
 struct Builder<'a> {
     sources: &'a Sources,
-    previous: Option<(&'a Snapshot, &'a Sources)>,
+    previous: Option<Previous<'a>>,
     generation: u64,
     host: &'a Host,
     metrics: &'a Metrics,
     components: BTreeMap<String, Component>,
+    answered: Answered,
+    refusals: Vec<Refusal>,
     problems: Problems,
 }
+
+/// What is in force, and what it was built from.
+struct Previous<'a> {
+    snapshot: &'a Snapshot,
+    sources: &'a Sources,
+    /// By name, each with what the configuration says about it.
+    routes: HashMap<&'a str, (&'a Arc<Route>, Option<&'a config::Route>)>,
+}
+
+impl<'a> Previous<'a> {
+    fn new(snapshot: &'a Snapshot, sources: &'a Sources) -> Self {
+        let said: HashMap<&str, &config::Route> =
+            sources.config.routes.iter().map(|route| (route.name.as_str(), route)).collect();
+        let named = |route: &'a Arc<Route>| (route.name.as_str(), (route, said.get(route.name.as_str()).copied()));
+        Self { snapshot, sources, routes: snapshot.routes.routes().map(named).collect() }
+    }
+}
+
+/// What components have answered to a configuration, so that each is asked once, on however many routes it is.
+#[derive(Default)]
+struct Answered {
+    predicates: Answers<PredicateUse>,
+    balancers: Answers<BalancerUse>,
+    filters: Answers<FilterUse>,
+}
+
+/// By component and configuration: a use that is like all others, or why there is none.
+type Answers<T> = BTreeMap<(String, Configuration), Result<Arc<T>, Arc<ConfigureError>>>;
 
 impl Builder<'_> {
     fn config(&self) -> &Config {
@@ -69,7 +111,7 @@ impl Builder<'_> {
     fn load_components(&mut self) {
         for (name, component) in &self.sources.config.components {
             let Some(bytes) = self.sources.components.get(name) else { continue };
-            let kept = self.previous.and_then(|(snapshot, before)| {
+            let kept = self.previous.as_ref().and_then(|Previous { snapshot, sources: before, .. }| {
                 let same = before.components.get(name) == Some(bytes)
                     && before.config.components.get(name).is_some_and(|before| before.limits == component.limits);
                 snapshot.components.get(name).filter(|_| same).cloned()
@@ -107,10 +149,13 @@ impl Builder<'_> {
                     Err(error) => self.problems.add(&endpoint.place, error.to_string(), ""),
                 }
             }
-            let before = self.previous.and_then(|(snapshot, _)| snapshot.upstreams.get(name));
+            let before = self.previous.as_ref().and_then(|previous| previous.snapshot.upstreams.get(name));
             let balancer = self.balancer(name, &upstream.balance, before.map(|before| &before.balancer));
             if let (Some(before), Some(balancer)) = (before, &balancer)
-                && self.previous.is_some_and(|(_, sources)| sources.config.upstreams.get(name) == Some(upstream))
+                && self
+                    .previous
+                    .as_ref()
+                    .is_some_and(|previous| previous.sources.config.upstreams.get(name) == Some(upstream))
                 && Arc::ptr_eq(&before.balancer, balancer)
             {
                 upstreams.insert(name.clone(), before.clone());
@@ -126,12 +171,15 @@ impl Builder<'_> {
         upstreams
     }
 
-    fn routes(&mut self, upstreams: &BTreeMap<String, Arc<Upstream>>) -> Vec<(Matcher, Arc<Route>)> {
+    fn routes(
+        &mut self,
+        upstreams: &BTreeMap<String, Arc<Upstream>>,
+        trusted: &Networks,
+    ) -> Vec<(Matcher, Arc<Route>)> {
         let mut routes = Vec::new();
         for route in &self.sources.config.routes {
-            let before = self
-                .previous
-                .and_then(|(snapshot, _)| snapshot.routes.routes().find(|before| before.name == route.name).cloned());
+            let before = self.previous.as_ref().and_then(|previous| previous.routes.get(route.name.as_str()));
+            let before = before.map(|(before, _)| (*before).clone());
             let when: Vec<_> = route
                 .when
                 .iter()
@@ -167,7 +215,7 @@ impl Builder<'_> {
             });
             let forwarding = Forwarding {
                 append: route.forwarded_headers,
-                trusted: self.trusted(),
+                trusted: trusted.clone(),
                 group_id: route.group_id_header.clone(),
             };
             let built = Route {
@@ -196,15 +244,16 @@ impl Builder<'_> {
 
     /// Whether nothing that the configuration says about a route has changed.
     fn says_the_same(&self, route: &config::Route) -> bool {
-        self.previous.is_some_and(|(_, before)| {
-            before.config.trusted_proxies == self.sources.config.trusted_proxies && before.config.routes.contains(route)
+        self.previous.as_ref().is_some_and(|previous| {
+            previous.sources.config.trusted_proxies == self.sources.config.trusted_proxies
+                && previous.routes.get(route.name.as_str()).is_some_and(|(_, said)| *said == Some(route))
         })
     }
 
     /// Whether the upstreams that a route names are those they were.
     fn leads_to_the_same(&self, route: &config::Route, upstreams: &BTreeMap<String, Arc<Upstream>>) -> bool {
         let same = |name: &String| {
-            let before = self.previous.and_then(|(snapshot, _)| snapshot.upstreams.get(name));
+            let before = self.previous.as_ref().and_then(|previous| previous.snapshot.upstreams.get(name));
             before.zip(upstreams.get(name)).is_some_and(|(before, after)| Arc::ptr_eq(before, after))
         };
         match &route.target {
@@ -258,8 +307,16 @@ impl Builder<'_> {
         before: &[Arc<PredicateUse>],
     ) -> Option<Arc<PredicateUse>> {
         let component = self.components.get(&wanted.component)?;
-        let kept = before.iter().find(|kept| kept.component().is(component) && kept.config() == wanted.config);
-        let made = kept.cloned().map_or_else(|| component.predicate(route, &wanted.config, self.metrics), Ok);
+        let kept = before.iter().find(|kept| kept.component().is(component) && *kept.config() == wanted.config);
+        let made = match kept {
+            Some(kept) => Ok(kept.clone()),
+            None => answer(
+                &mut self.answered.predicates,
+                wanted,
+                || component.predicate(route, &wanted.config, self.metrics),
+                |known| known.again(route, self.metrics),
+            ),
+        };
         self.configured(&wanted.component, &wanted.place, made)
     }
 
@@ -270,8 +327,16 @@ impl Builder<'_> {
         before: Option<&Arc<BalancerUse>>,
     ) -> Option<Arc<BalancerUse>> {
         let component = self.components.get(&wanted.component)?;
-        let kept = before.filter(|kept| kept.component().is(component) && kept.config() == wanted.config);
-        let made = kept.cloned().map_or_else(|| component.balancer(upstream, &wanted.config, self.metrics), Ok);
+        let kept = before.filter(|kept| kept.component().is(component) && *kept.config() == wanted.config);
+        let made = match kept {
+            Some(kept) => Ok(kept.clone()),
+            None => answer(
+                &mut self.answered.balancers,
+                wanted,
+                || component.balancer(upstream, &wanted.config, self.metrics),
+                |known| known.again(upstream, self.metrics),
+            ),
+        };
         self.configured(&wanted.component, &wanted.place, made)
     }
 
@@ -282,10 +347,17 @@ impl Builder<'_> {
             config::OnFailure::Bypass => OnFailure::Bypass,
         };
         let kept = before.iter().map(|known| known.filter()).find(|kept| {
-            kept.component().is(component) && kept.config() == wanted.config && kept.on_failure() == on_failure
+            kept.component().is(component) && *kept.config() == wanted.config && kept.on_failure() == on_failure
         });
-        let new = || component.filter(route, &wanted.config, on_failure, self.generation, self.metrics);
-        let made = kept.cloned().map_or_else(new, Ok);
+        let made = match kept {
+            Some(kept) => Ok((*kept).clone()),
+            None => answer(
+                &mut self.answered.filters,
+                wanted,
+                || component.filter(route, &wanted.config, on_failure, self.generation, self.metrics),
+                |known| known.again(route, on_failure, self.generation, self.metrics),
+            ),
+        };
         let filter = self.configured(&wanted.component, &wanted.place, made);
         let candidate = match &wanted.candidate {
             Some(candidate) => Some(self.candidate(route, &wanted.component, on_failure, candidate, before)?),
@@ -317,7 +389,7 @@ impl Builder<'_> {
             known.of() == of
                 && *known.terms() == terms
                 && filter.component().name() == component.name()
-                && filter.config() == wanted.config
+                && *filter.config() == wanted.config
                 && filter.on_failure() == on_failure
         });
         let kept = alike.filter(|known| known.filter().component().is(component));
@@ -328,23 +400,41 @@ impl Builder<'_> {
         };
         let candidacy = Candidacy { of: of.to_owned(), terms, standing };
         let new = || component.candidate(route, &wanted.config, on_failure, self.generation, self.metrics, candidacy);
-        let made = kept.cloned().map_or_else(new, Ok);
+        let made = kept.cloned().map_or_else(new, Ok).map_err(Arc::new);
         self.configured(&wanted.component, &wanted.place, made)
     }
 
-    fn configured<T>(&mut self, name: &str, place: &Place, made: Result<T, ConfigureError>) -> Option<T> {
-        let (what, instead) = match made {
+    fn configured<T>(&mut self, name: &str, place: &Place, made: Result<T, Arc<ConfigureError>>) -> Option<T> {
+        let error = match made {
             Ok(made) => return Some(made),
-            Err(ConfigureError::Rejected(words)) => {
-                (format!("component `{name}` refuses its configuration: {words}"), String::new())
-            }
-            Err(error @ ConfigureError::WrongKind { expected, .. }) => {
-                (error.to_string(), format!("name a {} here", expected.label()))
-            }
-            Err(ConfigureError::Failed(failure)) => (failure.to_string(), "mend the component".to_owned()),
+            Err(error) => error,
         };
-        self.problems.add(place, what, instead);
+        match &*error {
+            ConfigureError::Rejected(words) => {
+                let (place, component, words) = (place.clone(), name.to_owned(), words.clone());
+                self.refusals.push(Refusal { place, component, words });
+            }
+            ConfigureError::WrongKind { expected, .. } => {
+                self.problems.add(place, error.to_string(), format!("name a {} here", expected.label()));
+            }
+            ConfigureError::Failed { failure, words } => {
+                self.problems.add_failure(place, &failure.to_string(), words.as_ref());
+            }
+        }
         None
+    }
+}
+
+/// Asks a component, unless it has answered to the same configuration elsewhere: then that answer holds here, too.
+fn answer<T>(
+    answers: &mut Answers<T>,
+    wanted: &ComponentUse,
+    ask: impl FnOnce() -> Result<Arc<T>, ConfigureError>,
+    again: impl FnOnce(&T) -> Arc<T>,
+) -> Result<Arc<T>, Arc<ConfigureError>> {
+    match answers.entry((wanted.component.clone(), wanted.config.clone())) {
+        Entry::Vacant(place) => place.insert(ask().map_err(Arc::new)).clone(),
+        Entry::Occupied(known) => known.get().as_ref().map(|known| again(known)).map_err(Arc::clone),
     }
 }
 

@@ -106,10 +106,10 @@ fn targets(route: &Route) -> BTreeSet<&str> {
 
 /// What can change at the top of the file; the rest needs a restart, and a reload refuses it.
 fn settings(before: &Config, after: &Config) -> Vec<&'static str> {
-    let order = |one: &Config, other: &Config| -> Vec<String> {
-        let kept = |name: &&String| other.routes.iter().any(|route| route.name == **name);
-        one.routes.iter().map(|route| &route.name).filter(kept).cloned().collect()
-    };
+    fn order<'c>(one: &'c Config, other: &Config) -> Vec<&'c str> {
+        let others: BTreeSet<&str> = other.routes.iter().map(|route| route.name.as_str()).collect();
+        one.routes.iter().map(|route| route.name.as_str()).filter(|name| others.contains(name)).collect()
+    }
     let keys = [
         ("drain_time", before.drain_time != after.drain_time),
         ("assembly_memory", before.assembly_memory != after.assembly_memory),

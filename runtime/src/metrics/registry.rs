@@ -135,7 +135,12 @@ impl Metrics {
         let version = Version { route: route.to_owned(), component: component.to_owned(), generation, connections };
         let version = Arc::new(version);
         let mut versions = self.versions.lock().unwrap_or_else(PoisonError::into_inner);
-        versions.retain(|known| known.strong_count() > 0);
+        // Only where room would have to be made anyway: a thousand routes bring a thousand versions at once.
+        if versions.len() == versions.capacity() {
+            versions.retain(|known| known.strong_count() > 0);
+            let room = versions.len().max(MIN_VERSIONS);
+            versions.reserve_exact(room);
+        }
         versions.push(Arc::downgrade(&version));
         version
     }
@@ -411,6 +416,9 @@ impl CandidateShard {
         self.decisions[outcome as usize].add(count);
     }
 }
+
+/// Room for versions of filters that is made at once at least.
+const MIN_VERSIONS: usize = 16;
 
 /// From a failed login to a day.
 const CONNECTION_BOUNDS: &[Duration] = &[

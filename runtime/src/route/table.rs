@@ -242,11 +242,13 @@ impl<T> Candidates<'_, T> {
 
 fn insert(paths: &mut Paths, path: &PathRule, entry: Entry) {
     let entries = paths.entry(path.path.clone()).or_default();
-    if entries.iter().any(|other| other.route == entry.route) {
-        return;
+    // Routes come one after the other, so that one which is here already came last of those of its kind.
+    let exact = entries.partition_point(|other| other.exact);
+    let position = if entry.exact { exact } else { entries.len() };
+    let last = position.checked_sub(1).and_then(|last| entries.get(last));
+    if last.is_none_or(|last| last.route != entry.route) {
+        entries.insert(position, entry);
     }
-    let position = entries.iter().position(|other| entry.exact && !other.exact).unwrap_or(entries.len());
-    entries.insert(position, entry);
 }
 
 /// Hosts are compared in lower case and without a final dot.

@@ -1,6 +1,6 @@
 //! What the admin API shows of the running server, and does to it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, SystemTime};
@@ -223,10 +223,9 @@ impl Operations for Control {
 impl Control {
     fn changes(&self, plan: Plan) -> ChangesView {
         let snapshot = self.0.snapshot.load_full();
-        let open = |name: &str| {
-            let route = snapshot.routes.routes().find(|route| route.name == name)?;
-            Some(route.metrics.connections_active())
-        };
+        let known: HashMap<&str, _> =
+            snapshot.routes.routes().map(|route| (route.name.as_str(), &route.metrics)).collect();
+        let open = |name: &str| known.get(name).map(|metrics| metrics.connections_active());
         let views =
             |changes: BTreeMap<String, Change>| changes.into_iter().map(|(name, change)| change_of(name, change));
         let routes = views(plan.routes).map(|view| ChangeView { connections_active: open(&view.name), ..view });

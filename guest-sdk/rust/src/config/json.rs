@@ -59,11 +59,75 @@ impl de::Error for Error {
     }
 
     fn invalid_type(unexpected: Unexpected<'_>, expected: &dyn Expected) -> Self {
-        Self::custom(format_args!("invalid type: {}, expected {expected}", Written(unexpected)))
+        Self::custom(format_args!("expected {}, found {}", Wanted(expected), Written(unexpected)))
     }
 
     fn invalid_value(unexpected: Unexpected<'_>, expected: &dyn Expected) -> Self {
-        Self::custom(format_args!("invalid value: {}, expected {expected}", Written(unexpected)))
+        Self::invalid_type(unexpected, expected)
+    }
+
+    fn invalid_length(length: usize, expected: &dyn Expected) -> Self {
+        Self::custom(format_args!("expected {}, found {length} values", Wanted(expected)))
+    }
+
+    fn unknown_variant(variant: &str, expected: &'static [&'static str]) -> Self {
+        Self::custom(format_args!("expected one of {}, found {variant:?}", Names(expected)))
+    }
+
+    fn unknown_field(field: &str, expected: &'static [&'static str]) -> Self {
+        Self::custom(format_args!("unknown key `{field}`; the keys are {}", Names(expected)))
+    }
+
+    fn missing_field(field: &'static str) -> Self {
+        Self::custom(format_args!("`{field}` is missing"))
+    }
+
+    fn duplicate_field(field: &'static str) -> Self {
+        Self::custom(format_args!("`{field}` stands here twice"))
+    }
+}
+
+/// What would fit, in the words of TOML, where the reader of a type has those of Rust. The runtime knows the words up to
+/// the first comma or `from`, and tells them where it tells nothing else of a component's.
+struct Wanted<'a>(&'a dyn Expected);
+
+impl Display for Wanted<'_> {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let words = self.0.to_string();
+        formatter.write_str(match words.as_str() {
+            "a boolean" => "`true` or `false`",
+            "f32" | "f64" => "a number",
+            "u8" => "a whole number from 0 to 255",
+            "u16" => "a whole number from 0 to 65535",
+            "u32" | "usize" => "a whole number from 0 to 4294967295",
+            "u64" => "a whole number from 0",
+            "i8" => "a whole number from -128 to 127",
+            "i16" => "a whole number from -32768 to 32767",
+            "i32" | "isize" => "a whole number from -2147483648 to 2147483647",
+            "i64" => "a whole number",
+            "a string" | "a borrowed string" | "string" | "variant identifier" => "text",
+            "unit" => "nothing",
+            // A map's and a struct's `expecting`, also one with the number of its elements.
+            words if words.starts_with("struct ") || words.starts_with("a map") => "a table",
+            words if words.starts_with("enum ") => "text or a table",
+            words if ["a sequence", "a tuple", "an array", "tuple "].iter().any(|list| words.starts_with(list)) => {
+                "a list"
+            }
+            words => words,
+        })
+    }
+}
+
+/// Names in a sentence.
+struct Names(&'static [&'static str]);
+
+impl Display for Names {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (index, name) in self.0.iter().enumerate() {
+            let comma = if index == 0 { "" } else { ", " };
+            write!(formatter, "{comma}`{name}`")?;
+        }
+        Ok(())
     }
 }
 
@@ -73,14 +137,14 @@ struct Written<'a>(Unexpected<'a>);
 impl Display for Written<'_> {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.0 {
-            Unexpected::Bool(truth) => write!(formatter, "boolean `{truth}`"),
-            Unexpected::Unsigned(number) => write!(formatter, "integer `{number}`"),
-            Unexpected::Signed(number) => write!(formatter, "integer `{number}`"),
-            Unexpected::Str(text) => write!(formatter, "string {text:?}"),
+            Unexpected::Bool(truth) => write!(formatter, "`{truth}`"),
+            Unexpected::Unsigned(number) => write!(formatter, "`{number}`"),
+            Unexpected::Signed(number) => write!(formatter, "`{number}`"),
+            Unexpected::Str(text) => write!(formatter, "the text {text:?}"),
             Unexpected::Other(words) => formatter.write_str(words),
-            Unexpected::Float(_) => formatter.write_str("number with a fraction"),
-            Unexpected::Seq => formatter.write_str("list"),
-            Unexpected::Map => formatter.write_str("table"),
+            Unexpected::Float(_) => formatter.write_str("a number with a fraction"),
+            Unexpected::Seq => formatter.write_str("a list"),
+            Unexpected::Map => formatter.write_str("a table"),
             _ => formatter.write_str("nothing"),
         }
     }

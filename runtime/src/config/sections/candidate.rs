@@ -4,8 +4,9 @@ use std::num::NonZeroU32;
 
 use super::Names;
 use super::component::{COMPONENT_KEY, config};
+use crate::component::Configuration;
 use crate::config::{
-    reader::{Absent, Fault, Key, Read, Section, Table, Value},
+    reader::{Absent, Fault, Key, Read, Section, Table, Value, quoted},
     types::{Candidate, Share, Trial},
     value,
 };
@@ -60,7 +61,7 @@ pub(super) const CANDIDATE: Section = Section {
 };
 
 /// Reads a candidate of a filter that has this configuration.
-pub(super) fn candidate(value: &Value<'_>, names: &Names<'_>, filters_config: &str) -> Read<Candidate> {
+pub(super) fn candidate(value: &Value<'_>, names: &Names<'_>, filters_config: &Configuration) -> Read<Candidate> {
     let advice = "write a table such as { component = \"shout-2\", canary = \"5%\" }";
     let table = value.table(&CANDIDATE, advice)?;
     let component = table.read("component", |value| names.component(value));
@@ -70,7 +71,7 @@ pub(super) fn candidate(value: &Value<'_>, names: &Names<'_>, filters_config: &s
     let samples = table.read("samples", |value| value::count(value, 0..=1000));
     Ok(Candidate {
         component: component?,
-        config: own_config?.unwrap_or_else(|| filters_config.to_owned()),
+        config: own_config?.unwrap_or_else(|| filters_config.clone()),
         trial: trial?,
         max_failures: max_failures?,
         samples: samples? as usize,
@@ -94,7 +95,7 @@ fn trial(table: &Table<'_>) -> Read<Trial> {
 fn share(value: &Value<'_>) -> Read<Share> {
     const ADVICE: &str = "write a percentage from \"0.01%\" to \"100%\", such as \"5%\"";
     value.parsed("a percentage", ADVICE, |text| {
-        let fault = || Fault::new(format!("{text:?} is no share of connections"), ADVICE);
+        let fault = || Fault::new(format!("{} is no share of connections", quoted(text)), ADVICE);
         let number = text.strip_suffix('%').ok_or_else(fault)?;
         let (whole, part) = number.split_once('.').unwrap_or((number, "0"));
         let digits = |text: &str, most| (1..=most).contains(&text.len()) && text.bytes().all(|it| it.is_ascii_digit());

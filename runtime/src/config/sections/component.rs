@@ -7,9 +7,10 @@ use toml::de::{DeTable, DeValue};
 
 use super::Names;
 use super::candidate::candidate;
+use crate::component::Configuration;
 use crate::config::{
-    problem::Place,
     reader::{Absent, Fault, Key, Read, Section, Table, Value},
+    source::Place,
     types::{Candidate, Component, ComponentLimits, ComponentSource, ComponentUse, Isolation, OnFailure},
     value,
 };
@@ -255,13 +256,13 @@ fn use_of(
     value: &Value<'_>,
     names: &Names<'_>,
     section: &'static Section,
-    filters_own: impl FnOnce(&Table<'_>, &str) -> Read<(OnFailure, Option<Box<Candidate>>)>,
+    filters_own: impl FnOnce(&Table<'_>, &Configuration) -> Read<(OnFailure, Option<Box<Candidate>>)>,
 ) -> Read<ComponentUse> {
     if value.node().is_str() {
         let component = names.component(value)?;
         return Ok(ComponentUse {
             component,
-            config: "{}".to_owned(),
+            config: Configuration::default(),
             on_failure: OnFailure::Close,
             candidate: None,
             place: value.place(),
@@ -275,39 +276,41 @@ fn use_of(
     let component = table.read("component", |value| names.component(value));
     let config = table.read("config", config);
     // What is wrong with a candidate is told, also where the filter's own configuration is wrong.
-    let filters_own = filters_own(&table, config.as_deref().unwrap_or("{}"));
+    let filters_own = filters_own(&table, config.as_ref().unwrap_or(&Configuration::default()));
     let (on_failure, candidate) = filters_own?;
     Ok(ComponentUse { component: component?, config: config?, on_failure, candidate, place: value.place() })
 }
 
 /// The JSON text of a table.
-pub(super) fn config(value: &Value<'_>) -> Read<String> {
+pub(super) fn config(value: &Value<'_>) -> Read<Configuration> {
     let DeValue::Table(table) = value.node() else {
         return Err(value.mistyped("a table", "write a table such as { key = \"value\" }"));
     };
     match object(table) {
-        Ok(json) => Ok(json.to_string()),
-        Err(number) => Err(value.refuse(format!("JSON has no number `{number}`"), "write another number, or text")),
+        Ok(json) => Ok(Configuration::new(json.to_string())),
+        Err(NoJson) => Err(value.refuse("JSON has no such number", "write another number, or text")),
     }
 }
 
-fn object(table: &DeTable<'_>) -> Result<Json, String> {
+fn object(table: &DeTable<'_>) -> Result<Json, NoJson> {
     let members = table.iter().map(|(name, value)| Ok((name.get_ref().to_string(), json(value.get_ref())?)));
     members.collect::<Result<Map<_, _>, _>>().map(Json::Object)
 }
 
-/// Fails with the number that JSON cannot hold.
-fn json(value: &DeValue<'_>) -> Result<Json, String> {
+/// A number that JSON cannot hold.
+struct NoJson;
+
+fn json(value: &DeValue<'_>) -> Result<Json, NoJson> {
     Ok(match value {
         DeValue::String(text) => Json::String(text.to_string()),
         DeValue::Boolean(boolean) => Json::Bool(*boolean),
         DeValue::Datetime(datetime) => Json::String(datetime.to_string()),
         DeValue::Integer(integer) => {
-            i64::from_str_radix(integer.as_str(), integer.radix()).map(Json::from).map_err(|_| integer.to_string())?
+            i64::from_str_radix(integer.as_str(), integer.radix()).map(Json::from).map_err(|_| NoJson)?
         }
         DeValue::Float(float) => {
             let number = float.as_str().parse().ok().and_then(Number::from_f64);
-            Json::Number(number.ok_or_else(|| float.to_string())?)
+            Json::Number(number.ok_or(NoJson)?)
         }
         DeValue::Array(array) => {
             Json::Array(array.iter().map(|element| json(element.get_ref())).collect::<Result<_, _>>()?)

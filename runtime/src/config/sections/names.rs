@@ -9,8 +9,8 @@ use std::{
 };
 
 use crate::config::{
-    problem::Place,
-    reader::{Read, Table, Value, suggest},
+    reader::{Read, Table, Value, quoted, suggest},
+    source::Place,
 };
 
 pub(super) struct Names<'n> {
@@ -43,8 +43,8 @@ impl<'n> Names<'n> {
             return Ok(name.to_owned());
         }
         let advice = suggest(name, &self.upstreams);
-        let declare = format!("add a table [upstreams.{name}]");
-        Err(value.refuse(format!("there is no upstream {name:?}"), advice.unwrap_or(declare)))
+        let declare = format!("add a table [upstreams.{}]", quoted(name).trim_matches('"'));
+        Err(value.refuse(format!("there is no upstream {}", quoted(name)), advice.unwrap_or(declare)))
     }
 
     /// Reads the name of a component, which is declared or standard.
@@ -63,8 +63,8 @@ impl<'n> Names<'n> {
             Some(names) => format!("{names}; otherwise "),
             None => String::new(),
         };
-        let what = format!("there is no component {name:?}");
-        Err(value.refuse(what, format!("{advice}declare it in [components.{name}]")))
+        let what = format!("there is no component {}", quoted(name));
+        Err(value.refuse(what, format!("{advice}declare it in [components.{}]", quoted(name).trim_matches('"'))))
     }
 
     pub(super) fn into_implied(self) -> BTreeMap<String, Place> {

@@ -3,6 +3,7 @@
 mod claims;
 mod keys;
 
+use std::collections::HashSet;
 use std::num::NonZeroU32;
 
 use self::claims::{Claim, distinct};
@@ -15,8 +16,8 @@ use super::{
 use crate::{
     config::{
         pattern::{HostPattern, PathPattern, parse_origin},
-        problem::Place,
         reader::{Read, Table, Value},
+        source::Place,
         types::{OnChange, Route, Target},
         value,
     },
@@ -113,10 +114,9 @@ fn hosts(table: &Table<'_>) -> Read<Vec<HostPattern>> {
         if hosts.is_empty() {
             return Err(value.refuse("no host could match", "leave `hosts` out for any host"));
         }
-        let repeated =
-            hosts.iter().enumerate().find(|(index, host)| hosts.iter().take(*index).any(|other| other == *host));
-        match repeated {
-            Some((_, host)) => Err(value.refuse(format!("the host {host} stands here twice"), "remove one of them")),
+        let mut known = HashSet::new();
+        match hosts.iter().find(|host| !known.insert(*host)) {
+            Some(host) => Err(value.refuse(format!("the host {host} stands here twice"), "remove one of them")),
             None => Ok(hosts),
         }
     })?;

@@ -8,8 +8,8 @@ use super::{Names, component, route, upstream};
 use crate::{
     config::{
         address::Network,
-        problem::{Place, Source},
         reader::{Absent, Fault, Key, Read, Report, Section, Table, Value},
+        source::{Place, Source},
         types::{Admin, CacheDirectory, Config, Listener, Log, LogFormat, LogLevel},
         value,
     },
@@ -328,7 +328,9 @@ fn listeners(root: &Table<'_>, admin: Option<SocketAddr>) -> Read<Vec<Listener>>
             let what = format!("{} is the address of {holder} already", listener.listen);
             result = Err(root.refuse(&listener.place, what, "choose another port, or remove one of the two"));
         }
-        taken.entry(listener.listen).or_insert_with(|| format!("the listener of line {}", listener.place.line));
+        taken
+            .entry(listener.listen)
+            .or_insert_with(|| format!("the listener of {}", listener.place.seen_from(&Place::default())));
     }
     result.map(|()| listeners)
 }

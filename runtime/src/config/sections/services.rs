@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::Names;
 use crate::config::{
     pattern::parse_prefix,
-    reader::{Absent, Key, Read, Section, Value, suggest},
+    reader::{Absent, Key, Read, Section, Value, quoted, suggest},
     types::Services,
     value,
 };
@@ -78,7 +78,7 @@ fn prefixes(value: &Value<'_>, declared: &BTreeSet<String>) -> Read<BTreeMap<Str
                 return Ok(service);
             }
             let advice = suggest(service, declared).unwrap_or_default();
-            Err(value.refuse(format!("`upstreams` has no service {service:?}"), advice))
+            Err(value.refuse(format!("`upstreams` has no service {}", quoted(service)), advice))
         });
         let prefix = parse_prefix(prefix).map_err(|fault| value.refuse_at(&place, fault.what, fault.instead));
         match (prefix, service) {

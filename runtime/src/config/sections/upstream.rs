@@ -1,12 +1,12 @@
 //! Upstreams and their endpoints.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 
 use super::{Names, component};
 use crate::config::{
     address::EndpointUrl,
-    problem::Place,
     reader::{Absent, Key, Read, Section, Value},
+    source::Place,
     types::{Endpoint, Upstream},
     value,
 };
@@ -119,9 +119,12 @@ fn endpoints(value: &Value<'_>) -> Read<Vec<Endpoint>> {
         return Err(value.refuse("an upstream without endpoints can serve nothing", advice));
     }
     let mut result = Ok(());
-    for (index, endpoint) in endpoints.iter().enumerate() {
-        if let Some(earlier) = endpoints.iter().take(index).find(|earlier| earlier.url == endpoint.url) {
-            let what = format!("{} is the endpoint of line {} already", endpoint.url, earlier.place.line);
+    let mut known: HashMap<&EndpointUrl, &Endpoint> = HashMap::with_capacity(endpoints.len());
+    for endpoint in &endpoints {
+        let known = known.entry(&endpoint.url).or_insert(endpoint);
+        if !std::ptr::eq(*known, endpoint) {
+            let line = known.place.seen_from(&endpoint.place);
+            let what = format!("{} is the endpoint of {line} already", endpoint.url);
             result = Err(value.refuse_at(&endpoint.place, what, "write one of them, with the weight of both"));
         }
     }

@@ -36,7 +36,7 @@ fn absent_keys_have_the_defaults_of_the_reference() {
     assert_eq!(config.listeners[0].handshake_timeout, Duration::from_secs(10));
 
     let upstream = &config.upstreams["chat"];
-    assert_eq!((upstream.balance.component.as_str(), upstream.balance.config.as_str()), ("round-robin", "{}"));
+    assert_eq!((upstream.balance.component.as_str(), upstream.balance.config.reveal()), ("round-robin", "{}"));
     assert_eq!((upstream.retries, upstream.connect_timeout), (1, Duration::from_secs(3)));
     let endpoint = &upstream.endpoints[0];
     assert_eq!((endpoint.weight, endpoint.warmup, endpoint.enabled), (100, None, true));

@@ -34,6 +34,8 @@ struct Script {
     lease_seconds: Option<u32>,
     /// Refuses the configuration in these words.
     reject: Option<String>,
+    /// Fails over the configuration with these last words.
+    panic: Option<String>,
 }
 
 /// How much of a message: `whole` (the default), `none`, `off`, or a number of bytes.
@@ -74,7 +76,11 @@ impl Script {
 impl Filter for Script {
     type Session = ();
 
+    #[expect(clippy::panic, reason = "the configuration asks for it")]
     fn configured(self) -> Result<Self, String> {
+        if let Some(words) = &self.panic {
+            panic!("{words}");
+        }
         match &self.reject {
             Some(words) => Err(words.clone()),
             None => Ok(self),

@@ -56,25 +56,41 @@ fn variants_with_values_are_tables_of_one_key() {
 
 #[test]
 fn an_error_names_the_key_it_is_about() {
-    assert_eq!(error(r#"{"limit":"ten"}"#), r#"limit: invalid type: string "ten", expected u32"#);
-    assert_eq!(error(r#"{"limit":-1}"#), "limit: invalid value: integer `-1`, expected u32");
-    assert_eq!(error(r#"{"limit":1.5}"#), "limit: invalid type: number with a fraction, expected u32");
-    assert_eq!(error(r#"{"limit":[]}"#), "limit: invalid type: list, expected u32");
-    assert_eq!(error(r#"{"limit":1,"rules":[{"find":"a"},{}]}"#), "rules[1]: missing field `find`");
+    assert_eq!(
+        error(r#"{"limit":"ten"}"#),
+        r#"limit: expected a whole number from 0 to 4294967295, found the text "ten""#
+    );
+    assert_eq!(error(r#"{"limit":-1}"#), "limit: expected a whole number from 0 to 4294967295, found `-1`");
+    assert_eq!(
+        error(r#"{"limit":1.5}"#),
+        "limit: expected a whole number from 0 to 4294967295, found a number with a fraction"
+    );
+    assert_eq!(error(r#"{"limit":[]}"#), "limit: expected a whole number from 0 to 4294967295, found a list");
+    assert_eq!(error(r#"{"limit":1,"rules":[{"find":"a"},{}]}"#), "rules[1]: `find` is missing");
     let nested = r#"{"limit":1,"rules":[{"find":"a","names":{"x":true}}]}"#;
-    assert_eq!(error(nested), "rules[0].names.x: invalid type: boolean `true`, expected u8");
+    assert_eq!(error(nested), "rules[0].names.x: expected a whole number from 0 to 255, found `true`");
     assert_eq!(
         error(r#"{"limit":1,"mode":"slow"}"#),
-        "mode: unknown variant `slow`, expected one of `fast`, `within`, `between`"
+        "mode: expected one of `fast`, `within`, `between`, found \"slow\""
     );
 }
 
 #[test]
+fn what_would_fit_is_told_in_the_words_of_toml() {
+    assert_eq!(error(r#"{"limit":1,"share":"x"}"#), r#"share: expected a number, found the text "x""#);
+    assert_eq!(error(r#"{"limit":1,"rules":7}"#), "rules: expected a list, found `7`");
+    assert_eq!(error(r#"{"limit":1,"rules":[7]}"#), "rules[0]: expected a table, found `7`");
+    assert_eq!(error(r#"{"limit":1,"rules":[{"find":false}]}"#), "rules[0].find: expected text, found `false`");
+    assert_eq!(error("[]"), "expected a table, found 0 values");
+    assert_eq!(read::<bool>("1").unwrap_err(), "expected `true` or `false`, found `1`");
+}
+
+#[test]
 fn unknown_missing_and_repeated_keys_are_refused() {
-    assert_eq!(error("{}"), "missing field `limit`");
-    assert_eq!(error(r#"{"limit":1,"limit":2}"#), "duplicate field `limit`");
+    assert_eq!(error("{}"), "`limit` is missing");
+    assert_eq!(error(r#"{"limit":1,"limit":2}"#), "`limit` stands here twice");
     let unknown = error(r#"{"limits":1}"#);
-    assert_eq!(unknown, "unknown field `limits`, expected one of `limit`, `share`, `mode`, `rules`");
+    assert_eq!(unknown, "unknown key `limits`; the keys are `limit`, `share`, `mode`, `rules`");
 }
 
 #[test]

@@ -1,9 +1,12 @@
 //! What routes must not share: names, and handshakes that the first of them keeps from the second for good.
 
+use std::collections::HashMap;
+use std::collections::hash_map::Entry;
+
 use crate::config::{
     pattern::{HostPattern, PathPattern},
-    problem::Place,
     reader::{Read, Table},
+    source::Place,
 };
 
 /// What a route lays claim to, as far as it could be read.
@@ -18,39 +21,46 @@ pub(super) struct Claim {
 }
 
 impl Claim {
-    /// Where both match equally well: a host, or any host.
-    fn shared_host(&self, other: &Self) -> Option<String> {
-        let (ours, theirs) = (self.hosts.as_ref()?, other.hosts.as_ref()?);
-        if self.path.as_ref()? != other.path.as_ref()? {
-            return None;
-        }
-        if ours.is_empty() && theirs.is_empty() {
-            return Some("any host".to_owned());
-        }
-        ours.iter().find(|host| theirs.contains(host)).map(|host| format!("the host {host}"))
+    /// Each host that it serves with its path; `None` is any host.
+    fn pairs(&self) -> impl Iterator<Item = (Option<&HostPattern>, &PathPattern)> {
+        let both = self.hosts.as_ref().zip(self.path.as_ref());
+        both.into_iter().flat_map(|(hosts, path)| {
+            let any = hosts.is_empty().then_some((None, path));
+            any.into_iter().chain(hosts.iter().map(move |host| (Some(host), path)))
+        })
     }
 }
 
 /// Refuses routes of the same name, and those that an earlier one hides.
 pub(super) fn distinct(root: &Table<'_>, claims: &[Claim]) -> Read<()> {
+    let mut names: HashMap<&str, &Claim> = HashMap::new();
+    // The first route that takes all handshakes for a host and a path.
+    let mut taken: HashMap<(Option<&HostPattern>, &PathPattern), usize> = HashMap::new();
     let mut result = Ok(());
     for (index, claim) in claims.iter().enumerate() {
-        let mut earlier = claims.iter().take(index);
-        if let Some(name) = &claim.name
-            && let Some(twin) = earlier.clone().find(|other| other.name.as_ref() == Some(name))
-        {
-            let what = format!("{name:?} is the name of the route of line {} already", twin.place.line);
-            result = Err(root.refuse(&claim.name_place, what, "choose another name"));
+        if let Some(name) = &claim.name {
+            match names.entry(name) {
+                Entry::Vacant(free) => drop(free.insert(claim)),
+                Entry::Occupied(twin) => {
+                    let line = twin.get().place.seen_from(&claim.name_place);
+                    let what = format!("{name:?} is the name of the route of {line} already");
+                    result = Err(root.refuse(&claim.name_place, what, "choose another name"));
+                }
+            }
         }
-        let hidden =
-            earlier.find_map(|other| claim.shared_host(other).filter(|_| !other.passes_on).map(|host| (other, host)));
-        if let (Some((other, host)), Some(path)) = (hidden, &claim.path) {
-            let what = format!(
-                "no handshake for {host} and the path {path} gets here: the route of line {} takes them all",
-                other.place.line
-            );
+        let hidden = claim.pairs().filter_map(|pair| Some((*taken.get(&pair)?, pair))).min_by_key(|(other, _)| *other);
+        if let Some((other, (host, path))) = hidden.and_then(|(other, pair)| Some((claims.get(other)?, pair))) {
+            let host = host.map_or_else(|| "any host".to_owned(), |host| format!("the host {host}"));
+            let line = other.place.seen_from(&claim.place);
+            let what =
+                format!("no handshake for {host} and the path {path} gets here: the route of {line} takes them all");
             result =
                 Err(root.refuse(&claim.place, what, "give one of them another path or host, or the first a `when`"));
+        }
+        if !claim.passes_on {
+            for pair in claim.pairs() {
+                taken.entry(pair).or_insert(index);
+            }
         }
     }
     result
