@@ -148,8 +148,8 @@ impl Forwarding {
     }
 }
 
-/// Applies a filter's edits in order. A map that is full, of 24,576 names, takes no further field: what a head and each
-/// filter may have is far below, and a field that is to be replaced goes in any case.
+/// Applies a filter's edits in order. Beyond [`MOST_NAMES`] no further field is added: what a head and each filter may have
+/// is far below, and a field that is to be replaced goes in any case.
 pub fn apply<'a>(headers: &mut HeaderMap, edits: impl IntoIterator<Item = &'a HeaderEdit>) {
     let mut edits = edits.into_iter().peekable();
     if edits.peek().is_none() {
@@ -168,8 +168,10 @@ pub fn apply<'a>(headers: &mut HeaderMap, edits: impl IntoIterator<Item = &'a He
         if !matches!(edit, HeaderEdit::Append(..)) {
             remove_all(headers, &name, &aliases);
         }
-        if let Some(value) = value.and_then(|value| HeaderValue::from_bytes(value).ok()) {
-            let _ = headers.try_append(name, value);
+        if let Some(value) = value.and_then(|value| HeaderValue::from_bytes(value).ok())
+            && headers.keys_len() < MOST_NAMES
+        {
+            headers.append(name, value);
         }
     }
 }
@@ -194,6 +196,9 @@ fn append_to_list(headers: &mut HeaderMap, name: HeaderName, element: &str) {
         headers.insert(name, value);
     }
 }
+
+/// A map of 24,576 names is full, and adding to it panics; the fields of the handshake are added to this one yet.
+const MOST_NAMES: usize = 16_384;
 
 pub(super) const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");

@@ -32,6 +32,9 @@ pub enum Refused {
     /// 400: the path is not one that is taken.
     #[error(transparent)]
     Path(#[from] InvalidPath),
+    /// 414.
+    #[error("the target of the request is too long")]
+    TargetTooLong,
     /// 403: the route allows other origins.
     #[error("this origin may not connect here")]
     Origin,
@@ -45,6 +48,7 @@ impl Refused {
             Self::Method => StatusCode::METHOD_NOT_ALLOWED,
             Self::UpgradeRequired | Self::Version => StatusCode::UPGRADE_REQUIRED,
             Self::Malformed(_) | Self::Path(_) => StatusCode::BAD_REQUEST,
+            Self::TargetTooLong => StatusCode::URI_TOO_LONG,
             Self::Origin => StatusCode::FORBIDDEN,
         }
     }
@@ -54,7 +58,7 @@ impl Refused {
         match self {
             Self::NoRoute => HandshakeOutcome::NoRoute,
             Self::UpgradeRequired | Self::Version => HandshakeOutcome::UpgradeRequired,
-            Self::Method | Self::Malformed(_) | Self::Path(_) => HandshakeOutcome::Malformed,
+            Self::Method | Self::Malformed(_) | Self::Path(_) | Self::TargetTooLong => HandshakeOutcome::Malformed,
             Self::Origin => HandshakeOutcome::OriginRefused,
         }
     }
@@ -78,7 +82,7 @@ impl Refused {
             Self::Malformed(_) => {
                 headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
             }
-            Self::NoRoute | Self::Path(_) | Self::Origin => {}
+            Self::NoRoute | Self::Path(_) | Self::TargetTooLong | Self::Origin => {}
         }
         response
     }
@@ -135,6 +139,7 @@ mod tests {
             (Refused::Version, 426, &[("sec-websocket-version", "13")]),
             (Refused::Malformed("why"), 400, &[("connection", "close")]),
             (Refused::Path(InvalidPath::AboveRoot), 400, &[]),
+            (Refused::TargetTooLong, 414, &[]),
             (Refused::Origin, 403, &[]),
         ] {
             let response = refused.response();

@@ -16,8 +16,8 @@ use crate::upstream;
 /// The target of a request.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Target<'a> {
-    /// The host in lower case, without a port and without the dot that may end a name; an IPv6 address in its
-    /// brackets. Empty when the client named none.
+    /// The host in lower case, without a port and without the dot that may end a name; an IPv6 address in its shortest
+    /// form (RFC 5952) in its brackets. Empty when the client named none.
     pub host: Cow<'a, str>,
     /// Host and port as the client sent them.
     pub authority: &'a str,
@@ -39,6 +39,9 @@ impl<'a> Target<'a> {
         if parts.extensions.get::<Fragment>().is_some() {
             return Err(Refused::Malformed("the target of the request has a fragment, which is for the client alone"));
         }
+        if parts.uri.path_and_query().is_some_and(|target| target.as_str().len() > LONGEST) {
+            return Err(Refused::TargetTooLong);
+        }
         let mut hosts = parts.headers.get_all(header::HOST).iter();
         let host = match hosts.next() {
             Some(host) => host.to_str().map_err(|_| BAD_HOST)?,
@@ -50,11 +53,6 @@ impl<'a> Target<'a> {
         }
         let authority = parts.uri.authority().map_or(host, |authority| authority.as_str());
         let host = host_of(authority).ok_or(BAD_HOST)?;
-        let host = if host.bytes().any(|byte| byte.is_ascii_uppercase()) {
-            Cow::Owned(host.to_ascii_lowercase())
-        } else {
-            Cow::Borrowed(host)
-        };
         let path = match (&parts.method, parts.uri.path()) {
             (&Method::CONNECT, path) => Path::opaque(path),
             (&Method::OPTIONS, "*") => Path::opaque("*"),
@@ -85,27 +83,28 @@ fn sendable(target: String) -> Result<PathAndQuery, Refused> {
 
 const BAD_HOST: Refused = Refused::Malformed("the Host field is not a host with an optional port");
 
-/// The host of an authority; `None` when it is not `host [":" port]` (RFC 3986 section 3.2).
-fn host_of(authority: &str) -> Option<&str> {
-    let end = match authority.strip_prefix('[') {
-        Some(literal) => {
-            let end = literal.find(']')?;
-            literal.get(..end)?.parse::<Ipv6Addr>().ok()?;
-            end + 2
-        }
-        None => authority.find(':').unwrap_or(authority.len()),
-    };
-    let (host, port) = authority.split_at_checked(end)?;
-    let port = if port.is_empty() { "" } else { port.strip_prefix(':')? };
-    let in_name = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~%!$&'()*+,;=[]:".contains(&byte);
-    if !host.bytes().all(in_name) || !port.bytes().all(|byte| byte.is_ascii_digit()) || port.len() > 5 {
+/// The host of an authority as it is compared; `None` when it is not `host [":" port]` (RFC 3986 section 3.2). No name that
+/// is looked up has an encoded character, and a reader that decodes one would see another host than the routes do.
+fn host_of(authority: &str) -> Option<Cow<'_, str>> {
+    let is_port = |port: &str| port.len() <= 5 && port.bytes().all(|byte| byte.is_ascii_digit());
+    let ends = |rest: &str| rest.is_empty() || rest.strip_prefix(':').is_some_and(is_port);
+    if let Some(literal) = authority.strip_prefix('[') {
+        let (address, rest) = literal.split_once(']')?;
+        let address: Ipv6Addr = address.parse().ok()?;
+        return ends(rest).then(|| Cow::Owned(format!("[{address}]")));
+    }
+    let (host, rest) = authority.split_at(authority.find(':').unwrap_or(authority.len()));
+    let in_name = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~!$&'()*+,;=".contains(&byte);
+    if !host.bytes().all(in_name) || !ends(rest) || (host.is_empty() && rest.len() > 1) {
         return None;
     }
-    if host.is_empty() && !port.is_empty() {
-        return None;
-    }
-    Some(host.strip_suffix('.').unwrap_or(host))
+    let host = host.strip_suffix('.').unwrap_or(host);
+    let is_lower = !host.bytes().any(|byte| byte.is_ascii_uppercase());
+    Some(if is_lower { Cow::Borrowed(host) } else { Cow::Owned(host.to_ascii_lowercase()) })
 }
+
+/// The bytes of the longest target: less than a `Uri` holds by what an endpoint's path may add to it.
+const LONGEST: usize = 60_000;
 
 #[cfg(test)]
 mod tests {
@@ -132,6 +131,8 @@ mod tests {
             ("127.0.0.1:80", "127.0.0.1"),
             ("[2001:DB8::1]:8080", "[2001:db8::1]"),
             ("[::1]", "[::1]"),
+            ("[0:0:0:0:0:0:0:1]:80", "[::1]"),
+            ("[2001:0DB8::0:1]", "[2001:db8::1]"),
             ("", ""),
         ] {
             let parts = parts("/ws", &[host]);
@@ -156,6 +157,8 @@ mod tests {
             &["a b"],
             &["a/b"],
             &["user@a"],
+            &["ch%61t.example.com"],
+            &["a]"],
             &["a:b"],
             &["a:123456"],
             &["[::1"],
@@ -177,6 +180,14 @@ mod tests {
             assert_eq!(Target::of(&parts, Paths::Canonical), Err(Refused::Path(InvalidPath::NoSlash)), "{target}");
             parts.method = if target == "*" { Method::OPTIONS } else { Method::CONNECT };
             assert!(Target::of(&parts, Paths::Canonical).is_ok(), "{target}");
+        }
+    }
+
+    #[test]
+    fn a_target_is_refused_that_an_endpoints_path_could_make_too_long() {
+        for (length, refused) in [(LONGEST, None), (LONGEST + 1, Some(Refused::TargetTooLong))] {
+            let parts = parts(&format!("/{}", "x".repeat(length - 1)), &["a"]);
+            assert_eq!(Target::of(&parts, Paths::Canonical).err(), refused);
         }
     }
 
