@@ -9,7 +9,7 @@ use std::collections::HashSet;
 use thiserror::Error;
 
 use super::fields::{elements, is_token};
-use crate::ws::{DeflateParameters, Extensions, SlidingWindow};
+use crate::ws::{DeflateParameters, Extensions, SlidingWindow, cost};
 
 /// One element of an offer or an answer.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -67,6 +67,7 @@ impl<'a> Extension<'a> {
 
     /// The value of a parameter: `None` when it is absent, `Some(None)` when it stands without a value.
     fn parameter(&self, name: &str) -> Option<Option<&'a str>> {
+        cost::spend(self.parameters.len());
         self.parameters.iter().find(|(parameter, _)| parameter.eq_ignore_ascii_case(name)).map(|(_, value)| *value)
     }
 }
@@ -210,14 +211,21 @@ mod tests {
     }
 
     #[test]
-    fn an_answer_of_very_many_parameters_or_extensions_is_judged_at_once() {
-        let parameters = many(|index| format!("; p{index}")).concat();
+    fn what_an_answer_of_very_many_parameters_or_extensions_costs_grows_with_its_length() {
+        let parameters = format!("permessage-deflate{}", many(|index| format!("; p{index}")).concat());
         let offers = vec!["permessage-deflate; client_max_window_bits"; 20_000].join(", ");
-        assert_eq!(check(&offers, &format!("permessage-deflate{parameters}")), Err(Parameters));
-        assert!(check(&offers, "permessage-deflate; client_max_window_bits=9").is_ok());
-        let extensions = many(|index| format!("x{index}"));
-        assert!(check(&extensions.join(","), &extensions.join(",")).is_ok());
-        assert_eq!(check(&extensions.join(","), &format!("{},X7", extensions.join(","))), Err(Repeated));
+        let extensions = many(|index| format!("x{index}")).join(",");
+        let repeated = format!("{extensions},X7");
+        for (offer, answer, expected) in [
+            (&offers, parameters.as_str(), Err(Parameters)),
+            (&offers, "permessage-deflate; client_max_window_bits=9", Ok(())),
+            (&extensions, &extensions, Ok(())),
+            (&extensions, &repeated, Err(Repeated)),
+        ] {
+            let spent = cost::of(|| assert_eq!(check(offer, answer).map(drop), expected));
+            let bytes = offer.len() + answer.len();
+            assert!(spent <= 4 * bytes as u64, "{spent} for {bytes} bytes");
+        }
     }
 
     #[test]

@@ -4,6 +4,7 @@ use bytes::Bytes;
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 
 use crate::component::field_names;
+use crate::ws::cost;
 
 /// The fields of a head that was parsed from `bytes`, with which the values share memory; `None` when a name or a value
 /// is not valid.
@@ -61,11 +62,13 @@ pub fn combined(headers: &HeaderMap, name: &HeaderName) -> Option<HeaderValue> {
 
 /// The elements of a list, trimmed; empty ones are skipped, as RFC 9110 section 5.6.1 asks of a recipient.
 pub fn elements(list: &str) -> impl Iterator<Item = &str> {
-    list.split(',').map(|element| element.trim_matches([' ', '\t'])).filter(|element| !element.is_empty())
+    let elements = list.split(',').inspect(|element| cost::spend(element.len() + 1));
+    elements.map(|element| element.trim_matches([' ', '\t'])).filter(|element| !element.is_empty())
 }
 
 /// Whether a text is a token (RFC 9110 section 5.6.2).
 pub fn is_token(text: &str) -> bool {
+    cost::spend(text.len());
     !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte))
 }
 
