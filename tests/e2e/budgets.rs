@@ -71,6 +71,27 @@ async fn a_message_beyond_max_message_size_passes_a_filter_that_may_be_bypassed(
 }
 
 #[tokio::test]
+async fn what_a_filter_attaches_may_have_max_attachment_size_bytes() {
+    let backend = Backend::bind().await;
+    let filters =
+        "filters = [{ component = \"access\", config = { tokens = [{ token = \"s3cret\", user = \"ann\" }] } }]";
+    let request = Request::upgrade("/").with("Authorization", "Bearer s3cret");
+    for (limits, status) in
+        [("max_attachment_size = \"7B\"", 101), ("max_attachment_size = \"6B\"", 503), ("max_attachments = 1", 101)]
+    {
+        let limits = format!("{filters}\n[components.access]\ndeadline = \"1s\"\n{limits}\n");
+        let proxy = Proxy::start(&route(&[&backend.address()], &limits)).await;
+        if status == 101 {
+            backend.open_with(proxy.address, &request, &[]).await;
+        } else {
+            assert_eq!(proxy.answer(&request).await.status, status);
+            let labels = [("component", "access"), ("reason", "attachments")];
+            proxy.until("tidegate_component_failures_total", &labels, 1).await;
+        }
+    }
+}
+
+#[tokio::test]
 async fn an_answer_within_max_reply_size_passes_and_one_beyond_it_does_not() {
     let echo = Echo::start().await;
     let filters = format!("filters = [\"replacer\"]\n{}max_reply_size = \"1KiB\"\n", guest("replacer"));

@@ -15,7 +15,7 @@ use crate::component::field_names;
 use crate::handshake::{
     Client, Forwarding, HeadLimits, Networks, Refused, Requests, Scheme, Target, describe, validate,
 };
-use crate::route::Paths;
+use crate::route::{Path, Paths};
 use crate::upstream::{
     self, Accepted, Address, DialError, Timeouts, Upgraded, UpstreamRequest, extensions as negotiation, upgrade,
 };
@@ -51,6 +51,7 @@ fn requests(text: &[u8], piece: u8) -> Vec<Asked> {
             let opening = Target::of(&parts, Paths::Canonical).and_then(|target| {
                 let told = describe(&parts, &target, &client);
                 assert!(told.path == target.path.shown() && told.headers.iter().count() == parts.headers.len());
+                assert_one_form(&target.path);
                 validate(&parts)
             });
             let judged = opening.as_ref().map(|_| ()).map_err(|refused| *refused);
@@ -171,6 +172,16 @@ fn write(extension: &negotiation::Extension<'_>) -> String {
 fn assert_end_to_end(headers: &HeaderMap) {
     let mut owned = headers.keys().filter(|name| field_names::is_owned(name.as_str()) && *name != header::HOST);
     assert_eq!(owned.next(), None);
+}
+
+/// Whatever form of a path is sent, shown or compared, it finds the same route.
+fn assert_one_form(path: &Path<'_>) {
+    let compared = |form| Path::read(form, Paths::Canonical).map(|path| path.compared().to_owned());
+    if path.forwarded().starts_with('/') {
+        for form in [path.forwarded(), path.shown(), path.compared()] {
+            assert_eq!(compared(form).as_deref(), Ok(path.compared()));
+        }
+    }
 }
 
 fn networks() -> Networks {

@@ -58,8 +58,7 @@ pub struct Client {
 /// What upstreams are told about clients.
 #[derive(Clone, Debug)]
 pub struct Forwarding {
-    /// Whether `X-Forwarded-For`, `-Proto`, `-Host` and `Forwarded` are appended; on by default. When off, those that
-    /// came pass untouched.
+    /// Whether `X-Forwarded-For`, `-Proto`, `-Host` and `Forwarded` are appended; on by default.
     pub append: bool,
     /// Peers that are believed what they say about clients, in `X-Forwarded-*`, `Forwarded` and others; what others say is
     /// removed. None by default.
@@ -94,6 +93,8 @@ impl Forwarding {
         fields::remove_handshake(&mut headers);
         headers.remove(header::CONTENT_LENGTH);
         headers.remove(header::EXPECT);
+        let is_believed = self.trusted.contains(client.peer.ip());
+        fields::remove_where(&mut headers, if is_believed { is_disguised } else { is_claim });
         if self.append {
             self.tell(&mut headers, host.filter(|host| !host.is_empty()), client);
         }
@@ -103,11 +104,9 @@ impl Forwarding {
         (UpstreamRequest { target, headers, protocols, extensions }, group_id)
     }
 
-    /// Appends what this hop knows; what an untrusted peer claimed is dropped first.
+    /// Appends what this hop knows.
     fn tell(&self, headers: &mut HeaderMap, host: Option<HeaderValue>, client: &Client) {
         let peer = client.peer.ip().to_canonical();
-        let is_believed = self.trusted.contains(peer);
-        fields::remove_where(headers, if is_believed { is_disguised } else { is_claim });
         let proto = client.scheme.http();
         append_to_list(headers, X_FORWARDED_FOR, &peer.to_string());
         if !headers.contains_key(X_FORWARDED_PROTO) {

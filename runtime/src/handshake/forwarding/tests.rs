@@ -189,11 +189,13 @@ fn an_ipv6_client_is_quoted_in_forwarded_alone() {
 }
 
 #[test]
-fn nothing_is_appended_or_replaced_when_it_is_off() {
-    let off = Forwarding { append: false, ..Forwarding::default() };
-    let request = request(&off, "192.0.2.1:5", &[("x-forwarded-for", "10.9.9.9")], &[]);
-    assert_eq!(request.headers["x-forwarded-for"], "10.9.9.9");
-    assert!(!request.headers.contains_key("forwarded") && !request.headers.contains_key("x-forwarded-proto"));
+fn nothing_is_appended_when_it_is_off_and_untrusted_peers_are_not_believed_either() {
+    let off = Forwarding { append: false, ..trusting(&["10.0.0.0/8"]) };
+    for (peer, expected) in [("10.0.0.1:5", Some("10.9.9.9")), ("192.0.2.1:5", None)] {
+        let headers = request(&off, peer, &[("x-forwarded-for", "10.9.9.9")], &[]).headers;
+        assert_eq!(headers.get("x-forwarded-for").map(|value| value.to_str().unwrap()), expected);
+        assert!(!headers.contains_key("forwarded") && !headers.contains_key("x-forwarded-proto"));
+    }
 }
 
 #[test]

@@ -165,7 +165,8 @@ pub(in crate::config) const ROUTE: Section = Section {
             "boolean",
             Default("true"),
             "false",
-            "Whether `X-Forwarded-For`, `-Proto`, `-Host` and `Forwarded` are appended for the upstream.",
+            "Whether `X-Forwarded-For`, `-Proto`, `-Host` and `Forwarded` are appended for the upstream. What peers say in \
+             them that are not trusted is removed in any case.",
         ),
         key(
             "on_change",
