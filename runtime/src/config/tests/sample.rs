@@ -3,7 +3,7 @@
 use std::{path::PathBuf, time::Duration};
 
 use super::{LEAST, accept, refuse, snapshot};
-use crate::config::{ComponentSource, HostPattern, Isolation, OnFailure, PathPattern, Target, load};
+use crate::config::{ComponentSource, HostPattern, Isolation, MemorySize, OnFailure, PathPattern, Target, load};
 
 const SAMPLE: &str = r#"
 [admin]
@@ -109,6 +109,19 @@ fn a_cache_directory_is_relative_to_the_configuration() {
     let config = accept(&format!("cache_directory = \"compiled\"\n{LEAST}"));
     let cache = config.cache_directory.expect("a cache directory");
     assert_eq!((cache.path, cache.place.line), (PathBuf::from("/etc/tidegate/compiled"), 1));
+}
+
+#[test]
+fn assembly_memory_is_a_size_or_a_share_of_what_there_is() {
+    let read = |text: &str| accept(&format!("assembly_memory = {text}\n{LEAST}")).assembly_memory;
+    assert_eq!(read("\"64MiB\""), MemorySize::Bytes(64 << 20));
+    assert_eq!(read("4096"), MemorySize::Bytes(4096));
+    assert_eq!((read("\"1%\""), read("\"100%\"")), (MemorySize::Percent(1), MemorySize::Percent(100)));
+    for refused in ["\"0%\"", "\"101%\"", "\"2.5%\"", "\"-1%\"", "\"%\"", "\"10 %\"", "0", "\"off\"", "true"] {
+        let problems = refuse(&format!("assembly_memory = {refused}\n{LEAST}"));
+        let about = problems.iter().any(|problem| problem.key == "assembly_memory" && problem.line == 1);
+        assert!(about, "{refused}: {problems}");
+    }
 }
 
 #[test]
