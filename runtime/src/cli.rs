@@ -47,6 +47,9 @@ enum Command {
         /// The configuration, a TOML file.
         #[arg(long, short, value_name = "FILE")]
         config: PathBuf,
+        /// Print a JSON array, with an object for each error and each warning.
+        #[arg(long)]
+        json: bool,
     },
     /// Try it out: two back ends and the proxy in one process.
     Demo,
@@ -168,7 +171,7 @@ pub fn main() -> ExitCode {
     };
     match cli.command {
         Command::Run { config, workers } => finish(run(config, workers)),
-        Command::Check { config } => check::check(config),
+        Command::Check { config, json } => check::check(config, json),
         Command::Demo => finish(demo::run()),
         Command::Reload { whom, dry_run } => reload::reload(whom.admin, dry_run),
         Command::Drain(drain) => drain::drain(&drain),

@@ -4,21 +4,29 @@
 //! problems are told at once, each with its line, column, key and what to write instead. Names that refer to something
 //! are resolved here. Nothing here opens a socket or a component's file: what later stages find joins the same report
 //! through the places that the checked types keep.
+//!
+//! A configuration may be spread over files (`include`), take texts from the environment (`${NAME}`) and secrets of
+//! components from there or from files; all of it is read again for each reload.
 
 mod address;
 mod document;
+mod expansion;
+mod include;
 mod pattern;
 mod problem;
 mod reader;
 mod reference;
 mod refusal;
+mod secret;
 mod sections;
 mod source;
 mod types;
 mod value;
+mod warnings;
 
 use std::{ops::Range, path::Path, time::Duration};
 
+pub use self::include::matches_name;
 pub use self::{
     address::{EndpointUrl, Network},
     pattern::{HostPattern, PathPattern},
@@ -28,67 +36,122 @@ pub use self::{
     source::Place,
     types::{
         Admin, CacheDirectory, Candidate, Component, ComponentLimits, ComponentSource, ComponentUse, Config, Endpoint,
-        Isolation, Listener, Log, LogFormat, LogLevel, MemorySize, OnChange, OnFailure, Route, Services, Share, Target,
-        Trial, Upstream,
+        Inputs, Isolation, Listener, Log, LogFormat, LogLevel, MemorySize, OnChange, OnFailure, Parts, Route, Services,
+        Share, Target, Trial, Upstream,
     },
 };
-use self::{reader::Report, source::Source};
+use self::{
+    document::Twice,
+    expansion::{Environment, expand},
+    include::{Files, NOT_UTF8},
+    reader::Report,
+    secret::Secrets,
+    source::Source,
+};
 
-/// Reads a file. `standard` names the components that need no entry.
+/// What has become of reading a configuration.
+#[derive(Debug)]
+pub struct Examined {
+    /// `None`: something is wrong with it.
+    pub config: Option<Config>,
+    /// Everything that is wrong with it.
+    pub problems: Problems,
+    /// What can be looked at further.
+    pub parts: Parts,
+    /// See [`Config::inputs`].
+    pub inputs: Inputs,
+}
+
+/// Reads a file and all that it includes. `standard` names the components that need no entry.
+pub fn examine(path: &Path, standard: &[&str]) -> Examined {
+    let environment = |name: &str| std::env::var(name).ok();
+    match include::read(path, &environment) {
+        Ok(files) => examined(&files, path.parent().unwrap_or(Path::new("")), standard, &environment),
+        Err(error) => {
+            let mut problems = Problems::new(Source::new(&path.display().to_string(), ""));
+            let what = format!("the file cannot be read: {error}");
+            problems.add(&Place::default(), what, "name a file that exists and is readable");
+            Examined { config: None, problems, parts: Parts::default(), inputs: Inputs::default() }
+        }
+    }
+}
+
+/// Reads the text of a file that is called `name`, as [`examine`] does, but for `include`, for which it would have to be
+/// a file; relative paths in it are relative to `base`.
+pub fn examine_text(name: &str, text: &str, base: &Path, standard: &[&str]) -> Examined {
+    let environment = |name: &str| std::env::var(name).ok();
+    examined(&Files::of(name, text), base, standard, &environment)
+}
+
+/// Reads a file as [`examine`] does.
 ///
 /// # Errors
 ///
 /// Everything that is wrong with the file, at least one problem.
 pub fn load(path: &Path, standard: &[&str]) -> Result<Config, Problems> {
-    let file = path.display().to_string();
-    let refuse = |source: &Source, place: &Place, what: String, instead: &str| {
-        let mut problems = Problems::new(source.clone());
-        problems.add(place, what, instead);
-        Err(problems)
-    };
-    let bytes = match std::fs::read(path) {
-        Ok(bytes) => bytes,
-        Err(error) => {
-            let what = format!("the file cannot be read: {error}");
-            return refuse(&Source::new(&file, ""), &Place::default(), what, "name a file that exists and is readable");
-        }
-    };
-    match String::from_utf8(bytes) {
-        Ok(text) => parse(&file, &text, path.parent().unwrap_or(Path::new("")), standard),
-        Err(error) => {
-            let valid = error.utf8_error().valid_up_to();
-            let text = String::from_utf8_lossy(error.as_bytes()).into_owned();
-            let source = Source::new(&file, &text);
-            let place = source.place(&(valid..valid + 1), "");
-            refuse(&source, &place, "the file is not UTF-8".to_owned(), "save it as UTF-8")
-        }
-    }
+    examine(path, standard).into_config()
 }
 
-/// Reads the text of a file that is called `name`, as [`load`] does; relative paths in it are relative to `base`.
+/// Reads a text as [`examine_text`] does.
 ///
 /// # Errors
 ///
 /// Everything that is wrong with the text, at least one problem. Where the syntax is wrong, only that is told.
 pub fn parse(name: &str, text: &str, base: &Path, standard: &[&str]) -> Result<Config, Problems> {
-    let source = Source::new(name, text);
-    let (document, errors) = document::read(&source);
-    if !errors.is_empty() {
-        return Err(syntax(&source, &errors));
-    }
-    let report = Report::new(source.clone());
-    let read = sections::read(&report, &source, &document, standard, base);
-    let mut problems = report.into_problems();
-    match read {
-        Ok(config) if problems.is_empty() => Ok(config),
-        Ok(_) => Err(problems),
-        Err(_) => {
-            if problems.is_empty() {
-                problems.add(&Place::default(), "the file was refused without a reason", "please report this");
+    examine_text(name, text, base, standard).into_config()
+}
+
+impl Examined {
+    /// The configuration.
+    ///
+    /// # Errors
+    ///
+    /// Everything that is wrong with it, at least one problem.
+    pub fn into_config(mut self) -> Result<Config, Problems> {
+        match self.config {
+            Some(config) if self.problems.is_empty() => Ok(config),
+            _ => {
+                if self.problems.is_empty() {
+                    let what = "the file was refused without a reason";
+                    self.problems.add(&Place::default(), what, "please report this");
+                }
+                Err(self.problems)
             }
-            Err(problems)
         }
     }
+}
+
+fn examined(files: &Files, base: &Path, standard: &[&str], environment: Environment<'_>) -> Examined {
+    let source = Source::of(files.texts.iter().map(|file| (file.name.as_str(), file.text.as_str())));
+    let mut document = document::read(&source);
+    let is_broken = !document.syntax.is_empty() || files.faults.iter().any(|(_, _, fault)| fault.what == NOT_UTF8);
+    let expanded = expand(&mut document.table, environment);
+    let report = Report::new(source.clone(), expanded.at);
+    for (file, span, fault) in &files.faults {
+        let start = source.start(*file);
+        let key = if fault.what == NOT_UTF8 { "" } else { "include" };
+        report.fault(&(start + span.start..start + span.end), key, fault.clone());
+    }
+    let mut inputs = Inputs(files.looked_for.clone());
+    inputs.0.extend(files.texts.iter().skip(1).map(|file| file.name.clone().into()));
+    if is_broken {
+        let mut problems = syntax(&source, &document.syntax);
+        problems.extend(report.into_problems());
+        return Examined { config: None, problems, parts: Parts::default(), inputs };
+    }
+    for (span, key, fault) in expanded.faults {
+        report.fault(&span, &key, fault);
+    }
+    for Twice { key, first, again } in &document.twice {
+        let (first, place) = (source.place(first, key), source.place(again, key));
+        let what = format!("this stands in {} already", first.seen_from(&place));
+        report.refuse(&place, what, "remove one of the two");
+    }
+    let secrets = Secrets::new(environment, base);
+    let (config, parts) = sections::read(&report, &source, &document.table, standard, base, &secrets);
+    inputs.0.extend(secrets.into_files());
+    let config = config.ok().map(|config| Config { inputs: inputs.clone(), ..config });
+    Examined { config, problems: report.into_problems(), parts, inputs }
 }
 
 /// Reads a duration as keys take it, such as `1m30s`; `0` is none.

@@ -4,12 +4,15 @@
 //! configuration stays the same use, so that its instances and what they remember live on.
 
 mod build;
+mod examine;
+mod findings;
 mod memory;
 mod plan;
 mod sources;
 mod watch;
 
 pub use build::build;
+pub use examine::examine;
 pub use plan::{Change, Plan};
 pub use sources::{ReadSources, Sources};
 pub use watch::{Watch, WatchError};

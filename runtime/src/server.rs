@@ -14,6 +14,7 @@ mod pace;
 mod reload;
 mod signals;
 mod state;
+mod taken;
 mod upgrade;
 mod worker;
 
@@ -30,8 +31,8 @@ use tokio::time::timeout;
 
 use crate::admin::{Admin, Guard};
 use crate::component::{CacheDirectory, CacheError, Host, HostError};
-use crate::config::{Config, Problems};
-use crate::control::{self, ReadSources, Sources};
+use crate::config::{Config, Examined, Problems};
+use crate::control::{self, ReadSources};
 use crate::handshake::HeadLimits;
 use crate::listener;
 use crate::log;
@@ -238,19 +239,66 @@ impl Server {
     }
 }
 
-/// Everything that would keep a configuration from being put in force, without binding anything.
+/// What a check has found.
+#[derive(Debug)]
+pub struct Checked {
+    /// What would be put in force; `None`: something is wrong with it.
+    pub config: Option<Config>,
+    /// Everything that is wrong.
+    pub problems: Problems,
+    /// What is not wrong, and most likely not meant.
+    pub warnings: Problems,
+}
+
+/// Looks for everything that would keep a configuration from being put in force, without binding anything. What it
+/// compiles it keeps in the configured cache, if there is that directory.
 ///
 /// # Errors
-/// Everything that is wrong with it.
-pub fn check(sources: &ReadSources) -> Result<Sources, RunError> {
-    let read = sources.read()?;
-    let metrics = Metrics::new(1);
-    if let Some(directory) = &read.config.cache_directory {
-        refuse_unsafe(&read.config, CacheDirectory::check(&directory.path))?;
+/// Only where nothing can be said about the configuration.
+pub fn check(sources: &ReadSources) -> Result<Checked, RunError> {
+    let Examined { config, mut problems, mut parts, .. } = sources.examine();
+    let warnings = config.as_ref().map_or_else(|| Problems::none(&problems), warnings);
+    let mut cache = None;
+    if let Some(wanted) = parts.cache_directory.take() {
+        match CacheDirectory::check(&wanted.path) {
+            Ok(true) => cache = CacheDirectory::open(&wanted.path).ok(),
+            Ok(false) | Err(CacheError::Unusable { .. }) => {}
+            Err(error) => problems.add(&wanted.place, error.to_string(), UNSAFE_CACHE),
+        }
     }
-    let host = Host::new(1)?;
-    control::build(&read, None, 1, &host, &metrics)?;
-    Ok(read)
+    let host = Host::with(1, cache, None)?;
+    let metrics = Metrics::new(1);
+    let Some(config) = config.filter(|_| problems.is_empty()) else {
+        let problems = control::examine(&parts, problems, &host, &metrics);
+        return Ok(Checked { config: None, problems, warnings });
+    };
+    let parts = config.parts();
+    let read = match ReadSources::read_components(config) {
+        Ok(read) => read,
+        Err(unread) => {
+            let problems = control::examine(&parts, Problems::none(&unread), &host, &metrics);
+            return Ok(Checked { config: None, problems, warnings });
+        }
+    };
+    let problems = control::build(&read, None, 1, &host, &metrics).err();
+    let is_good = problems.is_none();
+    let problems = problems.unwrap_or_else(|| read.config.problems());
+    Ok(Checked { config: Some(read.config).filter(|_| is_good), problems, warnings })
+}
+
+/// What is not wrong with a configuration, and most likely not meant; also ports that somebody has.
+fn warnings(config: &Config) -> Problems {
+    let mut warnings = config.warnings();
+    let listening = taken::listening();
+    let admin = config.admin.iter().map(|admin| (admin.listen, &admin.place));
+    let own = config.listeners.iter().map(|listener| (listener.listen, &listener.place)).chain(admin);
+    for (address, place) in own.filter(|(address, _)| address.port() != 0) {
+        if let Some(taken) = listening.iter().find(|taken| taken::collide(address, **taken)) {
+            let what = format!("something listens on {taken} now");
+            warnings.add(place, what, "choose another port, unless that is the proxy which this is for");
+        }
+    }
+    warnings
 }
 
 /// The configured cache, unless it cannot be used; one that is not safe to use is a problem.
@@ -269,7 +317,7 @@ fn refuse_unsafe<T>(config: &Config, directory: Result<T, CacheError>) -> Result
         Err(error) => {
             let mut problems = config.problems();
             let place = config.cache_directory.as_ref().map(|wanted| wanted.place.clone()).unwrap_or_default();
-            problems.add(&place, error.to_string(), "name a directory of the user that runs the proxy, with mode 0700");
+            problems.add(&place, error.to_string(), UNSAFE_CACHE);
             Err(problems)
         }
     }
@@ -333,6 +381,8 @@ fn advice(error: &io::Error) -> String {
     }
 }
 
+/// What to do about a cache directory that is not safe.
+const UNSAFE_CACHE: &str = "name a directory of the user that runs the proxy, with mode 0700";
 /// How long a process that was replaced answers its last admin requests.
 const LAST_ANSWERS: Duration = Duration::from_secs(1);
 /// Logs, listeners, epoll instances, the admin API's connections, component files.

@@ -114,7 +114,7 @@ async fn a_cache_that_cannot_be_written_is_a_warning() {
 }
 
 #[tokio::test]
-async fn a_check_writes_nothing_to_the_cache() {
+async fn a_check_uses_the_cache_if_there_is_one() {
     let root = tempfile::tempdir().unwrap();
     let config = format!("{}\n[[listeners]]\nlisten = \"127.0.0.1:8080\"\n", route(&[&refused_address()], ""));
     fs::write(root.path().join("tidegate.toml"), cached(Path::new("cache"), &config)).unwrap();
@@ -125,8 +125,10 @@ async fn a_check_writes_nothing_to_the_cache() {
     let cache = root.path().join("cache");
     assert!(!cache.exists());
     fs::create_dir(&cache).unwrap();
-    assert_eq!(check().await.code, Some(0));
-    assert_eq!(entries(&cache), [] as [PathBuf; 0]);
+    for _ in 0..2 {
+        assert_eq!(check().await.code, Some(0));
+        assert_eq!(entries(&cache).len(), 1);
+    }
 }
 
 #[tokio::test]

@@ -255,3 +255,72 @@ async fn a_component_that_fails_to_configure_is_refused() {
         refused(&config, &["hostile"]).await;
     }
 }
+
+#[tokio::test]
+async fn one_pass_tells_what_is_wrong_with_the_file_and_with_the_configuration_of_components() {
+    let config = with(
+        r#"path = "/a"
+ping_intervall = "1s" # HERE
+filters = [{ component = "rate-limit", config = { messages_per_second = "many" } }] # HERE
+when = [{ component = "conditions", config = { all = [{ header = "a", op = "resembles", value = "b" }] } }] # HERE
+[components.absent] # HERE
+path = "nowhere.wasm"
+"#,
+    );
+    refused(&config, &["did you mean `ping_interval`?", "expected a number", "resembles", "nowhere.wasm"]).await;
+    let finished = check(&config).await;
+    let key = "tidegate.toml:10:73: routes[0].filters[0].config.messages_per_second: ";
+    assert!(
+        finished
+            .text()
+            .contains(&format!("{key}component `rate-limit` refuses its configuration: expected a number, found text")),
+        "{finished:?}"
+    );
+}
+
+#[tokio::test]
+async fn problems_and_warnings_are_json_when_that_is_asked_for() {
+    let directory = tempfile::tempdir().unwrap();
+    let json = |finished: &Finished| serde_json::from_str::<serde_json::Value>(&finished.stdout).unwrap();
+    let arguments = ["check", "--json", "--config", "tidegate.toml"];
+
+    check_in(directory.path(), &with("ping_intervall = \"1s\"")).await;
+    let finished = Finished::run(directory.path(), &arguments).await;
+    assert_eq!((finished.code, finished.stderr.as_str()), (Some(2), ""));
+    let expected = serde_json::json!([{
+        "severity": "error",
+        "file": "tidegate.toml",
+        "line": 8,
+        "column": 1,
+        "key": "routes[0].ping_intervall",
+        "message": "unknown key in [[routes]]",
+        "help": "did you mean `ping_interval`?",
+    }]);
+    assert_eq!(json(&finished), expected);
+
+    check_in(directory.path(), &with("").replace("\" }", "\", enabled = false }")).await;
+    let finished = Finished::run(directory.path(), &arguments).await;
+    assert_eq!(finished.code, Some(0), "{finished:?}");
+    let (severity, key) = (&json(&finished)[0]["severity"], &json(&finished)[0]["key"]);
+    assert_eq!((severity, key), (&"warning".into(), &"upstreams.back".into()));
+}
+
+#[tokio::test]
+async fn what_is_most_likely_not_meant_is_a_warning() {
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = taken.local_addr().unwrap().port();
+    for (config, warning) in [
+        (with("").replace("\" }", "\", enabled = false }"), "all endpoints of upstream `back` are off"),
+        (with("").replace("\" }", "\", weight = 0 }"), "have weight 0"),
+        (with("").replace("9001", "8080"), "ws://127.0.0.1:8080 is a listener of this proxy itself"),
+        (with("[admin]\nlisten = \"0.0.0.0:0\""), "the admin API asks for no password"),
+        (with(&format!("[admin]\nlisten = \"127.0.0.1:{port}\"")), "something listens on 127.0.0.1:"),
+    ] {
+        let finished = check(&config).await;
+        assert_eq!(finished.code, Some(0), "{finished:?}");
+        let warned = finished.stderr.lines().any(|line| line.starts_with("warning: ") && line.contains(warning));
+        assert!(warned && finished.stdout.contains("ok"), "{finished:?}");
+    }
+    let finished = check(&with("")).await;
+    assert!(!finished.stderr.contains("warning: upstreams"), "{finished:?}");
+}

@@ -87,7 +87,7 @@ async fn what_a_component_logs_before_it_fails_over_its_configuration_is_for_a_t
         "{finished:?}"
     );
     let finished = Finished::on_terminal(directory.path(), &arguments).await;
-    assert!(finished.text().contains("component `script`") && finished.text().contains(": hush"), "{finished:?}");
+    assert!(finished.text().contains("component `script`") && finished.text().contains("panicked at"), "{finished:?}");
 }
 
 #[tokio::test]

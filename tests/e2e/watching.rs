@@ -247,3 +247,46 @@ async fn without_the_watch_it_takes_a_signal() {
     proxy.until(RELOADS, APPLIED, 1).await;
     assert_eq!(in_force(&proxy).await, "version 2");
 }
+
+#[tokio::test]
+async fn a_new_file_that_is_included_comes_into_force_and_its_mistakes_are_told_with_its_name() {
+    let config = format!("include = [\"conf.d/*.toml\"]\n{}", route(&[&refused_address()], "path = \"/main\""));
+    let proxy = Proxy::start(&config).await;
+    let folder = proxy.directory().join("conf.d");
+    fs::create_dir(&folder).unwrap();
+    let more = "[[routes]]\nname = \"more\"\npath = \"/more\"\nupstream = \"back\"\n";
+    fs::write(folder.join("more.toml"), more).unwrap();
+    proxy.until(RELOADS, APPLIED, 1).await;
+    assert_eq!(proxy.answer(&Request::upgrade("/more")).await.status, 502);
+    fs::write(folder.join("more.toml"), more.replace("upstream", "upstrem")).unwrap();
+    proxy.wait_for_log(&["configuration rejected", "more.toml:4:1: routes[1].upstrem"]).await;
+    fs::remove_file(folder.join("more.toml")).unwrap();
+    proxy.until(RELOADS, APPLIED, 2).await;
+    assert_eq!(proxy.answer(&Request::upgrade("/more")).await.status, 404);
+}
+
+#[tokio::test]
+async fn a_secret_in_a_file_comes_into_force_when_it_changes() {
+    let backend = Backend::bind().await;
+    let secret = tempfile::tempdir().unwrap();
+    let file = secret.path().join("token");
+    fs::write(&file, "first\n").unwrap();
+    let filter = format!(
+        "filters = [{{ component = \"access\", config = {{ tokens = [{{ token = {{ secret = {{ file = {file:?} }} }}, \
+         user = \"a\" }}] }} }}]"
+    );
+    let proxy = Proxy::start(&route(&[&backend.address()], &filter)).await;
+    let answer = |token: &str| {
+        let request = Request::upgrade("/").with("authorization", &format!("Bearer {token}"));
+        let proxy = &proxy;
+        async move { proxy.answer(&request).await.status }
+    };
+    assert_eq!(answer("second").await, 401);
+    let draft = secret.path().join("draft");
+    fs::write(&draft, "second").unwrap();
+    fs::rename(draft, &file).unwrap();
+    proxy.until(RELOADS, APPLIED, 1).await;
+    assert_eq!(answer("first").await, 401);
+    let log = format!("{:?}", proxy.log());
+    assert!(!log.contains("second") && !log.contains("first"), "{log}");
+}

@@ -32,7 +32,7 @@ impl EndpointUrl {
                     "write a \"ws://\" url",
                 ));
             }
-            _ => return Err(fault("has a scheme other than `ws` or `http`")),
+            scheme => return Err(fault(&format!("has the scheme {}, and an endpoint `ws` or `http`", quoted(scheme)))),
         }
         let (authority, path) = match rest.find(['/', '?', '#']) {
             Some(end) => rest.split_at(end),

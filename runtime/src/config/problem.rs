@@ -51,6 +51,11 @@ impl Problems {
         Self { source, problems: Vec::new(), omitted: 0 }
     }
 
+    /// An empty report about the same configuration as another.
+    pub fn none(other: &Self) -> Self {
+        Self::new(other.source.clone())
+    }
+
     /// Adds a problem: `what` is a fragment in lower case, `instead` an instruction or empty.
     pub fn add(&mut self, place: &Place, what: impl Into<String>, instead: impl Into<String>) {
         self.insert(place, what.into(), instead.into(), None);
@@ -116,12 +121,13 @@ impl Problems {
     }
 
     /// For the eyes of who wrote the file: each problem with its line of it, underlined, and in a component's own words.
-    pub fn on_terminal(&self) -> impl fmt::Display {
-        OnTerminal(self)
+    /// `lead` stands before each.
+    pub fn on_terminal<'p>(&'p self, lead: &'p str) -> impl fmt::Display + use<'p> {
+        OnTerminal(self, lead)
     }
 
     /// Says how many there are beyond those that are told.
-    fn more(&self) -> Option<String> {
+    pub fn more(&self) -> Option<String> {
         (self.omitted > 0).then(|| format!("and {} more problems", self.omitted))
     }
 }
@@ -198,7 +204,7 @@ impl fmt::Display for Problems {
     }
 }
 
-struct OnTerminal<'p>(&'p Problems);
+struct OnTerminal<'p>(&'p Problems, &'p str);
 
 impl fmt::Display for OnTerminal<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -206,6 +212,7 @@ impl fmt::Display for OnTerminal<'_> {
             if index > 0 {
                 writeln!(f)?;
             }
+            f.write_str(self.1)?;
             match &problem.words {
                 Some(words) => {
                     problem.place(f)?;

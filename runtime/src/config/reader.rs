@@ -13,6 +13,7 @@ use toml::de::{DeTable, DeValue};
 
 use super::problem::Problems;
 use super::source::{Place, Source};
+use crate::component::Words;
 
 /// What a table may hold.
 pub(super) struct Section {
@@ -50,7 +51,7 @@ pub(super) struct Refused(());
 pub(super) type Read<T> = Result<T, Refused>;
 
 /// Why a text is refused, and what to write instead.
-#[derive(Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq)]
 pub(super) struct Fault {
     pub(super) what: String,
     pub(super) instead: String,
@@ -66,16 +67,38 @@ impl Fault {
 pub(super) struct Report {
     source: Source,
     problems: RefCell<Problems>,
+    /// Where texts begin that are not, or not all, as they stand in the file.
+    expanded: BTreeSet<usize>,
+    /// Where texts begin of which something is told already.
+    told: RefCell<BTreeSet<usize>>,
 }
 
 impl Report {
-    pub(super) fn new(source: Source) -> Self {
-        Self { problems: RefCell::new(Problems::new(source.clone())), source }
+    pub(super) fn new(source: Source, expanded: BTreeSet<usize>) -> Self {
+        Self { problems: RefCell::new(Problems::new(source.clone())), source, expanded, told: RefCell::default() }
     }
 
+    /// Reports a problem. What came from the environment may be a secret, and what is wrong with it may quote it.
     pub(super) fn refuse(&self, place: &Place, what: impl Into<String>, instead: impl Into<String>) -> Refused {
-        self.problems.borrow_mut().add(place, what, instead);
+        let mut problems = self.problems.borrow_mut();
+        if place.line > 0 && self.told.borrow().contains(&place.at) {
+            return Refused(());
+        }
+        if place.line > 0 && self.expanded.contains(&place.at) {
+            let words = Words::new(format!("{}; {}", what.into(), instead.into()));
+            let advice = "`tidegate check` on a terminal shows what it is";
+            problems.add_private(place, "what the environment has for this does not fit", advice, words);
+        } else {
+            problems.add(place, what, instead);
+        }
         Refused(())
+    }
+
+    /// Reports what is wrong with the text at a span; whatever else is wrong with it follows from that.
+    pub(super) fn fault(&self, span: &Range<usize>, key: &str, fault: Fault) {
+        let place = self.source.place(span, key);
+        self.told.borrow_mut().insert(place.at);
+        self.problems.borrow_mut().add(&place, fault.what, fault.instead);
     }
 
     pub(super) fn into_problems(self) -> Problems {
@@ -99,6 +122,11 @@ impl<'v> Value<'v> {
 
     pub(super) fn node(&self) -> &'v DeValue<'v> {
         self.node
+    }
+
+    /// Refuses what stands at a span within this value.
+    pub(super) fn refuse_within(&self, span: &Range<usize>, fault: Fault) -> Refused {
+        self.report.refuse(&self.report.source.place(span, &self.key), fault.what, fault.instead)
     }
 
     pub(super) fn refuse(&self, what: impl Into<String>, instead: impl Into<String>) -> Refused {

@@ -13,7 +13,9 @@ pub fn reference() -> String {
         "# Configuration\n\n\
          The file is TOML. Durations are text such as `\"1m30s\"` or `\"500ms\"`; where one may be `\"off\"`, `0` says the \
          same. Sizes are text such as `\"16MiB\"` (2^20 bytes each) or `\"1MB\"` (10^6 bytes), or a number of bytes. \
-         Names have 1 to 64 of the characters `a-z A-Z 0-9 - _ .`. Unknown keys are refused.\n",
+         Names have 1 to 64 of the characters `a-z A-Z 0-9 - _ .`. Unknown keys are refused.\n\n\
+         In texts, `${NAME}` stands for the variable of that name in the environment, and `$${` for `${`; a variable that \
+         is not set is refused. In the `config` of a component, `${NAME}` is the component's own.\n",
     );
     for section in sections::ALL {
         // Writing to a string cannot fail.

@@ -35,7 +35,7 @@ impl Problems {
         }
         // Once for all of them; for none, which is the usual number, not at all.
         let source = self.source.clone();
-        let (document, _) = document::read(&source);
+        let document = document::read(&source).table;
         for refusal in refusals {
             self.add_refusal(&document, refusal);
         }

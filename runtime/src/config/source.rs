@@ -20,7 +20,7 @@ pub struct Place {
     pub column: usize,
     /// The path of the key, `routes[0].filters[1]`; empty for a syntax error.
     pub key: String,
-    /// `None`: the file that includes all others.
+    /// `None` where no file is to blame by itself.
     pub(super) file: Option<Arc<str>>,
     /// Where it stands among all files.
     pub(super) at: usize,
@@ -37,7 +37,9 @@ impl Place {
     /// The line for somebody who reads about `other`: with its file where that is another one.
     pub(super) fn seen_from(&self, other: &Self) -> String {
         match &self.file {
-            Some(file) if self.file != other.file => format!("line {} of {file}", self.line),
+            Some(file) if other.file.as_ref().is_some_and(|other| other != file) => {
+                format!("line {} of {file}", self.line)
+            }
             _ => format!("line {}", self.line),
         }
     }
@@ -48,6 +50,8 @@ impl PartialEq for Place {
         true
     }
 }
+
+impl Eq for Place {}
 
 /// A configuration's text and the files it comes from. Compares equal always, like [`Place`]. It may hold secrets, so
 /// that `Debug` shows the files alone.
@@ -100,6 +104,11 @@ impl Source {
         self.0.files.first().map_or("", |file| &file.name)
     }
 
+    /// Where the file with this number begins.
+    pub(super) fn start(&self, file: usize) -> usize {
+        self.0.files.get(file).map_or(0, |file| file.start)
+    }
+
     /// The text of each file, and where it begins.
     pub(super) fn texts(&self) -> impl Iterator<Item = (usize, &str)> {
         let ends = self.0.files.iter().skip(1).map(|next| next.start).chain([self.0.text.len()]);
@@ -111,8 +120,7 @@ impl Source {
     pub(super) fn place(&self, span: &Range<usize>, key: &str) -> Place {
         let Texts { text, files, .. } = &*self.0;
         let at = text.floor_char_boundary(span.start);
-        let index = files.partition_point(|file| file.start <= at).saturating_sub(1);
-        let file = files.get(index);
+        let file = files.get(files.partition_point(|file| file.start <= at).saturating_sub(1));
         let (line, column) = self.0.position(at, file.map_or(0, |file| file.start));
         let end = text.floor_char_boundary(span.end.max(at));
         let thing = text.get(at..end).unwrap_or_default();
@@ -120,7 +128,7 @@ impl Source {
             line: line + 1,
             column: column + 1,
             key: key.to_owned(),
-            file: file.filter(|_| index > 0).map(|file| file.name.clone()),
+            file: file.map(|file| file.name.clone()),
             at,
             width: thing.chars().take(SHOWN).take_while(|c| *c != '\n').count(),
         }
@@ -205,7 +213,7 @@ mod tests {
                 for (at, _) in text.char_indices() {
                     let place = source.place(&(start + at..start + at + 1), "");
                     prop_assert_eq!((place.line, place.column), counted(text, at));
-                    prop_assert_eq!(place.file.as_deref(), (index > 0).then(|| names[index].as_str()));
+                    prop_assert_eq!(place.file.as_deref(), Some(names[index].as_str()));
                 }
             }
         }

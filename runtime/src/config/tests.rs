@@ -2,6 +2,7 @@
 
 mod candidate;
 mod defaults;
+mod inclusion;
 mod malformed;
 mod sample;
 

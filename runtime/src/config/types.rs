@@ -16,7 +16,7 @@ use super::{
     problem::Problems,
     source::{Place, Source},
 };
-use crate::component::Configuration;
+use crate::component::{Configuration, Kind};
 use crate::pipe::{Limits, Timers};
 use crate::route::Paths;
 
@@ -53,13 +53,50 @@ pub struct Config {
     pub upstreams: BTreeMap<String, Upstream>,
     /// At least one, in the order of the file.
     pub routes: Vec<Route>,
+    /// The other files that it comes from.
+    pub inputs: Inputs,
     pub(super) source: Source,
+}
+
+/// The files that a configuration comes from, beside the one that was named: those that it includes, and those with
+/// secrets. Also what was looked for and not found, and paths with wildcards in the name. Compares equal always: which
+/// files say something is no part of what they say.
+#[derive(Clone, Debug, Default, Eq)]
+pub struct Inputs(pub Vec<PathBuf>);
+
+impl PartialEq for Inputs {
+    fn eq(&self, _: &Self) -> bool {
+        true
+    }
+}
+
+/// What can be looked at by itself, however wrong the rest of a configuration is.
+#[derive(Clone, Debug, Default)]
+pub struct Parts {
+    /// See [`Config::cache_directory`].
+    pub cache_directory: Option<CacheDirectory>,
+    /// See [`Config::components`].
+    pub components: BTreeMap<String, Component>,
+    /// All uses of components with the kind that each place needs, candidates apart.
+    pub uses: Vec<(Kind, ComponentUse)>,
 }
 
 impl Config {
     /// An empty report about this file, for what later stages find.
     pub fn problems(&self) -> Problems {
         Problems::new(self.source.clone())
+    }
+
+    /// Its parts.
+    pub fn parts(&self) -> Parts {
+        let mut parts = Parts { cache_directory: self.cache_directory.clone(), ..Parts::default() };
+        parts.components = self.components.clone();
+        self.upstreams.values().for_each(|upstream| parts.add(Kind::Balancer, &upstream.balance));
+        for route in &self.routes {
+            route.when.iter().for_each(|used| parts.add(Kind::Predicate, used));
+            route.filters.iter().for_each(|used| parts.add(Kind::Filter, used));
+        }
+        parts
     }
 }
 
@@ -70,6 +107,16 @@ pub enum MemorySize {
     Bytes(u64),
     /// A share, 1 to 100 percent, of what the machine has, or its control group allows.
     Percent(u8),
+}
+
+impl Parts {
+    pub(super) fn add(&mut self, kind: Kind, used: &ComponentUse) {
+        self.uses.push((kind, ComponentUse { candidate: None, ..used.clone() }));
+        if let Some(candidate) = &used.candidate {
+            let Candidate { component, config, place, .. } = (**candidate).clone();
+            self.uses.push((kind, ComponentUse { component, config, place, candidate: None, ..used.clone() }));
+        }
+    }
 }
 
 /// Where compiled components are kept.
@@ -86,6 +133,8 @@ pub struct CacheDirectory {
 pub struct Admin {
     /// Where it listens.
     pub listen: SocketAddr,
+    /// Where that is declared.
+    pub place: Place,
 }
 
 /// What is logged, and how.

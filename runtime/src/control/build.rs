@@ -6,14 +6,15 @@ use std::sync::Arc;
 
 use tokio::time::Instant;
 
+use super::findings::Findings;
 use super::memory;
 use super::sources::Sources;
 use crate::balance::{Balance, EndpointSpec, JustStarted};
 use crate::component::{
     BalancerUse, Candidacy, Candidate, Component, Configuration, ConfigureError, FilterUse, Host, Isolation, Limits,
-    LoadError, Mode, OnFailure, PredicateUse, Rollout, Standing, Terms,
+    Mode, OnFailure, PredicateUse, Rollout, Standing, Terms,
 };
-use crate::config::{self, ComponentUse, Config, PathPattern, Place, Problems, Refusal};
+use crate::config::{self, ComponentUse, Config, PathPattern, Place, Problems};
 use crate::handshake::{Forwarding, Networks};
 use crate::metrics::Metrics;
 use crate::route::{Matcher, Origins, PathRule, RouteTable, Services};
@@ -35,7 +36,7 @@ pub fn build(
     host: &Host,
     metrics: &Metrics,
 ) -> Result<Snapshot, Problems> {
-    let problems = sources.config.problems();
+    let findings = Findings::new(sources.config.problems());
     let mut builder = Builder {
         sources,
         previous: previous.map(|(snapshot, sources)| Previous::new(snapshot, sources)),
@@ -44,15 +45,14 @@ pub fn build(
         metrics,
         components: BTreeMap::new(),
         answered: Answered::default(),
-        refusals: Vec::new(),
-        problems,
+        findings,
     };
     builder.load_components();
     let upstreams = builder.upstreams();
     let trusted = builder.trusted();
     let routes = builder.routes(&upstreams, &trusted);
-    let Builder { components, mut problems, refusals, .. } = builder;
-    problems.add_refusals(&refusals);
+    let Builder { components, findings, .. } = builder;
+    let problems = findings.into_problems();
     if !problems.is_empty() {
         return Err(problems);
     }
@@ -70,8 +70,7 @@ struct Builder<'a> {
     metrics: &'a Metrics,
     components: BTreeMap<String, Component>,
     answered: Answered,
-    refusals: Vec<Refusal>,
-    problems: Problems,
+    findings: Findings,
 }
 
 /// What is in force, and what it was built from.
@@ -126,10 +125,7 @@ impl Builder<'_> {
                 Ok(component) => {
                     self.components.insert(name.clone(), component);
                 }
-                Err(error) => {
-                    let instead = advice(&error);
-                    self.problems.add(&component.place, format!("component `{name}`: {error}"), instead);
-                }
+                Err(error) => self.findings.unloadable(name, component, &error),
             }
         }
     }
@@ -146,7 +142,7 @@ impl Builder<'_> {
                         warmup: endpoint.warmup,
                         enabled: endpoint.enabled,
                     }),
-                    Err(error) => self.problems.add(&endpoint.place, error.to_string(), ""),
+                    Err(error) => self.findings.add(&endpoint.place, error.to_string(), ""),
                 }
             }
             let before = self.previous.as_ref().and_then(|previous| previous.snapshot.upstreams.get(name));
@@ -291,7 +287,7 @@ impl Builder<'_> {
 
     /// A value that the configuration's own check has let through; should it not hold here, that is a problem, too.
     fn sound<T>(&mut self, place: &Place, checked: Result<T, impl std::fmt::Display>) -> Option<T> {
-        checked.map_err(|error| self.problems.add(place, error.to_string(), "")).ok()
+        checked.map_err(|error| self.findings.add(place, error.to_string(), "")).ok()
     }
 
     fn trusted(&mut self) -> Networks {
@@ -317,7 +313,7 @@ impl Builder<'_> {
                 |known| known.again(route, self.metrics),
             ),
         };
-        self.configured(&wanted.component, &wanted.place, made)
+        self.findings.configured(&wanted.component, &wanted.place, made)
     }
 
     fn balancer(
@@ -337,7 +333,7 @@ impl Builder<'_> {
                 |known| known.again(upstream, self.metrics),
             ),
         };
-        self.configured(&wanted.component, &wanted.place, made)
+        self.findings.configured(&wanted.component, &wanted.place, made)
     }
 
     fn filter(&mut self, route: &str, wanted: &ComponentUse, before: &[&Rollout]) -> Option<Rollout> {
@@ -358,7 +354,7 @@ impl Builder<'_> {
                 |known| known.again(route, on_failure, self.generation, self.metrics),
             ),
         };
-        let filter = self.configured(&wanted.component, &wanted.place, made);
+        let filter = self.findings.configured(&wanted.component, &wanted.place, made);
         let candidate = match &wanted.candidate {
             Some(candidate) => Some(self.candidate(route, &wanted.component, on_failure, candidate, before)?),
             None => None,
@@ -401,27 +397,7 @@ impl Builder<'_> {
         let candidacy = Candidacy { of: of.to_owned(), terms, standing };
         let new = || component.candidate(route, &wanted.config, on_failure, self.generation, self.metrics, candidacy);
         let made = kept.cloned().map_or_else(new, Ok).map_err(Arc::new);
-        self.configured(&wanted.component, &wanted.place, made)
-    }
-
-    fn configured<T>(&mut self, name: &str, place: &Place, made: Result<T, Arc<ConfigureError>>) -> Option<T> {
-        let error = match made {
-            Ok(made) => return Some(made),
-            Err(error) => error,
-        };
-        match &*error {
-            ConfigureError::Rejected(words) => {
-                let (place, component, words) = (place.clone(), name.to_owned(), words.clone());
-                self.refusals.push(Refusal { place, component, words });
-            }
-            ConfigureError::WrongKind { expected, .. } => {
-                self.problems.add(place, error.to_string(), format!("name a {} here", expected.label()));
-            }
-            ConfigureError::Failed { failure, words } => {
-                self.problems.add_failure(place, &failure.to_string(), words.as_ref());
-            }
-        }
-        None
+        self.findings.configured(&wanted.component, &wanted.place, made)
     }
 }
 
@@ -448,7 +424,7 @@ fn same<T>(before: &[Arc<T>], after: &[Arc<T>]) -> bool {
     before.len() == after.len() && before.iter().zip(after).all(|(before, after)| Arc::ptr_eq(before, after))
 }
 
-fn limits(limits: &config::ComponentLimits) -> Limits {
+pub(super) fn limits(limits: &config::ComponentLimits) -> Limits {
     Limits {
         max_memory: limits.max_memory,
         deadline: limits.deadline,
@@ -463,13 +439,5 @@ fn limits(limits: &config::ComponentLimits) -> Limits {
         max_attachment_size: limits.max_attachment_size,
         max_failures: limits.max_failures,
         failure_window: limits.failure_window,
-    }
-}
-
-fn advice(error: &LoadError) -> &'static str {
-    match error {
-        LoadError::Memory { .. } => "",
-        LoadError::ForeignImports(_) => "build it without these imports",
-        _ => "name a component built for tidegate:edge@0.1.0",
     }
 }

@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use crate::config::{self, ComponentSource, Config, Problems};
+use super::findings::Findings;
+use crate::config::{self, Component, ComponentSource, Config, Examined, Problems};
 
 /// A configuration and the bytes of all its components, as they were at one moment. Two are equal when nothing would
 /// change from one to the other.
@@ -31,18 +32,15 @@ impl ReadSources {
     /// # Errors
     /// Everything that is wrong, at least one problem.
     pub fn read(&self) -> Result<Sources, Problems> {
-        Self::read_components(self.read_config()?)
+        Self::read_components(self.examine().into_config()?)
     }
 
     /// Reads and checks the configuration.
-    ///
-    /// # Errors
-    /// Everything that is wrong with it, at least one problem.
-    pub fn read_config(&self) -> Result<Config, Problems> {
+    pub fn examine(&self) -> Examined {
         let standard: Vec<&str> = tidegate_filters::all().iter().map(|standard| standard.name).collect();
         match self {
-            Self::File(path) => config::load(path, &standard),
-            Self::Text(name, text) => config::parse(name, text, Path::new(""), &standard),
+            Self::File(path) => config::examine(path, &standard),
+            Self::Text(name, text) => config::examine_text(name, text, Path::new(""), &standard),
         }
     }
 
@@ -51,37 +49,44 @@ impl ReadSources {
     /// # Errors
     /// Those that cannot be read, at least one.
     pub fn read_components(config: Config) -> Result<Sources, Problems> {
-        let mut problems = config.problems();
+        let mut findings = Findings::new(config.problems());
         let mut components = BTreeMap::new();
         for (name, component) in &config.components {
-            let bytes = match &component.source {
-                ComponentSource::Standard => tidegate_filters::find(name).map(|standard| standard.bytes.into()),
-                ComponentSource::File(path) => match read(path) {
-                    Ok(bytes) => Some(bytes),
-                    Err(what) => {
-                        let instead = "name a component file that exists and is readable";
-                        problems.add(&component.place, what, instead);
-                        None
-                    }
-                },
-            };
-            components.extend(bytes.map(|bytes| (name.clone(), bytes)));
+            match bytes(name, component) {
+                Ok(bytes) => components.extend(bytes.map(|bytes| (name.clone(), bytes))),
+                Err(what) => findings.unreadable(component, what),
+            }
         }
+        let problems = findings.into_problems();
         if problems.is_empty() { Ok(Sources { config, components }) } else { Err(problems) }
     }
 
-    /// The files that it comes from, as far as these configurations say, which were read before.
+    /// The files that it comes from, as far as these configurations say, which were read before. Some of the paths have
+    /// wildcards in the name.
     pub fn files<'a>(&self, configs: impl IntoIterator<Item = &'a Config>) -> Vec<PathBuf> {
         let own = match self {
             Self::File(path) => Some(path.clone()),
             Self::Text(..) => None,
         };
-        let components = configs.into_iter().flat_map(|config| config.components.values());
-        let paths = components.filter_map(|component| match &component.source {
-            ComponentSource::File(path) => Some(path.clone()),
-            ComponentSource::Standard => None,
+        let paths = configs.into_iter().flat_map(|config| {
+            let components = config.components.values().filter_map(|component| match &component.source {
+                ComponentSource::File(path) => Some(path.clone()),
+                ComponentSource::Standard => None,
+            });
+            components.chain(config.inputs.0.iter().cloned())
         });
         own.into_iter().chain(paths).collect()
+    }
+}
+
+/// The bytes of a component; `None` where a standard one is none of this binary.
+///
+/// # Errors
+/// What is wrong with its file.
+pub(super) fn bytes(name: &str, component: &Component) -> Result<Option<Arc<[u8]>>, String> {
+    match &component.source {
+        ComponentSource::Standard => Ok(tidegate_filters::find(name).map(|standard| standard.bytes.into())),
+        ComponentSource::File(path) => read(path).map(Some),
     }
 }
 

@@ -15,6 +15,8 @@ use notify::{ErrorKind, Event, EventKind, RecommendedWatcher, RecursiveMode, Wat
 use thiserror::Error;
 use tokio::sync::mpsc;
 
+use crate::config;
+
 /// Watches some files.
 #[derive(Debug)]
 pub struct Watch {
@@ -27,7 +29,7 @@ pub struct Watch {
 /// The device and the number of a directory on it.
 type Identity = (u64, u64);
 
-/// The names that matter, by their directory.
+/// The names that matter, by their directory; also with wildcards.
 type Names = BTreeMap<PathBuf, BTreeSet<OsString>>;
 
 /// Changes are not noticed; a reload by signal or API still works.
@@ -124,7 +126,11 @@ fn matters(event: &Event, names: &Names) -> bool {
     is_change
         && event.paths.iter().any(|path| {
             let (Some(directory), Some(name)) = (path.parent(), path.file_name()) else { return true };
-            names.get(directory).is_some_and(|names| names.contains(name))
+            let is_wanted = |wanted: &OsString| match (wanted.to_str(), name.to_str()) {
+                (Some(wanted), Some(name)) => config::matches_name(wanted, name),
+                _ => wanted == name,
+            };
+            names.get(directory).is_some_and(|names| names.contains(name) || names.iter().any(is_wanted))
         })
 }
 
@@ -232,6 +238,15 @@ mod tests {
         symlink("b", root.path().join("a")).unwrap();
         symlink("a", root.path().join("b")).unwrap();
         assert_eq!(watched(&root.path().join("a")).len(), 2);
+    }
+
+    #[test]
+    fn a_new_file_that_matches_wildcards_matters() {
+        let names = Names::from([(PathBuf::from("/etc/conf.d"), BTreeSet::from([OsString::from("*.toml")]))]);
+        let event = |path: &str| Event::new(EventKind::Any).add_path(PathBuf::from(path));
+        assert!(matters(&event("/etc/conf.d/new.toml"), &names));
+        assert!(!matters(&event("/etc/conf.d/.new.toml.swp"), &names));
+        assert!(!matters(&event("/etc/new.toml"), &names));
     }
 
     #[test]

@@ -166,7 +166,9 @@ struct Built {
 fn build(state: &State, dry_run: bool) -> (Result<Option<Built>, Problems>, Vec<PathBuf>) {
     let (snapshot, before) = (state.snapshot.load_full(), state.sources());
     let mut files = state.origin.files([&before.config]);
-    let built = state.origin.read_config().and_then(|config| {
+    let examined = state.origin.examine();
+    files.extend(examined.inputs.0.iter().cloned());
+    let built = examined.into_config().and_then(|config| {
         files = state.origin.files([&before.config, &config]);
         let sources = ReadSources::read_components(config)?;
         if sources == *before {

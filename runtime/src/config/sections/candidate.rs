@@ -65,7 +65,7 @@ pub(super) fn candidate(value: &Value<'_>, names: &Names<'_>, filters_config: &C
     let advice = "write a table such as { component = \"shout-2\", canary = \"5%\" }";
     let table = value.table(&CANDIDATE, advice)?;
     let component = table.read("component", |value| names.component(value));
-    let own_config = table.optional("config", config);
+    let own_config = table.optional("config", |value| config(value, names));
     let trial = trial(&table);
     let max_failures = table.read("max_failures", |value| Ok(value::count_or_off(value)?.and_then(NonZeroU32::new)));
     let samples = table.read("samples", |value| value::count(value, 0..=1000));

@@ -1,15 +1,17 @@
 //! Components and their uses.
 
-use std::{collections::BTreeMap, num::NonZeroU32, time::Duration};
+use std::{collections::BTreeMap, num::NonZeroU32, ops::Range, time::Duration};
 
 use serde_json::{Map, Number, Value as Json};
+use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
 use super::Names;
 use super::candidate::candidate;
-use crate::component::Configuration;
+use crate::component::{Configuration, Kind};
 use crate::config::{
     reader::{Absent, Fault, Key, Read, Section, Table, Value},
+    secret::Secrets,
     source::Place,
     types::{Candidate, Component, ComponentLimits, ComponentSource, ComponentUse, Isolation, OnFailure},
     value,
@@ -153,7 +155,9 @@ const CONFIG_KEY: Key = Key {
     takes: "table",
     absent: Absent::Default("{}"),
     example: "{ key = \"value\" }",
-    meaning: "What the component reads, as JSON; its keys are the component's own.",
+    meaning: "What the component reads, as JSON; its keys are the component's own. A table `{ secret = { env = \"NAME\" } }` \
+              or `{ secret = { file = \"path\" } }` in it stands for a text: that of a variable, or of a file, relative to \
+              the directory of the configuration, at most 64KiB and without one end of line.",
 };
 
 pub(super) fn components(value: &Value<'_>, names: &Names<'_>) -> Read<BTreeMap<String, Component>> {
@@ -183,7 +187,9 @@ fn component(name: &str, place: &Place, value: &Value<'_>, names: &Names<'_>) ->
         Err(refused) => Err(refused),
     };
     let limits = limits(&table);
-    Ok((valid?.to_owned(), Component { source: source?, limits: limits?, place: value.place() }))
+    let (name, component) = (valid?, Component { source: source?, limits: limits?, place: value.place() });
+    names.found_component(name, &component);
+    Ok((name.to_owned(), component))
 }
 
 /// A standard component that has no entry.
@@ -236,14 +242,19 @@ fn limits(table: &Table<'_>) -> Read<ComponentLimits> {
 /// Far more than makes a difference to one failure out of many.
 const MOST_FAILURES: u32 = 100_000;
 
-/// Reads a predicate or a balancer.
-pub(super) fn component_use(value: &Value<'_>, names: &Names<'_>) -> Read<ComponentUse> {
-    use_of(value, names, &USE, |_, _| Ok((OnFailure::Close, None)))
+/// Reads a predicate.
+pub(super) fn predicate(value: &Value<'_>, names: &Names<'_>) -> Read<ComponentUse> {
+    use_of(value, names, Kind::Predicate, &USE, |_, _| Ok((OnFailure::Close, None)))
+}
+
+/// Reads a balancer.
+pub(super) fn balancer(value: &Value<'_>, names: &Names<'_>) -> Read<ComponentUse> {
+    use_of(value, names, Kind::Balancer, &USE, |_, _| Ok((OnFailure::Close, None)))
 }
 
 /// Reads a filter.
 pub(super) fn filter_use(value: &Value<'_>, names: &Names<'_>) -> Read<ComponentUse> {
-    use_of(value, names, &FILTER_USE, |table, config| {
+    use_of(value, names, Kind::Filter, &FILTER_USE, |table, config| {
         let on_failure = table.read("on_failure", |value| {
             value::choice(value, &[("close", OnFailure::Close), ("bypass", OnFailure::Bypass)])
         });
@@ -255,18 +266,21 @@ pub(super) fn filter_use(value: &Value<'_>, names: &Names<'_>) -> Read<Component
 fn use_of(
     value: &Value<'_>,
     names: &Names<'_>,
+    kind: Kind,
     section: &'static Section,
     filters_own: impl FnOnce(&Table<'_>, &Configuration) -> Read<(OnFailure, Option<Box<Candidate>>)>,
 ) -> Read<ComponentUse> {
     if value.node().is_str() {
         let component = names.component(value)?;
-        return Ok(ComponentUse {
+        let used = ComponentUse {
             component,
             config: Configuration::default(),
             on_failure: OnFailure::Close,
             candidate: None,
             place: value.place(),
-        });
+        };
+        names.found_use(kind, &used);
+        return Ok(used);
     }
     let advice = "write a component's name, or a table such as { component = \"rate-limit\", config = {} }";
     if !value.node().is_table() {
@@ -274,47 +288,63 @@ fn use_of(
     }
     let table = value.table(section, advice)?;
     let component = table.read("component", |value| names.component(value));
-    let config = table.read("config", config);
+    let config = table.read("config", |value| config(value, names));
     // What is wrong with a candidate is told, also where the filter's own configuration is wrong.
     let filters_own = filters_own(&table, config.as_ref().unwrap_or(&Configuration::default()));
-    let (on_failure, candidate) = filters_own?;
-    Ok(ComponentUse { component: component?, config: config?, on_failure, candidate, place: value.place() })
+    let place = value.place();
+    let (component, config) = (component?, config?);
+    let (on_failure, candidate) = match filters_own {
+        Ok(own) => own,
+        Err(refused) => {
+            // The component can be asked about its configuration all the same.
+            let used = ComponentUse { component, config, on_failure: OnFailure::Close, candidate: None, place };
+            names.found_use(kind, &used);
+            return Err(refused);
+        }
+    };
+    let used = ComponentUse { component, config, on_failure, candidate, place };
+    names.found_use(kind, &used);
+    Ok(used)
 }
 
-/// The JSON text of a table.
-pub(super) fn config(value: &Value<'_>) -> Read<Configuration> {
+/// The JSON text of a table, with its secrets.
+pub(super) fn config(value: &Value<'_>, names: &Names<'_>) -> Read<Configuration> {
     let DeValue::Table(table) = value.node() else {
         return Err(value.mistyped("a table", "write a table such as { key = \"value\" }"));
     };
-    match object(table) {
+    match object(table, names.secrets) {
         Ok(json) => Ok(Configuration::new(json.to_string())),
-        Err(NoJson) => Err(value.refuse("JSON has no such number", "write another number, or text")),
+        Err((span, fault)) => Err(value.refuse_within(&span, fault)),
     }
 }
 
-fn object(table: &DeTable<'_>) -> Result<Json, NoJson> {
-    let members = table.iter().map(|(name, value)| Ok((name.get_ref().to_string(), json(value.get_ref())?)));
+/// What cannot be JSON, and where it stands.
+type NoJson = (Range<usize>, Fault);
+
+fn object(table: &DeTable<'_>, secrets: &Secrets<'_>) -> Result<Json, NoJson> {
+    let members = table.iter().map(|(name, value)| Ok((name.get_ref().to_string(), json(value, secrets)?)));
     members.collect::<Result<Map<_, _>, _>>().map(Json::Object)
 }
 
-/// A number that JSON cannot hold.
-struct NoJson;
-
-fn json(value: &DeValue<'_>) -> Result<Json, NoJson> {
-    Ok(match value {
+fn json(value: &Spanned<DeValue<'_>>, secrets: &Secrets<'_>) -> Result<Json, NoJson> {
+    let no_number = || (value.span(), Fault::new("JSON has no such number", "write another number, or text"));
+    Ok(match value.get_ref() {
         DeValue::String(text) => Json::String(text.to_string()),
         DeValue::Boolean(boolean) => Json::Bool(*boolean),
         DeValue::Datetime(datetime) => Json::String(datetime.to_string()),
         DeValue::Integer(integer) => {
-            i64::from_str_radix(integer.as_str(), integer.radix()).map(Json::from).map_err(|_| NoJson)?
+            i64::from_str_radix(integer.as_str(), integer.radix()).map(Json::from).map_err(|_| no_number())?
         }
         DeValue::Float(float) => {
             let number = float.as_str().parse().ok().and_then(Number::from_f64);
-            Json::Number(number.ok_or(NoJson)?)
+            Json::Number(number.ok_or_else(no_number)?)
         }
         DeValue::Array(array) => {
-            Json::Array(array.iter().map(|element| json(element.get_ref())).collect::<Result<_, _>>()?)
+            Json::Array(array.iter().map(|element| json(element, secrets)).collect::<Result<_, _>>()?)
         }
-        DeValue::Table(table) => object(table)?,
+        DeValue::Table(table) => match secrets.of(table).map_err(|fault| (value.span(), fault))? {
+            Some(secret) => Json::String(secret),
+            None => object(table, secrets)?,
+        },
     })
 }

@@ -8,9 +8,12 @@ use std::{
     path::Path,
 };
 
+use crate::component::Kind;
 use crate::config::{
     reader::{Read, Table, Value, quoted, suggest},
+    secret::Secrets,
     source::Place,
+    types::{Component, ComponentUse, Parts},
 };
 
 pub(super) struct Names<'n> {
@@ -19,17 +22,28 @@ pub(super) struct Names<'n> {
     standard: &'n [&'n str],
     /// What relative paths are relative to.
     pub(super) base: &'n Path,
+    pub(super) secrets: &'n Secrets<'n>,
     /// Standard components without an entry, and where each was first used.
     implied: RefCell<BTreeMap<String, Place>>,
+    /// What could be read so far.
+    found: RefCell<Parts>,
 }
 
 impl<'n> Names<'n> {
-    pub(super) fn new(root: &Table<'_>, standard: &'n [&'n str], base: &'n Path) -> Self {
+    pub(super) fn new(root: &Table<'_>, standard: &'n [&'n str], base: &'n Path, secrets: &'n Secrets<'n>) -> Self {
         let keys = |name| {
             let table = root.value(name).and_then(|value| value.node().as_table());
             table.into_iter().flat_map(|table| table.keys()).map(|key| key.get_ref().to_string()).collect()
         };
-        Self { upstreams: keys("upstreams"), declared: keys("components"), standard, base, implied: RefCell::default() }
+        Self {
+            upstreams: keys("upstreams"),
+            declared: keys("components"),
+            standard,
+            base,
+            secrets,
+            implied: RefCell::default(),
+            found: RefCell::default(),
+        }
     }
 
     pub(super) fn is_standard(&self, component: &str) -> bool {
@@ -67,7 +81,18 @@ impl<'n> Names<'n> {
         Err(value.refuse(what, format!("{advice}declare it in [components.{}]", quoted(name).trim_matches('"'))))
     }
 
-    pub(super) fn into_implied(self) -> BTreeMap<String, Place> {
-        self.implied.into_inner()
+    /// Keeps a use that could be read, whatever is wrong around it.
+    pub(super) fn found_use(&self, kind: Kind, used: &ComponentUse) {
+        self.found.borrow_mut().add(kind, used);
+    }
+
+    /// Keeps a component that could be read.
+    pub(super) fn found_component(&self, name: &str, component: &Component) {
+        self.found.borrow_mut().components.insert(name.to_owned(), component.clone());
+    }
+
+    /// The implied components with their places, and what was kept.
+    pub(super) fn into_found(self) -> (BTreeMap<String, Place>, Parts) {
+        (self.implied.into_inner(), self.found.into_inner())
     }
 }

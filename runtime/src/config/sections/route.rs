@@ -10,7 +10,7 @@ use self::claims::{Claim, distinct};
 pub(super) use self::keys::ROUTE;
 use super::{
     Names,
-    component::{component_use, filter_use},
+    component::{filter_use, predicate},
     services,
 };
 use crate::{
@@ -67,7 +67,7 @@ fn rest(
     path: Read<PathPattern>,
 ) -> Read<Route> {
     let when = table.read("when", |value| {
-        value.each("a list of predicates", "write [\"conditions\"]", |value| component_use(value, names))
+        value.each("a list of predicates", "write [\"conditions\"]", |value| predicate(value, names))
     });
     let filters = table.read("filters", |value| {
         value.each("a list of filters", "write [\"rate-limit\"]", |value| filter_use(value, names))

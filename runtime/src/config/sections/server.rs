@@ -9,8 +9,9 @@ use crate::{
     config::{
         address::Network,
         reader::{Absent, Fault, Key, Read, Report, Section, Table, Value},
+        secret::Secrets,
         source::{Place, Source},
-        types::{Admin, CacheDirectory, Config, Listener, Log, LogFormat, LogLevel},
+        types::{Admin, CacheDirectory, Config, Inputs, Listener, Log, LogFormat, LogLevel, Parts},
         value,
     },
     route::Paths,
@@ -20,6 +21,17 @@ pub(super) const ROOT: Section = Section {
     title: "the top of the file",
     about: "Keys of the top of the file stand before its first table.",
     keys: &[
+        Key {
+            name: "include",
+            takes: "list of paths",
+            absent: Absent::Default("[]"),
+            example: "[\"conf.d/*.toml\"]",
+            meaning: "Further files of the configuration, relative to the file that includes them. The last part of a path \
+                      may have `*` for any characters and `?` for one, and stands for all files that match, in the order \
+                      of their names; names that begin with a dot are left out. They may hold all that this file may, \
+                      and `listeners`, `components`, `upstreams` and `routes` add up; any other key, and each name, \
+                      stands in one file alone.",
+        },
         Key {
             name: "workers",
             takes: "whole number",
@@ -219,16 +231,17 @@ pub(super) const LISTENER: Section = Section {
     ],
 };
 
-/// Reads the whole file.
+/// Reads all files.
 pub(in crate::config) fn read(
     report: &Report,
     source: &Source,
     document: &DeTable<'_>,
     standard: &[&str],
     base: &Path,
-) -> Read<Config> {
+    secrets: &Secrets<'_>,
+) -> (Read<Config>, Parts) {
     let root = Table::new(report, &ROOT, document, String::new(), 0..0);
-    let names = Names::new(&root, standard, base);
+    let names = Names::new(&root, standard, base, secrets);
 
     let workers = root.optional("workers", |value| value::count(value, 1..=1024));
     let drain_time = root.read("drain_time", |value| Ok(value::duration_or_off(value)?.unwrap_or(Duration::ZERO)));
@@ -256,28 +269,35 @@ pub(in crate::config) fn read(
     let upstreams = root.read("upstreams", |value| upstream::upstreams(value, &names));
     let routes = route::routes(&root, &names);
 
-    let mut components: BTreeMap<_, _> = components?;
-    for (name, place) in names.into_implied() {
-        components.entry(name).or_insert(component::implied(&root, place)?);
+    let (implied, mut parts) = names.into_found();
+    let implied: Vec<_> =
+        implied.into_iter().filter_map(|(name, place)| Some((name, component::implied(&root, place).ok()?))).collect();
+    for (name, component) in &implied {
+        parts.components.entry(name.clone()).or_insert_with(|| component.clone());
     }
-    Ok(Config {
-        workers: workers?.and_then(non_zero),
-        drain_time: drain_time?,
-        upgrade_timeout: upgrade_timeout?,
-        max_connections: max_connections?.and_then(non_zero),
-        assembly_memory: assembly_memory?,
-        watch: watch?,
-        cache_directory: cache_directory?,
-        max_isolated_instances: max_isolated_instances?.and_then(non_zero),
-        trusted_proxies: trusted_proxies?,
-        admin: admin?,
-        log: log?,
-        listeners: listeners?,
-        components,
-        upstreams: upstreams?,
-        routes: routes?,
-        source: source.clone(),
-    })
+    parts.cache_directory = cache_directory.as_ref().ok().cloned().flatten();
+    let config = || {
+        Ok(Config {
+            workers: workers?.and_then(non_zero),
+            drain_time: drain_time?,
+            upgrade_timeout: upgrade_timeout?,
+            max_connections: max_connections?.and_then(non_zero),
+            assembly_memory: assembly_memory?,
+            watch: watch?,
+            cache_directory: cache_directory?,
+            max_isolated_instances: max_isolated_instances?.and_then(non_zero),
+            trusted_proxies: trusted_proxies?,
+            admin: admin?,
+            log: log?,
+            listeners: listeners?,
+            components: components.map(|_| parts.components.clone())?,
+            upstreams: upstreams?,
+            routes: routes?,
+            inputs: Inputs::default(),
+            source: source.clone(),
+        })
+    };
+    (config(), parts)
 }
 
 fn non_zero(count: u32) -> Option<NonZeroUsize> {
@@ -286,7 +306,8 @@ fn non_zero(count: u32) -> Option<NonZeroUsize> {
 
 fn admin(value: &Value<'_>) -> Read<Admin> {
     let table = value.table(&ADMIN, "write a table [admin]")?;
-    Ok(Admin { listen: table.read("listen", value::address)? })
+    let place = table.value("listen").map_or_else(|| table.place(), |value| value.place());
+    Ok(Admin { listen: table.read("listen", value::address)?, place })
 }
 
 fn log(value: &Value<'_>) -> Read<Log> {

@@ -93,7 +93,7 @@ pub(super) fn upstreams(value: &Value<'_>, names: &Names<'_>) -> Read<BTreeMap<S
 fn upstream(name: &str, place: &Place, value: &Value<'_>, names: &Names<'_>) -> Read<(String, Upstream)> {
     let table = value.table(&UPSTREAM, "write a table [upstreams.NAME]")?;
     let valid = value::parse_name(name).map_err(|fault| table.refuse(place, fault.what, fault.instead));
-    let balance = table.read("balance", |value| component::component_use(value, names));
+    let balance = table.read("balance", |value| component::balancer(value, names));
     let retries = table.read("retries", |value| value::count(value, 0..=100));
     let connect_timeout = table.read("connect_timeout", value::duration);
     let endpoints = table.read("endpoints", endpoints);

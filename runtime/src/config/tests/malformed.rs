@@ -27,14 +27,14 @@ fn whole(text: &str) -> Case {
 }
 
 fn reports(cases: &[Case]) -> String {
-    cases.iter().map(|(case, problems)| format!("## {case}\n{}\n", problems.on_terminal())).collect()
+    cases.iter().map(|(case, problems)| format!("## {case}\n{}\n", problems.on_terminal(""))).collect()
 }
 
 #[test]
 fn all_problems_are_told_at_once_and_in_order() {
     snapshot(
         "all_problems_are_told_at_once_and_in_order",
-        &refuse(include_str!("malformed.toml")).on_terminal().to_string(),
+        &refuse(include_str!("malformed.toml")).on_terminal("").to_string(),
     );
 }
 
@@ -230,8 +230,8 @@ fn names_are_fit_for_labels() {
 
 #[test]
 fn control_characters_do_not_reach_the_terminal() {
-    let report = with("name = \"chat\"", "name = \"\\u001b[2J\"\t# \tx").1.on_terminal().to_string();
+    let report = with("name = \"chat\"", "name = \"\\u001b[2J\"\t# \tx").1.on_terminal("").to_string();
     assert!(!report.chars().any(|c| c.is_control() && c != '\n'), "{report:?}");
-    let report = refuse("a = \u{1b}[2J\n").on_terminal().to_string();
+    let report = refuse("a = \u{1b}[2J\n").on_terminal("").to_string();
     assert!(!report.chars().any(|c| c.is_control() && c != '\n'), "{report:?}");
 }

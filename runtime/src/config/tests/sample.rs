@@ -201,7 +201,7 @@ fn a_later_stage_adds_to_the_same_report() {
     problems.add(&config.routes[0].filters[1].place, "the component says: burst is too large", "");
     problems.add(&config.components["shout"].place, "there is no such file", "build it first");
     let json = serde_json::to_string_pretty(&problems).unwrap();
-    snapshot("a_later_stage_adds_to_the_same_report", &format!("{}\n{json}\n", problems.on_terminal()));
+    snapshot("a_later_stage_adds_to_the_same_report", &format!("{}\n{json}\n", problems.on_terminal("")));
 }
 
 #[test]

@@ -1,0 +1,154 @@
+//! `{ secret = { env = "NAME" } }` and `{ secret = { file = "path" } }`: a text that stands elsewhere.
+
+use std::cell::RefCell;
+use std::collections::BTreeMap;
+use std::fs::OpenOptions;
+use std::io::Read;
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+
+use toml::de::{DeTable, DeValue};
+
+use super::expansion::{Environment, is_name};
+use super::reader::Fault;
+
+/// Looks secrets up, each file once.
+pub(super) struct Secrets<'s> {
+    environment: Environment<'s>,
+    /// What relative paths are relative to.
+    base: &'s Path,
+    files: RefCell<BTreeMap<PathBuf, Result<String, Fault>>>,
+}
+
+impl<'s> Secrets<'s> {
+    pub(super) fn new(environment: Environment<'s>, base: &'s Path) -> Self {
+        Self { environment, base, files: RefCell::default() }
+    }
+
+    /// The files that were asked for, also those that are not there.
+    pub(super) fn into_files(self) -> Vec<PathBuf> {
+        self.files.into_inner().into_keys().collect()
+    }
+
+    /// The text that a table stands for; `None` if it is a table like any other. A secret is a table with the one key
+    /// `secret`, which is a table with `env` or `file`.
+    pub(super) fn of(&self, table: &DeTable<'_>) -> Result<Option<String>, Fault> {
+        let Some(whence) =
+            table.get("secret").filter(|_| table.len() == 1).and_then(|whence| whence.get_ref().as_table())
+        else {
+            return Ok(None);
+        };
+        let text = |name: &str| whence.get(name).map(|value| value.get_ref());
+        match (text("env"), text("file")) {
+            (None, None) => Ok(None),
+            (Some(DeValue::String(name)), None) if whence.len() == 1 => self.variable(name).map(Some),
+            (None, Some(DeValue::String(path))) if whence.len() == 1 => self.file(path).map(Some),
+            _ => Err(Fault::new(
+                "a secret comes from one place",
+                "write { secret = { env = \"NAME\" } } or { secret = { file = \"path\" } }",
+            )),
+        }
+    }
+
+    fn variable(&self, name: &str) -> Result<String, Fault> {
+        if !is_name(name) {
+            return Err(Fault::new("this is no name of a variable", "use letters, digits and `_`"));
+        }
+        let value = (self.environment)(name).ok_or_else(|| {
+            let what = format!("the environment has no variable `{name}`, or it is no text");
+            Fault::new(what, format!("set `{name}`"))
+        })?;
+        if value.is_empty() {
+            return Err(Fault::new(format!("the variable `{name}` is empty"), format!("set `{name}` to the secret")));
+        }
+        Ok(value)
+    }
+
+    fn file(&self, path: &str) -> Result<String, Fault> {
+        let path = self.base.join(path);
+        self.files.borrow_mut().entry(path).or_insert_with_key(|path| read(path)).clone()
+    }
+}
+
+/// The text of a file, without one end of line.
+fn read(path: &Path) -> Result<String, Fault> {
+    const ADVICE: &str = "name a file that holds the secret and nothing else";
+    let fault = |what: &dyn std::fmt::Display| Fault::new(format!("the file {} {what}", path.display()), ADVICE);
+    // A pipe that nobody writes to must not keep a reload waiting.
+    let opened = OpenOptions::new().read(true).custom_flags(libc::O_NONBLOCK).open(path);
+    let file = opened.map_err(|error| fault(&format_args!("cannot be read: {error}")))?;
+    let metadata = file.metadata().map_err(|error| fault(&format_args!("cannot be read: {error}")))?;
+    if !metadata.is_file() {
+        return Err(fault(&"is no regular file"));
+    }
+    let mut bytes = Vec::new();
+    file.take(MOST + 1).read_to_end(&mut bytes).map_err(|error| fault(&format_args!("cannot be read: {error}")))?;
+    if bytes.len() as u64 > MOST {
+        return Err(fault(&format_args!("holds more than {MOST} bytes")));
+    }
+    let mut text = String::from_utf8(bytes).map_err(|_| fault(&"is not UTF-8"))?;
+    if text.ends_with('\n') {
+        text.pop();
+        if text.ends_with('\r') {
+            text.pop();
+        }
+    }
+    if text.is_empty() { Err(fault(&"is empty")) } else { Ok(text) }
+}
+
+/// Longer than any key or token.
+const MOST: u64 = 64 << 10;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn secret(base: &Path, toml: &str) -> Result<Option<String>, String> {
+        let environment = |name: &str| match name {
+            "TOKEN" => Some("hush".to_owned()),
+            "EMPTY" => Some(String::new()),
+            _ => None,
+        };
+        let document = DeTable::parse(toml).unwrap().into_inner();
+        Secrets::new(&environment, base).of(&document).map_err(|fault| fault.what)
+    }
+
+    #[test]
+    fn only_a_table_of_the_one_key_that_names_one_place_is_a_secret() {
+        let at = |toml| secret(Path::new(""), toml);
+        assert_eq!(at("secret = { env = 'TOKEN' }"), Ok(Some("hush".to_owned())));
+        for plain in
+            ["secret = 'text'", "secret = {}", "secret = { name = 'x' }", "secret = { env = 'TOKEN' }\nmore = 1", ""]
+        {
+            assert_eq!(at(plain), Ok(None), "{plain}");
+        }
+        for wrong in
+            ["secret = { env = 7 }", "secret = { env = 'TOKEN', file = 'x' }", "secret = { file = 'x', mode = 1 }"]
+        {
+            assert_eq!(at(wrong), Err("a secret comes from one place".to_owned()), "{wrong}");
+        }
+        assert_eq!(
+            at("secret = { env = 'NONE' }").unwrap_err(),
+            "the environment has no variable `NONE`, or it is no text"
+        );
+        assert_eq!(at("secret = { env = 'EMPTY' }").unwrap_err(), "the variable `EMPTY` is empty");
+    }
+
+    #[test]
+    fn a_file_is_a_secret_without_one_end_of_line() {
+        let directory = tempfile::tempdir().unwrap();
+        let at = |text: &[u8]| {
+            std::fs::write(directory.path().join("token"), text).unwrap();
+            secret(directory.path(), "secret = { file = 'token' }")
+        };
+        for text in ["hush", "hush\n", "hush\r\n"] {
+            assert_eq!(at(text.as_bytes()), Ok(Some("hush".to_owned())), "{text:?}");
+        }
+        assert_eq!(at(b"hush\n\n"), Ok(Some("hush\n".to_owned())));
+        assert!(at(b"\n").unwrap_err().ends_with("is empty"));
+        assert!(at(b"\xff").unwrap_err().ends_with("is not UTF-8"));
+        assert!(at(&[b'x'; 65537]).unwrap_err().ends_with("holds more than 65536 bytes"));
+        assert!(secret(directory.path(), "secret = { file = '.' }").unwrap_err().ends_with("is no regular file"));
+        assert!(secret(directory.path(), "secret = { file = 'none' }").unwrap_err().contains("cannot be read"));
+    }
+}

@@ -1,0 +1,66 @@
+//! What is no mistake, and most likely not meant.
+
+use std::net::{IpAddr, SocketAddr};
+
+use super::address::EndpointUrl;
+use super::problem::Problems;
+use super::types::Config;
+
+impl Config {
+    /// What an operator should look at before this comes into force.
+    pub fn warnings(&self) -> Problems {
+        let mut warnings = self.problems();
+        self.admin_listener(&mut warnings);
+        for (name, upstream) in &self.upstreams {
+            let endpoints = || upstream.endpoints.iter();
+            if endpoints().all(|endpoint| !endpoint.enabled) {
+                let what = format!("all endpoints of upstream `{name}` are off, so that it serves nobody");
+                warnings.add(&upstream.place, what, "remove `enabled = false` from one of them");
+            } else if endpoints().filter(|endpoint| endpoint.enabled).all(|endpoint| endpoint.weight == 0) {
+                let what =
+                    format!("all endpoints of upstream `{name}` that are on have weight 0, so that all count alike");
+                warnings.add(&upstream.place, what, "give at least one of them a weight, or switch them off");
+            }
+            for endpoint in endpoints() {
+                if let Some(own) = self.own_address(&endpoint.url) {
+                    let what = format!("{} is {own} of this proxy itself", endpoint.url);
+                    warnings.add(&endpoint.place, what, "name the server behind the proxy");
+                }
+            }
+        }
+        warnings
+    }
+
+    fn admin_listener(&self, warnings: &mut Problems) {
+        let Some(admin) = &self.admin else { return };
+        if !admin.listen.ip().to_canonical().is_loopback() {
+            let what = format!("the admin API asks for no password, and others can reach it at {}", admin.listen);
+            warnings.add(&admin.place, what, "listen on \"127.0.0.1:9900\", or let only those in whom you trust");
+        }
+    }
+
+    /// Which of our own addresses a url leads to. Names other than `localhost` are not resolved.
+    fn own_address(&self, url: &EndpointUrl) -> Option<&'static str> {
+        let host = url.host().trim_start_matches('[').trim_end_matches(']');
+        let addresses: Vec<IpAddr> = match host {
+            "localhost" => vec![IpAddr::from([127, 0, 0, 1]), IpAddr::from([0, 0, 0, 0, 0, 0, 0, 1])],
+            literal => literal.parse().into_iter().collect(),
+        };
+        let leads_to =
+            |own: SocketAddr| own.port() == url.port() && addresses.iter().any(|address| reaches(*address, own.ip()));
+        if self.listeners.iter().any(|listener| leads_to(listener.listen)) {
+            Some("a listener")
+        } else if self.admin.as_ref().is_some_and(|admin| leads_to(admin.listen)) {
+            Some("the admin API")
+        } else {
+            None
+        }
+    }
+}
+
+/// Whether who connects to an address gets to a socket that listens on `own`.
+fn reaches(address: IpAddr, own: IpAddr) -> bool {
+    let (address, own) = (address.to_canonical(), own.to_canonical());
+    let everywhere = own.is_unspecified() && address.is_ipv4() == own.is_ipv4();
+    address == own || (everywhere && (address.is_loopback() || address.is_unspecified()))
+}

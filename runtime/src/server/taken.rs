@@ -1,0 +1,74 @@
+//! Ports that somebody listens on, without binding any.
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+
+/// The sockets that listen on this machine, as far as the system tells: Linux does.
+pub(super) fn listening() -> Vec<SocketAddr> {
+    ["/proc/net/tcp", "/proc/net/tcp6"]
+        .iter()
+        .filter_map(|table| std::fs::read_to_string(table).ok())
+        .flat_map(|table| table.lines().skip(1).filter_map(listener).collect::<Vec<_>>())
+        .collect()
+}
+
+/// Whether a socket that listens on one address is in the way of one on another.
+pub(super) fn collide(one: SocketAddr, other: SocketAddr) -> bool {
+    let (first, second) = (one.ip().to_canonical(), other.ip().to_canonical());
+    let alike = first.is_ipv4() == second.is_ipv4();
+    one.port() == other.port() && (first == second || (alike && (first.is_unspecified() || second.is_unspecified())))
+}
+
+/// The address of a line, if it is one of a socket that listens: `0: 0100007F:1F90 00000000:0000 0A ...`.
+fn listener(line: &str) -> Option<SocketAddr> {
+    let mut fields = line.split_ascii_whitespace();
+    let (address, state) = (fields.nth(1)?, fields.nth(1)?);
+    let (address, port) = address.split_once(':')?;
+    let port = u16::from_str_radix(port, 16).ok()?;
+    // Each word as it lies in memory.
+    let word = |index: usize| {
+        let digits = address.get(index * 8..index * 8 + 8)?;
+        Some(u32::from_str_radix(digits, 16).ok()?.to_ne_bytes())
+    };
+    let address = match address.len() {
+        8 => IpAddr::V4(Ipv4Addr::from(word(0)?)),
+        32 => {
+            let words = [word(0)?, word(1)?, word(2)?, word(3)?];
+            IpAddr::V6(Ipv6Addr::from(<[u8; 16]>::try_from(words.concat()).ok()?))
+        }
+        _ => return None,
+    };
+    (state == LISTEN).then(|| SocketAddr::new(address, port))
+}
+
+/// The number of the state in which a socket listens.
+const LISTEN: &str = "0A";
+
+#[cfg(test)]
+#[cfg(target_os = "linux")]
+mod tests {
+    use std::net::TcpListener;
+
+    use super::*;
+
+    #[test]
+    fn a_socket_that_listens_is_known_and_collides_with_those_of_its_port() {
+        for address in ["127.0.0.1:0", "[::1]:0"] {
+            // Not every machine has IPv6.
+            let Ok(socket) = TcpListener::bind(address) else { continue };
+            let own = socket.local_addr().unwrap();
+            assert!(listening().contains(&own), "{own}");
+            let everywhere = if own.is_ipv4() { "0.0.0.0" } else { "::" };
+            assert!(collide(own, SocketAddr::new(everywhere.parse().unwrap(), own.port())));
+            assert!(!collide(own, SocketAddr::new("192.0.2.1".parse().unwrap(), own.port())));
+            assert!(!collide(own, SocketAddr::new(own.ip(), own.port() ^ 1)));
+        }
+    }
+
+    #[test]
+    fn only_sockets_that_listen_count() {
+        let line = "   1: 0100007F:1F90 00000000:0000 0A 00000000:00000000 00:00000000 00000000     0        0 1 1";
+        assert_eq!(listener(line), Some("127.0.0.1:8080".parse().unwrap()));
+        assert_eq!(listener(&line.replace(" 0A ", " 01 ")), None);
+        assert_eq!(listener("nonsense"), None);
+    }
+}
