@@ -15,8 +15,8 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot, watch};
 use tokio::task::spawn_local;
 use tokio::time;
 
+use super::listing::{Slice, Wanted};
 use super::pace::Pace;
-use crate::admin::{ConnectionView, ConnectionsQuery, ConnectionsView};
 use crate::component::Host;
 use crate::listener::{self, Counted, Loads, Settings};
 use crate::log::AccessLog;
@@ -29,8 +29,8 @@ use crate::ws::CloseFrame;
 pub(super) enum Order {
     /// Serve a connection that another worker accepted.
     Adopt(Handed),
-    /// Tell about open connections.
-    Connections(ConnectionsQuery, oneshot::Sender<ConnectionsView>),
+    /// Tell about open connections, a slice of them.
+    List(Wanted, oneshot::Sender<Slice>),
     /// Close connections at a pace: those of one route, or stop accepting and close all.
     Drain { route: Option<String>, close: CloseFrame, pace: Pace },
     /// End, whatever is open.
@@ -107,9 +107,10 @@ impl Prepared {
             let Some(order) = order else { return Ok(()) };
             match order {
                 Order::Adopt(handed) => server.adopt(handed),
-                Order::Connections(query, answer) => {
+                Order::List(wanted, answer) => {
+                    let worker = &server.worker;
                     // Whoever asked may have gone.
-                    let _ = answer.send(server.connections(&query));
+                    let _ = answer.send(Slice::of(worker.registry(), worker.index().0, &wanted));
                 }
                 Order::Drain { route, close, pace } => {
                     if route.is_none() {
@@ -195,18 +196,25 @@ impl Serving {
         let live: HashSet<u64> = snapshot.uses().collect();
         self.worker.pool().retire(&|id| live.contains(&id));
         self.worker.renew(snapshot);
-        let closing = session::follow(&self.worker);
-        if !closing.is_empty() {
-            let close = CloseFrame::new(1012, "the route has changed");
-            let pace = Pace::of(self.worker.index().0, self.neighbours.len(), snapshot.drain_time);
-            spawn_local(async move { Self::close_evenly(closing, &close, pace).await });
-        }
+        let pace = Pace::of(self.worker.index().0, self.neighbours.len(), snapshot.drain_time);
+        let worker = self.worker.clone();
+        spawn_local(async move {
+            let closing = session::follow(&worker).await;
+            Self::close_evenly(closing, &CloseFrame::new(1012, "the route has changed"), pace).await;
+        });
     }
 
     /// Closes the connections of a route, or all of them, and then also those that were still opening.
     async fn drain(self: Rc<Self>, route: Option<String>, close: CloseFrame, pace: Pace) {
-        let mut open = self.worker.registry().all();
-        open.retain(|connection| route.as_ref().is_none_or(|route| *route == connection.route().name));
+        let mut open = Vec::new();
+        let registry = self.worker.registry();
+        registry
+            .each(|connection| {
+                if route.as_ref().is_none_or(|route| connection.took(route)) {
+                    open.push(Rc::downgrade(connection));
+                }
+            })
+            .await;
         Self::close_evenly(open, &close, pace).await;
         if route.is_some() {
             return;
@@ -214,44 +222,17 @@ impl Serving {
         let mut look = time::interval(LOOK);
         loop {
             look.tick().await;
-            for connection in self.worker.registry().all() {
-                connection.handle.switch.turn(close.clone());
-            }
+            registry.each(|connection| connection.handle.switch.turn(close.clone())).await;
         }
     }
 
-    /// Closes these connections at a pace.
-    async fn close_evenly(open: Vec<Rc<Connection>>, close: &CloseFrame, pace: Pace) {
-        // What ends before its turn must not be kept: it holds an endpoint's lease.
-        let open = open.iter().map(Rc::downgrade).collect();
+    /// Closes these connections at a pace. What ends before its turn is not kept: it holds an endpoint's lease.
+    async fn close_evenly(open: Vec<Weak<Connection>>, close: &CloseFrame, pace: Pace) {
         let turn = |connection: Weak<Connection>| {
             if let Some(connection) = connection.upgrade() {
                 connection.handle.switch.turn(close.clone());
             }
         };
         pace.each(open, turn).await;
-    }
-
-    fn connections(&self, query: &ConnectionsQuery) -> ConnectionsView {
-        let mut all = self.worker.registry().all();
-        all.retain(|connection| query.route.as_ref().is_none_or(|route| *route == connection.route().name));
-        if query.limit > 0 {
-            all.sort_by_key(|connection| connection.opened_at);
-        }
-        let total = all.len() as u64;
-        let connections = all.iter().take(query.limit).map(|connection| self.view(connection)).collect();
-        ConnectionsView { total, connections }
-    }
-
-    fn view(&self, connection: &Connection) -> ConnectionView {
-        ConnectionView {
-            connection: connection.id.to_string(),
-            route: connection.route().name.clone(),
-            upstream: connection.upstream.balance.name().to_owned(),
-            endpoint: connection.lease.endpoint().url().to_owned(),
-            client: connection.client.to_string(),
-            worker: self.worker.index().0,
-            age_seconds: connection.opened_at.elapsed().as_secs_f64(),
-        }
     }
 }

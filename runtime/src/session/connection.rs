@@ -6,6 +6,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use slab::Slab;
+use tokio::task::yield_now;
 use tokio::time::Instant;
 
 use super::snapshot::{Route, Upstream};
@@ -39,6 +40,11 @@ impl Connection {
     /// The route it took. What a reload has replaced is not kept: it would keep the code of former filters, too.
     pub fn route(&self) -> Arc<Route> {
         self.route.borrow().clone()
+    }
+
+    /// Whether it took the route of this name.
+    pub fn took(&self, route: &str) -> bool {
+        self.route.borrow().name == route
     }
 
     /// Has the route become this one.
@@ -97,8 +103,29 @@ impl Registry {
         self.0.borrow().is_empty()
     }
 
-    /// All of them, as they are now.
-    pub fn all(&self) -> Vec<Rc<Connection>> {
-        self.0.borrow().iter().map(|(_, connection)| connection.clone()).collect()
+    /// Shows a slice of them, from a place in the list on: the first slice from 0. Gives the place of the next slice, and
+    /// `None` after the last.
+    ///
+    /// A slice is what a worker can walk through without letting its connections wait. What opens or ends between two
+    /// slices may be shown or not; everything else is shown once. `visit` must not list or remove.
+    pub fn slice(&self, from: usize, mut visit: impl FnMut(&Rc<Connection>)) -> Option<usize> {
+        let connections = self.0.borrow();
+        let next = from.saturating_add(SLICE);
+        (from..next.min(connections.capacity())).filter_map(|key| connections.get(key)).for_each(&mut visit);
+        (next < connections.capacity()).then_some(next)
+    }
+
+    /// Shows all of them in slices, and lets the worker do other things between two.
+    pub async fn each(&self, mut visit: impl FnMut(&Rc<Connection>)) {
+        let mut from = Some(0);
+        while let Some(place) = from {
+            from = self.slice(place, &mut visit);
+            if from.is_some() {
+                yield_now().await;
+            }
+        }
     }
 }
+
+/// How many places of a list a slice has: some ten microseconds, where nothing is made of what is found.
+const SLICE: usize = 1024;

@@ -4,7 +4,7 @@
 //! `on_change` says.
 
 use std::collections::HashMap;
-use std::rc::Rc;
+use std::rc::{Rc, Weak};
 use std::sync::Arc;
 
 use super::connection::Connection;
@@ -13,13 +13,23 @@ use super::worker::Worker;
 use crate::component::Rollout;
 use crate::pipe::Change;
 
-/// Has all open connections of a worker follow what is in force now. Gives those that are to be closed.
-pub fn follow(worker: &Worker) -> Vec<Rc<Connection>> {
+/// Has all open connections of a worker follow what is in force now. Gives those that are to be closed, without keeping
+/// them.
+///
+/// It lets the worker do other things meanwhile, and ends early when there is something newer to follow.
+pub async fn follow(worker: &Worker) -> Vec<Weak<Connection>> {
     worker.count_told();
-    let snapshot = worker.snapshot();
+    let (told, snapshot) = (worker.told(), worker.snapshot());
     let mut following = Following::new(worker, &snapshot);
-    let mut closing = worker.registry().all();
-    closing.retain(|connection| following.is_to_close(connection));
+    let mut closing = Vec::new();
+    let registry = worker.registry();
+    registry
+        .each(|connection| {
+            if worker.told() == told && following.is_to_close(connection) {
+                closing.push(Rc::downgrade(connection));
+            }
+        })
+        .await;
     closing
 }
 
