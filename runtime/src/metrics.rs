@@ -8,8 +8,10 @@ mod cells;
 mod exposition;
 mod labels;
 mod registry;
+mod roster;
 
 pub use cells::{Counter, Gauge, Histogram, Sharded, WorkerIndex};
+pub use exposition::Scrape;
 pub use labels::{
     CallVerdict, CloseLabel, CompileSource, ConnectOutcome, FailureReason, HandshakeOutcome, InflateFailure, Initiator,
     Limit, MessageKind, ReloadOutcome, ShadowOutcome, Side, SwapOutcome, UpgradeFailure,

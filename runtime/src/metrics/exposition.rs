@@ -3,8 +3,10 @@
 //! A scrape sums the shards; nothing is cached between scrapes. Counters with a few label values are written from the
 //! start, at zero, so that the first failure shows up in `rate()`. Where labels multiply (`closes_total`,
 //! `limit_closes_total`, `component_calls_total`) a series appears with its first count, except for closes by the proxy with 1011, our own
-//! faults, which every alert wants. What a reload removes from the configuration keeps its series until the process
-//! ends, because a counter must not go back.
+//! faults, which every alert wants. What a reload removes from the configuration keeps its series until its last connection
+//! has ended and a scrape has shown what was counted last.
+//!
+//! The text of 100,000 endpoints has 100 MB, so it is made in pieces, when somebody has a use for the next one.
 
 mod family;
 mod process;
@@ -13,313 +15,444 @@ mod tests;
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, PoisonError};
 
-use prometheus::TextEncoder;
-use prometheus::proto::MetricFamily;
-
-use self::family::Family;
+use self::family::{Family, Kind, Series};
 use super::cells::{Counter, Gauge};
 use super::labels::{
     CallVerdict, CloseLabel, CompileSource, ConnectOutcome, FailureReason, HandshakeOutcome, InflateFailure, Initiator,
     Limit, MessageKind, ReloadOutcome, ShadowOutcome, Side, SwapOutcome, UpgradeFailure,
 };
 use super::registry::{
-    CandidateMetrics, ComponentMetrics, EndpointMetrics, Metrics, RouteMetrics, UseMetrics, Version,
+    CandidateMetrics, ComponentMetrics, EndpointMetrics, Metrics, Name, Pair, RouteMetrics, UseMetrics, Version,
 };
+use super::roster::Present;
+
+/// Everything counted until now, in the Prometheus text format, piece by piece.
+///
+/// Whose series there are is settled when it is made; a count is read when its piece is. Threads go on counting
+/// meanwhile, so two series of one text may be some counts apart.
+pub struct Scrape(std::vec::IntoIter<Family>, Option<Family>);
 
 impl Metrics {
-    /// The media type of what [`Metrics::encode`] returns.
+    /// The media type of the text.
     pub const CONTENT_TYPE: &'static str = "text/plain; version=0.0.4; charset=utf-8";
 
-    /// Everything counted until now, in the Prometheus text format, with what the kernel says about the process.
-    ///
-    /// Reads every shard once. Threads go on counting meanwhile, so two series of one text may be some counts apart.
-    pub fn encode(&self) -> String {
+    /// Everything counted until now, with what the kernel says about the process.
+    pub fn scrape(&self) -> Scrape {
         let mut families = self.families();
         families.extend(process::families());
-        text(&families)
+        Scrape::of(families)
+    }
+
+    /// The whole text of a [`Metrics::scrape`].
+    pub fn encode(&self) -> String {
+        self.scrape().collect()
     }
 
     /// The families that come from the shards, in the order of the documentation.
-    fn families(&self) -> Vec<MetricFamily> {
-        let routes: Vec<_> = entries(&self.routes);
-        let families = handshake_families(&routes)
-            .into_iter()
-            .chain(message_families(&routes))
-            .chain(endpoint_families(&entries(&self.endpoints)))
-            .chain(component_families(&entries(&self.components), &entries(&self.uses)))
-            .chain([version_family(&self.versions())])
-            .chain([quarantine_family(&entries(&self.quarantined))])
-            .chain(candidate_families(&entries(&self.candidates)))
-            .chain(self.process_wide(&routes));
-        families.filter_map(Family::finish).collect()
+    fn families(&self) -> Vec<Family> {
+        let routes = self.routes.present();
+        let mut families = Vec::new();
+        families.extend(handshake_families(&routes));
+        families.extend(message_families(&routes));
+        families.extend(endpoint_families(&self.endpoints.present()));
+        families.extend(component_families(&self.components.present(), &self.uses.present()));
+        families.push(version_family(&self.versions()));
+        families.push(quarantine_family(&self.quarantined.present()));
+        families.extend(candidate_families(&self.candidates.present()));
+        families.extend(self.process_wide(&routes));
+        families
     }
 
-    fn process_wide(&self, routes: &[(String, Arc<RouteMetrics>)]) -> [Family; 7] {
-        let mut workers = Family::gauge(
+    fn process_wide(&self, routes: &Present<Name, RouteMetrics>) -> [Family; 7] {
+        let mut active = vec![0; self.workers()];
+        for (_, route) in routes.iter() {
+            for (sum, shard) in active.iter_mut().zip(route.iter()) {
+                *sum += shard.connections_active.value();
+            }
+        }
+        let workers = Family::of_the_process(
+            Kind::Gauge,
             "tidegate_worker_connections_active",
             "Open WebSocket connections on a worker thread, over all routes.",
+            move |series| {
+                for (worker, active) in active.iter().enumerate() {
+                    series.add(&[("worker", &worker.to_string())], active);
+                }
+            },
         );
-        for worker in 0..self.workers() {
-            let shards = routes.iter().filter_map(|(_, route)| route.iter().nth(worker));
-            let active: i64 = shards.map(|shard| shard.connections_active.value()).sum();
-            workers.add(&[("worker", &worker.to_string())], active as f64);
-        }
-
-        let mut assemblies = Family::gauge(
+        let assembly_bytes: i64 = self.assembly_bytes.iter().map(Gauge::value).sum();
+        let assemblies = Family::of_the_process(
+            Kind::Gauge,
             "tidegate_assembly_bytes",
             "Memory held of messages that have begun and not ended, for filters that wait for them, in bytes.",
+            move |series| series.add(&[], assembly_bytes),
         );
-        assemblies.add(&[], self.assembly_bytes.iter().map(Gauge::value).sum::<i64>() as f64);
-
-        let mut compiles = Family::counter(
+        let count = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        let compiles: Vec<_> = self.compiles.iter().map(count).collect();
+        let compiles = Family::of_the_process(
+            Kind::Counter,
             "tidegate_component_compiles_total",
             "Components made ready by a start or a reload, by whether they were compiled or taken from the cache.",
+            move |series| {
+                for (source, count) in CompileSource::ALL.iter().zip(&compiles) {
+                    series.add(&[("source", source.label())], count);
+                }
+            },
         );
-        for (source, count) in CompileSource::ALL.iter().zip(&*self.compiles) {
-            compiles.add(&[("source", source.label())], count.load(Ordering::Relaxed) as f64);
-        }
-
-        let mut reloads = Family::counter("tidegate_reloads_total", "Reloads of the configuration, by how they ended.");
-        for (outcome, count) in ReloadOutcome::ALL.iter().zip(&self.reloads) {
-            reloads.add(&[("outcome", outcome.label())], count.load(Ordering::Relaxed) as f64);
-        }
-
-        let mut upgrades = Family::counter(
+        let reloads: Vec<_> = self.reloads.iter().map(count).collect();
+        let reloads = Family::of_the_process(
+            Kind::Counter,
+            "tidegate_reloads_total",
+            "Reloads of the configuration, by how they ended.",
+            move |series| {
+                for (outcome, count) in ReloadOutcome::ALL.iter().zip(&reloads) {
+                    series.add(&[("outcome", outcome.label())], count);
+                }
+            },
+        );
+        let upgrades: Vec<_> = self.upgrade_failures.iter().map(count).collect();
+        let upgrades = Family::of_the_process(
+            Kind::Counter,
             "tidegate_upgrade_failures_total",
             "Binary upgrades after which the process went on as before, by why the new one did not take over.",
+            move |series| {
+                for (reason, count) in UpgradeFailure::ALL.iter().zip(&upgrades) {
+                    series.add(&[("reason", reason.label())], count);
+                }
+            },
         );
-        for (reason, count) in UpgradeFailure::ALL.iter().zip(&self.upgrade_failures) {
-            upgrades.add(&[("reason", reason.label())], count.load(Ordering::Relaxed) as f64);
-        }
-
-        let mut generation = Family::gauge(
+        let generation = self.generation();
+        let generation = Family::of_the_process(
+            Kind::Gauge,
             "tidegate_config_generation",
             "Number of the configuration in force; grows by one with every applied reload.",
+            move |series| series.add(&[], generation),
         );
-        generation.add(&[], self.generation() as f64);
-
-        let mut logs = Family::counter(
+        let logs = self.logs.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let logs = Family::of_the_process(
+            Kind::Counter,
             "tidegate_log_lines_dropped_total",
             "Lines that a log of the proxy lost because its reader was too slow.",
+            move |series| {
+                for (log, dropped) in &logs {
+                    series.add(&[("log", log)], dropped.dropped_lines());
+                }
+            },
         );
-        for (log, dropped) in self.logs.lock().unwrap_or_else(PoisonError::into_inner).iter() {
-            logs.add(&[("log", log)], dropped.dropped_lines() as f64);
-        }
         [workers, assemblies, compiles, reloads, upgrades, generation, logs]
     }
 }
 
-fn handshake_families(routes: &[(String, Arc<RouteMetrics>)]) -> [Family; 4] {
-    let mut handshakes = Family::counter(
-        "tidegate_handshakes_total",
-        "Opening handshakes by how they ended; an empty route: none was found.",
-    );
-    let mut active = Family::gauge("tidegate_connections_active", "Open WebSocket connections.");
-    let mut duration = Family::histogram(
-        "tidegate_connection_duration_seconds",
-        "How long connections that have ended were open, in seconds from the 101 answer.",
-    );
-    let mut closes = Family::counter(
-        "tidegate_closes_total",
-        "Ended connections by who ended them and the close code; 1005: a close frame without a code, 1006: no close frame.",
-    );
-    for (name, route) in routes {
-        let label = ("route", name.as_str());
-        for (index, outcome) in HandshakeOutcome::ALL.iter().enumerate() {
-            let count = sum(route.iter().filter_map(|shard| shard.handshakes.get(index)));
-            handshakes.add(&[label, ("outcome", outcome.label())], count as f64);
-        }
-        if name.is_empty() {
-            continue;
-        }
-        active.add(&[label], route.connections_active() as f64);
-        duration.add_histogram(&[label], route.iter().map(|shard| &shard.connection_duration));
-        for (by_index, by) in Initiator::ALL.iter().enumerate() {
-            for (code_index, code) in CloseLabel::ALL.iter().enumerate() {
-                let cells = route.iter().filter_map(|shard| shard.closes.get(by_index)?.get(code_index));
-                let count = sum(cells);
-                if count > 0 || (*by == Initiator::Proxy && *code == CloseLabel::InternalError) {
-                    closes.add(&[label, ("by", by.label()), ("code", code.label())], count as f64);
+impl Scrape {
+    fn of(families: Vec<Family>) -> Self {
+        Self(families.into_iter(), None)
+    }
+}
+
+impl Iterator for Scrape {
+    type Item = String;
+
+    /// The next piece, of about 64 KiB.
+    fn next(&mut self) -> Option<String> {
+        let Self(families, under_way) = self;
+        let mut text = String::with_capacity(PIECE + PIECE / 4);
+        while text.len() < PIECE {
+            let goes_on = under_way.as_mut().is_some_and(|family| family.write_next(&mut text));
+            if !goes_on {
+                *under_way = families.next();
+                if under_way.is_none() {
+                    break;
                 }
             }
         }
+        Some(text).filter(|text| !text.is_empty())
     }
+}
+
+/// What a socket takes at once, and some hundred microseconds of work.
+const PIECE: usize = 64 << 10;
+
+fn handshake_families(routes: &Present<Name, RouteMetrics>) -> [Family; 4] {
+    let handshakes = Family::of(
+        Kind::Counter,
+        "tidegate_handshakes_total",
+        "Opening handshakes by how they ended; an empty route: none was found.",
+        routes,
+        |series, name, route| {
+            for (index, outcome) in HandshakeOutcome::ALL.iter().enumerate() {
+                let count = sum(route.iter().filter_map(|shard| shard.handshakes.get(index)));
+                series.add(&[("route", name), ("outcome", outcome.label())], count);
+            }
+        },
+    );
+    let active = of_routes(
+        Kind::Gauge,
+        "tidegate_connections_active",
+        "Open WebSocket connections.",
+        routes,
+        |series, name, route| series.add(&[("route", name)], route.connections_active()),
+    );
+    let duration = of_routes(
+        Kind::Histogram,
+        "tidegate_connection_duration_seconds",
+        "How long connections that have ended were open, in seconds from the 101 answer.",
+        routes,
+        |series, name, route| {
+            series.add_histogram(&[("route", name)], route.iter().map(|shard| &shard.connection_duration));
+        },
+    );
+    let closes = of_routes(
+        Kind::Counter,
+        "tidegate_closes_total",
+        "Ended connections by who ended them and the close code; 1005: a close frame without a code, 1006: no close frame.",
+        routes,
+        |series, name, route| {
+            for (by_index, by) in Initiator::ALL.iter().enumerate() {
+                for (code_index, code) in CloseLabel::ALL.iter().enumerate() {
+                    let count = sum(route.iter().filter_map(|shard| shard.closes.get(by_index)?.get(code_index)));
+                    if count > 0 || (*by == Initiator::Proxy && *code == CloseLabel::InternalError) {
+                        series.add(&[("route", name), ("by", by.label()), ("code", code.label())], count);
+                    }
+                }
+            }
+        },
+    );
     [handshakes, active, duration, closes]
 }
 
-fn message_families(routes: &[(String, Arc<RouteMetrics>)]) -> [Family; 4] {
-    let mut messages =
-        Family::counter("tidegate_messages_total", "Data messages received from a peer, by sender and kind.");
-    let mut bytes = Family::counter(
-        "tidegate_message_bytes_total",
-        "Payload bytes of data messages received from a peer, as they came on the wire.",
-    );
-    let mut failures = Family::counter(
-        "tidegate_inflate_failures_total",
-        "Compressed messages that closed their connection because they could not be inflated, by sender and reason.",
-    );
-    let mut limits = Family::counter(
-        "tidegate_limit_closes_total",
-        "Connections closed because a peer went beyond a limit, by that peer and the limit's key in the configuration.",
-    );
-    for (name, route) in routes.iter().filter(|(name, _)| !name.is_empty()) {
-        let label = ("route", name.as_str());
-        for (from_index, from) in Side::ALL.iter().enumerate() {
-            let from = ("from", from.label());
-            for (kind_index, kind) in MessageKind::ALL.iter().enumerate() {
-                let cells = route.iter().filter_map(|shard| shard.messages.get(from_index)?.get(kind_index));
-                messages.add(&[label, from, ("kind", kind.label())], sum(cells) as f64);
-            }
-            bytes.add(&[label, from], sum(route.iter().filter_map(|shard| shard.message_bytes.get(from_index))) as f64);
-            for (reason_index, reason) in InflateFailure::ALL.iter().enumerate() {
-                let cells = route.iter().filter_map(|shard| shard.inflate_failures.get(from_index)?.get(reason_index));
-                failures.add(&[label, from, ("reason", reason.label())], sum(cells) as f64);
-            }
-            for (limit_index, limit) in Limit::ALL.iter().enumerate() {
-                let count = sum(route.iter().filter_map(|shard| shard.limit_closes.get(from_index)?.get(limit_index)));
-                if count > 0 {
-                    limits.add(&[label, from, ("limit", limit.label())], count as f64);
+/// A family of routes, not of handshakes that found none.
+fn of_routes(
+    kind: Kind,
+    name: &'static str,
+    help: &'static str,
+    routes: &Present<Name, RouteMetrics>,
+    write: impl Fn(&mut Series<'_>, &str, &RouteMetrics) + Send + 'static,
+) -> Family {
+    Family::of(kind, name, help, routes, move |series, route, metrics| {
+        if !route.is_empty() {
+            write(series, route, metrics);
+        }
+    })
+}
+
+fn message_families(routes: &Present<Name, RouteMetrics>) -> [Family; 4] {
+    let messages = of_routes(
+        Kind::Counter,
+        "tidegate_messages_total",
+        "Data messages received from a peer, by sender and kind.",
+        routes,
+        |series, name, route| {
+            for (from_index, from) in Side::ALL.iter().enumerate() {
+                for (kind_index, kind) in MessageKind::ALL.iter().enumerate() {
+                    let count = sum(route.iter().filter_map(|shard| shard.messages.get(from_index)?.get(kind_index)));
+                    series.add(&[("route", name), ("from", from.label()), ("kind", kind.label())], count);
                 }
             }
-        }
-    }
+        },
+    );
+    let bytes = of_routes(
+        Kind::Counter,
+        "tidegate_message_bytes_total",
+        "Payload bytes of data messages received from a peer, as they came on the wire.",
+        routes,
+        |series, name, route| {
+            for (index, from) in Side::ALL.iter().enumerate() {
+                let count = sum(route.iter().filter_map(|shard| shard.message_bytes.get(index)));
+                series.add(&[("route", name), ("from", from.label())], count);
+            }
+        },
+    );
+    let failures = of_routes(
+        Kind::Counter,
+        "tidegate_inflate_failures_total",
+        "Compressed messages that closed their connection because they could not be inflated, by sender and reason.",
+        routes,
+        |series, name, route| {
+            for (from_index, from) in Side::ALL.iter().enumerate() {
+                for (index, reason) in InflateFailure::ALL.iter().enumerate() {
+                    let cells = route.iter().filter_map(|shard| shard.inflate_failures.get(from_index)?.get(index));
+                    series.add(&[("route", name), ("from", from.label()), ("reason", reason.label())], sum(cells));
+                }
+            }
+        },
+    );
+    let limits = of_routes(
+        Kind::Counter,
+        "tidegate_limit_closes_total",
+        "Connections closed because a peer went beyond a limit, by that peer and the limit's key in the configuration.",
+        routes,
+        |series, name, route| {
+            for (from_index, from) in Side::ALL.iter().enumerate() {
+                for (index, limit) in Limit::ALL.iter().enumerate() {
+                    let cells = route.iter().filter_map(|shard| shard.limit_closes.get(from_index)?.get(index));
+                    let count = sum(cells);
+                    if count > 0 {
+                        series.add(&[("route", name), ("from", from.label()), ("limit", limit.label())], count);
+                    }
+                }
+            }
+        },
+    );
     [messages, bytes, failures, limits]
 }
 
-fn endpoint_families(endpoints: &[((String, String), Arc<EndpointMetrics>)]) -> [Family; 2] {
-    let mut connects =
-        Family::counter("tidegate_upstream_connects_total", "Attempts to connect to an endpoint, by how they ended.");
-    let mut active = Family::gauge("tidegate_upstream_connections_active", "Open connections to an endpoint.");
-    for ((upstream, endpoint), metrics) in endpoints {
-        let labels = [("upstream", upstream.as_str()), ("endpoint", endpoint.as_str())];
-        for (index, outcome) in ConnectOutcome::ALL.iter().enumerate() {
-            let count = sum(metrics.iter().filter_map(|shard| shard.connects.get(index)));
-            connects.add(&[labels.as_slice(), &[("outcome", outcome.label())]].concat(), count as f64);
-        }
-        active.add(&labels, metrics.connections_active() as f64);
-    }
+fn endpoint_families(endpoints: &Present<Pair, EndpointMetrics>) -> [Family; 2] {
+    let connects = Family::of(
+        Kind::Counter,
+        "tidegate_upstream_connects_total",
+        "Attempts to connect to an endpoint, by how they ended.",
+        endpoints,
+        |series, (upstream, endpoint), metrics| {
+            for (index, outcome) in ConnectOutcome::ALL.iter().enumerate() {
+                let count = sum(metrics.iter().filter_map(|shard| shard.connects.get(index)));
+                let labels = [("upstream", &**upstream), ("endpoint", &**endpoint), ("outcome", outcome.label())];
+                series.add(&labels, count);
+            }
+        },
+    );
+    let active = Family::of(
+        Kind::Gauge,
+        "tidegate_upstream_connections_active",
+        "Open connections to an endpoint.",
+        endpoints,
+        |series, (upstream, endpoint), metrics| {
+            series.add(&[("upstream", upstream), ("endpoint", endpoint)], metrics.connections_active());
+        },
+    );
     [connects, active]
 }
 
 fn version_family(versions: &[Arc<Version>]) -> Family {
-    let mut connections = Family::gauge(
-        "tidegate_component_connections",
-        "Open connections that a filter serves, by the generation of the configuration that brought this version of it.",
-    );
     let mut sums: BTreeMap<_, usize> = BTreeMap::new();
     for version in versions {
-        let key = (version.route.as_str(), version.component.as_str(), version.generation);
+        let key = (version.route.clone(), version.component.clone(), version.generation);
         *sums.entry(key).or_default() += version.connections.load(Ordering::Relaxed);
     }
-    for ((route, component, generation), count) in sums {
-        let generation = generation.to_string();
-        let labels = [("route", route), ("component", component), ("generation", &generation)];
-        connections.add(&labels, count as f64);
-    }
-    connections
+    let sums: Present<_, usize> = sums.into_iter().map(|(version, count)| (version, Arc::new(count))).collect();
+    Family::of(
+        Kind::Gauge,
+        "tidegate_component_connections",
+        "Open connections that a filter serves, by the generation of the configuration that brought this version of it.",
+        &sums,
+        |series, (route, component, generation), count| {
+            let generation = generation.to_string();
+            series.add(&[("route", route), ("component", component), ("generation", &generation)], count);
+        },
+    )
 }
 
-fn component_families(
-    components: &[(String, Arc<ComponentMetrics>)],
-    uses: &[((String, String), Arc<UseMetrics>)],
-) -> [Family; 6] {
-    let mut calls = Family::counter(
+fn component_families(components: &Present<Name, ComponentMetrics>, uses: &Present<Pair, UseMetrics>) -> [Family; 6] {
+    let calls = Family::of(
+        Kind::Counter,
         "tidegate_component_calls_total",
         "Decisions of a component by verdict, one for each message or handshake; an empty route: a balancer.",
-    );
-    for ((route, component), metrics) in uses {
-        for (index, verdict) in CallVerdict::ALL.iter().enumerate() {
-            let count = sum(metrics.iter().filter_map(|shard| shard.verdicts.get(index)));
-            if count > 0 {
-                let labels = [("route", route.as_str()), ("component", component), ("verdict", verdict.label())];
-                calls.add(&labels, count as f64);
+        uses,
+        |series, (route, component), metrics| {
+            for (index, verdict) in CallVerdict::ALL.iter().enumerate() {
+                let count = sum(metrics.iter().filter_map(|shard| shard.verdicts.get(index)));
+                if count > 0 {
+                    series.add(&[("route", route), ("component", component), ("verdict", verdict.label())], count);
+                }
             }
-        }
-    }
-    let mut swaps = Family::counter(
+        },
+    );
+    let swaps = Family::of(
+        Kind::Counter,
         "tidegate_component_swaps_total",
         "Open connections on which a changed filter took over from its former version, or failed to.",
-    );
-    for ((route, component), metrics) in uses.iter().filter(|((route, _), _)| !route.is_empty()) {
-        for (index, outcome) in SwapOutcome::ALL.iter().enumerate() {
-            let count = sum(metrics.iter().filter_map(|shard| shard.swaps.get(index)));
-            if count > 0 {
-                let labels = [("route", route.as_str()), ("component", component), ("outcome", outcome.label())];
-                swaps.add(&labels, count as f64);
+        uses,
+        |series, (route, component), metrics| {
+            if route.is_empty() {
+                return;
             }
-        }
-    }
-
-    let mut seconds = Family::histogram(
+            for (index, outcome) in SwapOutcome::ALL.iter().enumerate() {
+                let count = sum(metrics.iter().filter_map(|shard| shard.swaps.get(index)));
+                if count > 0 {
+                    series.add(&[("route", route), ("component", component), ("outcome", outcome.label())], count);
+                }
+            }
+        },
+    );
+    let seconds = Family::of(
+        Kind::Histogram,
         "tidegate_component_call_seconds",
         "How long calls into a component took, in seconds; a batch of messages is one call.",
+        components,
+        |series, name, metrics| {
+            series.add_histogram(&[("component", name)], metrics.iter().map(|shard| &shard.call_seconds));
+        },
     );
-    let mut failures =
-        Family::counter("tidegate_component_failures_total", "Calls that a component failed to answer, by reason.");
-    let mut memory =
-        Family::gauge("tidegate_component_memory_bytes", "Linear memory of a component's instances, in bytes.");
-    let mut dropped = Family::counter(
+    let failures = Family::of(
+        Kind::Counter,
+        "tidegate_component_failures_total",
+        "Calls that a component failed to answer, by reason.",
+        components,
+        |series, name, metrics| {
+            for (index, reason) in FailureReason::ALL.iter().enumerate() {
+                let count = sum(metrics.iter().filter_map(|shard| shard.failures.get(index)));
+                series.add(&[("component", name), ("reason", reason.label())], count);
+            }
+        },
+    );
+    let memory = Family::of(
+        Kind::Gauge,
+        "tidegate_component_memory_bytes",
+        "Linear memory of a component's instances, in bytes.",
+        components,
+        |series, name, metrics| series.add(&[("component", name)], metrics.memory_bytes()),
+    );
+    let dropped = Family::of(
+        Kind::Counter,
         "tidegate_component_log_lines_dropped_total",
         "Log lines of a component beyond the rate it is allowed.",
+        components,
+        |series, name, metrics| {
+            series.add(&[("component", name)], sum(metrics.iter().map(|shard| &shard.log_lines_dropped)));
+        },
     );
-    for (name, metrics) in components {
-        let label = ("component", name.as_str());
-        seconds.add_histogram(&[label], metrics.iter().map(|shard| &shard.call_seconds));
-        for (index, reason) in FailureReason::ALL.iter().enumerate() {
-            let count = sum(metrics.iter().filter_map(|shard| shard.failures.get(index)));
-            failures.add(&[label, ("reason", reason.label())], count as f64);
-        }
-        memory.add(&[label], metrics.memory_bytes() as f64);
-        dropped.add(&[label], sum(metrics.iter().map(|shard| &shard.log_lines_dropped)) as f64);
-    }
     [calls, swaps, seconds, failures, memory, dropped]
 }
 
-fn quarantine_family(uses: &[((String, String), Arc<AtomicU64>)]) -> Family {
-    let mut quarantined = Family::gauge(
+fn quarantine_family(uses: &Present<Pair, AtomicU64>) -> Family {
+    Family::of(
+        Kind::Gauge,
         "tidegate_component_quarantined",
         "Whether a use of the component is in quarantine and called no more; an empty route: a balancer.",
-    );
-    for ((route, component), count) in uses {
-        let quarantines = count.load(Ordering::Relaxed).min(1);
-        quarantined.add(&[("route", route), ("component", component)], quarantines as f64);
-    }
-    quarantined
+        uses,
+        |series, (route, component), count| {
+            series.add(&[("route", route), ("component", component)], count.load(Ordering::Relaxed).min(1));
+        },
+    )
 }
 
-fn candidate_families(candidates: &[((String, String), Arc<CandidateMetrics>)]) -> [Family; 2] {
-    let mut decisions = Family::counter(
+fn candidate_families(candidates: &Present<Pair, CandidateMetrics>) -> [Family; 2] {
+    let decisions = Family::of(
+        Kind::Counter,
         "tidegate_candidate_decisions_total",
         "Handshakes and messages that a shadow was compared with its filter on, by whether both said the same.",
+        candidates,
+        |series, (route, component), metrics| {
+            for (index, outcome) in ShadowOutcome::ALL.iter().enumerate() {
+                let count = sum(metrics.iter().filter_map(|shard| shard.decisions.get(index)));
+                series.add(&[("route", route), ("component", component), ("outcome", outcome.label())], count);
+            }
+        },
     );
-    let mut rollbacks = Family::counter(
+    let rollbacks = Family::of(
+        Kind::Counter,
         "tidegate_candidate_rollbacks_total",
         "How often a candidate was rolled back because it had failed too often.",
+        candidates,
+        |series, (route, component), metrics| {
+            let count = sum(metrics.iter().map(|shard| &shard.rollbacks));
+            series.add(&[("route", route), ("component", component)], count);
+        },
     );
-    for ((route, component), metrics) in candidates {
-        let labels = [("route", route.as_str()), ("component", component.as_str())];
-        for (index, outcome) in ShadowOutcome::ALL.iter().enumerate() {
-            let count = sum(metrics.iter().filter_map(|shard| shard.decisions.get(index)));
-            decisions.add(&[labels.as_slice(), &[("outcome", outcome.label())]].concat(), count as f64);
-        }
-        rollbacks.add(&labels, sum(metrics.iter().map(|shard| &shard.rollbacks)) as f64);
-    }
     [decisions, rollbacks]
 }
 
 fn sum<'a>(counters: impl Iterator<Item = &'a Counter>) -> u64 {
     counters.map(Counter::value).sum()
-}
-
-/// What a map holds now, so that no lock is held while the text is made.
-fn entries<K: Clone, V>(map: &Mutex<BTreeMap<K, Arc<V>>>) -> Vec<(K, Arc<V>)> {
-    let map = map.lock().unwrap_or_else(PoisonError::into_inner);
-    map.iter().map(|(key, value)| (key.clone(), Arc::clone(value))).collect()
-}
-
-fn text(families: &[MetricFamily]) -> String {
-    // The encoder refuses a family without a name or without series, and no such family is made here.
-    TextEncoder::new().encode_to_string(families).unwrap_or_else(|error| format!("# {error}\n"))
 }

@@ -13,19 +13,20 @@ use super::labels::{
     CallVerdict, CloseLabel, CompileSource, ConnectOutcome, FailureReason, HandshakeOutcome, InflateFailure, Initiator,
     Limit, MessageKind, ReloadOutcome, ShadowOutcome, Side, SwapOutcome, UpgradeFailure,
 };
+use super::roster::{Counts, Roster};
 
 /// All metrics of the process.
 #[derive(Debug)]
 pub struct Metrics {
     threads: usize,
-    pub(super) routes: Mutex<BTreeMap<String, Arc<RouteMetrics>>>,
-    pub(super) endpoints: Mutex<BTreeMap<(String, String), Arc<EndpointMetrics>>>,
-    pub(super) components: Mutex<BTreeMap<String, Arc<ComponentMetrics>>>,
-    pub(super) uses: Mutex<BTreeMap<(String, String), Arc<UseMetrics>>>,
-    pub(super) candidates: Mutex<BTreeMap<(String, String), Arc<CandidateMetrics>>>,
+    pub(super) routes: Roster<Name, RouteMetrics>,
+    pub(super) endpoints: Roster<Pair, EndpointMetrics>,
+    pub(super) components: Roster<Name, ComponentMetrics>,
+    pub(super) uses: Roster<Pair, UseMetrics>,
+    pub(super) candidates: Roster<Pair, CandidateMetrics>,
     pub(super) versions: Arc<Mutex<Vec<Weak<Version>>>>,
     pub(super) compiles: Arc<[AtomicU64; CompileSource::COUNT]>,
-    pub(super) quarantined: Mutex<BTreeMap<(String, String), Arc<AtomicU64>>>,
+    pub(super) quarantined: Roster<Pair, AtomicU64>,
     pub(super) reloads: [AtomicU64; ReloadOutcome::COUNT],
     pub(super) upgrade_failures: [AtomicU64; UpgradeFailure::COUNT],
     pub(super) generation: AtomicU64,
@@ -38,14 +39,14 @@ impl Metrics {
     pub fn new(workers: usize) -> Arc<Self> {
         Arc::new(Self {
             threads: workers + 1,
-            routes: Mutex::default(),
-            endpoints: Mutex::default(),
-            components: Mutex::default(),
-            uses: Mutex::default(),
-            candidates: Mutex::default(),
+            routes: Roster::default(),
+            endpoints: Roster::default(),
+            components: Roster::default(),
+            uses: Roster::default(),
+            candidates: Roster::default(),
             versions: Arc::default(),
             compiles: Arc::default(),
-            quarantined: Mutex::default(),
+            quarantined: Roster::default(),
             reloads: Default::default(),
             upgrade_failures: Default::default(),
             generation: AtomicU64::new(0),
@@ -59,15 +60,15 @@ impl Metrics {
     pub fn draft(&self) -> Arc<Self> {
         Arc::new(Self {
             threads: self.threads,
-            routes: copied(&self.routes),
-            endpoints: copied(&self.endpoints),
-            components: copied(&self.components),
-            uses: copied(&self.uses),
-            candidates: copied(&self.candidates),
+            routes: self.routes.draft(),
+            endpoints: self.endpoints.draft(),
+            components: self.components.draft(),
+            uses: self.uses.draft(),
+            candidates: self.candidates.draft(),
             versions: Arc::clone(&self.versions),
             compiles: Arc::clone(&self.compiles),
             upgrade_failures: Default::default(),
-            quarantined: copied(&self.quarantined),
+            quarantined: self.quarantined.draft(),
             reloads: Default::default(),
             generation: AtomicU64::new(0),
             assembly_bytes: Arc::clone(&self.assembly_bytes),
@@ -75,14 +76,14 @@ impl Metrics {
         })
     }
 
-    /// Takes in what is new in a [`Metrics::draft`] of these.
+    /// Takes in what is new in a [`Metrics::draft`] of these, which is empty then.
     pub fn adopt(&self, draft: &Self) {
-        extend(&self.routes, &draft.routes);
-        extend(&self.endpoints, &draft.endpoints);
-        extend(&self.components, &draft.components);
-        extend(&self.uses, &draft.uses);
-        extend(&self.candidates, &draft.candidates);
-        extend(&self.quarantined, &draft.quarantined);
+        self.routes.adopt(&draft.routes);
+        self.endpoints.adopt(&draft.endpoints);
+        self.components.adopt(&draft.components);
+        self.uses.adopt(&draft.uses);
+        self.candidates.adopt(&draft.candidates);
+        self.quarantined.adopt(&draft.quarantined);
     }
 
     /// How many workers count here.
@@ -101,32 +102,31 @@ impl Metrics {
     }
 
     /// The metrics of a route; the empty name stands for handshakes that found none.
+    ///
+    /// These and the following are found under their name as long as somebody holds them, and are shown for one more
+    /// scrape after that.
     pub fn route(&self, name: &str) -> Arc<RouteMetrics> {
-        entry(&self.routes, name.to_owned(), || Sharded::new(self.threads, RouteShard::new))
+        self.routes.of(name.into(), || Sharded::new(self.threads, RouteShard::new))
     }
 
     /// The metrics of an endpoint of an upstream; `endpoint` is its url.
     pub fn endpoint(&self, upstream: &str, endpoint: &str) -> Arc<EndpointMetrics> {
-        entry(&self.endpoints, (upstream.to_owned(), endpoint.to_owned()), || {
-            Sharded::new(self.threads, EndpointShard::default)
-        })
+        self.endpoints.of((upstream.into(), endpoint.into()), || Sharded::new(self.threads, EndpointShard::default))
     }
 
     /// The metrics of a component, over all its uses.
     pub fn component(&self, name: &str) -> Arc<ComponentMetrics> {
-        entry(&self.components, name.to_owned(), || Sharded::new(self.threads, ComponentShard::new))
+        self.components.of(name.into(), || Sharded::new(self.threads, ComponentShard::new))
     }
 
     /// The metrics of a component on a route; a balancer's route is empty, because routes share an upstream.
     pub fn component_use(&self, route: &str, component: &str) -> Arc<UseMetrics> {
-        entry(&self.uses, (route.to_owned(), component.to_owned()), || Sharded::new(self.threads, UseShard::default))
+        self.uses.of((route.into(), component.into()), || Sharded::new(self.threads, UseShard::default))
     }
 
     /// The metrics of a component that is a candidate for a filter of a route.
     pub fn candidate(&self, route: &str, component: &str) -> Arc<CandidateMetrics> {
-        entry(&self.candidates, (route.to_owned(), component.to_owned()), || {
-            Sharded::new(self.threads, CandidateShard::default)
-        })
+        self.candidates.of((route.into(), component.into()), || Sharded::new(self.threads, CandidateShard::default))
     }
 
     /// A version of a filter on a route, shown as long as somebody keeps it.
@@ -159,7 +159,7 @@ impl Metrics {
 
     /// How many uses of a component on a route are in quarantine; a balancer's route is empty. Any thread may write.
     pub fn quarantined(&self, route: &str, component: &str) -> Arc<AtomicU64> {
-        entry(&self.quarantined, (route.to_owned(), component.to_owned()), || AtomicU64::new(0))
+        self.quarantined.of((route.into(), component.into()), AtomicU64::default)
     }
 
     /// Counts a reload; an applied one is the new `generation`.
@@ -192,11 +192,6 @@ impl Metrics {
     }
 }
 
-fn entry<K: Ord, V>(map: &Mutex<BTreeMap<K, Arc<V>>>, key: K, make: impl FnOnce() -> V) -> Arc<V> {
-    let mut map = map.lock().unwrap_or_else(PoisonError::into_inner);
-    Arc::clone(map.entry(key).or_insert_with(|| Arc::new(make())))
-}
-
 /// A filter on a route as one generation of the configuration brought it.
 #[derive(Debug)]
 pub struct Version {
@@ -210,15 +205,25 @@ pub struct Version {
     pub connections: AtomicUsize,
 }
 
-fn copied<K: Ord + Clone, V>(map: &Mutex<BTreeMap<K, Arc<V>>>) -> Mutex<BTreeMap<K, Arc<V>>> {
-    Mutex::new(map.lock().unwrap_or_else(PoisonError::into_inner).clone())
+/// The name of a route or a component.
+pub(super) type Name = Arc<str>;
+/// The names of a route, or an upstream, and of what is counted there.
+pub(super) type Pair = (Arc<str>, Arc<str>);
+
+impl<T: Counts> Counts for Sharded<T> {
+    fn is_blank(&self) -> bool {
+        self.iter().all(Counts::is_blank)
+    }
 }
 
-fn extend<K: Ord + Clone, V>(map: &Mutex<BTreeMap<K, Arc<V>>>, more: &Mutex<BTreeMap<K, Arc<V>>>) {
-    let mut map = map.lock().unwrap_or_else(PoisonError::into_inner);
-    for (key, value) in more.lock().unwrap_or_else(PoisonError::into_inner).iter() {
-        map.entry(key.clone()).or_insert_with(|| Arc::clone(value));
+impl Counts for AtomicU64 {
+    fn is_blank(&self) -> bool {
+        self.load(Ordering::Relaxed) == 0
     }
+}
+
+fn are_blank<'a>(counters: impl IntoIterator<Item = &'a Counter>) -> bool {
+    counters.into_iter().all(|counter| counter.value() == 0)
 }
 
 /// The shards of a route.
@@ -284,6 +289,12 @@ pub struct RouteShard {
     pub closes: [[Counter; CloseLabel::COUNT]; Initiator::COUNT],
 }
 
+impl Counts for RouteShard {
+    fn is_blank(&self) -> bool {
+        are_blank(self.handshakes.iter().chain(self.messages.iter().flatten()).chain(&self.message_bytes))
+    }
+}
+
 impl RouteShard {
     fn new() -> Self {
         Self {
@@ -346,6 +357,12 @@ pub struct EndpointShard {
     pub connections_active: Gauge,
 }
 
+impl Counts for EndpointShard {
+    fn is_blank(&self) -> bool {
+        are_blank(&self.connects)
+    }
+}
+
 /// What one thread counted for a component.
 #[derive(Debug)]
 pub struct ComponentShard {
@@ -357,6 +374,12 @@ pub struct ComponentShard {
     pub memory_bytes: Gauge,
     /// `component_log_lines_dropped_total`.
     pub log_lines_dropped: Counter,
+}
+
+impl Counts for ComponentShard {
+    fn is_blank(&self) -> bool {
+        self.call_seconds.counts().all(|count| count == 0) && are_blank(&self.failures)
+    }
 }
 
 impl ComponentShard {
@@ -385,6 +408,12 @@ pub struct UseShard {
     pub swaps: [Counter; SwapOutcome::COUNT],
 }
 
+impl Counts for UseShard {
+    fn is_blank(&self) -> bool {
+        are_blank(self.verdicts.iter().chain(&self.swaps))
+    }
+}
+
 impl UseShard {
     /// Counts verdicts.
     #[inline]
@@ -407,6 +436,12 @@ pub struct CandidateShard {
     pub decisions: [Counter; ShadowOutcome::COUNT],
     /// `candidate_rollbacks_total`.
     pub rollbacks: Counter,
+}
+
+impl Counts for CandidateShard {
+    fn is_blank(&self) -> bool {
+        are_blank(&self.decisions) && self.rollbacks.value() == 0
+    }
 }
 
 impl CandidateShard {

@@ -4,14 +4,16 @@
 
 use std::fs;
 
-use prometheus::proto::MetricFamily;
-
-use super::family::Family;
+use super::family::{Family, Kind};
 
 /// The build, and what the process uses of its machine.
-pub(super) fn families() -> Vec<MetricFamily> {
-    let mut build = Family::gauge("tidegate_build_info", "Always 1; the labels say which build this is.");
-    build.add(&[("version", env!("CARGO_PKG_VERSION"))], 1.0);
+pub(super) fn families() -> Vec<Family> {
+    let build = Family::of_the_process(
+        Kind::Gauge,
+        "tidegate_build_info",
+        "Always 1; the labels say which build this is.",
+        |series| series.add(&[("version", env!("CARGO_PKG_VERSION"))], 1),
+    );
 
     let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
     let resident = number_after(&status, "VmRSS:").map(|kibibytes| kibibytes * 1024.0);
@@ -22,21 +24,19 @@ pub(super) fn families() -> Vec<MetricFamily> {
     // Since Linux 6.2 the size of this directory is the number of open descriptors; before, it is 0.
     let open_fds = fs::metadata("/proc/self/fd").ok().map(|fd| fd.len() as f64).filter(|count| *count > 0.0);
 
+    let (counter, gauge) = (Kind::Counter, Kind::Gauge);
     let single = [
-        (
-            Family::counter("process_cpu_seconds_total", "User and system CPU time spent, in seconds."),
-            cpu_seconds(&stat),
-        ),
-        (Family::gauge("process_resident_memory_bytes", "Resident memory, in bytes."), resident),
-        (Family::gauge("process_threads", "Threads of the process."), threads),
-        (Family::gauge("process_open_fds", "Open file descriptors."), open_fds),
-        (Family::gauge("process_max_fds", "File descriptors that the process may open."), max_fds),
+        (counter, "process_cpu_seconds_total", "User and system CPU time spent, in seconds.", cpu_seconds(&stat)),
+        (gauge, "process_resident_memory_bytes", "Resident memory, in bytes.", resident),
+        (gauge, "process_threads", "Threads of the process.", threads),
+        (gauge, "process_open_fds", "Open file descriptors.", open_fds),
+        (gauge, "process_max_fds", "File descriptors that the process may open.", max_fds),
     ];
-    let series = single.into_iter().filter_map(|(mut family, value)| {
-        family.add(&[], value?);
-        family.finish()
+    let single = single.into_iter().filter_map(|(kind, name, help, value)| {
+        let value = value?;
+        Some(Family::of_the_process(kind, name, help, move |series| series.add(&[], value)))
     });
-    build.finish().into_iter().chain(series).collect()
+    std::iter::once(build).chain(single).collect()
 }
 
 /// The first number that follows `key` at the start of a line.
@@ -75,7 +75,7 @@ mod tests {
     #[cfg(target_os = "linux")]
     #[test]
     fn the_process_knows_its_own_memory() {
-        let text = super::super::text(&families());
+        let text: String = super::super::Scrape::of(families()).collect();
         let line = text.lines().find(|line| line.starts_with("process_resident_memory_bytes ")).unwrap();
         let bytes: f64 = line.rsplit(' ').next().unwrap().parse().unwrap();
         assert!(bytes > 100_000.0, "{line}");

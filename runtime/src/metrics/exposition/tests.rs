@@ -7,13 +7,13 @@ use super::super::{
     CallVerdict, CloseLabel, CompileSource, FailureReason, HandshakeOutcome, InflateFailure, Initiator, Limit,
     MessageKind, Metrics, ReloadOutcome, Side, SwapOutcome, WorkerIndex,
 };
-use super::text;
+use super::Scrape;
 
 const FIRST: WorkerIndex = WorkerIndex(0);
 const SECOND: WorkerIndex = WorkerIndex(1);
 
 fn encoded(metrics: &Metrics) -> String {
-    text(&metrics.families())
+    Scrape::of(metrics.families()).collect()
 }
 
 #[test]
@@ -81,9 +81,10 @@ fn counts_of_several_workers_are_summed_exactly() {
 #[test]
 fn connections_are_told_by_worker() {
     let metrics = Metrics::new(2);
-    metrics.route("a").of(FIRST).connections_active.add(2);
-    metrics.route("b").of(FIRST).connections_active.add(3);
-    metrics.route("b").of(SECOND).connections_active.add(1);
+    let (one, other) = (metrics.route("a"), metrics.route("b"));
+    one.of(FIRST).connections_active.add(2);
+    other.of(FIRST).connections_active.add(3);
+    other.of(SECOND).connections_active.add(1);
 
     let text = encoded(&metrics);
 
@@ -95,7 +96,7 @@ fn connections_are_told_by_worker() {
 #[test]
 fn a_name_from_the_configuration_cannot_break_out_of_its_label() {
     let metrics = Metrics::new(1);
-    metrics.route("a\"} 1\nb\\c");
+    let _held = metrics.route("a\"} 1\nb\\c");
 
     assert_line(&encoded(&metrics), r#"tidegate_connections_active{route="a\"} 1\nb\\c"} 0"#);
 }
@@ -103,7 +104,7 @@ fn a_name_from_the_configuration_cannot_break_out_of_its_label() {
 #[test]
 fn a_route_shows_its_zeros_from_the_start() {
     let metrics = Metrics::new(1);
-    metrics.route("chat");
+    let _held = metrics.route("chat");
 
     let text = encoded(&metrics);
 
