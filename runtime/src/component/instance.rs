@@ -20,7 +20,7 @@ use super::exports::{Binder, Exports, Kind};
 use super::failure::classify;
 use super::guest::Guest;
 use super::limits::Quota;
-use super::log::Log;
+use super::log::{self, Log};
 use super::ticker::Beat;
 use super::types::Failure;
 use super::uses::Recipe;
@@ -70,7 +70,7 @@ impl<E: Exports> Slot<E> {
     /// Makes an instance and configures it, as the control thread does once for each use to learn what it answers.
     pub(super) fn configure(&self) -> Result<E::Configured, StartError> {
         let (live, configured) = self.start().map_err(|error| match error {
-            StartError::Failed { failure, words } => StartError::Failed { failure: self.reported(failure), words },
+            StartError::Failed { failure, words } => StartError::Failed { failure: self.reported("", failure), words },
             rejected @ StartError::Rejected(_) => rejected,
         })?;
         *self.live.borrow_mut() = Some(live);
@@ -101,7 +101,7 @@ impl<E: Exports> Slot<E> {
         let mut place = self.live.borrow_mut();
         let live = match &mut *place {
             Some(live) => live,
-            empty => empty.insert(self.restart()?),
+            empty => empty.insert(self.restart(connection)?),
         };
         live.store.data_mut().log.set_connection(connection);
         let started = Instant::now();
@@ -115,19 +115,19 @@ impl<E: Exports> Slot<E> {
                 let failure = classify(self.recipe.name(), &error, live.store.data(), deadline);
                 *place = None;
                 self.generation.set(self.generation.get() + 1);
-                Err(self.failed(failure))
+                Err(self.failed(connection, failure))
             }
         }
     }
 
     /// The failure of a component that answered what the contract forbids. Its store is sound.
-    pub(super) fn invalid(&self, message: impl Into<String>) -> Failure {
-        self.refused(FailureReason::InvalidAnswer, message)
+    pub(super) fn invalid(&self, connection: &str, message: impl Into<String>) -> Failure {
+        self.refused(connection, FailureReason::InvalidAnswer, message)
     }
 
     /// A failure that was found without a call, or in its answer.
-    pub(super) fn refused(&self, reason: FailureReason, message: impl Into<String>) -> Failure {
-        self.failed(Failure { component: self.recipe.name().to_owned(), reason, message: message.into() })
+    pub(super) fn refused(&self, connection: &str, reason: FailureReason, message: impl Into<String>) -> Failure {
+        self.failed(connection, Failure { component: self.recipe.name().to_owned(), reason, message: message.into() })
     }
 
     /// Counts verdicts.
@@ -138,12 +138,12 @@ impl<E: Exports> Slot<E> {
 
     /// The instance to go on with: after a trap, or on this worker's first call.
     #[cold]
-    fn restart(&self) -> Result<Live<E>, Failure> {
+    fn restart(&self, connection: &str) -> Result<Live<E>, Failure> {
         match self.start() {
             Ok((live, _)) => Ok(live),
-            Err(StartError::Failed { failure, .. }) => Err(self.failed(failure)),
+            Err(StartError::Failed { failure, .. }) => Err(self.failed(connection, failure)),
             Err(StartError::Rejected(_)) => {
-                Err(self.refused(FailureReason::Start, "it refused a configuration that it had accepted"))
+                Err(self.refused(connection, FailureReason::Start, "it refused a configuration that it had accepted"))
             }
         }
     }
@@ -215,8 +215,8 @@ impl<E: Exports> Slot<E> {
 
     /// Reports a failure of a use that is in service, which may be one too many.
     #[cold]
-    fn failed(&self, failure: Failure) -> Failure {
-        let failure = self.reported(failure);
+    fn failed(&self, connection: &str, failure: Failure) -> Failure {
+        let failure = self.reported(connection, failure);
         if let Some(trial) = self.recipe.trial()
             && failure.reason.is_of_the_component()
             && trial.failed(self.worker)
@@ -238,17 +238,20 @@ impl<E: Exports> Slot<E> {
         failure
     }
 
-    /// Counts and logs a failure.
+    /// Counts and logs a failure. The empty text stands for no connection: the component was being configured.
     #[cold]
-    fn reported(&self, failure: Failure) -> Failure {
+    fn reported(&self, connection: &str, failure: Failure) -> Failure {
+        // A guest may say what a peer has told it.
+        let failure = Failure { message: log::escape(&failure.message, 0), ..failure };
         self.shard().failure(failure.reason);
-        let (component, reason) = (self.recipe.name(), failure.reason.label());
+        let (component, place, reason) = (self.recipe.name(), self.recipe.place(), failure.reason.label());
+        let connection = Some(connection).filter(|connection| !connection.is_empty());
         if self.recipe.component().kind() == Kind::Balancer {
             // Whoever asked it chooses an endpoint without it, and tells the operator from time to time.
-            debug!(target: "tidegate::component", component, place = self.recipe.place(), reason, "{}", failure.message);
+            debug!(target: "tidegate::component", component, place, connection, reason, "{}", failure.message);
         } else if self.recipe.component().rate().admits(Instant::now()) {
             // A client that knows how to make a filter trap must not be able to fill the log.
-            warn!(target: "tidegate::component", component, place = self.recipe.place(), reason, "{}", failure.message);
+            warn!(target: "tidegate::component", component, place, connection, reason, "{}", failure.message);
         } else {
             self.shard().log_lines_dropped.add(1);
         }

@@ -162,7 +162,9 @@ pub(super) fn cut(text: &str, end: usize) -> &str {
     text.get(..text.floor_char_boundary(end)).unwrap_or(text)
 }
 
-fn escape(text: &str, omitted: usize) -> String {
+/// A text that holds no line, no escape sequence and no more than a line's bytes; `omitted` further bytes have been left out
+/// already.
+pub(super) fn escape(text: &str, omitted: usize) -> String {
     let shown = cut(text, MAX_LINE);
     let omitted = omitted.saturating_add(text.len() - shown.len());
     let mut escaped = String::with_capacity(shown.len());

@@ -66,9 +66,10 @@ impl Pool {
 
     /// Whether a predicate holds for a handshake.
     pub fn matches(&self, predicate: &Arc<PredicateUse>, handshake: &Handshake) -> Result<bool, Failure> {
-        let slot = self.predicates.of(predicate.id(), || self.slot(predicate.recipe()))?;
-        let matches = slot
-            .call(&handshake.connection_id, |store, exports| Ok(exports.matches.call(store, (handshake.into(),))?.0))?;
+        let connection = &handshake.connection_id;
+        let slot = self.predicates.of(predicate.id(), || self.slot(connection, predicate.recipe()))?;
+        let matches =
+            slot.call(connection, |store, exports| Ok(exports.matches.call(store, (handshake.into(),))?.0))?;
         slot.verdict(if matches { CallVerdict::Match } else { CallVerdict::Mismatch });
         Ok(matches)
     }
@@ -85,19 +86,20 @@ impl Pool {
         handshake: &Handshake,
         tried: &[u32],
     ) -> Result<Option<u32>, Failure> {
-        let Balancer { slot, told } = &*self
-            .balancers
-            .of(balancer.id(), || Ok(Balancer { slot: self.slot(balancer.recipe())?, told: Cell::new(None) }))?;
+        let connection = &handshake.connection_id;
+        let Balancer { slot, told } = &*self.balancers.of(balancer.id(), || {
+            Ok(Balancer { slot: self.slot(connection, balancer.recipe())?, told: Cell::new(None) })
+        })?;
         if told.get() != Some((slot.generation(), version)) {
-            update(slot, endpoints, &handshake.connection_id)?;
+            update(slot, endpoints, connection)?;
             told.set(Some((slot.generation(), version)));
         }
-        let picked = slot.call(&handshake.connection_id, |store, exports| {
-            Ok(exports.pick.call(store, (handshake.into(), tried))?.0)
-        })?;
+        let picked =
+            slot.call(connection, |store, exports| Ok(exports.pick.call(store, (handshake.into(), tried))?.0))?;
         match picked {
             Some(id) if endpoints.iter().all(|endpoint| endpoint.id != id) => {
-                return Err(slot.invalid(format!("it picked endpoint {id}, which does not exist")));
+                let why = format!("it picked endpoint {id}, which does not exist");
+                return Err(slot.invalid(connection, why));
             }
             Some(_) => slot.verdict(CallVerdict::Pick),
             None => slot.verdict(CallVerdict::NoPick),
@@ -107,7 +109,7 @@ impl Pool {
 
     /// Asks a filter to admit a handshake.
     pub fn open(&self, filter: &Arc<FilterUse>, handshake: &Rc<Handshake>) -> Result<Opened, Failure> {
-        Session::open(self.filter(filter)?, filter, Rc::clone(handshake))
+        Session::open(self.filter(&handshake.connection_id, filter)?, filter, Rc::clone(handshake))
     }
 
     /// Has a filter take a live connection over, with the state that `predecessor` saves, or with an empty one where
@@ -121,13 +123,13 @@ impl Pool {
         handshake: &Rc<Handshake>,
         predecessor: Option<&mut Session>,
     ) -> Result<Session, Failure> {
-        Session::resume(self.filter(filter)?, filter, Rc::clone(handshake), predecessor)
+        Session::resume(self.filter(&handshake.connection_id, filter)?, filter, Rc::clone(handshake), predecessor)
     }
 
-    fn filter(&self, filter: &Arc<FilterUse>) -> Result<Rc<Slot<FilterExports>>, Failure> {
+    fn filter(&self, connection: &str, filter: &Arc<FilterUse>) -> Result<Rc<Slot<FilterExports>>, Failure> {
         match filter.component().limits().isolation {
-            Isolation::Shared => self.filters.of(filter.id(), || self.slot(filter.recipe())),
-            Isolation::Connection => Ok(Rc::new(self.isolated(filter.recipe())?)),
+            Isolation::Shared => self.filters.of(filter.id(), || self.slot(connection, filter.recipe())),
+            Isolation::Connection => Ok(Rc::new(self.isolated(connection, filter.recipe())?)),
         }
     }
 
@@ -138,39 +140,40 @@ impl Pool {
         self.filters.retain(live);
     }
 
-    fn slot<E: super::exports::Exports>(&self, recipe: &Arc<Recipe>) -> Result<Slot<E>, Failure> {
-        Ok(Slot::new(Arc::clone(recipe), self.worker, self.beat(recipe)?, None))
+    fn slot<E: super::exports::Exports>(&self, connection: &str, recipe: &Arc<Recipe>) -> Result<Slot<E>, Failure> {
+        Ok(Slot::new(Arc::clone(recipe), self.worker, self.beat(connection, recipe)?, None))
     }
 
     /// A place that serves one connection.
-    fn isolated(&self, recipe: &Arc<Recipe>) -> Result<Slot<FilterExports>, Failure> {
-        let beat = self.beat(recipe)?;
+    fn isolated(&self, connection: &str, recipe: &Arc<Recipe>) -> Result<Slot<FilterExports>, Failure> {
+        let beat = self.beat(connection, recipe)?;
         match self.host.seat() {
             Some(seat) => Ok(Slot::new(Arc::clone(recipe), self.worker, beat, Some(seat))),
             None => {
                 let why = "as many connections as possible have an instance of their own; see max_isolated_instances";
-                Err(self.cannot_start(recipe, FailureReason::IsolatedInstances, why))
+                Err(self.cannot_start(connection, recipe, FailureReason::IsolatedInstances, why))
             }
         }
     }
 
     /// This thread's beat. It is taken here and not with the pool, because it belongs to the thread.
-    fn beat(&self, recipe: &Recipe) -> Result<Rc<Beat>, Failure> {
+    fn beat(&self, connection: &str, recipe: &Recipe) -> Result<Rc<Beat>, Failure> {
         let mut beat = self.beat.borrow_mut();
         if beat.is_none() {
             *beat = self.host.beat().map(Rc::new);
         }
-        beat.clone().ok_or_else(|| self.cannot_start(recipe, FailureReason::Start, "deadlines are no longer kept"))
+        let why = "deadlines are no longer kept";
+        beat.clone().ok_or_else(|| self.cannot_start(connection, recipe, FailureReason::Start, why))
     }
 
     #[cold]
-    fn cannot_start(&self, recipe: &Recipe, reason: FailureReason, message: &str) -> Failure {
+    fn cannot_start(&self, connection: &str, recipe: &Recipe, reason: FailureReason, message: &str) -> Failure {
         let shard = recipe.metrics().of(self.worker);
         shard.failure(reason);
         let component = recipe.name();
         if recipe.component().rate().admits(Instant::now()) {
             let reason = reason.label();
-            warn!(target: "tidegate::component", component, place = recipe.place(), reason, "{message}");
+            warn!(target: "tidegate::component", component, place = recipe.place(), connection, reason, "{message}");
         } else {
             shard.log_lines_dropped.add(1);
         }

@@ -76,8 +76,10 @@ impl Session {
         let admission = match open(&slot, &handshake)? {
             Ok(admission) => admission,
             Err(refusal) => {
-                check_attachments(&slot, filter, refusal.attachments())?;
-                let refusal = answer::refusal(refusal).map_err(|why| slot.invalid(why))?;
+                let connection = &handshake.connection_id;
+                check_attachments(&slot, connection, filter, refusal.attachments())?;
+                let invalid = |why| slot.invalid(connection, why);
+                let refusal = answer::refusal(refusal).map_err(invalid)?;
                 slot.verdict(CallVerdict::Refuse);
                 return Ok(Opened::Refused(refusal));
             }
@@ -87,9 +89,10 @@ impl Session {
         let guest = State::Open(Resource { handle: admission.session, generation: slot.generation() });
         let session = Self { slot, filter: filter.serve(), handshake, guest };
         let slot = &session.slot;
-        check_attachments(slot, filter, attachments)?;
-        let upstream_headers = answer::edits(admission.upstream_headers).map_err(|why| slot.invalid(why))?;
-        let client_headers = answer::edits(admission.client_headers).map_err(|why| slot.invalid(why))?;
+        check_attachments(slot, &session.handshake.connection_id, filter, attachments)?;
+        let invalid = |why| session.invalid(why);
+        let upstream_headers = answer::edits(admission.upstream_headers).map_err(invalid)?;
+        let client_headers = answer::edits(admission.client_headers).map_err(invalid)?;
         slot.verdict(CallVerdict::Admit);
         Ok(Opened::Admitted(Admission {
             upstream_headers,
@@ -174,7 +177,7 @@ impl Session {
         let decided = called.and_then(|answers| {
             if answers.len() != batch.len() {
                 let message = format!("it gave {} verdicts on {} messages", answers.len(), batch.len());
-                return Err(self.slot.invalid(message));
+                return Err(self.invalid(message));
             }
             self.check_reply(&answers)?;
             for (verdict, message) in answers.into_iter().zip(batch) {
@@ -200,7 +203,7 @@ impl Session {
             ),
         };
         self.end();
-        Err(self.slot.refused(FailureReason::MessageSize, why))
+        Err(self.refused(FailureReason::MessageSize, why))
     }
 
     /// What one call has answered is held until it is sent on.
@@ -212,7 +215,7 @@ impl Session {
             return Ok(());
         }
         let why = format!("it answered with {size} bytes of payload, and its max_reply_size is {most}");
-        Err(self.slot.refused(FailureReason::ReplySize, why))
+        Err(self.refused(FailureReason::ReplySize, why))
     }
 
     /// The guest's session, opened again where its instance was lost.
@@ -241,16 +244,28 @@ impl Session {
             Err(refusal) => {
                 let status = refusal.status;
                 let message = format!("made anew, it refused with {status} a connection that it had admitted");
-                Err(self.slot.refused(FailureReason::Start, message))
+                Err(self.refused(FailureReason::Start, message))
             }
         }
+    }
+
+    /// That the filter answered what the contract forbids.
+    #[cold]
+    fn invalid(&self, why: impl Into<String>) -> Failure {
+        self.refused(FailureReason::InvalidAnswer, why)
+    }
+
+    /// That the filter failed on this connection without a call, or by its answer.
+    #[cold]
+    fn refused(&self, reason: FailureReason, why: impl Into<String>) -> Failure {
+        self.slot.refused(&self.handshake.connection_id, reason, why)
     }
 
     /// Checks and counts a verdict.
     #[inline]
     fn checked(&self, verdict: wire::Verdict, message: &Message<'_>) -> Result<Verdict, Failure> {
         let selection = self.interest().from(message.origin);
-        let verdict = answer::verdict(verdict, message, selection).map_err(|why| self.slot.invalid(why))?;
+        let verdict = answer::verdict(verdict, message, selection).map_err(|why| self.invalid(why))?;
         self.slot.verdict(label(&verdict));
         Ok(verdict)
     }
@@ -301,6 +316,7 @@ fn open(slot: &Slot<FilterExports>, handshake: &Handshake) -> Result<Result<wire
 /// What a filter attaches is kept, sent and logged, so there has to be an end to it.
 fn check_attachments(
     slot: &Slot<FilterExports>,
+    connection: &str,
     filter: &FilterUse,
     attachments: wire::Attachments,
 ) -> Result<(), Failure> {
@@ -315,7 +331,7 @@ fn check_attachments(
     } else {
         return Ok(());
     };
-    Err(slot.refused(FailureReason::Attachments, why))
+    Err(slot.refused(connection, FailureReason::Attachments, why))
 }
 
 fn label(verdict: &Verdict) -> CallVerdict {

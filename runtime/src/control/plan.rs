@@ -1,6 +1,7 @@
 //! What would change from one configuration to another.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
 
 use super::sources::Sources;
 use crate::config::{ComponentSource, Config, Route, Target, Upstream};
@@ -65,6 +66,31 @@ impl Plan {
         Self { settings, components, upstreams, routes }
     }
 }
+
+/// In words: the first changes, and how many more there are; `nothing` without one.
+impl fmt::Display for Plan {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { settings, components, upstreams, routes } = self;
+        let count = settings.len() + components.len() + upstreams.len() + routes.len();
+        let parts = [("component", components), ("upstream", upstreams), ("route", routes)];
+        let parts = parts.into_iter().flat_map(|(kind, changes)| changes.iter().map(move |change| (kind, change)));
+        let settings = settings.iter().map(|key| format!("{key} changed"));
+        let parts = parts.map(|(kind, (name, change))| match change {
+            Change::Added => format!("{kind} {name} added"),
+            Change::Removed => format!("{kind} {name} removed"),
+            Change::Changed(because) => format!("{kind} {name} changed ({})", because.join(", ")),
+        });
+        let told: Vec<_> = settings.chain(parts).take(MOST_TOLD).collect();
+        match count.saturating_sub(told.len()) {
+            _ if told.is_empty() => formatter.write_str("nothing"),
+            0 => formatter.write_str(&told.join(", ")),
+            more => write!(formatter, "{} and {more} more", told.join(", ")),
+        }
+    }
+}
+
+/// More would be no line to read.
+const MOST_TOLD: usize = 16;
 
 /// `differs` says what has become of something that is in both: nothing, if there is no cause.
 fn changes<T>(
@@ -209,6 +235,18 @@ mod tests {
         assert_eq!(components, BTreeMap::from([("conditions".to_owned(), Change::Added)]));
         let expected = [("chat", changed(&["settings"])), ("other", Change::Removed), ("third", Change::Added)];
         assert_eq!(routes, expected.map(|(name, change)| (name.to_owned(), change)).into());
+    }
+
+    #[test]
+    fn changes_are_told_in_a_line_that_stays_short() {
+        assert_eq!(Plan::default().to_string(), "nothing");
+        let after = BEFORE.replace("9001", "9003").replace("name = \"other\"", "name = \"third\"");
+        let told = "drain_time changed, upstream chat changed (settings), route chat changed (upstream chat), \
+                    route other removed, route third added";
+        assert_eq!(plan(&format!("drain_time = 0\n{after}"), b"1").to_string(), told);
+        let routes = (0..100).map(|index| (format!("r{index:02}"), Change::Removed)).collect();
+        let told = Plan { routes, ..Plan::default() }.to_string();
+        assert!(told.starts_with("route r00 removed, ") && told.ends_with("route r15 removed and 84 more"), "{told}");
     }
 
     #[test]

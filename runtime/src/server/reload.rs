@@ -17,8 +17,8 @@ use crate::session::Snapshot;
 /// How a reload ended.
 #[derive(Clone, Debug)]
 pub(super) enum Reloaded {
-    /// This generation is in force.
-    Applied(u64),
+    /// This generation is in force, with these changes.
+    Applied(u64, Plan),
     /// Nothing would change.
     Unchanged,
     /// Everything stays as it was.
@@ -93,15 +93,18 @@ pub(super) async fn serve(state: Arc<State>, Requests(mut requests): Requests) {
         (reloaded, files) = reload(&state, request.dry_run).await;
         if !request.dry_run {
             let outcome = match &reloaded {
-                Reloaded::Applied(_) => ReloadOutcome::Applied,
+                Reloaded::Applied(..) => ReloadOutcome::Applied,
                 Reloaded::Unchanged | Reloaded::Applicable(_) => ReloadOutcome::Unchanged,
                 Reloaded::Rejected(_) => ReloadOutcome::Rejected,
             };
             let problems = if let Reloaded::Rejected(problems) = &reloaded { Some(problems.clone()) } else { None };
             // A look at files that say nothing new is no reload that anybody has asked for.
             let is_old = outcome == ReloadOutcome::Unchanged || (problems.is_some() && problems == rejected);
+            let is_mended = rejected.is_some() && problems.is_none();
+            if request.cause != CHANGED_FILE || !is_old || is_mended {
+                tell(request.cause, &reloaded, is_mended);
+            }
             if request.cause != CHANGED_FILE || !is_old {
-                tell(request.cause, &reloaded);
                 state.metrics.reloaded(outcome);
             }
             rejected = problems;
@@ -142,12 +145,12 @@ async fn reload(state: &Arc<State>, dry_run: bool) -> (Reloaded, Vec<PathBuf>) {
     });
     let reloaded = match built {
         Ok(None) => Reloaded::Unchanged,
-        Ok(Some(Built { sources, .. })) if dry_run => Reloaded::Applicable(Plan::between(&before, &sources)),
-        Ok(Some(Built { snapshot, sources, metrics })) => {
+        Ok(Some(Built { plan, .. })) if dry_run => Reloaded::Applicable(plan),
+        Ok(Some(Built { snapshot, sources, metrics, plan })) => {
             let generation = snapshot.generation;
             state.metrics.adopt(&metrics);
             state.put_in_force(snapshot, sources);
-            Reloaded::Applied(generation)
+            Reloaded::Applied(generation, plan)
         }
         Err(problems) => Reloaded::Rejected(problems),
     };
@@ -160,6 +163,8 @@ struct Built {
     sources: Sources,
     /// Where its parts are counted.
     metrics: Arc<Metrics>,
+    /// What is another in it.
+    plan: Plan,
 }
 
 /// Builds what the files say now; `None` if that is in force already. Nothing that is in force changes.
@@ -182,7 +187,8 @@ fn build(state: &State, dry_run: bool) -> (Result<Option<Built>, Problems>, Vec<
         if !dry_run {
             state.host.sweep_cache(snapshot.components.values());
         }
-        Ok(Some(Built { snapshot, sources, metrics }))
+        let plan = Plan::between(&before, &sources);
+        Ok(Some(Built { snapshot, sources, metrics, plan }))
     });
     (built, files)
 }
@@ -209,10 +215,22 @@ fn settled(before: &Config, after: &Config) -> Result<(), Problems> {
     if problems.is_empty() { Ok(()) } else { Err(problems) }
 }
 
-fn tell(cause: &str, reloaded: &Reloaded) {
+/// Says what has come of a reload; `is_mended`: the one before it was rejected, and this one was not.
+fn tell(cause: &str, reloaded: &Reloaded, is_mended: bool) {
     match reloaded {
-        Reloaded::Applied(generation) => tracing::info!(cause, generation, "configuration reloaded"),
-        Reloaded::Unchanged | Reloaded::Applicable(_) => tracing::debug!(cause, "nothing has changed"),
+        Reloaded::Applied(generation, plan) if is_mended => {
+            tracing::info!(cause, generation, changes = %plan, "configuration reloaded; what was rejected is mended");
+        }
+        Reloaded::Applied(generation, plan) => {
+            tracing::info!(cause, generation, changes = %plan, "configuration reloaded");
+        }
+        Reloaded::Unchanged | Reloaded::Applicable(_) if is_mended => {
+            tracing::info!(
+                cause,
+                "nothing has changed: what was rejected is gone, and the file says again what is in force"
+            );
+        }
+        Reloaded::Unchanged | Reloaded::Applicable(_) => tracing::info!(cause, "nothing has changed"),
         Reloaded::Rejected(problems) => {
             for problem in problems {
                 tracing::warn!(cause, %problem, "configuration rejected; the one in force stays");

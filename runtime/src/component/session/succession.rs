@@ -53,7 +53,7 @@ impl Session {
         });
         let handle = resumed.and_then(|resumed| {
             let refused = |words| format!("it does not take a connection over from its former version: {words}");
-            resumed.map_err(|words| slot.refused(FailureReason::Resume, refused(words)))
+            resumed.map_err(|words| slot.refused(connection, FailureReason::Resume, refused(words)))
         });
         let guest = State::Open(Resource { handle: handle?, generation: slot.generation() });
         Ok(Self { slot, filter: filter.serve(), handshake, guest })
