@@ -4,6 +4,7 @@
 //! authentication, which is why it belongs on loopback or a private network; what a web page in an operator's browser
 //! could do to a loopback port is refused (see `guard`).
 
+mod body;
 mod client;
 mod endpoints;
 mod guard;
@@ -25,14 +26,15 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinSet;
+use tracing::Level;
 
-pub use self::client::{ClientError, get, post};
+pub use self::client::{ClientError, get, post, put};
 pub use self::guard::Guard;
 pub use self::view::{
     CandidateView, ChangeView, ChangesView, ComponentView, ConnectionView, ConnectionsQuery, ConnectionsView, Decision,
     DecisionReport, DecisionsView, DrainCode, DrainPlan, DrainQuery, DrainReport, EndpointView, FilterView, ImportView,
-    InterestView, Readiness, ReloadReport, RestoreReport, RouteView, SampleView, SampledMessageView, SelectionView,
-    UpstreamView, VersionView,
+    InterestView, LogView, Readiness, ReloadReport, RestoreReport, RouteView, SampleView, SampledMessageView,
+    SelectionView, UpstreamView, VersionView,
 };
 use crate::metrics::Metrics;
 
@@ -59,6 +61,10 @@ pub trait Operations: Send + Sync {
     fn candidates(&self) -> Vec<CandidateView>;
     /// Ends the trial of a component that is a candidate on a route; `None` when it is none there.
     fn decide(&self, route: &str, component: &str, decision: Decision) -> Option<DecisionReport>;
+    /// The least severe level that the log shows.
+    fn log_level(&self) -> Level;
+    /// Has the log show this level from now on.
+    fn set_log_level(&self, level: Level);
 }
 
 /// A value that takes a while.

@@ -9,13 +9,14 @@ mod access;
 use std::io::{self, BufWriter, IsTerminal, Write};
 
 use serde::Deserialize;
+use tracing::Level;
 use tracing_appender::non_blocking::{NonBlocking, NonBlockingBuilder, WorkerGuard};
-use tracing_subscriber::Layer;
 use tracing_subscriber::filter::{LevelFilter, Targets};
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
+use tracing_subscriber::{Layer, Registry, reload};
 
-pub use self::access::{AccessRecord, Ended, Traffic};
+pub use self::access::{AccessRecord, Ended, Traffic, Tried};
 use crate::metrics::Metrics;
 
 /// How lines are written.
@@ -33,16 +34,18 @@ pub enum Format {
 #[derive(Clone, Debug)]
 pub struct Settings {
     /// The least severe level shown on standard error. Libraries show warnings and errors at most.
-    pub level: tracing::Level,
+    pub level: Level,
     /// The format of both logs.
     pub format: Format,
     /// Whether access lines are written.
     pub access: bool,
+    /// Whether a connection has one when it opens, too.
+    pub access_on_open: bool,
 }
 
 impl Default for Settings {
     fn default() -> Self {
-        Self { level: tracing::Level::INFO, format: Format::Text, access: true }
+        Self { level: Level::INFO, format: Format::Text, access: true, access_on_open: false }
     }
 }
 
@@ -56,9 +59,45 @@ pub struct AlreadyStarted;
 #[must_use = "dropping it ends the logs"]
 #[derive(Debug)]
 pub struct Guard {
+    verbosity: Verbosity,
     _operational: WorkerGuard,
     _access: Option<WorkerGuard>,
 }
+
+impl Guard {
+    /// The hold on what the operational log shows.
+    pub fn verbosity(&self) -> Verbosity {
+        self.verbosity.clone()
+    }
+}
+
+/// What the operational log shows, which may change while the process runs. Clones are about the same log.
+#[derive(Clone, Debug)]
+pub struct Verbosity(reload::Handle<Targets, Registry>);
+
+impl Verbosity {
+    /// The least severe level shown.
+    pub fn level(&self) -> Level {
+        let shown = self.0.clone_current().unwrap_or_default();
+        let levels = [Level::TRACE, Level::DEBUG, Level::INFO, Level::WARN];
+        levels.into_iter().find(|level| shown.would_enable(OURS, level)).unwrap_or(Level::ERROR)
+    }
+
+    /// Shows this level and those that are more severe, from now on.
+    pub fn set_level(&self, level: Level) {
+        // The log lives as long as the process.
+        let _ = self.0.reload(shown(level));
+    }
+}
+
+/// Libraries have less to say to an operator.
+fn shown(level: Level) -> Targets {
+    let level = LevelFilter::from_level(level);
+    Targets::new().with_default(level.min(LevelFilter::WARN)).with_target(OURS, level)
+}
+
+/// What the targets of our own lines begin with.
+const OURS: &str = "tidegate";
 
 /// Installs the operational log for the process and opens the access log. To be called once, by the binary.
 pub fn start(settings: &Settings, metrics: &Metrics) -> Result<(AccessLog, Guard), AlreadyStarted> {
@@ -70,18 +109,17 @@ pub fn start(settings: &Settings, metrics: &Metrics) -> Result<(AccessLog, Guard
         Format::Text => lines.with_ansi(terminal).boxed(),
         Format::Json => lines.json().flatten_event(true).boxed(),
     };
-    let level = LevelFilter::from_level(settings.level);
-    let shown = Targets::new().with_default(level.min(LevelFilter::WARN)).with_target("tidegate", level);
+    let (shown, handle) = reload::Layer::new(shown(settings.level));
     tracing_subscriber::registry().with(lines.with_filter(shown)).try_init().map_err(|_| AlreadyStarted)?;
 
     let (access, access_guard) = match settings.access {
         true => {
             let (log, guard) = AccessLog::to(io::stdout(), settings.format, metrics);
-            (log, Some(guard))
+            (AccessLog { on_open: settings.access_on_open, ..log }, Some(guard))
         }
         false => (AccessLog::off(), None),
     };
-    Ok((access, Guard { _operational: operational_guard, _access: access_guard }))
+    Ok((access, Guard { verbosity: Verbosity(handle), _operational: operational_guard, _access: access_guard }))
 }
 
 /// The access log. Clones share one queue.
@@ -89,22 +127,28 @@ pub fn start(settings: &Settings, metrics: &Metrics) -> Result<(AccessLog, Guard
 pub struct AccessLog {
     queue: Option<NonBlocking>,
     format: Format,
+    on_open: bool,
 }
 
 impl AccessLog {
     /// A log that writes nothing and formats nothing.
     pub fn off() -> Self {
-        Self { queue: None, format: Format::Text }
+        Self { queue: None, format: Format::Text, on_open: false }
     }
 
     /// A log that writes to `target` from a thread of its own; lines beyond the queue's bound are dropped and counted.
     pub fn to(target: impl Write + Send + 'static, format: Format, metrics: &Metrics) -> (Self, WorkerGuard) {
         let (queue, guard) = queue("access-log", target);
         metrics.watch_log("access", queue.error_counter());
-        (Self { queue: Some(queue), format }, guard)
+        (Self { queue: Some(queue), format, on_open: false }, guard)
     }
 
-    /// Writes the line of a connection that has ended. Never blocks and never fails.
+    /// Whether a connection leaves a line when it opens, too.
+    pub fn is_told_of_opens(&self) -> bool {
+        self.on_open
+    }
+
+    /// Writes a line. Never blocks and never fails.
     pub fn write(&self, record: &AccessRecord<'_>) {
         let Some(queue) = &self.queue else { return };
         let line = record.line(self.format);

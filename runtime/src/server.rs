@@ -8,6 +8,7 @@ mod allocator;
 mod background;
 mod candidates;
 mod handover;
+mod listing;
 mod notify;
 mod operations;
 mod pace;
@@ -197,8 +198,10 @@ impl Server {
             if let Some(listener) = admin {
                 let address = listener.local_addr()?;
                 tracing::info!(%address, "admin listening");
-                let operations = Arc::new(Control::new(state.clone()));
-                let admin = Admin::new(operations, state.metrics.clone(), Guard::default());
+                let operations = Arc::new(Control::new(state.clone(), _log.verbosity()));
+                let config = &state.sources().config;
+                let hosts = config.admin.iter().flat_map(|admin| admin.hosts.iter().cloned());
+                let admin = Admin::new(operations, state.metrics.clone(), Guard::new(hosts));
                 admin_task =
                     Some(tokio::spawn(admin.serve(TcpListener::from_std(listener)?, state.until_handed_over())));
             }
@@ -348,6 +351,7 @@ fn log_settings(config: &Config) -> log::Settings {
             LogFormat::Json => log::Format::Json,
         },
         access: config.log.access,
+        access_on_open: config.log.access_on_open,
     }
 }
 

@@ -32,6 +32,7 @@ mod hostile_crowd;
 mod limits;
 mod metrics;
 mod negotiation;
+mod observing;
 mod paths;
 mod quarantine;
 mod reload;

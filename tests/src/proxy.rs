@@ -179,6 +179,11 @@ impl Proxy {
         self.access_lines(1).await.remove(0)
     }
 
+    /// Waits for a line of the access log that `wanted` accepts.
+    pub async fn wait_for_access(&self, wanted: impl Fn(&Value) -> bool) -> Value {
+        self.access.find("the wanted line of the access log", wanted).await
+    }
+
     /// Sends a signal.
     pub fn signal(&self, signal: Signal) {
         send(self.pid(), signal);
@@ -296,31 +301,26 @@ pub fn tidegate() -> PathBuf {
 
 /// What the harness says about where to listen and how to log; it follows the test's own text, so that the line numbers
 /// of problems are those of that text.
-const EPILOGUE: &str = r#"
-[log]
-format = "json"
-[admin]
-listen = "127.0.0.1:0"
-"#;
+const TABLES: [(&str, &str); 3] = [
+    ("[log]", "format = \"json\""),
+    ("[admin]", "listen = \"127.0.0.1:0\""),
+    ("[[listeners]]", "listen = \"127.0.0.1:0\""),
+];
 
-const LISTENER: &str = r#"
-[[listeners]]
-listen = "127.0.0.1:0"
-"#;
-
-/// The whole text of a configuration; one that declares its listener keeps it.
+/// The whole text of a configuration; one that has its own `[log]`, `[admin]` or listener keeps it.
 ///
 /// Standard components get a longer deadline than the default, because a deadline is wall time and a machine that runs
 /// tests may keep a worker from its core for longer than that.
 pub(crate) fn complete(config: &str) -> String {
-    let listener = if config.contains("[[listeners]]") { "" } else { LISTENER };
+    let missing = TABLES.iter().filter(|(table, _)| !config.contains(table));
+    let missing: String = missing.map(|(table, keys)| format!("{table}\n{keys}\n")).collect();
     let is_used = |name: &&&str| match **name {
         "round-robin" => !config.contains("balance = ") || config.contains("\"round-robin\""),
         name => config.contains(&format!("\"{name}\"")),
     };
     let deadlines: String =
         STANDARD.iter().filter(is_used).map(|name| format!("[components.{name}]\ndeadline = \"1s\"\n")).collect();
-    format!("{config}\n{EPILOGUE}{deadlines}{listener}")
+    format!("{config}\n{missing}{deadlines}")
 }
 
 /// The standard components that tests use.

@@ -52,6 +52,11 @@ pub async fn get(address: &str, path: &str) -> Result<(StatusCode, String), Clie
     send(Method::GET, address, path).await
 }
 
+/// As [`post`], with a PUT.
+pub async fn put(address: &str, path: &str) -> Result<(StatusCode, String), ClientError> {
+    send(Method::PUT, address, path).await
+}
+
 async fn send(method: Method, address: &str, path: &str) -> Result<(StatusCode, String), ClientError> {
     let late = |_| ClientError::Timeout(address.to_owned());
     let connect = |error| ClientError::Connect { address: address.to_owned(), error };

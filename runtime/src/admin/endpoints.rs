@@ -1,15 +1,16 @@
 //! The endpoints: which path takes which method, and what it answers.
 
 use bytes::Bytes;
-use http::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE};
-use http::{HeaderValue, Method, Request, Response, StatusCode};
+use http::header::{ALLOW, CACHE_CONTROL, CONTENT_ENCODING, CONTENT_TYPE, VARY};
+use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode};
 use http_body_util::Full;
 use hyper::body::Incoming;
 use serde::Serialize;
 
+use super::body::{AnswerBody, accepts_gzip};
 use super::guard::Unwelcome;
 use super::query;
-use super::view::{Decision, DrainReport, Readiness, ReloadReport};
+use super::view::{Decision, DrainReport, LogView, Readiness, ReloadReport};
 use super::{Admin, Operations};
 use crate::metrics::Metrics;
 
@@ -35,6 +36,7 @@ enum Endpoint<'a> {
     Connections,
     Reload,
     Drain,
+    Log,
 }
 
 impl<'a> Endpoint<'a> {
@@ -50,6 +52,7 @@ impl<'a> Endpoint<'a> {
             "/api/v1/connections" => Self::Connections,
             "/api/v1/reload" => Self::Reload,
             "/api/v1/drain" => Self::Drain,
+            "/api/v1/log" => Self::Log,
             "/api/v1/candidates" => Self::Candidates,
             // Names have no character that would be escaped.
             path => match *path.strip_prefix("/api/v1/")?.split('/').collect::<Vec<_>>() {
@@ -67,16 +70,20 @@ impl<'a> Endpoint<'a> {
         })
     }
 
-    /// Whether it changes something, and so takes POST; the others take GET and HEAD.
-    fn is_action(self) -> bool {
-        matches!(self, Self::Restore(_) | Self::Decide { .. } | Self::Reload | Self::Drain)
+    /// The methods that it takes.
+    fn methods(self) -> &'static [Method] {
+        match self {
+            Self::Restore(_) | Self::Decide { .. } | Self::Reload | Self::Drain => &[Method::POST],
+            Self::Log => &[Method::GET, Method::HEAD, Method::PUT],
+            _ => &[Method::GET, Method::HEAD],
+        }
     }
 }
 
 /// Answers a request. Its body is never read: hyper closes the connection when there is more of one than it holds.
 ///
 /// The answer to HEAD is the one to GET; hyper leaves the body out.
-pub(super) async fn respond(admin: &Admin, request: Request<Incoming>) -> Response<Full<Bytes>> {
+pub(super) async fn respond(admin: &Admin, request: Request<Incoming>) -> Response<AnswerBody> {
     if let Err(unwelcome) = admin.guard.check_host(request.headers()) {
         return refusal(unwelcome);
     }
@@ -84,22 +91,20 @@ pub(super) async fn respond(admin: &Admin, request: Request<Incoming>) -> Respon
         return problem(StatusCode::NOT_FOUND, "no such endpoint; GET / lists them");
     };
     let method = request.method();
-    if endpoint.is_action() {
-        if method != Method::POST {
-            return not_allowed("POST");
-        }
-        if let Err(unwelcome) = admin.guard.check_origin(request.headers()) {
-            return refusal(unwelcome);
-        }
-    } else if method != Method::GET && method != Method::HEAD {
-        return not_allowed("GET, HEAD");
+    if !endpoint.methods().contains(method) {
+        return not_allowed(endpoint.methods());
+    }
+    if !method.is_safe()
+        && let Err(unwelcome) = admin.guard.check_origin(request.headers())
+    {
+        return refusal(unwelcome);
     }
 
     let operations = admin.operations.as_ref();
     let query = request.uri().query().unwrap_or_default();
     match endpoint {
         Endpoint::Index => text(StatusCode::OK, INDEX),
-        Endpoint::Metrics => response(StatusCode::OK, Metrics::CONTENT_TYPE, admin.metrics.encode()),
+        Endpoint::Metrics => metrics(&admin.metrics, request.headers()),
         Endpoint::Health => text(StatusCode::OK, "ok\n"),
         Endpoint::Readiness => match operations.readiness() {
             Readiness::Ready => text(StatusCode::OK, "ready\n"),
@@ -121,6 +126,14 @@ pub(super) async fn respond(admin: &Admin, request: Request<Incoming>) -> Respon
             Ok(query) => drain(operations.drain(query).await),
             Err(error) => problem(StatusCode::BAD_REQUEST, &error.to_string()),
         },
+        Endpoint::Log if method == Method::PUT => match query::log(query) {
+            Ok(level) => {
+                operations.set_log_level(level);
+                json(StatusCode::OK, &LogView::from(level))
+            }
+            Err(error) => problem(StatusCode::BAD_REQUEST, &error.to_string()),
+        },
+        Endpoint::Log => json(StatusCode::OK, &LogView::from(operations.log_level())),
         Endpoint::Restore(component) => match operations.restore(component) {
             Some(report) => json(StatusCode::OK, &report),
             None => problem(StatusCode::NOT_FOUND, "no component has this name"),
@@ -133,7 +146,19 @@ pub(super) async fn respond(admin: &Admin, request: Request<Incoming>) -> Respon
     }
 }
 
-async fn reload(operations: &dyn Operations, dry_run: bool) -> Response<Full<Bytes>> {
+/// The text goes out while it is made, compressed for who takes that.
+fn metrics(metrics: &Metrics, asked: &HeaderMap) -> Response<AnswerBody> {
+    let gzip = accepts_gzip(asked);
+    let mut response = response(StatusCode::OK, Metrics::CONTENT_TYPE, AnswerBody::scrape(metrics.scrape(), gzip));
+    let headers = response.headers_mut();
+    headers.insert(VARY, HeaderValue::from_static("Accept-Encoding"));
+    if gzip {
+        headers.insert(CONTENT_ENCODING, HeaderValue::from_static("gzip"));
+    }
+    response
+}
+
+async fn reload(operations: &dyn Operations, dry_run: bool) -> Response<AnswerBody> {
     let report = operations.reload(dry_run).await;
     let status = match report {
         ReloadReport::Applied { .. } | ReloadReport::Applicable { .. } | ReloadReport::Unchanged { .. } => {
@@ -145,7 +170,7 @@ async fn reload(operations: &dyn Operations, dry_run: bool) -> Response<Full<Byt
     json(status, &report)
 }
 
-fn drain(report: DrainReport) -> Response<Full<Bytes>> {
+fn drain(report: DrainReport) -> Response<AnswerBody> {
     let status = match report {
         DrainReport::Begun(_) => StatusCode::ACCEPTED,
         DrainReport::Planned(_) => StatusCode::OK,
@@ -155,7 +180,7 @@ fn drain(report: DrainReport) -> Response<Full<Bytes>> {
     json(status, &report)
 }
 
-fn refusal(unwelcome: Unwelcome) -> Response<Full<Bytes>> {
+fn refusal(unwelcome: Unwelcome) -> Response<AnswerBody> {
     let status = match unwelcome {
         Unwelcome::Host => StatusCode::MISDIRECTED_REQUEST,
         Unwelcome::Origin => StatusCode::FORBIDDEN,
@@ -163,19 +188,22 @@ fn refusal(unwelcome: Unwelcome) -> Response<Full<Bytes>> {
     problem(status, &unwelcome.to_string())
 }
 
-fn not_allowed(methods: &'static str) -> Response<Full<Bytes>> {
+fn not_allowed(methods: &[Method]) -> Response<AnswerBody> {
     let mut response = problem(StatusCode::METHOD_NOT_ALLOWED, "this endpoint does not take that method");
-    response.headers_mut().insert(ALLOW, HeaderValue::from_static(methods));
+    let methods = methods.iter().map(Method::as_str).collect::<Vec<_>>().join(", ");
+    if let Ok(methods) = HeaderValue::try_from(methods) {
+        response.headers_mut().insert(ALLOW, methods);
+    }
     response
 }
 
-fn problem(status: StatusCode, error: &str) -> Response<Full<Bytes>> {
+fn problem(status: StatusCode, error: &str) -> Response<AnswerBody> {
     json(status, &serde_json::json!({ "error": error }))
 }
 
-fn json(status: StatusCode, value: &impl Serialize) -> Response<Full<Bytes>> {
+fn json(status: StatusCode, value: &impl Serialize) -> Response<AnswerBody> {
     match serde_json::to_string_pretty(value) {
-        Ok(body) => response(status, "application/json", body + "\n"),
+        Ok(body) => response(status, "application/json", whole(body + "\n")),
         Err(error) => {
             tracing::error!(%error, "an admin answer is not JSON");
             text(StatusCode::INTERNAL_SERVER_ERROR, "internal error\n")
@@ -183,12 +211,16 @@ fn json(status: StatusCode, value: &impl Serialize) -> Response<Full<Bytes>> {
     }
 }
 
-fn text(status: StatusCode, body: &'static str) -> Response<Full<Bytes>> {
-    response(status, "text/plain; charset=utf-8", body)
+fn text(status: StatusCode, body: &'static str) -> Response<AnswerBody> {
+    response(status, "text/plain; charset=utf-8", whole(body))
 }
 
-fn response(status: StatusCode, content_type: &'static str, body: impl Into<Bytes>) -> Response<Full<Bytes>> {
-    let mut response = Response::new(Full::new(body.into()));
+fn whole(body: impl Into<Bytes>) -> AnswerBody {
+    AnswerBody::Whole(Full::new(body.into()))
+}
+
+fn response(status: StatusCode, content_type: &'static str, body: AnswerBody) -> Response<AnswerBody> {
+    let mut response = Response::new(body);
     *response.status_mut() = status;
     response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
     response.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
@@ -216,4 +248,6 @@ POST /api/v1/reload        reads the configuration again; 422 lists what is wron
                            ?dry_run=true only says what would change
 POST /api/v1/drain         closes connections at a measured pace and ends the process; ?over=30s&code=1001&dry_run=true,
                            and &route=NAME for the connections of one route only
+GET  /api/v1/log           the least severe level that the log shows
+PUT  /api/v1/log           ?level=error, warn, info, debug or trace: shows that level from now on, until the process ends
 ";

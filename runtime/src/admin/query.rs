@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use tracing::Level;
+
 use super::view::{ConnectionsQuery, DrainCode, DrainQuery};
 use crate::config;
 
@@ -18,6 +20,8 @@ pub(super) enum InvalidQuery {
     Code,
     #[error("dry_run must be true or false")]
     DryRun,
+    #[error("level must be error, warn, info, debug or trace")]
+    Level,
     #[error("the query takes {0}, each once")]
     Unknown(&'static str),
 }
@@ -76,6 +80,22 @@ pub(super) fn drain(query: &str) -> Result<DrainQuery, InvalidQuery> {
         }
     }
     Ok(DrainQuery { route, over, code: code.unwrap_or_default(), dry_run: dry_run.unwrap_or_default() })
+}
+
+/// Reads `level=debug`, which must be there.
+pub(super) fn log(query: &str) -> Result<Level, InvalidQuery> {
+    let mut level = None;
+    for pair in pairs(query) {
+        match pair {
+            // The parser of the library knows numbers, too.
+            Some(("level", value)) if level.is_none() && value.bytes().all(|byte| byte.is_ascii_lowercase()) => {
+                level = Some(value.parse().map_err(|_| InvalidQuery::Level)?);
+            }
+            Some(("level", _)) if level.is_none() => return Err(InvalidQuery::Level),
+            _ => return Err(InvalidQuery::Unknown("level")),
+        }
+    }
+    level.ok_or(InvalidQuery::Level)
 }
 
 /// The pairs of a query; `None` for what is no pair.
@@ -146,6 +166,21 @@ mod tests {
         ];
         for (query, problem) in cases {
             assert_eq!(connections(query), Err(problem), "{query}");
+        }
+    }
+
+    #[test]
+    fn a_level_has_one_of_five_names() {
+        for (query, level) in
+            [("level=error", Level::ERROR), ("level=warn", Level::WARN), ("level=trace", Level::TRACE)]
+        {
+            assert_eq!(log(query), Ok(level), "{query}");
+        }
+        for query in ["", "level=", "level=3", "level=DEBUG", "level=off", "level=verbose"] {
+            assert_eq!(log(query), Err(InvalidQuery::Level), "{query}");
+        }
+        for query in ["level=info&level=info", "level=info&route=chat", "info"] {
+            assert_eq!(log(query), Err(InvalidQuery::Unknown("level")), "{query}");
         }
     }
 

@@ -6,8 +6,8 @@ mod views;
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, SystemTime};
 
 use serde_json::Value;
@@ -15,6 +15,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::oneshot;
 use tokio::task::JoinSet;
+use tracing::Level;
 
 use super::{
     Admin, Answer, CandidateView, ComponentView, ConnectionView, ConnectionsQuery, ConnectionsView, Decision,
@@ -30,6 +31,7 @@ struct Fake {
     reload: fn() -> ReloadReport,
     dry_run: fn() -> ReloadReport,
     drains: AtomicU64,
+    level: Mutex<Level>,
 }
 
 impl Default for Fake {
@@ -39,6 +41,7 @@ impl Default for Fake {
             reload: || ReloadReport::Applied { generation: 2 },
             dry_run: || ReloadReport::Unchanged { generation: 1 },
             drains: AtomicU64::new(0),
+            level: Mutex::new(Level::INFO),
         }
     }
 }
@@ -111,7 +114,7 @@ impl Operations for Fake {
             age_seconds: 1.5,
         };
         let connections = (0..query.limit.min(3)).map(connection).collect();
-        Box::pin(async { ConnectionsView { total: 3, connections } })
+        Box::pin(async { ConnectionsView { total: 3, connections, workers_silent: Vec::new() } })
     }
 
     fn reload(&self, dry_run: bool) -> Answer<'_, ReloadReport> {
@@ -170,6 +173,14 @@ impl Operations for Fake {
             connections_active: 7,
         })
     }
+
+    fn log_level(&self) -> Level {
+        *self.level.lock().unwrap()
+    }
+
+    fn set_log_level(&self, level: Level) {
+        *self.level.lock().unwrap() = level;
+    }
 }
 
 /// A server that ends with the test.
@@ -187,7 +198,8 @@ impl Server {
         let address = listener.local_addr().unwrap();
         let metrics = Metrics::new(1);
         let operations = Arc::new(operations);
-        let admin = Admin::new(operations.clone(), Arc::clone(&metrics), Guard::default());
+        let admin =
+            Admin::new(operations.clone(), Arc::clone(&metrics), Guard::new(["metrics.example.com".to_owned()]));
         let (stop, stopping) = oneshot::channel();
         let stopped = async move {
             let _ = stopping.await;
@@ -197,22 +209,52 @@ impl Server {
         Self { address, metrics, operations, stop, task }
     }
 
-    /// Sends a request as it stands, followed by the end of the connection, and reads the answer.
-    async fn send(&self, request: String) -> Answered {
+    /// Sends a request as it stands and reads to the end of the connection.
+    async fn send(&self, request: String) -> Vec<u8> {
         let mut stream = TcpStream::connect(self.address).await.unwrap();
         stream.write_all(request.as_bytes()).await.unwrap();
         let mut bytes = Vec::new();
         stream.read_to_end(&mut bytes).await.unwrap();
-        Answered(String::from_utf8(bytes).unwrap())
+        bytes
     }
 
-    async fn request(&self, method: &str, path: &str, more: &str) -> Answered {
+    async fn request_bytes(&self, method: &str, path: &str, more: &str) -> Vec<u8> {
         let host = self.address;
         self.send(format!("{method} {path} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n{more}\r\n")).await
     }
 
+    async fn request(&self, method: &str, path: &str, more: &str) -> Answered {
+        Answered(String::from_utf8(self.request_bytes(method, path, more).await).unwrap())
+    }
+
+    /// A request that names this host.
+    async fn get_as(&self, host: &str, path: &str) -> Answered {
+        let request = format!("GET {path} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n");
+        Answered(String::from_utf8(self.send(request).await).unwrap())
+    }
+
     async fn get(&self, path: &str) -> Answered {
         self.request("GET", path, "").await
+    }
+}
+
+/// The head of an answer, and what follows it.
+fn parted(answer: &[u8]) -> (&str, &[u8]) {
+    let end = answer.windows(4).position(|window| window == b"\r\n\r\n").unwrap() + 4;
+    (str::from_utf8(&answer[..end]).unwrap(), &answer[end..])
+}
+
+/// A body without its transfer coding (RFC 9112 section 7.1).
+fn dechunked(mut coded: &[u8]) -> Vec<u8> {
+    let mut body = Vec::new();
+    loop {
+        let end = coded.windows(2).position(|window| window == b"\r\n").unwrap();
+        let size = usize::from_str_radix(str::from_utf8(&coded[..end]).unwrap(), 16).unwrap();
+        if size == 0 {
+            return body;
+        }
+        body.extend_from_slice(&coded[end + 2..][..size]);
+        coded = &coded[end + 2 + size + 2..];
     }
 }
 

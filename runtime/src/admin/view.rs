@@ -9,6 +9,7 @@ use std::collections::BTreeMap;
 use std::time::{Duration, SystemTime};
 
 use serde::Serialize;
+use tracing::Level;
 
 pub use self::candidate::{CandidateView, Decision, DecisionReport, DecisionsView, SampleView, SampledMessageView};
 use crate::component::{Interest, Payload, Selection};
@@ -156,10 +157,13 @@ pub struct ImportView {
 /// Open connections (`GET /api/v1/connections`).
 #[derive(Clone, Debug, Serialize)]
 pub struct ConnectionsView {
-    /// How many there are that the query selects, shown or not.
+    /// How many there are that the query selects, shown or not. Those that open or end meanwhile may be counted or not.
     pub total: u64,
     /// At most as many as the query's limit, the oldest first.
     pub connections: Vec<ConnectionView>,
+    /// Workers that did not answer in time. Their connections, or part of them, are missing above.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub workers_silent: Vec<usize>,
 }
 
 /// An open connection.
@@ -361,6 +365,26 @@ impl DrainPlan {
             connections_per_second: (!over.is_zero()).then(|| connections as f64 / over.as_secs_f64()),
             until_unix_seconds: until.as_secs(),
         }
+    }
+}
+
+/// What the log shows (`GET /api/v1/log`).
+#[derive(Clone, Copy, Debug, Serialize)]
+pub struct LogView {
+    /// The least severe level shown: `error`, `warn`, `info`, `debug` or `trace`.
+    pub level: &'static str,
+}
+
+impl From<Level> for LogView {
+    fn from(level: Level) -> Self {
+        let level = match level {
+            Level::ERROR => "error",
+            Level::WARN => "warn",
+            Level::INFO => "info",
+            Level::DEBUG => "debug",
+            Level::TRACE => "trace",
+        };
+        Self { level }
     }
 }
 

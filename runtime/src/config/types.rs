@@ -135,6 +135,8 @@ pub struct Admin {
     pub listen: SocketAddr,
     /// Where that is declared.
     pub place: Place,
+    /// The names that it is asked by, beside those that need no entry; in lower case, without a port.
+    pub hosts: Vec<String>,
 }
 
 /// What is logged, and how.
@@ -146,6 +148,8 @@ pub struct Log {
     pub format: LogFormat,
     /// Whether every connection leaves a line when it ends.
     pub access: bool,
+    /// Whether it leaves one when it opens, too.
+    pub access_on_open: bool,
 }
 
 /// How severe a logged event is at least.

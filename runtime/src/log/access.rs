@@ -3,6 +3,7 @@
 //! Whatever a peer could have chosen is cut and escaped, so that no line holds a control character, a line break or a
 //! character that reorders text, and one connection is one line. The query is left out on purpose: tokens live there.
 
+use std::borrow::Cow;
 use std::fmt::Write;
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -11,7 +12,7 @@ use tracing_subscriber::fmt::format::Writer;
 use tracing_subscriber::fmt::time::{FormatTime, SystemTime};
 
 use super::Format;
-use crate::metrics::{HandshakeOutcome, Initiator};
+use crate::metrics::{ConnectOutcome, HandshakeOutcome, Initiator};
 
 /// What the access log says about a connection. Empty texts, `None` and absent attributes are left out of the line.
 #[derive(Clone, Debug)]
@@ -30,12 +31,20 @@ pub struct AccessRecord<'a> {
     pub upstream: &'a str,
     /// The endpoint's url; empty before one was leased.
     pub endpoint: &'a str,
+    /// Whether the connection has only just opened, and will leave another line when it ends.
+    pub opens: bool,
     /// How the handshake ended.
     pub outcome: HandshakeOutcome,
     /// The status answered to the client; `None` when it left before its answer.
     pub status: Option<u16>,
     /// How the connection ended, once it had been open.
-    pub ended: Option<Ended<'a>>,
+    pub ended: Option<Ended>,
+    /// Why: the reason in the close frame, or the proxy's own words for what it refused or ended.
+    pub reason: &'a str,
+    /// The filter that refused the handshake; empty when none did.
+    pub filter: &'a str,
+    /// The endpoints that were tried in vain, in order.
+    pub tried: &'a [Tried],
     /// From accept to end, the handshake included.
     pub duration: Duration,
     /// What the client sent.
@@ -50,13 +59,22 @@ pub struct AccessRecord<'a> {
 
 /// How an open connection ended.
 #[derive(Clone, Copy, Debug)]
-pub struct Ended<'a> {
+pub struct Ended {
     /// Who ended it.
     pub by: Initiator,
     /// The close code; 1005 for a frame without one and 1006 for none (RFC 6455 section 7.1.5).
     pub code: u16,
-    /// The reason in the close frame, or the proxy's own words.
-    pub reason: &'a str,
+}
+
+/// An endpoint that took no connection.
+#[derive(Clone, Debug)]
+pub struct Tried {
+    /// Its url.
+    pub endpoint: String,
+    /// How the attempt ended.
+    pub outcome: ConnectOutcome,
+    /// What the system, or the endpoint's answer, said about it.
+    pub error: String,
 }
 
 /// Data messages and their payload bytes.
@@ -72,6 +90,9 @@ impl AccessRecord<'_> {
     /// The line, with its line feed.
     pub(super) fn line(&self, format: Format) -> String {
         let mut line = Line::start(format);
+        if self.opens {
+            line.text("event", "open");
+        }
         line.text("connection", self.connection);
         line.text("route", self.route);
         line.display("client", self.client);
@@ -83,11 +104,13 @@ impl AccessRecord<'_> {
         if let Some(status) = self.status {
             line.number("status", status.into());
         }
-        if let Some(Ended { by, code, reason }) = self.ended {
+        if let Some(Ended { by, code }) = self.ended {
             line.text("by", by.label());
             line.number("code", code.into());
-            line.text("reason", reason);
         }
+        line.text("filter", self.filter);
+        line.text("reason", self.reason);
+        line.tried(self.tried.get(..MAX_TRIED).unwrap_or(self.tried));
         line.number("duration_ms", u64::try_from(self.duration.as_millis()).unwrap_or(u64::MAX));
         line.number("client_messages", self.from_client.messages);
         line.number("client_bytes", self.from_client.bytes);
@@ -150,6 +173,36 @@ impl Line {
         }
     }
 
+    /// In the text format one value for all of them.
+    fn tried(&mut self, tried: &[Tried]) {
+        if tried.is_empty() {
+            return;
+        }
+        self.name("tried");
+        match self.format {
+            Format::Text => {
+                let told = tried.iter().map(|Tried { endpoint, outcome, error }| {
+                    let outcome = outcome.label();
+                    format!("{} {outcome} ({})", cut(endpoint, MAX_TRIED_VALUE), cut(error, MAX_TRIED_VALUE))
+                });
+                escape(&mut self.text, &told.collect::<Vec<_>>().join(", "));
+            }
+            Format::Json => {
+                let mut separator = '[';
+                for Tried { endpoint, outcome, error } in tried {
+                    self.text.push(separator);
+                    self.text.push_str("{\"endpoint\":");
+                    quote(&mut self.text, endpoint);
+                    self.text.extend([",\"outcome\":\"", outcome.label(), "\",\"error\":"]);
+                    quote(&mut self.text, error);
+                    self.text.push('}');
+                    separator = ',';
+                }
+                self.text.push(']');
+            }
+        }
+    }
+
     fn attributes(&mut self, attributes: &[(String, String)]) {
         if attributes.is_empty() {
             return;
@@ -197,11 +250,22 @@ impl Line {
     }
 }
 
-/// Appends a JSON string (RFC 8259 section 7) that also escapes what JSON allows but a terminal acts upon.
+/// Appends a value as a JSON string, cut to what a line holds of one.
 fn quote(line: &mut String, value: &str) {
+    escape(line, &cut(value, MAX_VALUE));
+}
+
+/// The start of a text that is too long.
+fn cut(value: &str, most: usize) -> Cow<'_, str> {
+    match value.get(..value.floor_char_boundary(most)) {
+        Some(kept) if kept.len() < value.len() => Cow::Owned(format!("{kept}…")),
+        _ => Cow::Borrowed(value),
+    }
+}
+
+/// Appends a JSON string (RFC 8259 section 7) that also escapes what JSON allows but a terminal acts upon.
+fn escape(line: &mut String, kept: &str) {
     line.push('"');
-    let end = value.floor_char_boundary(MAX_VALUE);
-    let (kept, cut) = value.split_at(end);
     let plain = kept.bytes().take_while(|byte| matches!(byte, b' '..=b'~' if !matches!(byte, b'"' | b'\\'))).count();
     let (plain, kept) = kept.split_at(plain);
     line.push_str(plain);
@@ -219,9 +283,6 @@ fn quote(line: &mut String, value: &str) {
             _ => line.push(character),
         }
     }
-    if !cut.is_empty() {
-        line.push('…');
-    }
     line.push('"');
 }
 
@@ -232,6 +293,9 @@ fn is_invisible(character: char) -> bool {
 
 /// The most bytes of one value that a line holds.
 const MAX_VALUE: usize = 512;
+/// The most endpoints that a line names, and bytes of what it says of each.
+const MAX_TRIED: usize = 8;
+const MAX_TRIED_VALUE: usize = 128;
 /// The most attributes that a line holds.
 const MAX_ATTRIBUTES: usize = 32;
 const TYPICAL_LINE: usize = 512;

@@ -5,8 +5,8 @@ use std::net::SocketAddr;
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::time::Duration;
 
-use super::{AccessLog, AccessRecord, Ended, Format, QUEUED_LINES, Traffic};
-use crate::metrics::{HandshakeOutcome, Initiator, Metrics};
+use super::{AccessLog, AccessRecord, Ended, Format, QUEUED_LINES, Traffic, Tried};
+use crate::metrics::{ConnectOutcome, HandshakeOutcome, Initiator, Metrics};
 
 fn record<'a>(attributes: &'a [(String, String)]) -> AccessRecord<'a> {
     AccessRecord {
@@ -17,9 +17,13 @@ fn record<'a>(attributes: &'a [(String, String)]) -> AccessRecord<'a> {
         path: "/ws/chat",
         upstream: "chat",
         endpoint: "ws://127.0.0.1:9001",
+        opens: false,
         outcome: HandshakeOutcome::Upgraded,
         status: Some(101),
-        ended: Some(Ended { by: Initiator::Client, code: 1000, reason: "done for today" }),
+        ended: Some(Ended { by: Initiator::Client, code: 1000 }),
+        reason: "done for today",
+        filter: "",
+        tried: &[],
         duration: Duration::from_millis(1234),
         from_client: Traffic { messages: 3, bytes: 300 },
         from_upstream: Traffic { messages: 4, bytes: 400 },
@@ -95,6 +99,7 @@ fn a_refused_handshake_leaves_out_what_it_never_had() {
         outcome: HandshakeOutcome::NoRoute,
         status: Some(404),
         ended: None,
+        reason: "",
         channel: None,
         from_client: Traffic::default(),
         from_upstream: Traffic::default(),
@@ -109,13 +114,58 @@ fn a_refused_handshake_leaves_out_what_it_never_had() {
 }
 
 #[test]
+fn a_refused_handshake_says_who_refused_it_and_what_was_tried() {
+    let tried = [
+        Tried {
+            endpoint: "ws://127.0.0.1:9001".to_owned(),
+            outcome: ConnectOutcome::Refused,
+            error: "Connection refused".to_owned(),
+        },
+        Tried {
+            endpoint: "ws://127.0.0.1:9002".to_owned(),
+            outcome: ConnectOutcome::InvalidAnswer,
+            error: "\"\n\u{1b}[2J".to_owned(),
+        },
+    ];
+    let record = AccessRecord { ended: None, filter: "access", reason: "", tried: &tried, ..record(&[]) };
+
+    let line = text_line(&record);
+    let told = r#" filter=access tried="ws://127.0.0.1:9001 refused (Connection refused), ws://127.0.0.1:9002 invalid_answer (\"\n\u001b[2J)" duration_ms"#;
+    assert!(line.contains(told), "{line}");
+    let line = json_line(&record);
+    assert_eq!(line["filter"], "access");
+    assert_eq!(line["tried"][0]["outcome"], "refused");
+    assert_eq!(line["tried"][1]["error"], "\"\n\u{1b}[2J");
+}
+
+#[test]
+fn what_many_endpoints_answered_fits_into_a_line() {
+    let one = Tried { endpoint: "e".repeat(1000), outcome: ConnectOutcome::Answered, error: "é".repeat(1000) };
+    let tried = vec![one; 100];
+    let record = AccessRecord { tried: &tried, ..record(&[]) };
+    for format in [Format::Text, Format::Json] {
+        let line = record.line(format);
+        assert!(line.len() < 16 << 10, "{} bytes", line.len());
+    }
+    assert_eq!(json_line(&record)["tried"].as_array().map(Vec::len), Some(8));
+}
+
+#[test]
+fn a_line_of_a_connection_that_opens_is_told_from_the_one_of_its_end() {
+    let record = AccessRecord { opens: true, ended: None, reason: "", ..record(&[]) };
+    assert!(text_line(&record).starts_with("access event=open connection=c0-17 "));
+    assert_eq!(json_line(&record)["event"], "open");
+}
+
+#[test]
 fn a_peer_cannot_forge_a_line_or_a_field() {
     let hostile = "x\n2026 access route=admin \"q\\ \u{1b}[2J \u{9b}31m \u{202e}txt \u{2028} \u{e0041}";
     let attributes = [attribute("a=b c", hostile)];
     let peer = AccessRecord {
         host: hostile,
         path: "/a=b",
-        ended: Some(Ended { by: Initiator::Client, code: 4000, reason: hostile }),
+        ended: Some(Ended { by: Initiator::Client, code: 4000 }),
+        reason: hostile,
         channel: Some(hostile),
         ..record(&attributes)
     };

@@ -3,15 +3,15 @@
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::{Duration, SystemTime};
+use std::time::SystemTime;
 
-use tokio::sync::oneshot;
-use tokio::time::{Instant, timeout};
+use tokio::time::Instant;
+use tracing::Level;
 
 use super::candidates::candidate;
+use super::listing;
 use super::reload::Reloaded;
 use super::state::{Drain, Phase, State};
-use super::worker::Order;
 use crate::admin::{
     Answer, CandidateView, ChangeView, ChangesView, ComponentView, ConnectionsQuery, ConnectionsView, Decision,
     DecisionReport, DrainPlan, DrainQuery, DrainReport, EndpointView, FilterView, ImportView, Operations, Readiness,
@@ -21,14 +21,15 @@ use crate::balance::{Endpoint, JustStarted};
 use crate::component::OnFailure;
 use crate::config::{ComponentSource, PathPattern, Target};
 use crate::control::{Change, Plan};
+use crate::log::Verbosity;
 use crate::metrics::Version;
 
 /// The admin API's hold on the server.
-pub(super) struct Control(Arc<State>);
+pub(super) struct Control(Arc<State>, Verbosity);
 
 impl Control {
-    pub(super) fn new(state: Arc<State>) -> Self {
-        Self(state)
+    pub(super) fn new(state: Arc<State>, verbosity: Verbosity) -> Self {
+        Self(state, verbosity)
     }
 }
 
@@ -43,8 +44,9 @@ impl Operations for Control {
 
     fn routes(&self) -> Vec<RouteView> {
         let (snapshot, sources) = (self.0.snapshot.load_full(), self.0.sources());
+        let configs: HashMap<_, _> = sources.config.routes.iter().map(|config| (&config.name, config)).collect();
         let views = snapshot.routes.routes().filter_map(|route| {
-            let config = sources.config.routes.iter().find(|config| config.name == route.name)?;
+            let config = configs.get(&route.name)?;
             let (upstream, services) = match &config.target {
                 Target::Upstream(name) => (Some(name.clone()), Default::default()),
                 Target::Services(services) => (None, services.upstreams.clone()),
@@ -86,11 +88,18 @@ impl Operations for Control {
 
     fn components(&self) -> Vec<ComponentView> {
         let (snapshot, sources) = (self.0.snapshot.load_full(), self.0.sources());
-        let versions = self.0.metrics.versions();
-        let used: Vec<_> = snapshot.all_uses().collect();
+        let mut versions: HashMap<_, Vec<_>> = HashMap::new();
+        for known in self.0.metrics.versions() {
+            versions.entry(known.component.clone()).or_default().push(version(&known));
+        }
+        let mut used: HashMap<_, Vec<_>> = HashMap::new();
+        for one in snapshot.all_uses() {
+            used.entry(one.component().to_owned()).or_default().push(one);
+        }
         let views = snapshot.components.iter().map(|(name, component)| {
             let metrics = self.0.metrics.component(name);
-            let uses = || used.iter().filter(|used| used.component() == name);
+            let uses = used.get(name).map_or(&[][..], Vec::as_slice);
+            let quarantined = uses.iter().filter(|used| used.is_quarantined());
             ComponentView {
                 name: name.clone(),
                 kind: component.kind().label(),
@@ -106,37 +115,18 @@ impl Operations for Control {
                     .iter()
                     .map(|import| ImportView { name: import.name.clone(), permission: import.permission.clone() })
                     .collect(),
-                uses: uses().count() as u64,
+                uses: uses.len() as u64,
                 memory_bytes: metrics.memory_bytes(),
                 failures: metrics.failures(),
-                versions: versions.iter().filter(|version| version.component == *name).map(version).collect(),
-                quarantined: uses().filter(|used| used.is_quarantined()).map(|used| used.place().to_owned()).collect(),
+                versions: versions.remove(name).unwrap_or_default(),
+                quarantined: quarantined.map(|used| used.place().to_owned()).collect(),
             }
         });
         views.collect()
     }
 
     fn connections(&self, query: ConnectionsQuery) -> Answer<'_, ConnectionsView> {
-        Box::pin(async move {
-            let mut asked = Vec::new();
-            for worker in self.0.workers() {
-                let (answer, told) = oneshot::channel();
-                if worker.try_send(Order::Connections(query.clone(), answer)).is_ok() {
-                    asked.push(told);
-                }
-            }
-            let mut all = ConnectionsView { total: 0, connections: Vec::new() };
-            for told in asked {
-                // A worker that is too busy to answer is left out rather than waited for.
-                if let Ok(Ok(view)) = timeout(WORKER_ANSWER, told).await {
-                    all.total += view.total;
-                    all.connections.extend(view.connections);
-                }
-            }
-            all.connections.sort_by(|one, other| other.age_seconds.total_cmp(&one.age_seconds));
-            all.connections.truncate(query.limit);
-            all
-        })
+        Box::pin(async move { listing::list(&self.0.workers(), &query).await })
     }
 
     fn reload(&self, dry_run: bool) -> Answer<'_, ReloadReport> {
@@ -144,7 +134,7 @@ impl Operations for Control {
             let reloaded = self.0.reloads.ask("POST /api/v1/reload", dry_run).await;
             let generation = self.0.snapshot.load().generation;
             match reloaded {
-                Some(Reloaded::Applied(generation)) => ReloadReport::Applied { generation },
+                Some(Reloaded::Applied(generation, _)) => ReloadReport::Applied { generation },
                 Some(Reloaded::Applicable(plan)) => {
                     ReloadReport::Applicable { generation, changes: self.changes(plan) }
                 }
@@ -218,6 +208,23 @@ impl Operations for Control {
             connections_active: found.metrics.connections_active(),
         })
     }
+
+    fn log_level(&self) -> Level {
+        self.1.level()
+    }
+
+    fn set_log_level(&self, level: Level) {
+        let before = self.1.level();
+        // Said while it is shown, be it before or after.
+        let tell = || tracing::info!(%before, %level, "the log level has changed");
+        if level < before {
+            tell();
+        }
+        self.1.set_level(level);
+        if level >= before {
+            tell();
+        }
+    }
 }
 
 impl Control {
@@ -265,6 +272,3 @@ fn endpoint(endpoint: &Endpoint) -> EndpointView {
         connections_active: endpoint.active().into(),
     }
 }
-
-/// Workers answer within one turn of their loop.
-const WORKER_ANSWER: Duration = Duration::from_secs(1);

@@ -21,9 +21,11 @@ use super::snapshot::{Route, Snapshot, Target, Upstream};
 use super::worker::Worker;
 use crate::balance::Lease;
 use crate::component::{
-    Admission, Attached, Candidate, Failure, Handshake, HeaderEdit, OnFailure, Opened, Pool, Rollout, Session, Shadow,
+    Admission, Attached, Candidate, Failure, FilterUse, Handshake, HeaderEdit, OnFailure, Opened, Pool, Rollout,
+    Session, Shadow,
 };
 use crate::handshake::{self, Client, Opening, Refused, Requests, Scheme};
+use crate::log::Tried;
 use crate::metrics::{ConnectOutcome, HandshakeOutcome};
 use crate::pipe::Socket;
 use crate::route::Paths;
@@ -192,13 +194,17 @@ impl<'w> Attempt<'w> {
     fn admit(&mut self, route: &Route, handshake: &mut Rc<Handshake>) -> Result<Admitted, Refusal> {
         let mut admitted = Admitted::default();
         for place in &route.filters {
-            let admission = match self.open(place, handshake) {
+            let (filter, opened) = self.open(place, handshake);
+            let admission = match opened {
                 Ok(Opened::Admitted(admission)) => admission,
-                Ok(Opened::Refused(refusal)) => return Err(Refusal::Filter(refusal)),
+                Ok(Opened::Refused(refusal)) => {
+                    filter.component().name().clone_into(&mut self.record.filter);
+                    return Err(Refusal::Filter(refusal));
+                }
                 Err(failure) => match place.filter().on_failure() {
                     OnFailure::Close => return Err(Refusal::Component(failure)),
                     OnFailure::Bypass => {
-                        tracing::debug!(route = route.name, %failure, "a filter failed and is bypassed");
+                        tracing::debug!(route = route.name, connection = self.record.connection, %failure, "a filter failed and is bypassed");
                         continue;
                     }
                 },
@@ -225,15 +231,15 @@ impl<'w> Attempt<'w> {
         Ok(admitted)
     }
 
-    /// Opens the filter of a place, or the candidate that serves this connection. One that fails on trial costs nobody a
-    /// connection.
-    fn open(&self, place: &Rollout, handshake: &Rc<Handshake>) -> Result<Opened, Failure> {
-        let serving = place.serving(&handshake.connection_id);
+    /// Opens the filter of a place, or the candidate that serves this connection, and says which. One that fails on trial
+    /// costs nobody a connection.
+    fn open<'p>(&self, place: &'p Rollout, handshake: &Rc<Handshake>) -> (&'p Arc<FilterUse>, Result<Opened, Failure>) {
+        let (serving, filter) = (place.serving(&handshake.connection_id), place.filter());
         let opened = self.worker.pool().open(serving, handshake);
-        if opened.is_err() && !Arc::ptr_eq(serving, place.filter()) && !place.is_promoted() {
-            return self.worker.pool().open(place.filter(), handshake);
+        if opened.is_err() && !Arc::ptr_eq(serving, filter) && !place.is_promoted() {
+            return (filter, self.worker.pool().open(filter, handshake));
         }
-        opened
+        (serving, opened)
     }
 
     /// Leases endpoints and dials them until one has agreed or no attempt is left.
@@ -262,6 +268,11 @@ impl<'w> Attempt<'w> {
                 }
                 Err(error) => {
                     lease.dialled(error.outcome());
+                    self.record.tried.push(Tried {
+                        endpoint: lease.endpoint().url().to_owned(),
+                        outcome: error.outcome(),
+                        error: error.to_string(),
+                    });
                     if !error.is_retryable() || tried.len() >= upstream.retries as usize {
                         return Err(Refusal::Dial(error));
                     }
@@ -289,7 +300,7 @@ impl<'w> Attempt<'w> {
             record.refused(HandshakeOutcome::ClientGone, None);
             return None;
         };
-        record.count(HandshakeOutcome::Upgraded);
+        record.opened();
         route.metrics.of(self.worker.index()).connections_active.add(1);
         let Record { connection, client: address, started_at, host, path, channel, attributes, .. } = record;
         let connection = Connection {
@@ -308,9 +319,10 @@ impl<'w> Attempt<'w> {
     }
 
     /// Answers with a refusal; whether the connection may go on.
-    pub(super) async fn refuse(&self, requests: &mut Requests<TcpStream>, refusal: Refusal) -> bool {
+    pub(super) async fn refuse(&mut self, requests: &mut Requests<TcpStream>, refusal: Refusal) -> bool {
         let route = self.record.route.as_ref().map_or("", |route| &route.name);
-        refusal.log(route);
+        refusal.log(route, &self.record.connection);
+        self.record.reason = refusal.reason();
         let outcome = refusal.outcome();
         if matches!(refusal, Refusal::ClientGone) {
             self.record.refused(outcome, None);

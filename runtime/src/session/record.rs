@@ -7,7 +7,7 @@ use tokio::time::Instant;
 use super::connection::Connection;
 use super::worker::Worker;
 use crate::handshake::ReadError;
-use crate::log::{AccessRecord, Ended, Traffic};
+use crate::log::{AccessRecord, Ended, Traffic, Tried};
 use crate::metrics::{HandshakeOutcome, Side};
 use crate::pipe::Outcome;
 
@@ -22,6 +22,12 @@ pub(super) struct Record<'a> {
     pub(super) route: Option<std::sync::Arc<super::Route>>,
     pub(super) upstream: String,
     pub(super) endpoint: String,
+    /// Why it was refused.
+    pub(super) reason: String,
+    /// The filter that refused it.
+    pub(super) filter: String,
+    /// The endpoints that were tried in vain.
+    pub(super) tried: Vec<Tried>,
     pub(super) channel: Option<String>,
     pub(super) attributes: Vec<(String, String)>,
 }
@@ -39,6 +45,9 @@ impl<'a> Record<'a> {
             route: None,
             upstream: String::new(),
             endpoint: String::new(),
+            reason: String::new(),
+            filter: String::new(),
+            tried: Vec::new(),
             channel: None,
             attributes: Vec::new(),
         }
@@ -51,14 +60,28 @@ impl<'a> Record<'a> {
     }
 
     /// A request that could not be read.
-    pub(super) fn malformed(self, error: &ReadError) {
+    pub(super) fn malformed(mut self, error: &ReadError) {
+        self.reason = error.to_string();
         self.refused(HandshakeOutcome::Malformed, Some(error.status().as_u16()));
     }
 
     /// A request that opened no connection.
     pub(super) fn refused(&self, outcome: HandshakeOutcome, status: Option<u16>) {
         self.count(outcome);
+        self.write(outcome, status);
+    }
+
+    /// A connection that has opened, which says so if that is wanted.
+    pub(super) fn opened(&self) {
+        self.count(HandshakeOutcome::Upgraded);
+        if self.worker.access().is_told_of_opens() {
+            self.write(HandshakeOutcome::Upgraded, Some(101));
+        }
+    }
+
+    fn write(&self, outcome: HandshakeOutcome, status: Option<u16>) {
         self.worker.access().write(&AccessRecord {
+            opens: outcome == HandshakeOutcome::Upgraded,
             connection: &self.connection,
             route: self.route.as_ref().map_or("", |route| &route.name),
             client: self.client,
@@ -69,6 +92,9 @@ impl<'a> Record<'a> {
             outcome,
             status,
             ended: None,
+            reason: &self.reason,
+            filter: &self.filter,
+            tried: &self.tried,
             duration: self.started_at.elapsed(),
             from_client: Traffic::default(),
             from_upstream: Traffic::default(),
@@ -96,9 +122,13 @@ pub(super) fn ended(worker: &Worker, connection: &Connection, outcome: &Outcome)
         path: connection.told.path(),
         upstream: connection.upstream.balance.name(),
         endpoint: connection.lease.endpoint().url(),
+        opens: false,
         outcome: HandshakeOutcome::Upgraded,
         status: Some(101),
-        ended: Some(Ended { by: outcome.by, code: outcome.code(), reason }),
+        ended: Some(Ended { by: outcome.by, code: outcome.code() }),
+        reason,
+        filter: "",
+        tried: &[],
         duration: connection.started_at.elapsed(),
         from_client: traffic(Side::Client),
         from_upstream: traffic(Side::Upstream),

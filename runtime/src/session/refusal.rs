@@ -77,15 +77,29 @@ impl Refusal {
         }
     }
 
+    /// What the access log says beside the label; what was dialled in vain it tells by itself.
+    pub(super) fn reason(&self) -> String {
+        match self {
+            Self::Request(refused) => refused.to_string(),
+            Self::Full => "max_connections of the route is reached".to_owned(),
+            Self::TooFast => "handshakes_per_second of the route is reached".to_owned(),
+            Self::Component(failure) => format!("component {}: {}", failure.component, failure.message),
+            Self::NoEndpoint => "no endpoint is enabled, or the balancer picked none".to_owned(),
+            Self::Filter(_) | Self::Dial(_) | Self::ClientGone => String::new(),
+        }
+    }
+
     /// What an operator may have to act on; everything else is in the access log alone.
-    pub(super) fn log(&self, route: &str) {
+    pub(super) fn log(&self, route: &str, connection: &str) {
         match self {
             // The component's own line, which is limited in rate, is the warning.
             Self::Component(failure) => {
-                tracing::debug!(route, %failure, "a component failed; the handshake is refused");
+                tracing::debug!(route, connection, %failure, "a component failed; the handshake is refused");
             }
             Self::Dial(DialError::Answered(_)) => {}
-            Self::Dial(error) => tracing::debug!(route, %error, "no attempt to reach the upstream succeeded"),
+            Self::Dial(error) => {
+                tracing::debug!(route, connection, %error, "no attempt to reach the upstream succeeded")
+            }
             _ => {}
         }
     }

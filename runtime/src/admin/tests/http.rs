@@ -4,8 +4,9 @@ use std::sync::atomic::Ordering;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
+use tracing::Level;
 
-use super::super::MAX_CONNECTIONS;
+use super::super::{MAX_CONNECTIONS, Operations};
 use super::{Fake, Server};
 
 #[tokio::test]
@@ -24,6 +25,7 @@ async fn another_method_is_a_405_that_says_which_is_allowed() {
         ("DELETE", "/api/v1/connections", "GET, HEAD"),
         ("GET", "/api/v1/reload", "POST"),
         ("PUT", "/api/v1/drain", "POST"),
+        ("POST", "/api/v1/log", "GET, HEAD, PUT"),
     ] {
         let answer = server.request(method, path, "").await;
         assert_eq!((answer.status(), answer.header("allow")), (405, Some(allow)), "{method} {path}");
@@ -63,17 +65,27 @@ async fn a_web_page_of_another_origin_cannot_reload() {
 
     assert_eq!((foreign.status(), own.status()), (403, 202));
     assert_eq!(server.operations.drains.load(Ordering::Relaxed), 1);
+    let put = server.request("PUT", "/api/v1/log?level=trace", "Origin: https://evil.example\r\n").await;
+    assert_eq!(put.status(), 403);
+    assert_eq!(server.operations.log_level(), Level::INFO);
 }
 
 #[tokio::test]
 async fn a_host_name_rebound_to_this_address_sees_nothing() {
     let server = Server::start(Fake::default()).await;
 
-    let rebound =
-        server.send("GET /metrics HTTP/1.1\r\nHost: evil.example:9900\r\nConnection: close\r\n\r\n".to_owned()).await;
+    let rebound = server.get_as("evil.example:9900", "/metrics").await;
 
     assert_eq!(rebound.status(), 421);
     assert!(rebound.json()["error"].is_string());
+}
+
+#[tokio::test]
+async fn a_host_name_that_the_operator_has_named_is_answered() {
+    let server = Server::start(Fake::default()).await;
+    for (host, status) in [("metrics.example.com:9900", 200), ("METRICS.example.com", 200), ("example.com", 421)] {
+        assert_eq!(server.get_as(host, "/metrics").await.status(), status, "{host}");
+    }
 }
 
 #[tokio::test]

@@ -1,27 +1,37 @@
 //! What each endpoint says.
 
+use std::io::Read;
 use std::path::Path;
 use std::sync::atomic::Ordering;
 
 use serde_json::{Value, json};
 
 use super::super::{ChangeView, ChangesView, Readiness, ReloadReport};
-use super::{Fake, Server};
+use super::{Fake, Server, dechunked, parted};
 use crate::config::{self, Problems};
 use crate::metrics::{MessageKind, Side, WorkerIndex};
 
 #[tokio::test]
 async fn metrics_are_those_that_were_counted() {
     let server = Server::start(Fake::default()).await;
-    server.metrics.route("chat").of(WorkerIndex(0)).messages(Side::Client, MessageKind::Text, 42);
+    let route = server.metrics.route("chat");
+    route.of(WorkerIndex(0)).messages(Side::Client, MessageKind::Text, 42);
 
     let answer = server.get("/metrics").await;
+    let zipped = server.request_bytes("GET", "/metrics", "Accept-Encoding: gzip\r\n").await;
 
     assert_eq!(answer.status(), 200);
     assert_eq!(answer.header("content-type"), Some("text/plain; version=0.0.4; charset=utf-8"));
-    let line = r#"tidegate_messages_total{route="chat",from="client",kind="text"} 42"#;
-    assert!(answer.body().lines().any(|candidate| candidate == line), "{}", answer.body());
-    assert!(answer.body().contains("tidegate_build_info{version="), "{}", answer.body());
+    assert_eq!((answer.header("content-encoding"), answer.header("vary")), (None, Some("Accept-Encoding")));
+    let (head, body) = parted(&zipped);
+    assert!(head.contains("content-encoding: gzip\r\n"), "{head}");
+    let mut inflated = String::new();
+    flate2::read::GzDecoder::new(&*dechunked(body)).read_to_string(&mut inflated).unwrap();
+    for text in [String::from_utf8(dechunked(answer.body().as_bytes())).unwrap(), inflated] {
+        let line = r#"tidegate_messages_total{route="chat",from="client",kind="text"} 42"#;
+        assert!(text.lines().any(|candidate| candidate == line), "{text}");
+        assert!(text.contains("tidegate_build_info{version="), "{text}");
+    }
 }
 
 #[tokio::test]
@@ -298,7 +308,20 @@ async fn the_index_names_every_endpoint() {
     let listed =
         index.body().lines().filter_map(|line| line.split_whitespace().nth(1)).filter(|path| path.starts_with('/'));
     for path in listed {
-        assert_ne!(server.get(path).await.status(), 404, "{path}");
+        let answer = server.request_bytes("GET", path, "").await;
+        assert!(!answer.starts_with(b"HTTP/1.1 404"), "{path}");
     }
-    assert_eq!(index.body().matches("/api/v1/").count(), 10);
+    assert_eq!(index.body().matches("/api/v1/").count(), 12);
+}
+
+#[tokio::test]
+async fn the_level_of_the_log_is_shown_and_set() {
+    let server = Server::start(Fake::default()).await;
+    assert_eq!(server.get("/api/v1/log").await.json(), json!({ "level": "info" }));
+
+    let set = server.request("PUT", "/api/v1/log?level=debug", "").await;
+
+    assert_eq!((set.status(), set.json()), (200, json!({ "level": "debug" })));
+    assert_eq!(server.get("/api/v1/log").await.json(), json!({ "level": "debug" }));
+    assert_eq!(server.request("PUT", "/api/v1/log?level=loud", "").await.status(), 400);
 }

@@ -114,13 +114,16 @@ pub(super) const COMPONENT: Section = Section {
 
 pub(super) const USE: Section = Section {
     title: "a predicate or a balancer",
-    about: "Either the component's name, or this table.",
+    about: "Either the component's name, or this table. [filters/README.md](../filters/README.md) leads to the keys of the \
+            standard components.",
     keys: &[COMPONENT_KEY, CONFIG_KEY],
 };
 
 pub(super) const FILTER_USE: Section = Section {
     title: "a filter",
-    about: "Either the component's name, or this table.",
+    about: "Either the component's name, or this table. Each worker thread runs an instance of its own: what a filter counts \
+            beyond one connection, it counts on each worker by itself, so with four workers up to four times as much \
+            passes.",
     keys: &[
         COMPONENT_KEY,
         CONFIG_KEY,

@@ -8,6 +8,7 @@ use super::{Names, component, route, upstream};
 use crate::{
     config::{
         address::Network,
+        pattern,
         reader::{Absent, Fault, Key, Read, Report, Section, Table, Value},
         secret::Secrets,
         source::{Place, Source},
@@ -148,13 +149,23 @@ pub(super) const ROOT: Section = Section {
 pub(super) const ADMIN: Section = Section {
     title: "[admin]",
     about: "Without this table there is no admin API, and no metrics.",
-    keys: &[Key {
-        name: "listen",
-        takes: "address",
-        absent: Absent::Default("\"127.0.0.1:9900\""),
-        example: "\"127.0.0.1:9900\"",
-        meaning: "Where it listens. It asks for no password, so keep it private.",
-    }],
+    keys: &[
+        Key {
+            name: "listen",
+            takes: "address",
+            absent: Absent::Default("\"127.0.0.1:9900\""),
+            example: "\"127.0.0.1:9900\"",
+            meaning: "Where it listens. It asks for no password, so keep it private.",
+        },
+        Key {
+            name: "hosts",
+            takes: "list of hosts",
+            absent: Absent::Default("[]"),
+            example: "[\"tidegate.example.com\"]",
+            meaning: "Names with a dot that it is asked by, without a port. An address, `localhost` and a name without a \
+                      dot need no entry; any other name is refused, because a web page could have made it lead here.",
+        },
+    ],
 };
 
 pub(super) const LOG: Section = Section {
@@ -181,6 +192,13 @@ pub(super) const LOG: Section = Section {
             absent: Absent::Default("true"),
             example: "false",
             meaning: "Whether every connection leaves a line when it ends.",
+        },
+        Key {
+            name: "access_on_open",
+            takes: "boolean",
+            absent: Absent::Default("false"),
+            example: "true",
+            meaning: "Whether a connection leaves a line when it opens, too. Not without `access`.",
         },
     ],
 };
@@ -307,7 +325,12 @@ fn non_zero(count: u32) -> Option<NonZeroUsize> {
 fn admin(value: &Value<'_>) -> Read<Admin> {
     let table = value.table(&ADMIN, "write a table [admin]")?;
     let place = table.value("listen").map_or_else(|| table.place(), |value| value.place());
-    Ok(Admin { listen: table.read("listen", value::address)?, place })
+    let listen = table.read("listen", value::address);
+    let hosts = table.read("hosts", |value| {
+        const ADVICE: &str = "write a list such as [\"tidegate.example.com\"]";
+        value.each("a list of hosts", ADVICE, |host| host.parsed("a host", ADVICE, pattern::parse_host))
+    });
+    Ok(Admin { listen: listen?, place, hosts: hosts? })
 }
 
 fn log(value: &Value<'_>) -> Read<Log> {
@@ -325,7 +348,11 @@ fn log(value: &Value<'_>) -> Read<Log> {
     let format =
         table.read("format", |value| value::choice(value, &[("text", LogFormat::Text), ("json", LogFormat::Json)]));
     let access = table.read("access", value::boolean);
-    Ok(Log { level: level?, format: format?, access: access? })
+    let access_on_open = table.read("access_on_open", value::boolean);
+    if let (Ok(false), Ok(true), Some(value)) = (&access, &access_on_open, table.value("access_on_open")) {
+        return Err(value.refuse("`access` is false", "leave one of the two out"));
+    }
+    Ok(Log { level: level?, format: format?, access: access?, access_on_open: access_on_open? })
 }
 
 fn listeners(root: &Table<'_>, admin: Option<SocketAddr>) -> Read<Vec<Listener>> {
