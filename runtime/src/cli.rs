@@ -7,6 +7,7 @@ mod candidate;
 mod check;
 mod drain;
 mod inspect;
+mod log_level;
 mod reload;
 mod restore;
 
@@ -51,8 +52,18 @@ enum Command {
         #[arg(long)]
         json: bool,
     },
-    /// Try it out: two back ends and the proxy in one process.
-    Demo,
+    /// Try it out: two back ends, the proxy and a page to use it by, in one process.
+    Demo {
+        /// Where browsers and other clients connect.
+        #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:8080")]
+        listen: SocketAddr,
+        /// Where the admin API listens.
+        #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:9900")]
+        admin: SocketAddr,
+        /// Only print the configuration that it runs.
+        #[arg(long)]
+        print_config: bool,
+    },
     /// Have a running proxy read its configuration again.
     Reload {
         #[command(flatten)]
@@ -63,6 +74,14 @@ enum Command {
     },
     /// Have a running proxy close its connections at a measured pace, and then end.
     Drain(Drain),
+    /// Print from which level on a running proxy logs, or have it log from another on, until it ends.
+    LogLevel {
+        /// The least severe level to show. Default: leave it as it is.
+        #[arg(value_parser = ["error", "warn", "info", "debug", "trace"])]
+        level: Option<String>,
+        #[command(flatten)]
+        whom: Whom,
+    },
     /// Look into components.
     #[command(subcommand)]
     Component(Component),
@@ -172,9 +191,14 @@ pub fn main() -> ExitCode {
     match cli.command {
         Command::Run { config, workers } => finish(run(config, workers)),
         Command::Check { config, json } => check::check(config, json),
-        Command::Demo => finish(demo::run()),
+        Command::Demo { listen, admin, print_config: true } => {
+            say(demo::configuration(listen, admin).trim_end());
+            ExitCode::SUCCESS
+        }
+        Command::Demo { listen, admin, print_config: false } => finish(demo::run(listen, admin)),
         Command::Reload { whom, dry_run } => reload::reload(whom.admin, dry_run),
         Command::Drain(drain) => drain::drain(&drain),
+        Command::LogLevel { level, whom } => log_level::log_level(level.as_deref(), whom.admin),
         Command::Component(Component::Inspect { file, config }) => inspect::inspect(&file, &config),
         Command::Candidate(command) => candidate::candidate(&command),
         Command::Component(Component::Restore { name, whom }) => restore::restore(&name, whom.admin),

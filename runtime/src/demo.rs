@@ -1,28 +1,79 @@
-//! `tidegate demo`: two back ends and the proxy in one process, on an embedded configuration.
+//! `tidegate demo`: two back ends and the proxy in one process, on an embedded configuration, and a page to try it with.
 
 mod backends;
+mod front;
 
 use std::io::{self, IsTerminal, Write};
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
+
+use tokio::runtime;
+use tokio::signal::unix::{SignalKind, signal};
 
 use crate::control::ReadSources;
 use crate::metrics::{CallVerdict, Counter, Gauge, Metrics, Side};
 use crate::server::{RunError, Server};
 
-/// Runs the demo until a signal ends it.
-pub fn run() -> Result<(), RunError> {
+/// Runs the demo until a signal ends it: for clients at `listen`, with its admin API at `admin`.
+pub fn run(listen: SocketAddr, admin: SocketAddr) -> Result<(), RunError> {
+    let front = bind(listen)?;
+    let listen = front.local_addr()?;
     let backends = backends::start()?;
-    let config = CONFIG
-        .replace("{red}", &backends.red.to_string())
-        .replace("{blue}", &backends.blue.to_string())
-        .replace("{chat}", &backends.chat.to_string());
-    let server = Server::prepare(ReadSources::Text("demo.toml", config), None)?;
-    let _ = io::stdout().write_all(INTRODUCTION.as_bytes());
+    // The front is between the clients and the proxy, which takes a port of its own.
+    let inner = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
+    let server = Server::prepare(ReadSources::Text("demo.toml", config(inner, admin, &backends)), None)?;
+    let admin = server.admin_address().unwrap_or(admin);
+    let told = |text: &str| text.replace("{listen}", &listen.to_string()).replace("{admin}", &admin.to_string());
+    let proxy = server.addresses().first().copied().unwrap_or(inner);
+    accompany(front, proxy, told(PAGE))?;
+    let _ = io::stdout().write_all(told(INTRODUCTION).as_bytes());
     watch(server.metrics())?;
     server.run()
+}
+
+/// The configuration that [`run`] serves, for reading and for trying to change it; with endpoints at made-up ports.
+pub fn configuration(listen: SocketAddr, admin: SocketAddr) -> String {
+    let at = |port| SocketAddr::from((Ipv4Addr::LOCALHOST, port));
+    config(listen, admin, &Backends { red: at(9001), blue: at(9002), chat: at(9003) })
+}
+
+fn config(listen: SocketAddr, admin: SocketAddr, backends: &Backends) -> String {
+    let Backends { red, blue, chat } = backends;
+    let places = [("listen", &listen), ("admin", &admin), ("red", red), ("blue", blue), ("chat", chat)];
+    places
+        .iter()
+        .fold(CONFIG.to_owned(), |text, (name, address)| text.replace(&format!("{{{name}}}"), &address.to_string()))
+}
+
+fn bind(address: SocketAddr) -> Result<TcpListener, RunError> {
+    let bound = TcpListener::bind(address).and_then(|listener| listener.set_nonblocking(true).map(|()| listener));
+    bound.map_err(|error| RunError::Bind { address, error })
+}
+
+/// Serves the page, and says what a first Ctrl-C does, on a thread of its own.
+fn accompany(front: TcpListener, proxy: SocketAddr, page: String) -> io::Result<()> {
+    let runtime = runtime::Builder::new_current_thread().enable_all().build()?;
+    let mut interrupt = {
+        let _entered = runtime.enter();
+        signal(SignalKind::interrupt())?
+    };
+    let told = async move {
+        interrupt.recv().await;
+        let _ = writeln!(io::stdout(), "\ndraining, Ctrl-C again ends");
+        std::future::pending::<()>().await;
+    };
+    let serve = move || {
+        runtime.block_on(async {
+            tokio::select! {
+                () = told => {}
+                // The proxy goes on without its page.
+                _ = front::serve(front, proxy, page) => {}
+            }
+        });
+    };
+    thread::Builder::new().name("demo-front".to_owned()).spawn(serve).map(drop)
 }
 
 /// Keeps a line of counts on the terminal up to date; without a terminal, prints one whenever the counts have changed.
@@ -83,4 +134,25 @@ const EVERY: Duration = Duration::from_secs(1);
 
 const CONFIG: &str = include_str!("demo/demo.toml");
 
+const PAGE: &str = include_str!("demo/page.html");
+
 const INTRODUCTION: &str = include_str!("demo/introduction.txt");
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::*;
+
+    #[test]
+    fn the_configuration_that_is_printed_is_sound() {
+        let (listen, admin) = ("127.0.0.1:8081".parse().unwrap(), "127.0.0.1:9901".parse().unwrap());
+        let text = configuration(listen, admin);
+        let names: Vec<_> = tidegate_filters::all().iter().map(|component| component.name).collect();
+
+        let config = crate::config::parse("demo.toml", &text, Path::new("/"), &names).unwrap();
+
+        assert_eq!(config.listeners.first().map(|listener| listener.listen), Some(listen));
+        assert_eq!(config.admin.map(|known| known.listen), Some(admin));
+    }
+}

@@ -81,7 +81,7 @@ pub struct Server {
     addresses: Vec<SocketAddr>,
     /// To the process that this one replaces.
     link: Option<Link>,
-    _log: log::Guard,
+    log: log::Guard,
 }
 
 impl Server {
@@ -157,7 +157,7 @@ impl Server {
         let limit = config.max_connections.map_or_else(connection_limit, NonZeroUsize::get);
         let (state, workers, requests) =
             State::new(sources, read, snapshot, host, metrics, access, listeners, own, count, limit);
-        Ok(Self { state, workers, admin, requests, addresses, link: None, _log: log_guard })
+        Ok(Self { state, workers, admin, requests, addresses, link: None, log: log_guard })
     }
 
     /// Where clients can connect, in the order of the configuration.
@@ -178,7 +178,7 @@ impl Server {
     /// Serves until a signal or the admin API ends it and the connections are drained, and where it replaces another
     /// process, from when that one lets it. Blocks the calling thread.
     pub fn run(self) -> Result<(), RunError> {
-        let Self { state, workers, admin, requests, addresses, link, _log } = self;
+        let Self { state, workers, admin, requests, addresses, link, log } = self;
         allocator::give_back_large_buffers();
         let runtime = runtime::Builder::new_current_thread().enable_all().thread_name("control").build()?;
         let signals = {
@@ -198,7 +198,7 @@ impl Server {
             if let Some(listener) = admin {
                 let address = listener.local_addr()?;
                 tracing::info!(%address, "admin listening");
-                let operations = Arc::new(Control::new(state.clone(), _log.verbosity()));
+                let operations = Arc::new(Control::new(state.clone(), log.verbosity()));
                 let config = &state.sources().config;
                 let hosts = config.admin.iter().flat_map(|admin| admin.hosts.iter().cloned());
                 let admin = Admin::new(operations, state.metrics.clone(), Guard::new(hosts));

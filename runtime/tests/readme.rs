@@ -32,7 +32,9 @@ fn the_filter_of_the_readme_is_the_one_that_the_sdk_compiles() {
 #[test]
 fn every_metric_of_the_readme_is_exposed_and_the_other_way_round() {
     let metrics = tidegate::metrics::Metrics::new(1);
-    let _held = (metrics.route("r"), metrics.endpoint("u", "e"), metrics.component("c"));
+    let route = metrics.route("r");
+    route.of(metrics.control()).limit_close(tidegate::metrics::Side::Client, tidegate::metrics::Limit::MessageTimeout);
+    let _held = (metrics.endpoint("u", "e"), metrics.component("c"));
     let _tried = (metrics.quarantined("r", "c"), metrics.candidate("r", "c"));
     let verdicts = metrics.component_use("r", "c");
     verdicts.of(metrics.control()).verdict(tidegate::metrics::CallVerdict::Forward, 1);

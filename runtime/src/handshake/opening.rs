@@ -50,6 +50,11 @@ pub fn validate(parts: &Parts) -> Result<Opening, Refused> {
     if version.as_bytes() != b"13" {
         return Err(Refused::Version);
     }
+    if !headers.contains_key(header::SEC_WEBSOCKET_KEY) {
+        return Err(Refused::Malformed(
+            "no Sec-WebSocket-Key: a WebSocket handshake has exactly one, 16 bytes in base64",
+        ));
+    }
     let key = only(headers, &header::SEC_WEBSOCKET_KEY).filter(|key| is_key(key.as_bytes())).ok_or(
         Refused::Malformed("a WebSocket handshake has exactly one Sec-WebSocket-Key field: 16 bytes in base64"),
     )?;

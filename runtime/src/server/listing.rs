@@ -173,7 +173,7 @@ const PATIENCE: Duration = Duration::from_secs(1);
 mod tests {
     use super::*;
 
-    fn found(opened_at: Instant, name: usize) -> Found {
+    fn found(opened_at: Instant, name: u64) -> Found {
         let view = ConnectionView {
             connection: name.to_string(),
             route: String::new(),
@@ -204,7 +204,7 @@ mod tests {
     #[tokio::test]
     async fn the_oldest_of_all_slices_of_all_workers_are_listed_by_age() {
         let start = Instant::now();
-        let at = |second: u64| found(start + Duration::from_secs(second), second as usize);
+        let at = |second: u64| found(start + Duration::from_secs(second), second);
         let slice = |seconds: &[u64], next| Slice {
             matching: seconds.len() as u64,
             found: seconds.iter().map(|second| at(*second)).collect(),

@@ -8,7 +8,7 @@ use std::rc::{Rc, Weak};
 use std::sync::Arc;
 
 use super::connection::Connection;
-use super::snapshot::{OnChange, Route, Snapshot};
+use super::snapshot::{OnChange, Route};
 use super::worker::Worker;
 use crate::component::Rollout;
 use crate::pipe::Change;
@@ -20,7 +20,7 @@ use crate::pipe::Change;
 pub async fn follow(worker: &Worker) -> Vec<Weak<Connection>> {
     worker.count_told();
     let (told, snapshot) = (worker.told(), worker.snapshot());
-    let mut following = Following::new(worker, &snapshot);
+    let mut following = Following::new(worker, snapshot.routes.routes());
     let mut closing = Vec::new();
     let registry = worker.registry();
     registry
@@ -35,8 +35,9 @@ pub async fn follow(worker: &Worker) -> Vec<Weak<Connection>> {
 
 /// Has one connection follow that was still opening when the others were told to. Whether it is to be closed.
 pub(super) fn catch_up(worker: &Worker, connection: &Connection) -> bool {
-    let snapshot = worker.snapshot();
-    Following::new(worker, &snapshot).is_to_close(connection)
+    let (snapshot, before) = (worker.snapshot(), connection.route());
+    let own = snapshot.routes.routes().find(|route| route.name == before.name);
+    Following::new(worker, own.into_iter()).is_to_close(connection)
 }
 
 struct Following<'a> {
@@ -46,8 +47,8 @@ struct Following<'a> {
 }
 
 impl<'a> Following<'a> {
-    fn new(worker: &'a Worker, snapshot: &'a Snapshot) -> Self {
-        let routes = snapshot.routes.routes().map(|route| (route.name.as_str(), route)).collect();
+    fn new(worker: &'a Worker, routes: impl Iterator<Item = &'a Arc<Route>>) -> Self {
+        let routes = routes.map(|route| (route.name.as_str(), route)).collect();
         Self { worker, routes, changes: HashMap::new() }
     }
 
