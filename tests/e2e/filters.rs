@@ -230,6 +230,15 @@ async fn header_edits_apply_to_the_request_and_to_the_answer() {
 }
 
 #[tokio::test]
+async fn a_filter_may_send_a_client_elsewhere() {
+    let (proxy, _backend) = start(&format!("[{}]", script("redirect = \"https://other.example/ws\"")), "").await;
+    let reply = proxy.answer(&Request::upgrade("/")).await;
+    assert_eq!((reply.status, reply.header("location")), (307, "https://other.example/ws"));
+    proxy.until("tidegate_handshakes_total", &[("outcome", "filter_refused")], 1).await;
+    assert_eq!(proxy.metrics().await.count("tidegate_component_failures_total", &[]), 0);
+}
+
+#[tokio::test]
 async fn a_refusal_reaches_the_client_with_its_status_headers_and_body_before_anything_is_dialled() {
     let (proxy, _backend) = start(&format!("[{}]", script("refuse = 418")), "").await;
     let reply = proxy.answer(&Request::upgrade("/")).await;

@@ -13,8 +13,42 @@ use crate::config;
 /// Chooses the endpoint of an upstream that gets a connection. Export it with
 /// [`export_balancer!`](crate::export_balancer).
 ///
-/// Each worker thread runs an instance of its own, so a cycle or a ring is per worker;
+/// **Each worker thread runs an instance of its own, and none knows of the others**: a cycle or a ring is per worker.
 /// [`endpoint_stats`](crate::endpoint_stats) counts over all of them.
+///
+/// ```
+/// use serde::Deserialize;
+/// use tidegate_guest::{Balancer, Endpoint, Handshake, endpoint_stats, export_balancer};
+///
+/// /// The endpoint with the fewest connections, without a look at weights.
+/// #[derive(Deserialize)]
+/// #[serde(deny_unknown_fields)]
+/// struct Fewest {
+///     #[serde(skip)]
+///     ids: Vec<u32>,
+/// }
+///
+/// impl Balancer for Fewest {
+///     fn update(&mut self, endpoints: Vec<Endpoint>) {
+///         self.ids = endpoints.iter().map(|endpoint| endpoint.id).collect();
+///     }
+///
+///     fn pick(&mut self, _: &Handshake, tried: &[u32]) -> Option<u32> {
+///         let untried = self.ids.iter().copied().filter(|id| !tried.contains(id));
+///         untried.min_by_key(|id| endpoint_stats::active(*id))
+///     }
+/// }
+///
+/// export_balancer!(Fewest);
+///
+/// # fn main() {
+/// let mut fewest = Fewest { ids: Vec::new() };
+/// fewest.update(vec![Endpoint { id: 1, ..Endpoint::default() }, Endpoint { id: 2, ..Endpoint::default() }]);
+/// tidegate_guest::testing::set_active(1, 7);
+/// assert_eq!(fewest.pick(&Handshake::default(), &[]), Some(2));
+/// assert_eq!(fewest.pick(&Handshake::default(), &[2]), Some(1));
+/// # }
+/// ```
 pub trait Balancer: DeserializeOwned + 'static {
     /// Checks the configuration beyond what its types say. The error is shown to the operator: say what is wrong and
     /// what to write instead.

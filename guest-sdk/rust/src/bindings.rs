@@ -10,7 +10,10 @@ pub mod balancer {
         generate_all,
         generate_unused_types: true,
         additional_derives: [PartialEq, Eq],
-        additional_type_attributes: { "tidegate:edge/types@0.1.0/handshake": [#[derive(Default)]] },
+        additional_type_attributes: {
+            "tidegate:edge/types@0.1.0/handshake": [#[derive(Default)]],
+            "tidegate:edge/balancing@0.1.0/endpoint": [#[derive(Default)]],
+        },
         pub_export_macro: true,
         export_macro_name: "export_world",
         default_bindings_module: "tidegate_guest::__private::balancer",

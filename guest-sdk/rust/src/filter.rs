@@ -17,7 +17,72 @@ use crate::{CloseFrame, Handshake, Side};
 
 /// Sees the messages of a route's connections. Export it with [`export_filter!`](crate::export_filter).
 ///
-/// One value serves all connections of a worker thread; what belongs to one connection is its `Session`.
+/// What belongs to one connection is its `Session`.
+///
+/// # State is per worker
+///
+/// **One value serves the connections of one worker thread, and each worker has its own.** What a filter keeps in itself,
+/// such as a count for each user, a cache or a set of those who were seen, no other worker's value knows of: with 4 workers,
+/// a limit of 2 a second for a user lets up to 8 a second through, because a user's connections land on all of them. A
+/// reload that changes the filter, and a trap, begin with an empty value again. A limit that has to be exact over all
+/// connections cannot be kept in a filter now; one for each connection, in its `Session`, is exact.
+///
+/// # State that outlives the filter
+///
+/// When a reload puts another version under an open connection, [`save`](Filter::save) is called on the old one, and
+/// [`resume`](Filter::resume) on the new one with what it said. The two may be builds of different days, so give the bytes
+/// a form that both can read, and say no to what you cannot.
+///
+/// ```
+/// use serde::Deserialize;
+/// use tidegate_guest::{Admission, Filter, Handshake, Message, Refusal, Verdict, export_filter};
+///
+/// /// Closes a connection after so many messages.
+/// #[derive(Deserialize)]
+/// #[serde(deny_unknown_fields)]
+/// struct Quota {
+///     messages: u64,
+/// }
+///
+/// impl Filter for Quota {
+///     type Session = u64;
+///
+///     fn open(&self, _: &Handshake) -> Result<Admission<u64>, Refusal> {
+///         Ok(Admission::of(0))
+///     }
+///
+///     fn on_message(&self, seen: &mut u64, _: Message<'_>) -> Verdict {
+///         *seen += 1;
+///         if *seen > self.messages { Verdict::close(1008, "the quota is used up") } else { Verdict::Forward }
+///     }
+///
+///     fn save(&self, seen: &u64) -> Vec<u8> {
+///         seen.to_le_bytes().to_vec()
+///     }
+///
+///     fn resume(&self, _: &Handshake, state: &[u8]) -> Result<u64, String> {
+///         match state {
+///             // The predecessor failed, or is a version that saved nothing.
+///             [] => Ok(0),
+///             state => Ok(u64::from_le_bytes(state.try_into().map_err(|_| "the state has not 8 bytes")?)),
+///         }
+///     }
+/// }
+///
+/// export_filter!(Quota);
+///
+/// # fn main() {
+/// # use tidegate_guest::Side;
+/// let (old, new) = (Quota { messages: 5 }, Quota { messages: 2 });
+/// let mut seen = 0;
+/// assert_eq!(old.on_message(&mut seen, Message::text_from(Side::Client, "one")), Verdict::Forward);
+///
+/// let mut seen = new.resume(&Handshake::default(), &old.save(&seen)).unwrap();
+/// assert_eq!(new.on_message(&mut seen, Message::text_from(Side::Client, "two")), Verdict::Forward);
+/// let verdict = new.on_message(&mut seen, Message::text_from(Side::Client, "three"));
+/// assert_eq!(verdict, Verdict::close(1008, "the quota is used up"));
+/// # }
+/// ```
 pub trait Filter: DeserializeOwned + 'static {
     /// What the filter remembers of one connection; `()` when nothing.
     type Session: 'static;
@@ -36,7 +101,8 @@ pub trait Filter: DeserializeOwned + 'static {
         Interest::both(Selection::whole(Kinds::all()))
     }
 
-    /// Admits or refuses a handshake, before the upstream is connected.
+    /// Admits or refuses a handshake, before the upstream is connected. A refusal may send the client elsewhere, see
+    /// [`Refusal::redirect`].
     fn open(&self, handshake: &Handshake) -> Result<Admission<Self::Session>, Refusal>;
 
     /// Decides about one message that `interest` selects.

@@ -1,6 +1,10 @@
 //! The functions that the runtime lends. Outside WebAssembly each has a stand-in in `testing`.
 
 /// Writing to the operator's log. Lines beyond the component's rate are dropped; a text over 4 KiB is cut.
+///
+/// This is the only way to be heard: `println!`, `eprintln!` and `dbg!` of a component for `wasm32-unknown-unknown` go
+/// nowhere, without an error, because that target has no standard output. One for `wasm32-wasip2` has its output
+/// and its errors in the log, too.
 pub mod log {
     pub use crate::bindings::balancer::tidegate::edge::log::Level;
 

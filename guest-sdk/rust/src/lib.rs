@@ -48,16 +48,25 @@
 //! value and gives it back, with caches built and bounds checked, or an error that the operator sees as it is. State
 //! that is no configuration stands in fields marked `#[serde(skip)]`.
 //!
+//! # State is per worker
+//!
+//! **Each worker thread of the proxy runs an instance of its own, and none knows of the others.** What a component keeps
+//! (a count for each user, a cache) is counted once for each worker: with 4 workers, a limit of 2 a second for a user lets
+//! up to 8 a second through. Where a connection lands is the proxy's choice. After a trap, and after a reload that changes
+//! the component or its configuration, an instance begins anew. What belongs to one connection stands in
+//! its [`Filter::Session`], and moves to the next version with [`Filter::save`] and [`Filter::resume`].
+//!
 //! # What a component may do
 //!
 //! Nothing but compute, and call [`log`], [`clock`], [`random`] and (a balancer) [`endpoint_stats`]. What it calls
-//! becomes an import, and its imports are its permissions.
+//! becomes an import, and its imports are its permissions. **`println!` is not heard**: on `wasm32-unknown-unknown` the
+//! standard library throws it away. Use [`log::info`] and its like; `tidegate log-level debug` shows [`log::debug`], too.
 //!
 //! # Tests
 //!
 //! Outside WebAssembly the export macros only check the type, and the host functions have stand-ins that `testing`
-//! controls, so `cargo test` runs a component's tests on the machine that builds it. A panic in a component is a
-//! trap: its text goes to the proxy's log, and the runtime builds a new instance.
+//! controls, so `cargo test` runs a component's tests on the machine that builds it; [`testing`] shows one. A panic in a
+//! component is a trap: its text goes to the proxy's log, and the runtime builds a new instance.
 
 mod balancer;
 #[expect(missing_docs, reason = "generated code; what is public of it has its words from the WIT")]

@@ -9,6 +9,42 @@ use crate::bindings::predicate::exports::tidegate::edge::predicates;
 use crate::config;
 
 /// Decides whether a route applies to a handshake. Export it with [`export_predicate!`](crate::export_predicate).
+///
+/// **Each worker thread runs an instance of its own, and none knows of the others**: what one counts or remembers, the
+/// others do not.
+///
+/// ```
+/// use serde::Deserialize;
+/// use tidegate_guest::{Handshake, Predicate, export_predicate};
+///
+/// /// Routes of clients that speak one of these subprotocols.
+/// #[derive(Deserialize)]
+/// #[serde(deny_unknown_fields)]
+/// struct Speaks {
+///     protocols: Vec<String>,
+/// }
+///
+/// impl Predicate for Speaks {
+///     fn configured(self) -> Result<Self, String> {
+///         if self.protocols.is_empty() {
+///             return Err("`protocols` is empty: name at least one, such as [\"chat.v2\"]".to_owned());
+///         }
+///         Ok(self)
+///     }
+///
+///     fn matches(&self, handshake: &Handshake) -> bool {
+///         handshake.protocols.iter().any(|offered| self.protocols.contains(offered))
+///     }
+/// }
+///
+/// export_predicate!(Speaks);
+///
+/// # fn main() {
+/// let speaks = Speaks { protocols: vec!["chat.v2".to_owned()] };
+/// let handshake = Handshake { protocols: vec!["chat.v1".to_owned(), "chat.v2".to_owned()], ..Handshake::default() };
+/// assert!(speaks.matches(&handshake));
+/// # }
+/// ```
 pub trait Predicate: DeserializeOwned + 'static {
     /// Checks the configuration beyond what its types say, and builds what `matches` needs. The error is shown to the
     /// operator: say what is wrong and what to write instead.

@@ -2,6 +2,46 @@
 //!
 //! Everything here belongs to the current thread, so tests that run side by side do not meet. Both clocks stand still
 //! until [`advance`] is called, and random numbers come in the same order in every run.
+//!
+//! ```
+//! use std::time::Duration;
+//! use tidegate_guest::{Admission, Filter, Handshake, Message, Refusal, Side, Verdict, clock, log, testing};
+//!
+//! /// Lets a message pass once a second, and says so when it does not.
+//! struct Sparse;
+//! # impl<'de> serde::Deserialize<'de> for Sparse {
+//! #     fn deserialize<D: serde::Deserializer<'de>>(_: D) -> Result<Self, D::Error> {
+//! #         Ok(Self)
+//! #     }
+//! # }
+//!
+//! impl Filter for Sparse {
+//!     type Session = Option<Duration>;
+//!
+//!     fn open(&self, _: &Handshake) -> Result<Admission<Self::Session>, Refusal> {
+//!         Ok(Admission::of(None))
+//!     }
+//!
+//!     fn on_message(&self, last: &mut Self::Session, _: Message<'_>) -> Verdict {
+//!         let now = clock::monotonic();
+//!         if last.is_some_and(|last| now - last < Duration::from_secs(1)) {
+//!             log::info("too soon");
+//!             return Verdict::Drop;
+//!         }
+//!         *last = Some(now);
+//!         Verdict::Forward
+//!     }
+//! }
+//!
+//! // In a test of the component's crate:
+//! let mut session = Sparse.open(&Handshake::default()).unwrap().session;
+//! let hello = Message::text_from(Side::Client, "hello");
+//! assert_eq!(Sparse.on_message(&mut session, hello), Verdict::Forward);
+//! assert_eq!(Sparse.on_message(&mut session, hello), Verdict::Drop);
+//! assert_eq!(testing::take_log(), [(log::Level::Info, "too soon".to_owned())]);
+//! testing::advance(Duration::from_secs(1));
+//! assert_eq!(Sparse.on_message(&mut session, hello), Verdict::Forward);
+//! ```
 
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;

@@ -33,8 +33,8 @@ pub(super) fn verdict(verdict: wire::Verdict, message: &Message<'_>, selection: 
 /// Checks a refusal of a handshake.
 pub(super) fn refusal(refusal: wire::Refusal) -> Result<Refusal, Why> {
     let wire::Refusal { status, headers, body } = refusal;
-    if !(400..=599).contains(&status) {
-        return Err(format!("it refused with status {status}, which is not within 400 to 599"));
+    if !(300..=599).contains(&status) {
+        return Err(format!("it refused with status {status}, which is not within 300 to 599"));
     }
     let headers = headers.into_iter().map(|(name, value)| field(&name, value)).collect::<Result<_, _>>()?;
     Ok(Refusal { status, headers, body })
@@ -144,9 +144,9 @@ mod tests {
     }
 
     #[test]
-    fn a_refusal_is_a_client_or_server_error() {
+    fn a_refusal_redirects_or_is_an_error() {
         let with = |status| refusal(wire::Refusal { status, headers: Vec::new(), body: Vec::new() });
-        assert!(with(400).is_ok() && with(599).is_ok());
-        assert!(with(399).is_err() && with(101).is_err() && with(600).is_err());
+        assert!(with(300).is_ok() && with(400).is_ok() && with(599).is_ok());
+        assert!(with(299).is_err() && with(101).is_err() && with(600).is_err());
     }
 }

@@ -74,9 +74,15 @@ impl HeaderEdit {
 }
 
 impl Refusal {
-    /// A refusal with an empty body; `status` is one of 400 to 599.
+    /// A refusal with an empty body; `status` is one of 300 to 599.
     pub fn new(status: u16) -> Self {
         Self { status, headers: Vec::new(), body: Vec::new() }
+    }
+
+    /// Sends the client elsewhere: 307 with a `Location` (RFC 9110 section 15.4.8). Clients that are no browsers follow it;
+    /// browsers' WebSockets fail.
+    pub fn redirect(location: impl Into<String>) -> Self {
+        Self::new(307).header("location", location.into())
     }
 
     /// Adds a header field.

@@ -25,6 +25,8 @@ struct Script {
     drop_size: Option<u64>,
     /// Refuses every handshake with this status.
     refuse: Option<u16>,
+    /// Sends every handshake there.
+    redirect: Option<String>,
     /// Admits only handshakes that carry this attribute.
     demand: Option<(String, String)>,
     /// Each `set`, `append` or `remove`, then name and value.
@@ -92,6 +94,9 @@ impl Filter for Script {
     }
 
     fn open(&self, handshake: &Handshake) -> Result<Admission<()>, Refusal> {
+        if let Some(location) = &self.redirect {
+            return Err(Refusal::redirect(location));
+        }
         if let Some(status) = self.refuse {
             return Err(Refusal::new(status).header("x-refused-by", "script").text("not today"));
         }
