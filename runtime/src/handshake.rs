@@ -10,6 +10,7 @@
 mod body;
 mod claims;
 mod forwarding;
+mod fragments;
 mod http;
 mod networks;
 mod opening;

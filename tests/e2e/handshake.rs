@@ -150,6 +150,10 @@ async fn a_target_with_a_fragment_gets_400() {
     let reply = client.exchange(&Request::upgrade("/ws?a#b")).await;
     assert_eq!(reply.status, 400);
     assert!(reply.body.contains("fragment"), "{reply:?}");
+    let mut client = Peer::connect(proxy.address).await;
+    let pipelined = [Request::new("GET", "/a").with("X-Number", "#1"), Request::upgrade("/b#c")];
+    client.write(pipelined.map(|request| request.encode()).concat()).await;
+    assert_eq!([client.read_reply().await.status, client.read_reply().await.status], [426, 400]);
     backend.open_with(proxy.address, &Request::upgrade("/ws").with("X-Number", "#1"), &[]).await;
 }
 

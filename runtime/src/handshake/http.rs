@@ -3,7 +3,7 @@
 //! hyper parses and writes; it asks its service for the answer to a request, and ours is a slot that the session
 //! empties and fills. One request is under way at a time, and nothing runs unless one of the methods is being polled.
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::convert::Infallible;
 use std::future::poll_fn;
 use std::io::{self, IoSlice};
@@ -22,6 +22,8 @@ use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadBuf};
 
 use super::body::AnswerBody;
+use super::fragments::{Fragment, Fragments};
+use super::opening::has_body;
 use super::requests::{HeadLimits, ReadError, WriteError, last_words};
 use crate::upstream::RelayError;
 
@@ -70,7 +72,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin + 'static> Http<S> {
             let ended = self.poll(context);
             if let Some((mut parts, body)) = self.exchange.request.take() {
                 self.unread = Some(body);
-                if self.exchange.line.replace(Line::Over) == Line::OverWithFragment {
+                if self.exchange.fragments.borrow_mut().take(has_body(&parts.headers)) {
                     parts.extensions.insert(Fragment);
                 }
                 return Poll::Ready(Ok(Some(parts)));
@@ -103,7 +105,6 @@ impl<S: AsyncRead + AsyncWrite + Unpin + 'static> Http<S> {
         .await;
         self.unread = None;
         self.exchange.is_answering.set(false);
-        self.exchange.line.set(Line::Begun { is_empty: true, has_fragment: false });
         written
     }
 
@@ -200,11 +201,6 @@ impl<S: AsyncRead + AsyncWrite + Unpin + 'static> Connection<S> {
     }
 }
 
-/// In the extensions of a request whose target has a fragment, which hyper leaves out of it. Not seen where a request
-/// came before the one ahead of it was answered.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Fragment;
-
 /// What hyper and the session hand each other.
 #[derive(Default)]
 struct Exchange {
@@ -215,40 +211,7 @@ struct Exchange {
     /// Whether what hyper writes is an answer of the session's. Its own, to a head that it cannot read, are empty: they go
     /// nowhere, and [`Requests::reject`](super::Requests::reject) has better ones.
     is_answering: Cell<bool>,
-    line: Cell<Line>,
-}
-
-/// How far the first line of the next request has come.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Line {
-    Begun { is_empty: bool, has_fragment: bool },
-    Over,
-    OverWithFragment,
-}
-
-impl Default for Line {
-    fn default() -> Self {
-        Self::Begun { is_empty: true, has_fragment: false }
-    }
-}
-
-impl Line {
-    fn read(mut self, bytes: &[u8]) -> Self {
-        for byte in bytes {
-            let Self::Begun { is_empty, has_fragment } = &mut self else { break };
-            match byte {
-                // Empty lines before it are none (RFC 9112 section 2.2).
-                b'\r' | b'\n' if *is_empty => {}
-                b'\n' if *has_fragment => self = Self::OverWithFragment,
-                b'\n' => self = Self::Over,
-                byte => {
-                    *is_empty = false;
-                    *has_fragment |= *byte == b'#';
-                }
-            }
-        }
-        self
-    }
+    fragments: RefCell<Fragments>,
 }
 
 /// How far the body of the answer has come.
@@ -358,8 +321,7 @@ impl<S: AsyncRead + Unpin> AsyncRead for Watched<S> {
     ) -> Poll<io::Result<()>> {
         let before = buffer.filled().len();
         let read = Pin::new(&mut self.stream).poll_read(context, buffer);
-        let line = self.exchange.line.get();
-        self.exchange.line.set(line.read(buffer.filled().get(before..).unwrap_or_default()));
+        self.exchange.fragments.borrow_mut().read(buffer.filled().get(before..).unwrap_or_default());
         read
     }
 }

@@ -109,7 +109,8 @@ fn only<'a>(headers: &'a HeaderMap, name: &header::HeaderName) -> Option<&'a Hea
     values.next().filter(|_| values.next().is_none())
 }
 
-fn has_body(headers: &HeaderMap) -> bool {
+/// Whether a body is announced.
+pub(super) fn has_body(headers: &HeaderMap) -> bool {
     let announced = |value: &HeaderValue| value.as_bytes().iter().any(|byte| *byte != b'0');
     headers.contains_key(header::TRANSFER_ENCODING) || headers.get_all(header::CONTENT_LENGTH).iter().any(announced)
 }

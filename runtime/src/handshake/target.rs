@@ -8,7 +8,7 @@ use http::request::Parts;
 use http::uri::{PathAndQuery, Uri};
 use http::{Method, Version, header};
 
-use super::http::Fragment;
+use super::fragments::Fragment;
 use super::refused::Refused;
 use crate::route::{Path, Paths};
 use crate::upstream;
