@@ -38,7 +38,9 @@ async fn the_message_that_has_waited_longest_makes_room_with_1013_and_the_others
     let message = Frame::binary(vec![7; 800 << 10]);
     let wire = first.encode(&message);
     let (start, rest) = wire.split_at(600 << 10);
-    first.write(start).await;
+    first.write(&start[..15]).await;
+    proxy.until(HELD, &[], 15).await;
+    first.write(&start[15..]).await;
     second.write(start).await;
     assert_eq!(first.expect_close(1013).await, "assembly_memory");
     upstream_of_first.expect_close(1013).await;
@@ -135,13 +137,13 @@ async fn a_message_that_no_filter_waits_for_may_take_as_long_as_it_likes() {
 
 #[tokio::test]
 async fn time_in_which_a_filter_delays_does_not_count() {
-    let (proxy, backend) = filtered("", "message_timeout = \"100ms\"").await;
+    let (proxy, backend) = filtered("", "message_timeout = \"400ms\"").await;
     let (mut client, mut upstream) = backend.open(proxy.address, "/").await;
     let message = Frame::binary(vec![7; 1000]);
     let wire = client.encode(&message);
     let (head, tail) = wire.split_at(500);
-    client.write([client.encode(&Frame::text("delay:400")).as_slice(), head].concat()).await;
-    upstream.expect(Frame::text("delay:400")).await;
+    client.write([client.encode(&Frame::text("delay:1600")).as_slice(), head].concat()).await;
+    upstream.expect(Frame::text("delay:1600")).await;
     // It is not read before the delay is over, four times as late as it may come.
     client.write(tail).await;
     upstream.expect(message).await;
