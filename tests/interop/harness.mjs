@@ -1,0 +1,78 @@
+// Starts servers and proxies on loopback, and ends them with the test.
+
+import { spawn, spawnSync } from "node:child_process";
+import { once } from "node:events";
+import { mkdtempSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { createInterface } from "node:readline";
+
+/** Starts a program and waits for a line of its output; gives what the expression's first group matched. */
+export async function start(test, program, args, expression, options = {}) {
+  const child = spawn(program, args, { stdio: ["ignore", "pipe", "pipe"], ...options });
+  test.after(() => child.kill("SIGKILL"));
+  const lines = [];
+  return new Promise((resolve, reject) => {
+    for (const stream of [child.stdout, child.stderr]) {
+      createInterface({ input: stream }).on("line", (line) => {
+        lines.push(line);
+        const found = expression.exec(line);
+        if (found) resolve(found[1]);
+      });
+    }
+    child.once("error", reject);
+    child.once("exit", (code) => reject(new Error(`${program} ended with ${code}:\n${lines.join("\n")}`)));
+  });
+}
+
+/** A proxy in front of a server; the two origins are of its route without filters and its route with a reader. */
+export async function proxy(test, endpoint) {
+  const folder = mkdtempSync(join(tmpdir(), "tidegate-interop-"));
+  const origins = {};
+  for (const [route, filters] of Object.entries({ relay: "", reader: 'filters = ["reader"]' })) {
+    const file = join(folder, `${route}.toml`);
+    writeFileSync(
+      file,
+      `[log]
+format = "json"
+[[listeners]]
+listen = "127.0.0.1:0"
+[components.reader]
+path = "${process.env.READER}"
+max_memory = "64MiB"
+deadline = "10s"
+[upstreams.server]
+endpoints = [{ url = "${endpoint}" }]
+[[routes]]
+name = "${route}"
+upstream = "server"
+${filters}
+`,
+    );
+    const listening = /"message":"listening".*"address":"([^"]*)"/;
+    origins[route] = await start(test, process.env.TIDEGATE, ["run", "--config", file, "--workers", "1"], listening);
+  }
+  return origins;
+}
+
+/** The next event of a WebSocket, an EventEmitter. An error, or a refusal, is an error here. */
+export async function next(socket, event) {
+  const [value] = await Promise.race([
+    once(socket, event),
+    once(socket, "unexpected-response").then(([, response]) => {
+      throw new Error(`refused with ${response.statusCode}`);
+    }),
+  ]);
+  return value;
+}
+
+/** Why a Python package is not there; false when it is. */
+export function lacks(module) {
+  const found = spawnSync(process.env.PYTHON, ["-c", `import ${module}`]);
+  return found.status === 0 ? false : `${module} is not installed`;
+}
+
+/** Why there is no Chromium; false when there is. */
+export function lacksChromium() {
+  return spawnSync("chromium", ["--version"]).status === 0 ? false : "chromium is not installed";
+}
