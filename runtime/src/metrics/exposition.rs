@@ -17,7 +17,9 @@ use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError};
 
-use self::family::{Family, Kind, Series};
+use prometheus::proto::MetricType;
+
+use self::family::{Family, Series};
 use super::cells::{Counter, Gauge};
 use super::labels::{
     CallVerdict, CloseLabel, CompileSource, ConnectOutcome, FailureReason, HandshakeOutcome, InflateFailure, Initiator,
@@ -73,7 +75,7 @@ impl Metrics {
             }
         }
         let workers = Family::of_the_process(
-            Kind::Gauge,
+            MetricType::GAUGE,
             "tidegate_worker_connections_active",
             "Open WebSocket connections on a worker thread, over all routes.",
             move |series| {
@@ -84,7 +86,7 @@ impl Metrics {
         );
         let assembly_bytes: i64 = self.assembly_bytes.iter().map(Gauge::value).sum();
         let assemblies = Family::of_the_process(
-            Kind::Gauge,
+            MetricType::GAUGE,
             "tidegate_assembly_bytes",
             "Memory held of messages that have begun and not ended, for filters that wait for them, in bytes.",
             move |series| series.add(&[], assembly_bytes),
@@ -92,7 +94,7 @@ impl Metrics {
         let count = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
         let compiles: Vec<_> = self.compiles.iter().map(count).collect();
         let compiles = Family::of_the_process(
-            Kind::Counter,
+            MetricType::COUNTER,
             "tidegate_component_compiles_total",
             "Components made ready by a start or a reload, by whether they were compiled or taken from the cache.",
             move |series| {
@@ -103,7 +105,7 @@ impl Metrics {
         );
         let reloads: Vec<_> = self.reloads.iter().map(count).collect();
         let reloads = Family::of_the_process(
-            Kind::Counter,
+            MetricType::COUNTER,
             "tidegate_reloads_total",
             "Reloads of the configuration, by how they ended.",
             move |series| {
@@ -114,7 +116,7 @@ impl Metrics {
         );
         let upgrades: Vec<_> = self.upgrade_failures.iter().map(count).collect();
         let upgrades = Family::of_the_process(
-            Kind::Counter,
+            MetricType::COUNTER,
             "tidegate_upgrade_failures_total",
             "Binary upgrades after which the process went on as before, by why the new one did not take over.",
             move |series| {
@@ -125,14 +127,14 @@ impl Metrics {
         );
         let generation = self.generation();
         let generation = Family::of_the_process(
-            Kind::Gauge,
+            MetricType::GAUGE,
             "tidegate_config_generation",
             "Number of the configuration in force; grows by one with every applied reload.",
             move |series| series.add(&[], generation),
         );
         let logs = self.logs.lock().unwrap_or_else(PoisonError::into_inner).clone();
         let logs = Family::of_the_process(
-            Kind::Counter,
+            MetricType::COUNTER,
             "tidegate_log_lines_dropped_total",
             "Lines that a log of the proxy lost because its reader was too slow.",
             move |series| {
@@ -176,7 +178,7 @@ const PIECE: usize = 64 << 10;
 
 fn handshake_families(routes: &Present<Name, RouteMetrics>) -> [Family; 4] {
     let handshakes = Family::of(
-        Kind::Counter,
+        MetricType::COUNTER,
         "tidegate_handshakes_total",
         "Opening handshakes by how they ended; an empty route: none was found.",
         routes,
@@ -188,14 +190,14 @@ fn handshake_families(routes: &Present<Name, RouteMetrics>) -> [Family; 4] {
         },
     );
     let active = of_routes(
-        Kind::Gauge,
+        MetricType::GAUGE,
         "tidegate_connections_active",
         "Open WebSocket connections.",
         routes,
         |series, name, route| series.add(&[("route", name)], route.connections_active()),
     );
     let duration = of_routes(
-        Kind::Histogram,
+        MetricType::HISTOGRAM,
         "tidegate_connection_duration_seconds",
         "How long connections that have ended were open, in seconds from the 101 answer.",
         routes,
@@ -204,7 +206,7 @@ fn handshake_families(routes: &Present<Name, RouteMetrics>) -> [Family; 4] {
         },
     );
     let closes = of_routes(
-        Kind::Counter,
+        MetricType::COUNTER,
         "tidegate_closes_total",
         "Ended connections by who ended them and the close code; 1005: a close frame without a code, 1006: no close frame.",
         routes,
@@ -224,11 +226,11 @@ fn handshake_families(routes: &Present<Name, RouteMetrics>) -> [Family; 4] {
 
 /// A family of routes, not of handshakes that found none.
 fn of_routes(
-    kind: Kind,
+    kind: MetricType,
     name: &'static str,
     help: &'static str,
     routes: &Present<Name, RouteMetrics>,
-    write: impl Fn(&mut Series<'_>, &str, &RouteMetrics) + Send + 'static,
+    write: impl Fn(&mut Series, &str, &RouteMetrics) + Send + 'static,
 ) -> Family {
     Family::of(kind, name, help, routes, move |series, route, metrics| {
         if !route.is_empty() {
@@ -239,7 +241,7 @@ fn of_routes(
 
 fn message_families(routes: &Present<Name, RouteMetrics>) -> [Family; 4] {
     let messages = of_routes(
-        Kind::Counter,
+        MetricType::COUNTER,
         "tidegate_messages_total",
         "Data messages received from a peer, by sender and kind.",
         routes,
@@ -253,7 +255,7 @@ fn message_families(routes: &Present<Name, RouteMetrics>) -> [Family; 4] {
         },
     );
     let bytes = of_routes(
-        Kind::Counter,
+        MetricType::COUNTER,
         "tidegate_message_bytes_total",
         "Payload bytes of data messages received from a peer, as they came on the wire.",
         routes,
@@ -265,7 +267,7 @@ fn message_families(routes: &Present<Name, RouteMetrics>) -> [Family; 4] {
         },
     );
     let failures = of_routes(
-        Kind::Counter,
+        MetricType::COUNTER,
         "tidegate_inflate_failures_total",
         "Compressed messages that closed their connection because they could not be inflated, by sender and reason.",
         routes,
@@ -279,7 +281,7 @@ fn message_families(routes: &Present<Name, RouteMetrics>) -> [Family; 4] {
         },
     );
     let limits = of_routes(
-        Kind::Counter,
+        MetricType::COUNTER,
         "tidegate_limit_closes_total",
         "Connections closed because a peer went beyond a limit, by that peer and the limit's key in the configuration.",
         routes,
@@ -300,7 +302,7 @@ fn message_families(routes: &Present<Name, RouteMetrics>) -> [Family; 4] {
 
 fn endpoint_families(endpoints: &Present<Pair, EndpointMetrics>) -> [Family; 2] {
     let connects = Family::of(
-        Kind::Counter,
+        MetricType::COUNTER,
         "tidegate_upstream_connects_total",
         "Attempts to connect to an endpoint, by how they ended.",
         endpoints,
@@ -313,7 +315,7 @@ fn endpoint_families(endpoints: &Present<Pair, EndpointMetrics>) -> [Family; 2] 
         },
     );
     let active = Family::of(
-        Kind::Gauge,
+        MetricType::GAUGE,
         "tidegate_upstream_connections_active",
         "Open connections to an endpoint.",
         endpoints,
@@ -332,7 +334,7 @@ fn version_family(versions: &[Arc<Version>]) -> Family {
     }
     let sums: Present<_, usize> = sums.into_iter().map(|(version, count)| (version, Arc::new(count))).collect();
     Family::of(
-        Kind::Gauge,
+        MetricType::GAUGE,
         "tidegate_component_connections",
         "Open connections that a filter serves, by the generation of the configuration that brought this version of it.",
         &sums,
@@ -345,7 +347,7 @@ fn version_family(versions: &[Arc<Version>]) -> Family {
 
 fn component_families(components: &Present<Name, ComponentMetrics>, uses: &Present<Pair, UseMetrics>) -> [Family; 6] {
     let calls = Family::of(
-        Kind::Counter,
+        MetricType::COUNTER,
         "tidegate_component_calls_total",
         "Decisions of a component by verdict, one for each message or handshake; an empty route: a balancer.",
         uses,
@@ -359,7 +361,7 @@ fn component_families(components: &Present<Name, ComponentMetrics>, uses: &Prese
         },
     );
     let swaps = Family::of(
-        Kind::Counter,
+        MetricType::COUNTER,
         "tidegate_component_swaps_total",
         "Open connections on which a changed filter took over from its former version, or failed to.",
         uses,
@@ -376,7 +378,7 @@ fn component_families(components: &Present<Name, ComponentMetrics>, uses: &Prese
         },
     );
     let seconds = Family::of(
-        Kind::Histogram,
+        MetricType::HISTOGRAM,
         "tidegate_component_call_seconds",
         "How long calls into a component took, in seconds; a batch of messages is one call.",
         components,
@@ -385,7 +387,7 @@ fn component_families(components: &Present<Name, ComponentMetrics>, uses: &Prese
         },
     );
     let failures = Family::of(
-        Kind::Counter,
+        MetricType::COUNTER,
         "tidegate_component_failures_total",
         "Calls that a component failed to answer, by reason.",
         components,
@@ -397,14 +399,14 @@ fn component_families(components: &Present<Name, ComponentMetrics>, uses: &Prese
         },
     );
     let memory = Family::of(
-        Kind::Gauge,
+        MetricType::GAUGE,
         "tidegate_component_memory_bytes",
         "Linear memory of a component's instances, in bytes.",
         components,
         |series, name, metrics| series.add(&[("component", name)], metrics.memory_bytes()),
     );
     let dropped = Family::of(
-        Kind::Counter,
+        MetricType::COUNTER,
         "tidegate_component_log_lines_dropped_total",
         "Log lines of a component beyond the rate it is allowed.",
         components,
@@ -417,7 +419,7 @@ fn component_families(components: &Present<Name, ComponentMetrics>, uses: &Prese
 
 fn quarantine_family(uses: &Present<Pair, AtomicU64>) -> Family {
     Family::of(
-        Kind::Gauge,
+        MetricType::GAUGE,
         "tidegate_component_quarantined",
         "Whether a use of the component is in quarantine and called no more; an empty route: a balancer.",
         uses,
@@ -429,7 +431,7 @@ fn quarantine_family(uses: &Present<Pair, AtomicU64>) -> Family {
 
 fn candidate_families(candidates: &Present<Pair, CandidateMetrics>) -> [Family; 2] {
     let decisions = Family::of(
-        Kind::Counter,
+        MetricType::COUNTER,
         "tidegate_candidate_decisions_total",
         "Handshakes and messages that a shadow was compared with its filter on, by whether both said the same.",
         candidates,
@@ -441,7 +443,7 @@ fn candidate_families(candidates: &Present<Pair, CandidateMetrics>) -> [Family; 
         },
     );
     let rollbacks = Family::of(
-        Kind::Counter,
+        MetricType::COUNTER,
         "tidegate_candidate_rollbacks_total",
         "How often a candidate was rolled back because it had failed too often.",
         candidates,

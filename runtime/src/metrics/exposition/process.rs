@@ -4,15 +4,17 @@
 
 use std::fs;
 
-use super::family::{Family, Kind};
+use prometheus::proto::MetricType;
+
+use super::family::Family;
 
 /// The build, and what the process uses of its machine.
 pub(super) fn families() -> Vec<Family> {
     let build = Family::of_the_process(
-        Kind::Gauge,
+        MetricType::GAUGE,
         "tidegate_build_info",
         "Always 1; the labels say which build this is.",
-        |series| series.add(&[("version", env!("CARGO_PKG_VERSION"))], 1),
+        |series| series.add(&[("version", env!("CARGO_PKG_VERSION"))], 1.0),
     );
 
     let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
@@ -24,7 +26,7 @@ pub(super) fn families() -> Vec<Family> {
     // Since Linux 6.2 the size of this directory is the number of open descriptors; before, it is 0.
     let open_fds = fs::metadata("/proc/self/fd").ok().map(|fd| fd.len() as f64).filter(|count| *count > 0.0);
 
-    let (counter, gauge) = (Kind::Counter, Kind::Gauge);
+    let (counter, gauge) = (MetricType::COUNTER, MetricType::GAUGE);
     let single = [
         (counter, "process_cpu_seconds_total", "User and system CPU time spent, in seconds.", cpu_seconds(&stat)),
         (gauge, "process_resident_memory_bytes", "Resident memory, in bytes.", resident),
