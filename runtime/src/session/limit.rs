@@ -29,10 +29,10 @@ impl Permits {
 
     /// Takes a place; `None` when there is none.
     pub fn take(&self) -> Option<Permit> {
-        let taken = self.taken.fetch_add(1, Ordering::Relaxed);
-        // Made at once, so that a refused place is given back by the same drop.
-        let permit = Permit(Arc::clone(&self.taken));
-        (taken < self.limit).then_some(permit)
+        // Never counts more than there are, not even for a moment: whoever came then would be refused for nothing.
+        let step = |taken: usize| (taken < self.limit).then_some(taken + 1);
+        let taken = self.taken.fetch_update(Ordering::Relaxed, Ordering::Relaxed, step);
+        taken.is_ok().then(|| Permit(Arc::clone(&self.taken)))
     }
 }
 
@@ -86,6 +86,27 @@ mod tests {
         assert!(permits.take().is_none());
         drop(taken);
         assert!(permits.take().is_some());
+    }
+
+    #[test]
+    fn a_place_that_is_free_is_found_whoever_else_is_refused_meanwhile() {
+        // One thread takes and gives back the last place, with others that ask in vain all the time.
+        let permits = Permits::new(2);
+        let _held = permits.take().unwrap();
+        let over = std::sync::atomic::AtomicBool::new(false);
+        let full = permits.resized(1);
+        std::thread::scope(|scope| {
+            for _ in 0..2 {
+                scope.spawn(|| {
+                    while !over.load(Ordering::Relaxed) {
+                        assert!(full.take().is_none());
+                    }
+                });
+            }
+            let found = (0..100_000).filter(|_| permits.take().is_some()).count();
+            over.store(true, Ordering::Relaxed);
+            assert_eq!(found, 100_000);
+        });
     }
 
     #[test]
