@@ -205,7 +205,7 @@ where
                 }
             }
             let (client, upstream, shared) = (&mut self.client, &mut self.upstream, &mut self.shared);
-            let mut scratch = self.scratch.borrow_mut();
+            let mut scratch = Scratch::lend(&self.scratch);
             let from_client = self.from_client.poll(context, client, upstream, shared, &mut scratch);
             let from_upstream = self.from_upstream.poll(context, upstream, client, shared, &mut scratch);
             drop(scratch);

@@ -163,7 +163,10 @@ struct Ending {
 impl Drop for Ending {
     fn drop(&mut self) {
         drop(self.permit.take());
-        let cause = "cut off at the end of the process".into();
+        let cause = match std::thread::panicking() {
+            true => "a fault of the proxy, see its log".into(),
+            false => "cut off at the end of the process".into(),
+        };
         let cut_off = || Outcome { by: Initiator::Proxy, label: CloseLabel::Abnormal, close: None, cause };
         let outcome = self.outcome.take().unwrap_or_else(|| Box::new(cut_off()));
         let route = self.connection.route();

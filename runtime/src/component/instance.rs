@@ -3,7 +3,7 @@
 //! A trap leaves a guest in the middle of whatever it did, so its store is dropped with everything in it. The generation
 //! tells those who hold something of that store, a session, that it is gone.
 
-use std::cell::{Cell, RefCell};
+use std::cell::{Cell, RefCell, RefMut};
 use std::num::NonZeroU32;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -40,6 +40,28 @@ pub(super) struct Slot<E> {
 struct Live<E> {
     store: Store<Guest>,
     exports: E,
+}
+
+/// A place while its instance runs. A panic of ours within the call leaves the guest in the middle of something, as a
+/// trap does.
+struct Entered<'a, E> {
+    live: RefMut<'a, Option<Live<E>>>,
+    generation: &'a Cell<u64>,
+}
+
+impl<E> Entered<'_, E> {
+    fn clear(&mut self) {
+        *self.live = None;
+        self.generation.set(self.generation.get() + 1);
+    }
+}
+
+impl<E> Drop for Entered<'_, E> {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            self.clear();
+        }
+    }
 }
 
 /// An instance did not come to life.
@@ -98,8 +120,8 @@ impl<E: Exports> Slot<E> {
         if self.recipe.quarantine().is_on() {
             return Err(self.quarantined());
         }
-        let mut place = self.live.borrow_mut();
-        let live = match &mut *place {
+        let mut place = Entered { live: self.live.borrow_mut(), generation: &self.generation };
+        let live = match &mut *place.live {
             Some(live) => live,
             empty => empty.insert(self.restart(connection)?),
         };
@@ -113,8 +135,7 @@ impl<E: Exports> Slot<E> {
             Err(error) => {
                 let deadline = self.recipe.limits().deadline;
                 let failure = classify(self.recipe.name(), &error, live.store.data(), deadline);
-                *place = None;
-                self.generation.set(self.generation.get() + 1);
+                place.clear();
                 Err(self.failed(connection, failure))
             }
         }

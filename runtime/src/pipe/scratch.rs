@@ -1,5 +1,7 @@
 //! The buffers that all connections of a worker share, because one reads at a time.
 
+use std::cell::{RefCell, RefMut};
+use std::ops::{Deref, DerefMut};
 use std::rc::Rc;
 #[cfg(any(fuzzing, test))]
 use std::sync::Arc;
@@ -51,6 +53,11 @@ impl Scratch {
         }
     }
 
+    /// The buffers for one turn of one connection.
+    pub(super) fn lend(scratch: &RefCell<Self>) -> Lent<'_> {
+        Lent(scratch.borrow_mut())
+    }
+
     /// Gives back what an exceptionally large message made them grow to.
     pub(super) fn shrink(&mut self) {
         for buffer in [&mut self.finds.unmasked, &mut self.finds.inflated, &mut self.wire, &mut self.deflated] {
@@ -63,6 +70,33 @@ impl Scratch {
 
     /// Buffers up to this size are kept: allocating them for each large message would cost more than they hold.
     pub(super) const KEPT: usize = 4 << 20;
+}
+
+/// The buffers while a connection has its turn. Where that ends in a panic, whatever it has left in them goes with it: the
+/// next connection finds them as a new worker does.
+#[derive(Debug)]
+pub(super) struct Lent<'a>(RefMut<'a, Scratch>);
+
+impl Deref for Lent<'_> {
+    type Target = Scratch;
+
+    fn deref(&self) -> &Scratch {
+        &self.0
+    }
+}
+
+impl DerefMut for Lent<'_> {
+    fn deref_mut(&mut self) -> &mut Scratch {
+        &mut self.0
+    }
+}
+
+impl Drop for Lent<'_> {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            *self.0 = Scratch::new(self.0.assemblies.clone());
+        }
+    }
 }
 
 #[cfg(any(fuzzing, test))]

@@ -2,6 +2,7 @@
 
 mod compressed;
 mod cost;
+mod panics;
 mod splits;
 mod timing;
 
