@@ -13,6 +13,7 @@ use tokio::runtime;
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::control::ReadSources;
+use crate::listener;
 use crate::metrics::{CallVerdict, Counter, Gauge, Metrics, Side};
 use crate::server::{RunError, Server};
 
@@ -48,7 +49,7 @@ fn config(listen: SocketAddr, admin: SocketAddr, backends: &Backends) -> String 
 }
 
 fn bind(address: SocketAddr) -> Result<TcpListener, RunError> {
-    let bound = TcpListener::bind(address).and_then(|listener| listener.set_nonblocking(true).map(|()| listener));
+    let bound = listener::bind_alone(address, false, &[]).and_then(|front| listener::listen(&front).map(|()| front));
     bound.map_err(|error| RunError::Bind { address, error })
 }
 

@@ -7,6 +7,7 @@
 mod access;
 
 use std::io::{self, BufWriter, IsTerminal, Write};
+use std::sync::Arc;
 
 use serde::Deserialize;
 use tracing::Level;
@@ -120,6 +121,18 @@ pub fn start(settings: &Settings, metrics: &Metrics) -> Result<(AccessLog, Guard
         false => (AccessLog::off(), None),
     };
     Ok((access, Guard { verbosity: Verbosity(handle), _operational: operational_guard, _access: access_guard }))
+}
+
+/// Has panics of any thread counted, and told in the operational log instead of on bare standard error. Each is a fault of
+/// the proxy that has cost a connection or a worker.
+pub fn panics(metrics: Arc<Metrics>) {
+    std::panic::set_hook(Box::new(move |panic| {
+        metrics.panicked();
+        let thread = std::thread::current();
+        let (thread, message) = (thread.name().unwrap_or_default(), panic.payload_as_str().unwrap_or_default());
+        let place = panic.location().map(ToString::to_string).unwrap_or_default();
+        tracing::error!(thread, place, message, "a panic, which is a fault of the proxy: please report it");
+    }));
 }
 
 /// The access log. Clones share one queue.

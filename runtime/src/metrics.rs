@@ -13,8 +13,8 @@ mod roster;
 pub use cells::{Counter, Gauge, Histogram, Sharded, WorkerIndex};
 pub use exposition::Scrape;
 pub use labels::{
-    CallVerdict, CloseLabel, CompileSource, ConnectOutcome, FailureReason, HandshakeOutcome, InflateFailure, Initiator,
-    Limit, MessageKind, ReloadOutcome, ShadowOutcome, Side, SwapOutcome, UpgradeFailure,
+    CallVerdict, CloseLabel, CompileSource, ConnectOutcome, ConnectionRefusal, FailureReason, HandshakeOutcome,
+    InflateFailure, Initiator, Limit, MessageKind, ReloadOutcome, ShadowOutcome, Side, SwapOutcome, UpgradeFailure,
 };
 pub use registry::{
     CandidateMetrics, CandidateShard, ComponentMetrics, ComponentShard, EndpointMetrics, EndpointShard, Metrics,

@@ -4,18 +4,26 @@
 //! of its own that yields to all others. Each worker has a thread of its own. Control and workers share immutable
 //! snapshots and atomic counts; everything else goes to a worker as an order.
 
+mod accepting;
 mod allocator;
 mod background;
 mod candidates;
+mod course;
+mod doors;
+mod files;
 mod handover;
 mod listing;
 mod notify;
 mod operations;
 mod pace;
 mod reload;
+mod serving;
 mod signals;
 mod state;
+mod supervisor;
 mod taken;
+#[cfg(test)]
+mod tests;
 mod upgrade;
 mod worker;
 
@@ -25,24 +33,32 @@ use std::num::NonZeroUsize;
 use std::sync::Arc;
 use std::time::Duration;
 
+use arc_swap::ArcSwap;
 use thiserror::Error;
 use tokio::net::TcpListener;
 use tokio::runtime;
+use tokio::sync::mpsc;
 use tokio::time::timeout;
 
 use crate::admin::{Admin, Guard};
 use crate::component::{CacheDirectory, CacheError, Host, HostError};
 use crate::config::{Config, Examined, Problems};
-use crate::control::{self, ReadSources};
-use crate::handshake::HeadLimits;
-use crate::listener;
-use crate::log;
+use crate::control::{self, ReadSources, Sources};
+use crate::listener::{self, BindError, Loads, Refusals};
+use crate::log::{self, AccessLog, Verbosity};
 use crate::metrics::Metrics;
 
-use handover::{Link, Sockets};
+pub use files::TooFewFiles;
+pub use supervisor::WorkerError;
+
+use course::Team;
+use files::OpenFiles;
+use handover::{Inherited, Link};
 use operations::Control;
 use signals::Signals;
-use state::{Phase, State};
+use state::{Doors, Gathered, Phase, State};
+use supervisor::Supervisor;
+use worker::{Blueprint, Report};
 
 /// Why the process cannot serve.
 #[derive(Debug, Error)]
@@ -51,13 +67,19 @@ pub enum RunError {
     #[error("{0}")]
     Config(#[from] Problems),
     /// An address cannot be listened on.
-    #[error("cannot listen on {address}: {}", advice(.error))]
+    #[error("cannot listen on {address}: {error}{}", advice(.error))]
     Bind {
         /// The address as configured.
         address: SocketAddr,
-        /// What the system says.
-        error: io::Error,
+        /// Why.
+        error: BindError,
     },
+    /// The process may open too few files.
+    #[error("cannot start: {0}")]
+    Files(#[from] TooFewFiles),
+    /// A worker is missing.
+    #[error(transparent)]
+    Worker(#[from] WorkerError),
     /// Another process was to hand its sockets over.
     #[error("nothing was handed over: {0}")]
     HandedOver(io::Error),
@@ -72,29 +94,39 @@ pub enum RunError {
     Log(#[from] log::AlreadyStarted),
 }
 
+fn advice(error: &BindError) -> String {
+    match error.advice() {
+        "" => String::new(),
+        advice => format!("; {advice}"),
+    }
+}
+
 /// A server that is bound and not yet serving.
 pub struct Server {
     state: Arc<State>,
-    workers: Vec<worker::Prepared>,
+    blueprint: Blueprint,
+    reports: mpsc::Receiver<(usize, Report)>,
+    doors: Doors,
     admin: Option<StdListener>,
     requests: reload::Requests,
     addresses: Vec<SocketAddr>,
     /// To the process that this one replaces.
     link: Option<Link>,
-    log: log::Guard,
+    /// None in a test, which has no admin API either.
+    log: Option<log::Guard>,
 }
 
 impl Server {
-    /// Reads the configuration, builds everything it names and binds every address, or takes over the sockets of the
-    /// process that this one was started to replace. Nothing is accepted yet.
+    /// Reads the configuration, binds every address and builds everything it names, or takes over the sockets of the
+    /// process that this one was started to replace. Nobody can connect yet.
     ///
     /// `workers` overrides the configuration's number of worker threads, which is one for each core by default.
     pub fn prepare(sources: ReadSources, workers: Option<NonZeroUsize>) -> Result<Self, RunError> {
         let Some(link) = Link::inherited().map_err(RunError::HandedOver)? else {
-            return Self::prepare_with(sources, workers, Sockets::default());
+            return Self::prepare_with(sources, workers, Inherited::default());
         };
-        let sockets = link.take().map_err(RunError::HandedOver)?;
-        match Self::prepare_with(sources, workers, sockets) {
+        let inherited = link.take().map_err(RunError::HandedOver)?;
+        match Self::prepare_with(sources, workers, inherited) {
             Ok(server) => Ok(Self { link: Some(link), ..server }),
             Err(error) => {
                 link.failed(&error.to_string());
@@ -107,57 +139,79 @@ impl Server {
     fn prepare_with(
         sources: ReadSources,
         workers: Option<NonZeroUsize>,
-        mut inherited: Sockets,
+        inherited: Inherited,
     ) -> Result<Self, RunError> {
+        let files = OpenFiles::of_process();
         let read = sources.read()?;
-        let config = &read.config;
-        let count = workers.or(config.workers).map_or_else(cores, NonZeroUsize::get);
+        let count = workers.or(read.config.workers).map_or_else(cores, NonZeroUsize::get);
+        let limit = files.limit_of(&read.config, count)?;
         let metrics = Metrics::new(count);
-        let (access, log_guard) = log::start(&log_settings(config), &metrics)?;
+        let (access, guard) = log::start(&log_settings(&read.config), &metrics)?;
+        log::panics(metrics.clone());
+        tell_room(files, &read.config, limit);
+        let server = Self::assemble((sources, read), count, (files, limit), inherited, (metrics, access))?;
+        Ok(Self { log: Some(guard), ..server })
+    }
+
+    /// Binds first, because it is done in a moment, and builds then.
+    fn assemble(
+        (origin, read): (ReadSources, Sources),
+        count: usize,
+        (files, limit): (OpenFiles, usize),
+        mut inherited: Inherited,
+        (metrics, access): (Arc<Metrics>, AccessLog),
+    ) -> Result<Self, RunError> {
+        let config = &read.config;
+        let own = inherited.addresses();
+        let kept = |wanted, only_v6| {
+            inherited.take_listener(wanted, only_v6).map(|bound| Ok(Arc::new(bound.complete(count)?)))
+        };
+        let listeners = doors::open(config, count, &own, kept)
+            .map_err(|doors::Shut { listener, error }| RunError::Bind { address: listener.listen, error })?;
+        let bound: Vec<_> = listeners.iter().map(|listening| listening.bound.clone()).collect();
+        let addresses: Vec<_> = bound.iter().map(|bound| bound.address()).collect();
+        let mut sockets = handover::Sockets { listeners: bound, admin: None };
+        let mut admin = None;
+        if let Some(wanted) = &config.admin {
+            let address = wanted.listen;
+            let only_v6 = config.takes_only_v6(address);
+            let socket = match inherited.take_admin(address) {
+                Some(socket) => socket,
+                None => listener::bind_alone(address, only_v6, &sockets.addresses())
+                    .map_err(|error| RunError::Bind { address, error })?,
+            };
+            admin = Some(socket.try_clone()?);
+            sockets.admin = Some((address, Arc::new(socket)));
+        }
+
         let host = Host::with(count, cache(config)?, config.max_isolated_instances)?;
         let snapshot = control::build(&read, None, 1, &host, &metrics)?;
         host.sweep_cache(snapshot.components.values());
         metrics.set_generation(1);
 
-        let mut listeners = Vec::new();
-        let mut addresses = Vec::new();
-        let mut own = Sockets::default();
-        for wanted in &config.listeners {
-            let address = wanted.listen;
-            let refused = |error| RunError::Bind { address, error };
-            let sockets = match inherited.take_listener(address) {
-                none if none.is_empty() => listener::bind(address, count),
-                sockets => listener::complete(sockets, count),
-            };
-            let sockets = sockets.map_err(refused)?;
-            addresses.extend(sockets.first().and_then(|socket| socket.local_addr().ok()));
-            own.listeners.push((address, duplicates(&sockets).map_err(refused)?));
-            let settings = listener::Settings {
-                listen: address,
-                head: HeadLimits {
-                    max_header_bytes: wanted.max_header_bytes,
-                    max_header_fields: wanted.max_header_fields,
-                    paths: wanted.paths,
-                },
-                handshake_timeout: wanted.handshake_timeout,
-            };
-            listeners.push((settings, sockets));
-        }
-        let admin = config.admin.as_ref().map(|admin| {
-            let address = admin.listen;
-            let bound = inherited.take_admin(address).map_or_else(|| bind_admin(address), Ok);
-            let bound = bound.and_then(|socket| Ok((socket.try_clone()?, socket)));
-            bound.map_err(|error| RunError::Bind { address, error }).map(|(duplicate, socket)| {
-                own.admin = Some((address, duplicate));
-                socket
-            })
-        });
-        let admin = admin.transpose()?;
-
-        let limit = config.max_connections.map_or_else(connection_limit, NonZeroUsize::get);
-        let (state, workers, requests) =
-            State::new(sources, read, snapshot, host, metrics, access, listeners, own, count, limit);
-        Ok(Self { state, workers, admin, requests, addresses, link: None, log: log_guard })
+        // Handshakes that find no route; each worker counts its own.
+        metrics.route("");
+        let snapshot = Arc::new(ArcSwap::from_pointee(snapshot));
+        let (reloads, requests) = reload::channel();
+        let (reporter, reports) = mpsc::channel(REPORTS * count.max(1));
+        let (loads, team) = (Loads::new(count), Team::new(count));
+        let gathered = Gathered {
+            origin,
+            sources: read,
+            snapshot: snapshot.clone(),
+            host: host.clone(),
+            metrics: metrics.clone(),
+            loads: loads.clone(),
+            team: team.clone(),
+            files,
+            reloads,
+            sockets,
+        };
+        let (state, course) = State::new(gathered, limit);
+        let refusals = Refusals::new(metrics.clone(), files.refusals());
+        let blueprint = Blueprint { host, metrics, snapshot, access, loads, refusals, team, course, reports: reporter };
+        let doors = Doors { listeners, limit };
+        Ok(Self { state, blueprint, reports, doors, admin, requests, addresses, link: None, log: None })
     }
 
     /// Where clients can connect, in the order of the configuration.
@@ -177,68 +231,117 @@ impl Server {
 
     /// Serves until a signal or the admin API ends it and the connections are drained, and where it replaces another
     /// process, from when that one lets it. Blocks the calling thread.
-    pub fn run(self) -> Result<(), RunError> {
-        let Self { state, workers, admin, requests, addresses, link, log } = self;
+    ///
+    /// # Errors
+    /// When it cannot begin to serve, or when workers have ended again and again.
+    pub fn run(mut self) -> Result<(), RunError> {
         allocator::give_back_large_buffers();
         let runtime = runtime::Builder::new_current_thread().enable_all().thread_name("control").build()?;
-        let signals = {
-            let _entered = runtime.enter();
-            Signals::new()?
-        };
-        if let Some(link) = link {
-            link.ready().map_err(RunError::HandedOver)?;
-        }
-        state.listen()?;
-        let threads = workers.into_iter().map(worker::Prepared::spawn).collect::<io::Result<Vec<_>>>()?;
+        // Written out at the very end.
+        let log = self.log.take();
+        let state = self.state.clone();
         runtime.block_on(async {
-            for address in &addresses {
-                tracing::info!(%address, "listening");
+            let (blueprint, reports) =
+                (self.blueprint.clone(), std::mem::replace(&mut self.reports, mpsc::channel(1).1));
+            let start = move |index| blueprint.start(index);
+            let (metrics, missing) = (state.metrics.clone(), state.missing.clone());
+            let mut workers = Supervisor::new(state.team.len(), start, reports, metrics, missing);
+            let served = self.serve(&mut workers, log.as_ref().map(log::Guard::verbosity)).await;
+            state.end();
+            if timeout(LAST_WORDS, workers.until_ended()).await.is_err() {
+                tracing::error!("a worker does not end; the process ends without it");
             }
-            let mut admin_task = None;
-            if let Some(listener) = admin {
-                let address = listener.local_addr()?;
-                tracing::info!(%address, "admin listening");
-                let operations = Arc::new(Control::new(state.clone(), log.verbosity()));
-                let config = &state.sources().config;
-                let hosts = config.admin.iter().flat_map(|admin| admin.hosts.iter().cloned());
-                let admin = Admin::new(operations, state.metrics.clone(), Guard::new(hosts));
-                admin_task =
-                    Some(tokio::spawn(admin.serve(TcpListener::from_std(listener)?, state.until_handed_over())));
-            }
-            let reloads = reload::serve(state.clone(), requests);
-            let replaced = state.until_handed_over();
-            tokio::spawn(async {
-                tokio::select! {
-                    () = reloads => {}
-                    () = replaced => {}
-                }
-            });
-            tokio::spawn({
-                let state = state.clone();
-                async move {
-                    loop {
-                        state.host.until_rolled_back().await;
-                        state.renew();
-                    }
-                }
-            });
-            state.enter(Phase::Ready);
-            notify::notify("READY=1");
-            tracing::info!(pid = std::process::id(), workers = threads.len(), "ready");
-            signals.until_drained(&state).await;
-            if let Some(admin) = admin_task.filter(|_| state.is_handed_over()) {
-                // What it has been asked before the other process took over.
-                let _ = timeout(LAST_ANSWERS, admin).await;
-            }
-            io::Result::Ok(())
-        })?;
-        state.end();
-        for thread in threads {
-            if thread.join().is_err() {
-                tracing::error!("a worker thread has panicked");
-            }
+            served
+        })
+    }
+
+    async fn serve<S>(self, workers: &mut Supervisor<S>, verbosity: Option<Verbosity>) -> Result<(), RunError>
+    where
+        S: FnMut(usize) -> io::Result<std::thread::JoinHandle<()>>,
+    {
+        let Self { state, doors, admin, requests, addresses, link, .. } = self;
+        let signals = Signals::new()?;
+        if let Err(error) = workers.start().await {
+            link.iter().for_each(|link| link.failed(&error.to_string()));
+            return Err(error.into());
         }
-        Ok(())
+        let refused = |(address, error)| RunError::Bind { address, error };
+        // Before the other process leaves everything to this one.
+        let listens = state.listen(false).map_err(refused);
+        if let Some(link) = link {
+            if let Err(error) = listens {
+                link.failed(&error.to_string());
+                return Err(error);
+            }
+            link.ready().map_err(RunError::HandedOver)?;
+        } else {
+            listens?;
+        }
+        state.listen(true).map_err(refused)?;
+        state.open(doors);
+        workers.until_accepting().await?;
+        for address in &addresses {
+            tracing::info!(%address, "listening");
+        }
+        let mut admin_task = None;
+        if let (Some(listener), Some(verbosity)) = (admin, verbosity) {
+            let address = listener.local_addr()?;
+            tracing::info!(%address, "admin listening");
+            let operations = Arc::new(Control::new(state.clone(), verbosity));
+            let config = &state.sources().config;
+            let hosts = config.admin.iter().flat_map(|admin| admin.hosts.iter().cloned());
+            let admin = Admin::new(operations, state.metrics.clone(), Guard::new(hosts));
+            admin_task = Some(tokio::spawn(admin.serve(TcpListener::from_std(listener)?, state.until_handed_over())));
+        }
+        let reloads = reload::serve(state.clone(), requests);
+        let replaced = state.until_handed_over();
+        tokio::spawn(async {
+            tokio::select! {
+                () = reloads => {}
+                () = replaced => {}
+            }
+        });
+        tokio::spawn({
+            let state = state.clone();
+            async move {
+                loop {
+                    state.host.until_rolled_back().await;
+                    state.renew();
+                }
+            }
+        });
+        state.enter(Phase::Ready);
+        notify::notify("READY=1");
+        tracing::info!(pid = std::process::id(), workers = state.team.len(), "ready");
+        let mut drained = std::pin::pin!(signals.until_drained(&state));
+        let is_over = || state.phase() == Phase::Draining;
+        let ended = tokio::select! {
+            () = drained.as_mut() => Ok(()),
+            error = workers.watch(is_over) => {
+                tracing::error!(%error, "the process drains, and ends");
+                state.ask_drain(state.usual_drain());
+                drained.await;
+                Err(error.into())
+            }
+        };
+        if let Some(admin) = admin_task.filter(|_| state.is_handed_over()) {
+            // What it has been asked before the other process took over.
+            let _ = timeout(LAST_ANSWERS, admin).await;
+        }
+        ended
+    }
+}
+
+/// Says how many connections there is room for.
+fn tell_room(files: OpenFiles, config: &Config, connections: usize) {
+    tracing::info!(connections, open_files = files.limit(), "room for connections");
+    if let Some(wanted) = config.max_connections.map(NonZeroUsize::get).filter(|wanted| *wanted > connections) {
+        tracing::warn!(
+            max_connections = wanted,
+            connections,
+            open_files = files.limit(),
+            "`max_connections` does not fit into the limit of open files, two for each connection: raise it"
+        );
     }
 }
 
@@ -326,16 +429,6 @@ fn refuse_unsafe<T>(config: &Config, directory: Result<T, CacheError>) -> Result
     }
 }
 
-fn duplicates(sockets: &[StdListener]) -> io::Result<Vec<StdListener>> {
-    sockets.iter().map(StdListener::try_clone).collect()
-}
-
-fn bind_admin(address: SocketAddr) -> io::Result<StdListener> {
-    let listener = StdListener::bind(address)?;
-    listener.set_nonblocking(true)?;
-    Ok(listener)
-}
-
 fn log_settings(config: &Config) -> log::Settings {
     use crate::config::{LogFormat, LogLevel};
     log::Settings {
@@ -359,37 +452,11 @@ fn cores() -> usize {
     std::thread::available_parallelism().map_or(1, NonZeroUsize::get)
 }
 
-/// How many connections the limit of open files allows: two sockets each, and some files for ourselves. The soft limit
-/// is raised to the hard one first.
-fn connection_limit() -> usize {
-    use rustix::process::{Resource, getrlimit, setrlimit};
-    let mut limit = getrlimit(Resource::Nofile);
-    limit.current = limit.maximum;
-    // Where raising is forbidden, the limit stays as it was, and is read again.
-    let _ = setrlimit(Resource::Nofile, limit);
-    let files =
-        getrlimit(Resource::Nofile).current.map_or(usize::MAX, |files| usize::try_from(files).unwrap_or(usize::MAX));
-    (files.saturating_sub(OWN_FILES) / 2).clamp(1, MOST_CONNECTIONS)
-}
-
-fn advice(error: &io::Error) -> String {
-    match error.kind() {
-        io::ErrorKind::AddrInUse => {
-            format!("{error}; another process listens there: stop it, or change `listen`")
-        }
-        io::ErrorKind::PermissionDenied => {
-            format!("{error}; ports below 1024 need a privilege: choose another in `listen`")
-        }
-        io::ErrorKind::AddrNotAvailable => format!("{error}; this machine has no such address: change `listen`"),
-        _ => error.to_string(),
-    }
-}
-
 /// What to do about a cache directory that is not safe.
 const UNSAFE_CACHE: &str = "name a directory of the user that runs the proxy, with mode 0700";
 /// How long a process that was replaced answers its last admin requests.
 const LAST_ANSWERS: Duration = Duration::from_secs(1);
-/// Logs, listeners, epoll instances, the admin API's connections, component files.
-const OWN_FILES: usize = 256;
-/// More than the ports of an address allow towards one endpoint; a bound only for semaphores.
-const MOST_CONNECTIONS: usize = 1 << 20;
+/// How long workers may take to end when they are told to.
+const LAST_WORDS: Duration = Duration::from_secs(5);
+/// Of each worker, none of which waits for long.
+const REPORTS: usize = 8;

@@ -10,6 +10,7 @@
     reason = "a test fails by panicking"
 )]
 
+mod admission;
 mod assembling;
 mod backpressure;
 mod balancing;
@@ -30,6 +31,7 @@ mod hostile;
 mod hostile_binaries;
 mod hostile_crowd;
 mod limits;
+mod listeners;
 mod metrics;
 mod negotiation;
 mod observing;

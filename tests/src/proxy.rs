@@ -49,6 +49,23 @@ impl Proxy {
         Self::launch(command, directory, config).await
     }
 
+    /// Starts a proxy that may have this many files open.
+    pub async fn with_open_files(limit: usize, workers: usize, config: &str) -> Self {
+        let directory = tempfile::tempdir().expect("a directory");
+        let mut command = limited(limit);
+        command.args(["run", "--workers", &workers.to_string(), "--config"]).arg(directory.path().join(CONFIG));
+        Self::launch(command, directory, config).await
+    }
+
+    /// Sets how many files it may have open from now on.
+    pub fn limit_open_files(&self, limit: u64) {
+        use rustix::process::{Pid, Resource, Rlimit, getrlimit, prlimit};
+        let pid = i32::try_from(self.pid()).ok().and_then(Pid::from_raw);
+        // The process has it from this one.
+        let maximum = getrlimit(Resource::Nofile).maximum;
+        prlimit(pid, Resource::Nofile, Rlimit { current: Some(limit), maximum }).expect("set a limit");
+    }
+
     /// Starts a proxy that may start another in its place, from a file of its own that [`Proxy::install`] replaces. It is
     /// told its configuration by a relative path, which says how many workers it has. All of them die with it.
     pub async fn upgradable(config: &str) -> Self {
@@ -249,12 +266,11 @@ pub struct Finished {
 impl Finished {
     /// Runs `tidegate` with these arguments in `directory` to its end.
     pub async fn run(directory: &Path, arguments: &[&str]) -> Self {
-        let command = Command::new(tidegate())
-            .args(arguments)
-            .current_dir(directory)
-            .stdin(Stdio::null())
-            .kill_on_drop(true)
-            .output();
+        Self::of(Command::new(tidegate()), directory, arguments).await
+    }
+
+    async fn of(mut command: Command, directory: &Path, arguments: &[&str]) -> Self {
+        let command = command.args(arguments).current_dir(directory).stdin(Stdio::null()).kill_on_drop(true).output();
         let output = within("a command to end", command).await.expect("run tidegate");
         Self {
             code: output.status.code(),
@@ -284,10 +300,22 @@ impl Finished {
         Self { code: status.code(), stdout: String::new(), stderr }
     }
 
+    /// Runs it with at most `limit` open files.
+    pub async fn run_with_open_files(limit: usize, directory: &Path, arguments: &[&str]) -> Self {
+        Self::of(limited(limit), directory, arguments).await
+    }
+
     /// Everything it wrote.
     pub fn text(&self) -> String {
         format!("{}{}", self.stdout, self.stderr)
     }
+}
+
+/// The program, which may have this many files open.
+fn limited(limit: usize) -> Command {
+    let mut command = Command::new("sh");
+    command.args(["-c", &format!("ulimit -n {limit} && exec \"$@\""), "sh"]).arg(tidegate());
+    command
 }
 
 /// The binary under test, which cargo builds into the folder that holds `deps/`, where this test lies.

@@ -109,6 +109,7 @@ pub(super) async fn respond(admin: &Admin, request: Request<Incoming>) -> Respon
         Endpoint::Readiness => match operations.readiness() {
             Readiness::Ready => text(StatusCode::OK, "ready\n"),
             Readiness::Starting => text(StatusCode::SERVICE_UNAVAILABLE, "starting\n"),
+            Readiness::Impaired => text(StatusCode::SERVICE_UNAVAILABLE, "impaired\n"),
             Readiness::Draining => text(StatusCode::SERVICE_UNAVAILABLE, "draining\n"),
         },
         Endpoint::Routes => json(StatusCode::OK, &operations.routes()),

@@ -395,6 +395,8 @@ pub enum Readiness {
     Ready,
     /// 503: listeners are not bound, or workers do not run yet.
     Starting,
+    /// 503: a worker has ended, and another has not taken its place yet.
+    Impaired,
     /// 503: the process is on its way out.
     Draining,
 }

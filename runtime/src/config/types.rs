@@ -82,6 +82,16 @@ pub struct Parts {
 }
 
 impl Config {
+    /// Whether a socket of this address leaves IPv4 to others: `[::]` takes it too, unless a listener or the admin API has
+    /// the same port with IPv4.
+    pub fn takes_only_v6(&self, listen: SocketAddr) -> bool {
+        let admin = self.admin.iter().map(|admin| admin.listen);
+        let mut others = self.listeners.iter().map(|listener| listener.listen).chain(admin);
+        listen.is_ipv6()
+            && listen.ip().is_unspecified()
+            && others.any(|other| other.is_ipv4() && other.port() == listen.port() && other.port() != 0)
+    }
+
     /// An empty report about this file, for what later stages find.
     pub fn problems(&self) -> Problems {
         Problems::new(self.source.clone())

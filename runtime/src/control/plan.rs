@@ -137,10 +137,13 @@ fn settings(before: &Config, after: &Config) -> Vec<&'static str> {
         one.routes.iter().map(|route| route.name.as_str()).filter(|name| others.contains(name)).collect()
     }
     let keys = [
+        ("workers", before.workers != after.workers),
         ("drain_time", before.drain_time != after.drain_time),
         ("assembly_memory", before.assembly_memory != after.assembly_memory),
+        ("max_connections", before.max_connections != after.max_connections),
         ("watch", before.watch != after.watch),
         ("trusted_proxies", before.trusted_proxies != after.trusted_proxies),
+        ("listeners", before.listeners != after.listeners),
         ("routes", order(before, after) != order(after, before)),
     ];
     keys.into_iter().filter(|(_, differs)| *differs).map(|(key, _)| key).collect()

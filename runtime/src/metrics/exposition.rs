@@ -22,8 +22,8 @@ use prometheus::proto::MetricType;
 use self::family::{Family, Series};
 use super::cells::{Counter, Gauge};
 use super::labels::{
-    CallVerdict, CloseLabel, CompileSource, ConnectOutcome, FailureReason, HandshakeOutcome, InflateFailure, Initiator,
-    Limit, MessageKind, ReloadOutcome, ShadowOutcome, Side, SwapOutcome, UpgradeFailure,
+    CallVerdict, CloseLabel, CompileSource, ConnectOutcome, ConnectionRefusal, FailureReason, HandshakeOutcome,
+    InflateFailure, Initiator, Limit, MessageKind, ReloadOutcome, ShadowOutcome, Side, SwapOutcome, UpgradeFailure,
 };
 use super::registry::{
     CandidateMetrics, ComponentMetrics, EndpointMetrics, Metrics, Name, Pair, RouteMetrics, UseMetrics, Version,
@@ -67,7 +67,7 @@ impl Metrics {
         families
     }
 
-    fn process_wide(&self, routes: &Present<Name, RouteMetrics>) -> [Family; 7] {
+    fn process_wide(&self, routes: &Present<Name, RouteMetrics>) -> [Family; 10] {
         let mut active = vec![0; self.workers()];
         for (_, route) in routes.iter() {
             for (sum, shard) in active.iter_mut().zip(route.iter()) {
@@ -84,6 +84,32 @@ impl Metrics {
                 }
             },
         );
+        let count = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        let refused: Vec<_> = self.connections_refused.iter().map(count).collect();
+        let refused = Family::of_the_process(
+            MetricType::COUNTER,
+            "tidegate_connections_refused_total",
+            "Connections that were answered with 503 unread, because there was no place for them, by what was used up.",
+            move |series| {
+                for (reason, count) in ConnectionRefusal::ALL.iter().zip(&refused) {
+                    series.add(&[("reason", reason.label())], count);
+                }
+            },
+        );
+        let panics = count(&self.panics);
+        let panics = Family::of_the_process(
+            MetricType::COUNTER,
+            "tidegate_panics_total",
+            "Faults of the proxy that were caught; each has cost a connection or a worker, and left an error in the log.",
+            move |series| series.add(&[], panics),
+        );
+        let restarts = count(&self.worker_restarts);
+        let restarts = Family::of_the_process(
+            MetricType::COUNTER,
+            "tidegate_worker_restarts_total",
+            "Worker threads that were started in the place of one that had ended.",
+            move |series| series.add(&[], restarts),
+        );
         let assembly_bytes: i64 = self.assembly_bytes.iter().map(Gauge::value).sum();
         let assemblies = Family::of_the_process(
             MetricType::GAUGE,
@@ -91,7 +117,6 @@ impl Metrics {
             "Memory held of messages that have begun and not ended, for filters that wait for them, in bytes.",
             move |series| series.add(&[], assembly_bytes),
         );
-        let count = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
         let compiles: Vec<_> = self.compiles.iter().map(count).collect();
         let compiles = Family::of_the_process(
             MetricType::COUNTER,
@@ -143,7 +168,7 @@ impl Metrics {
                 }
             },
         );
-        [workers, assemblies, compiles, reloads, upgrades, generation, logs]
+        [workers, refused, panics, restarts, assemblies, compiles, reloads, upgrades, generation, logs]
     }
 }
 

@@ -240,6 +240,16 @@ labels! {
 }
 
 labels! {
+    /// Why a connection was refused before anything was read (label `reason` of `connections_refused_total`).
+    ConnectionRefusal {
+        /// As many as `max_connections` allows were there.
+        MaxConnections = "max_connections",
+        /// The process, or the machine, had no descriptor left.
+        OpenFiles = "open_files",
+    }
+}
+
+labels! {
     /// A close code as a label: the registered ones by number, the others by their range.
     CloseLabel {
         Normal = "1000",

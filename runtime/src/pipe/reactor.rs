@@ -18,7 +18,7 @@ use mio::{Events, Interest, Poll, Registry, Token};
 use slab::Slab;
 use tokio::io::Interest as Readiness;
 use tokio::io::unix::AsyncFd;
-use tokio::task::yield_now;
+use tokio::task::{JoinHandle, spawn_local, yield_now};
 
 use crate::metrics::Side;
 
@@ -53,15 +53,16 @@ struct Ready {
 }
 
 impl Reactor {
-    /// A reactor without sockets, for the thread of a local runtime, on which it starts a task.
+    /// A reactor without sockets, for the thread of a local runtime, on which it starts a task: the one that is returned,
+    /// without which no socket is told of anything.
     ///
     /// # Errors
     /// When the system gives no further epoll instance.
-    pub fn start() -> io::Result<Rc<Self>> {
+    pub fn start() -> io::Result<(Rc<Self>, JoinHandle<()>)> {
         let poll = Poll::new()?;
         let reactor = Rc::new(Self { registry: poll.registry().try_clone()?, ports: RefCell::default() });
-        tokio::task::spawn_local(reactor.clone().run(watched(poll)?));
-        Ok(reactor)
+        let running = spawn_local(reactor.clone().run(watched(poll)?));
+        Ok((reactor, running))
     }
 
     /// Hands on what the kernel tells, as long as the runtime lives.

@@ -13,6 +13,7 @@ use std::io::{self, IoSlice, IoSliceMut};
 use std::mem::MaybeUninit;
 use std::net::{SocketAddr, TcpListener as StdListener};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::sync::Arc;
 use std::time::Duration;
 
 use rustix::cmsg_space;
@@ -21,6 +22,8 @@ use rustix::net::{
     AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer, SendAncillaryMessage,
     SendFlags, Shutdown, SocketFlags, SocketType, recvmsg, sendmsg, shutdown, socketpair,
 };
+
+use crate::listener::Bound;
 
 /// Tells a process that its standard input is a link.
 pub(super) const VARIABLE: &str = "TIDEGATE_HANDOVER";
@@ -59,21 +62,40 @@ pub(super) enum Answer {
     Late,
 }
 
-/// The listening sockets of a process, by the addresses of its configuration.
-#[derive(Debug, Default)]
+/// The listening sockets of a process.
+#[derive(Clone, Debug, Default)]
 pub(super) struct Sockets {
-    pub(super) listeners: Vec<(SocketAddr, Vec<StdListener>)>,
-    pub(super) admin: Option<(SocketAddr, StdListener)>,
+    pub(super) listeners: Vec<Arc<Bound>>,
+    /// With the address of the configuration.
+    pub(super) admin: Option<(SocketAddr, Arc<StdListener>)>,
 }
 
 impl Sockets {
-    /// The sockets that listened for this address, where there are any; they are then no longer here.
-    pub(super) fn take_listener(&mut self, wanted: SocketAddr) -> Vec<StdListener> {
-        let found = self.listeners.iter().position(|(address, sockets)| {
-            // Port 0 took a free one, which the new configuration may name.
-            *address == wanted || sockets.first().is_some_and(|socket| is_at(socket, wanted))
-        });
-        found.map(|index| self.listeners.remove(index).1).unwrap_or_default()
+    /// The addresses that they have.
+    pub(super) fn addresses(&self) -> Vec<SocketAddr> {
+        let admin = self.admin.iter().filter_map(|(_, socket)| socket.local_addr().ok());
+        self.listeners.iter().map(|bound| bound.address()).chain(admin).collect()
+    }
+}
+
+/// The sockets that another process has handed over, until somebody takes them.
+#[derive(Debug, Default)]
+pub(super) struct Inherited {
+    listeners: Vec<Bound>,
+    admin: Option<(SocketAddr, StdListener)>,
+}
+
+impl Inherited {
+    /// The addresses that they have.
+    pub(super) fn addresses(&self) -> Vec<SocketAddr> {
+        let admin = self.admin.iter().filter_map(|(_, socket)| socket.local_addr().ok());
+        self.listeners.iter().map(Bound::address).chain(admin).collect()
+    }
+
+    /// The sockets that will do for this address, where there are any; they are then no longer here.
+    pub(super) fn take_listener(&mut self, wanted: SocketAddr, only_v6: bool) -> Option<Bound> {
+        let found = self.listeners.iter().position(|bound| bound.serves(wanted, only_v6));
+        found.map(|index| self.listeners.remove(index))
     }
 
     /// The socket of the admin API, if it listens there.
@@ -115,9 +137,9 @@ impl Link {
     /// # Errors
     /// When it has ended, or reads nothing for too long.
     pub(super) fn offer(&self, sockets: &Sockets) -> io::Result<()> {
-        for (number, (address, sockets)) in sockets.listeners.iter().enumerate() {
-            for socket in sockets {
-                self.send(&format!("listener {number} {address}"), Some(socket.as_fd()))?;
+        for (number, bound) in sockets.listeners.iter().enumerate() {
+            for socket in bound.sockets() {
+                self.send(&format!("listener {number} {}", bound.configured()), Some(socket.as_fd()))?;
             }
         }
         if let Some((address, socket)) = &sockets.admin {
@@ -130,22 +152,25 @@ impl Link {
     ///
     /// # Errors
     /// When it has ended, or says something else.
-    pub(super) fn take(&self) -> io::Result<Sockets> {
-        let mut taken = Sockets::default();
-        let mut last = None;
+    pub(super) fn take(&self) -> io::Result<Inherited> {
+        let mut listeners: Vec<(SocketAddr, Vec<StdListener>)> = Vec::new();
+        let (mut admin, mut last) = (None, None);
         loop {
             match self.receive()? {
                 Some(Word::Listener(number, address, socket)) => {
                     if last != Some(number) {
-                        taken.listeners.push((address, Vec::new()));
+                        listeners.push((address, Vec::new()));
                     }
                     last = Some(number);
-                    if let Some((_, sockets)) = taken.listeners.last_mut() {
+                    if let Some((_, sockets)) = listeners.last_mut() {
                         sockets.push(socket.into());
                     }
                 }
-                Some(Word::Admin(address, socket)) => taken.admin = Some((address, socket.into())),
-                Some(Word::End) => return Ok(taken),
+                Some(Word::Admin(address, socket)) => admin = Some((address, socket.into())),
+                Some(Word::End) => {
+                    let bound = |(address, sockets)| Bound::inherited(address, sockets);
+                    return Ok(Inherited { listeners: listeners.into_iter().map(bound).collect(), admin });
+                }
                 Some(_) => return Err(unexpected("no socket")),
                 None => return Err(unexpected("the end")),
             }
@@ -272,26 +297,30 @@ mod tests {
         (ours, Link(theirs))
     }
 
-    fn bound() -> StdListener {
-        StdListener::bind("127.0.0.1:0").unwrap()
+    fn bound(address: &str, sockets: usize) -> Arc<Bound> {
+        let bound = Bound::new(address.parse().unwrap(), false, sockets, &[]).unwrap();
+        bound.listen().unwrap();
+        Arc::new(bound)
     }
 
     #[test]
     fn sockets_arrive_under_the_addresses_of_the_configuration() {
         let (old, new) = linked();
         let any: SocketAddr = "127.0.0.1:0".parse().unwrap();
-        let (first, second, admin) = ([bound(), bound()], [bound()], bound());
-        let at = [&first[0], &second[0], &admin].map(|socket| socket.local_addr().unwrap());
-        let sockets = Sockets { listeners: vec![(any, first.into()), (any, second.into())], admin: Some((any, admin)) };
+        let (first, second) = (bound("127.0.0.1:0", 2), bound("127.0.0.1:0", 1));
+        let admin = StdListener::bind(any).unwrap();
+        let at = [first.address(), second.address(), admin.local_addr().unwrap()];
+        let sockets = Sockets { listeners: vec![first, second], admin: Some((any, Arc::new(admin))) };
 
         old.offer(&sockets).unwrap();
         let mut taken = new.take().unwrap();
 
-        assert_eq!(taken.take_listener("127.0.0.1:1".parse().unwrap()).len(), 0);
-        assert_eq!(taken.take_listener(at[1]).len(), 1);
-        let rest = taken.take_listener(any);
-        assert_eq!((rest.len(), rest[0].local_addr().unwrap()), (2, at[0]));
-        assert_eq!(taken.take_listener(any).len(), 0);
+        assert_eq!(taken.addresses(), at);
+        assert!(taken.take_listener("127.0.0.1:1".parse().unwrap(), false).is_none());
+        assert_eq!(taken.take_listener(at[1], false).unwrap().sockets().len(), 1);
+        let rest = taken.take_listener(any, false).unwrap();
+        assert_eq!((rest.sockets().len(), rest.address()), (2, at[0]));
+        assert!(taken.take_listener(any, false).is_none());
         assert_eq!(taken.take_admin(any).unwrap().local_addr().unwrap(), at[2]);
         assert!(taken.take_admin(any).is_none());
     }

@@ -35,11 +35,7 @@ impl Control {
 
 impl Operations for Control {
     fn readiness(&self) -> Readiness {
-        match self.0.phase() {
-            Phase::Starting => Readiness::Starting,
-            Phase::Ready => Readiness::Ready,
-            Phase::Draining => Readiness::Draining,
-        }
+        self.0.readiness()
     }
 
     fn routes(&self) -> Vec<RouteView> {
@@ -126,7 +122,7 @@ impl Operations for Control {
     }
 
     fn connections(&self, query: ConnectionsQuery) -> Answer<'_, ConnectionsView> {
-        Box::pin(async move { listing::list(&self.0.workers(), &query).await })
+        Box::pin(async move { listing::list(&self.0.team.all(), &query).await })
     }
 
     fn reload(&self, dry_run: bool) -> Answer<'_, ReloadReport> {

@@ -7,10 +7,12 @@ use std::time::Duration;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Instant, timeout_at};
 
-use super::background;
-use super::state::State;
-use crate::config::{Config, Place, Problems};
+use super::course::Listening;
+use super::state::{Doors, State};
+use super::{background, doors};
+use crate::config::{Config, Listener, Place, Problems};
 use crate::control::{self, Plan, ReadSources, Sources, Watch, WatchError};
+use crate::listener::{BindError, Bound};
 use crate::metrics::{Metrics, ReloadOutcome};
 use crate::session::Snapshot;
 
@@ -89,8 +91,10 @@ pub(super) async fn serve(state: Arc<State>, Requests(mut requests): Requests) {
                 Request { cause: CHANGED_FILE, dry_run: false, answer: None }
             }
         };
+        let turn = state.turn.clone().lock_owned().await;
         let reloaded;
         (reloaded, files) = reload(&state, request.dry_run).await;
+        drop(turn);
         if !request.dry_run {
             let outcome = match &reloaded {
                 Reloaded::Applied(..) => ReloadOutcome::Applied,
@@ -146,10 +150,12 @@ async fn reload(state: &Arc<State>, dry_run: bool) -> (Reloaded, Vec<PathBuf>) {
     let reloaded = match built {
         Ok(None) => Reloaded::Unchanged,
         Ok(Some(Built { plan, .. })) if dry_run => Reloaded::Applicable(plan),
-        Ok(Some(Built { snapshot, sources, metrics, plan })) => {
+        Ok(Some(Built { snapshot, sources, doors, metrics, plan })) => {
             let generation = snapshot.generation;
+            tell_doors(state, &doors.listeners);
+            tell_what_waits(&before.config, &sources.config);
             state.metrics.adopt(&metrics);
-            state.put_in_force(snapshot, sources);
+            state.put_in_force(snapshot, sources, doors);
             Reloaded::Applied(generation, plan)
         }
         Err(problems) => Reloaded::Rejected(problems),
@@ -161,6 +167,7 @@ async fn reload(state: &Arc<State>, dry_run: bool) -> (Reloaded, Vec<PathBuf>) {
 struct Built {
     snapshot: Snapshot,
     sources: Sources,
+    doors: Doors,
     /// Where its parts are counted.
     metrics: Arc<Metrics>,
     /// What is another in it.
@@ -184,29 +191,75 @@ fn build(state: &State, dry_run: bool) -> (Result<Option<Built>, Problems>, Vec<
         let metrics = if dry_run { Metrics::new(state.metrics.workers()) } else { state.metrics.draft() };
         let previous = Some((&*snapshot, &*before));
         let snapshot = control::build(&sources, previous, snapshot.generation + 1, &state.host, &metrics)?;
+        // Last, because a client may be let in from then on.
+        let doors = doors(state, &sources.config, dry_run)?;
         if !dry_run {
             state.host.sweep_cache(snapshot.components.values());
         }
         let plan = Plan::between(&before, &sources);
-        Ok(Some(Built { snapshot, sources, metrics, plan }))
+        Ok(Some(Built { snapshot, sources, doors, metrics, plan }))
     });
     (built, files)
+}
+
+/// Opens the listeners of a configuration that are new, and keeps those that will do. Nobody is accepted from a new one
+/// yet; in a dry run, nobody can even connect.
+fn doors(state: &State, config: &Config, dry_run: bool) -> Result<Doors, Problems> {
+    let limit = state.limit(config).map_err(|error| {
+        let mut problems = config.problems();
+        problems.add(&Place::of_key("listeners"), error.to_string(), "");
+        problems
+    })?;
+    // Nobody is accepted any more.
+    let Some(sockets) = state.sockets() else { return Ok(Doors { listeners: Vec::new(), limit }) };
+    let mut known = sockets.listeners.clone();
+    let kept = |wanted, only_v6| {
+        let found = known.iter().position(|bound| bound.serves(wanted, only_v6));
+        found.map(|index| Ok(known.remove(index)))
+    };
+    let refused = |listener: &Listener, error: &BindError| {
+        let mut problems = config.problems();
+        problems.add(&listener.place, format!("cannot listen on {}: {error}", listener.listen), error.advice());
+        problems
+    };
+    let listeners = doors::open(config, state.team.len(), &sockets.addresses(), kept)
+        .map_err(|doors::Shut { listener, error }| refused(listener, &error))?;
+    let fresh = |bound: &Arc<Bound>| !sockets.listeners.iter().any(|known| Arc::ptr_eq(known, bound));
+    for (Listening { bound, .. }, listener) in listeners.iter().zip(&config.listeners) {
+        if !dry_run && fresh(bound) {
+            bound.listen().map_err(|error| refused(listener, &error))?;
+        }
+    }
+    Ok(Doors { listeners, limit })
+}
+
+fn tell_doors(state: &State, listeners: &[Listening]) {
+    let Some(sockets) = state.sockets() else { return };
+    let is_known = |bound: &Arc<Bound>| sockets.listeners.iter().any(|known| Arc::ptr_eq(known, bound));
+    for Listening { bound, .. } in listeners.iter().filter(|listening| !is_known(&listening.bound)) {
+        tracing::info!(address = %bound.address(), "listening");
+    }
+    let is_kept = |bound: &Arc<Bound>| listeners.iter().any(|listening| Arc::ptr_eq(&listening.bound, bound));
+    for bound in sockets.listeners.iter().filter(|bound| !is_kept(bound)) {
+        tracing::info!(address = %bound.address(), "no longer listening; its connections go on");
+    }
+}
+
+/// Warns of what is in the file and not in force.
+fn tell_what_waits(before: &Config, after: &Config) {
+    if before.workers != after.workers {
+        tracing::warn!("`workers` changes with an upgrade (SIGUSR2) or a restart; everything else is in force");
+    }
 }
 
 /// Refuses what cannot change while the process runs.
 fn settled(before: &Config, after: &Config) -> Result<(), Problems> {
     let mut problems = after.problems();
     let instead = "put it back, or restart the process";
-    if before.listeners != after.listeners {
-        let place = after.listeners.first().map(|listener| listener.place.clone()).unwrap_or_default();
-        problems.add(&place, "listeners cannot change in a reload", instead);
-    }
     let fixed = [
         ("admin", before.admin == after.admin),
         ("log", before.log == after.log),
         ("cache_directory", before.cache_directory == after.cache_directory),
-        ("workers", before.workers == after.workers),
-        ("max_connections", before.max_connections == after.max_connections),
         ("max_isolated_instances", before.max_isolated_instances == after.max_isolated_instances),
     ];
     for (key, _) in fixed.into_iter().filter(|(_, same)| !same) {

@@ -5,6 +5,7 @@ use std::io;
 use std::time::Duration;
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::OwnedMutexGuard;
 use tokio::time::{Instant, interval};
 
 use super::notify::notify;
@@ -23,6 +24,7 @@ pub(super) struct Signals {
 enum Event {
     Hangup,
     Upgrade,
+    Turn(OwnedMutexGuard<()>),
     Upgraded(Result<Successor, UpgradeError>),
     End,
     Drain(Drain),
@@ -47,7 +49,7 @@ impl Signals {
             code = drain.code.number(),
             "draining; a second signal ends at once",
         );
-        state.begin_drain(drain).await;
+        state.begin_drain(drain);
         let mut drained = std::pin::pin!(drained(state, drain));
         loop {
             tokio::select! {
@@ -64,10 +66,13 @@ impl Signals {
     async fn until_drain(&mut self, state: &State) -> Drain {
         let mut asked = state.drain.subscribe();
         let mut upgrade: Option<Upgrade> = None;
+        // An upgrade waits for a reload under way, and further reloads for it.
+        let (mut is_wanted, mut turn) = (false, None);
         loop {
             let event = tokio::select! {
                 _ = self.hangup.recv() => Event::Hangup,
                 _ = self.upgrade.recv() => Event::Upgrade,
+                guard = state.turn.clone().lock_owned(), if is_wanted => Event::Turn(guard),
                 result = finished(&mut upgrade) => Event::Upgraded(result),
                 () = told_to_end(&mut self.terminate, &mut self.interrupt) => Event::End,
                 Some(drain) = async { asked.wait_for(Option::is_some).await.ok().and_then(|drain| *drain) } => {
@@ -76,12 +81,15 @@ impl Signals {
             };
             match event {
                 Event::Hangup => state.reloads.trigger("SIGHUP"),
-                Event::Upgrade if upgrade.is_some() => tracing::warn!("an upgrade is under way already"),
-                Event::Upgrade => {
+                Event::Upgrade if upgrade.is_some() || is_wanted => tracing::warn!("an upgrade is under way already"),
+                Event::Upgrade => is_wanted = true,
+                Event::Turn(guard) => {
+                    is_wanted = false;
                     let patience = state.sources().config.upgrade_timeout;
                     upgrade = state.sockets().and_then(|sockets| {
                         Upgrade::begin(sockets, patience).inspect_err(|error| upgrade_failed(state, error)).ok()
                     });
+                    turn = upgrade.is_some().then_some(guard);
                 }
                 Event::Upgraded(result) => {
                     upgrade = None;
@@ -91,7 +99,10 @@ impl Signals {
                             notify(&format!("MAINPID={pid}"));
                             state.hand_over();
                         }
-                        Err(error) => upgrade_failed(state, &error),
+                        Err(error) => {
+                            upgrade_failed(state, &error);
+                            drop(turn.take());
+                        }
                     }
                 }
                 // Both come back as a drain.

@@ -1,26 +1,28 @@
 //! What the control thread knows of the running server.
 
 use std::collections::HashSet;
-use std::io;
-use std::net::TcpListener as StdListener;
+use std::net::SocketAddr;
 use std::sync::atomic::{AtomicU8, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
-use tokio::sync::{Semaphore, mpsc, watch};
+use tokio::sync::{Mutex as AsyncMutex, watch};
 
+use super::course::{Course, Listening, Stage, Team};
+use super::files::OpenFiles;
 use super::handover::Sockets;
 use super::pace::Pace;
-use super::reload::{self, Requests};
-use super::worker::{Order, Prepared};
-use crate::admin::DrainCode;
+use super::reload;
+use super::supervisor::Missing;
+use super::worker::Order;
+use crate::admin::{DrainCode, Readiness};
 use crate::component::Host;
+use crate::config::Config;
 use crate::control::{ReadSources, Sources};
-use crate::listener::{self, Loads, Settings};
-use crate::log::AccessLog;
-use crate::metrics::{Metrics, WorkerIndex};
-use crate::session::Snapshot;
+use crate::listener::{self, BindError, Loads};
+use crate::metrics::Metrics;
+use crate::session::{Permits, Snapshot};
 use crate::ws::CloseFrame;
 
 /// The running server, as control sees it.
@@ -31,18 +33,46 @@ pub(super) struct State {
     pub(super) metrics: Arc<Metrics>,
     pub(super) snapshot: Arc<ArcSwap<Snapshot>>,
     pub(super) loads: Arc<Loads>,
+    /// The ways to the workers.
+    pub(super) team: Arc<Team>,
+    /// Workers that are not there.
+    pub(super) missing: Arc<Missing>,
+    pub(super) files: OpenFiles,
     /// How to drain, once that was asked for.
     pub(super) drain: watch::Sender<Option<Drain>>,
     pub(super) reloads: reload::Sender,
+    /// Held by a reload or an upgrade under way: each would not know what the other one opens.
+    pub(super) turn: Arc<AsyncMutex<()>>,
     sources: Mutex<Arc<Sources>>,
-    workers: Mutex<Vec<mpsc::Sender<Order>>>,
-    /// Tells the workers that another configuration is in force.
-    generation: watch::Sender<u64>,
+    /// What the workers follow.
+    course: watch::Sender<Course>,
     /// Whether a new process serves in place of this one.
     handed_over: watch::Sender<bool>,
-    /// Duplicates, for the process that replaces this one. Ports are closed once these are gone, too.
+    /// For a process that replaces this one, and for workers that replace others; `None` once nobody is accepted.
     sockets: Mutex<Option<Arc<Sockets>>>,
     phase: AtomicU8,
+}
+
+/// What a state is made of at a start.
+pub(super) struct Gathered {
+    pub(super) origin: ReadSources,
+    pub(super) sources: Sources,
+    pub(super) snapshot: Arc<ArcSwap<Snapshot>>,
+    pub(super) host: Host,
+    pub(super) metrics: Arc<Metrics>,
+    pub(super) loads: Arc<Loads>,
+    pub(super) team: Arc<Team>,
+    pub(super) files: OpenFiles,
+    pub(super) reloads: reload::Sender,
+    pub(super) sockets: Sockets,
+}
+
+/// What a reload puts in force beside the snapshot.
+#[derive(Debug)]
+pub(super) struct Doors {
+    pub(super) listeners: Vec<Listening>,
+    /// How many connections the process holds at most.
+    pub(super) limit: usize,
 }
 
 /// How connections are closed.
@@ -61,69 +91,30 @@ pub(super) enum Phase {
 }
 
 impl State {
-    #[expect(clippy::too_many_arguments, reason = "everything that a start has gathered, once")]
-    pub(super) fn new(
-        origin: ReadSources,
-        sources: Sources,
-        snapshot: Snapshot,
-        host: Host,
-        metrics: Arc<Metrics>,
-        access: AccessLog,
-        listeners: Vec<(Settings, Vec<StdListener>)>,
-        sockets: Sockets,
-        workers: usize,
-        max_connections: usize,
-    ) -> (Arc<Self>, Vec<Prepared>, Requests) {
-        let (reloads, requests) = reload::channel();
-        let snapshot = Arc::new(ArcSwap::from_pointee(snapshot));
-        // Handshakes that find no route; each worker counts its own.
-        metrics.route("");
-        let loads = Loads::new(workers);
-        let (senders, receivers): (Vec<_>, Vec<_>) = (0..workers).map(|_| mpsc::channel(ORDERS)).unzip();
-        // Each accepting loop holds a place for the connection it waits for.
-        let accepting: usize = listeners.iter().map(|(_, sockets)| sockets.len()).sum();
-        let places = max_connections.saturating_add(accepting);
-        let places = Arc::new(Semaphore::new(places.min(Semaphore::MAX_PERMITS)));
-        let process = rand::random();
-        let (generation, renewed) = watch::channel(snapshot.load().generation);
-        let mut dealt: Vec<_> = listeners
-            .into_iter()
-            .map(|(settings, sockets)| (settings, listener::deal(sockets, workers).into_iter()))
-            .collect();
-        let prepared = receivers.into_iter().enumerate().map(|(index, orders)| Prepared {
-            index: WorkerIndex(index),
-            process,
-            host: host.clone(),
-            metrics: metrics.clone(),
-            snapshot: snapshot.clone(),
-            access: access.clone(),
-            loads: loads.clone(),
-            places: places.clone(),
-            neighbours: senders.clone(),
-            orders,
-            generation: renewed.clone(),
-            listeners: dealt
-                .iter_mut()
-                .map(|(settings, dealt)| (settings.clone(), dealt.next().unwrap_or_default()))
-                .collect(),
-        });
-        let prepared = prepared.collect();
+    /// A state in which nobody is accepted yet, and what the workers are to follow.
+    pub(super) fn new(gathered: Gathered, limit: usize) -> (Arc<Self>, watch::Receiver<Course>) {
+        let Gathered { origin, sources, snapshot, host, metrics, loads, team, files, reloads, sockets } = gathered;
+        let places = Permits::new(limit);
+        let (course, followed) = watch::channel(Course { listeners: Arc::default(), places, stage: Stage::Serve });
         let state = Self {
             origin,
             host,
             metrics,
             snapshot,
             loads,
+            team,
+            missing: Arc::default(),
+            files,
             drain: watch::Sender::new(None),
-            handed_over: watch::Sender::new(false),
             reloads,
+            turn: Arc::default(),
             sources: Mutex::new(Arc::new(sources)),
-            workers: Mutex::new(senders),
-            generation,
+            course,
+            handed_over: watch::Sender::new(false),
             sockets: Mutex::new(Some(Arc::new(sockets))),
             phase: AtomicU8::new(Phase::Starting as u8),
         };
-        (Arc::new(state), prepared, requests)
+        (Arc::new(state), followed)
     }
 
     /// What is in force was made of.
@@ -131,25 +122,42 @@ impl State {
         self.sources.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// Puts a snapshot in force. Handshakes from now on see it; the workers let go of what it no longer needs.
-    pub(super) fn put_in_force(&self, snapshot: Snapshot, sources: Sources) {
+    /// Puts a snapshot in force, and the listeners that go with it. Handshakes from now on see it; the workers let go of
+    /// what it no longer needs.
+    pub(super) fn put_in_force(&self, snapshot: Snapshot, sources: Sources, doors: Doors) {
         let generation = snapshot.generation;
         self.metrics.set_generation(generation);
         let kept: HashSet<u64> = snapshot.uses().collect();
         let before = self.snapshot.swap(Arc::new(snapshot));
         before.all_uses().filter(|replaced| !kept.contains(&replaced.id())).for_each(|replaced| replaced.retire());
         *self.sources.lock().unwrap_or_else(PoisonError::into_inner) = Arc::new(sources);
-        self.generation.send_replace(generation);
+        self.open(doors);
+    }
+
+    /// Has the workers accept from these listeners, and from no others, unless nobody is accepted any more.
+    pub(super) fn open(&self, Doors { listeners, limit }: Doors) {
+        let mut sockets = self.sockets.lock().unwrap_or_else(PoisonError::into_inner);
+        let bound = listeners.iter().map(|listening| listening.bound.clone()).collect();
+        if let Some(known) = &mut *sockets {
+            *known = Arc::new(Sockets { listeners: bound, admin: known.admin.clone() });
+        }
+        let is_open = sockets.is_some();
+        self.course.send_modify(|course| {
+            course.places = course.places.resized(limit);
+            if is_open {
+                course.listeners = listeners.into();
+            }
+        });
+    }
+
+    /// How many connections the process may hold under a configuration, and what is wrong with that if it may be none.
+    pub(super) fn limit(&self, config: &Config) -> Result<usize, super::files::TooFewFiles> {
+        self.files.limit_of(config, self.team.len())
     }
 
     /// Has open connections follow what trials of candidates have come to, under the same configuration.
     pub(super) fn renew(&self) {
-        self.generation.send_modify(|_| {});
-    }
-
-    /// The ways to the workers.
-    pub(super) fn workers(&self) -> Vec<mpsc::Sender<Order>> {
-        self.workers.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        self.course.send_modify(|_| {});
     }
 
     pub(super) fn phase(&self) -> Phase {
@@ -160,15 +168,33 @@ impl State {
         }
     }
 
+    /// Whether new connections are welcome.
+    pub(super) fn readiness(&self) -> Readiness {
+        match self.phase() {
+            Phase::Starting => Readiness::Starting,
+            Phase::Ready if !self.missing.is_none() => Readiness::Impaired,
+            Phase::Ready => Readiness::Ready,
+            Phase::Draining => Readiness::Draining,
+        }
+    }
+
     pub(super) fn enter(&self, phase: Phase) {
         self.phase.store(phase as u8, Ordering::Relaxed);
     }
 
-    /// Has every socket listen, also those that were bound to join others of another process.
-    pub(super) fn listen(&self) -> io::Result<()> {
-        let sockets = self.sockets();
-        let listeners = sockets.iter().flat_map(|sockets| &sockets.listeners);
-        listeners.flat_map(|(_, sockets)| sockets).try_for_each(listener::listen)
+    /// Has sockets listen: those that have their address alone, or those that join others, as of another process.
+    ///
+    /// # Errors
+    /// The address that somebody has taken meanwhile.
+    pub(super) fn listen(&self, shared: bool) -> Result<(), (SocketAddr, BindError)> {
+        let Some(sockets) = self.sockets() else { return Ok(()) };
+        for bound in sockets.listeners.iter().filter(|bound| bound.is_shared() == shared) {
+            bound.listen().map_err(|error| (bound.configured(), error))?;
+        }
+        match &sockets.admin {
+            Some((address, socket)) if !shared => listener::listen(socket).map_err(|error| (*address, error)),
+            _ => Ok(()),
+        }
     }
 
     /// The sockets of the process, for one that replaces it; `None` once it is draining.
@@ -216,38 +242,34 @@ impl State {
     }
 
     /// Stops accepting and has all workers close their connections.
-    pub(super) async fn begin_drain(&self, drain: Drain) {
+    pub(super) fn begin_drain(&self, drain: Drain) {
         drop(self.sockets.lock().unwrap_or_else(PoisonError::into_inner).take());
         let reason = match drain.code {
             DrainCode::GoingAway => "the server goes away",
             DrainCode::ServiceRestart => "the server restarts",
         };
-        self.order_drain(None, CloseFrame::new(drain.code.number(), reason), drain.over).await;
+        let close = CloseFrame::new(drain.code.number(), reason);
+        self.course.send_modify(|course| {
+            course.listeners = Arc::default();
+            course.stage = Stage::Drain { close, over: drain.over };
+        });
     }
 
     /// Has all workers close the connections of a route.
     pub(super) async fn drain_route(&self, route: &str, drain: Drain) {
         let close = CloseFrame::new(drain.code.number(), "the route is drained");
-        self.order_drain(Some(route), close, drain.over).await;
-    }
-
-    async fn order_drain(&self, route: Option<&str>, close: CloseFrame, over: Duration) {
-        let workers = self.workers();
-        for (index, worker) in workers.iter().enumerate() {
-            let pace = Pace::of(index, workers.len(), over);
+        for (index, worker) in self.team.all().into_iter().enumerate() {
+            let pace = Pace::of(index, self.team.len(), drain.over);
             // A worker that has ended has nothing to drain.
-            let _ = worker.send(Order::Drain { route: route.map(str::to_owned), close: close.clone(), pace }).await;
+            let _ = worker.send(Order::Drain { route: route.to_owned(), close: close.clone(), pace }).await;
         }
     }
 
-    /// Lets the workers end: without a way to reach them, they have nothing to wait for.
+    /// Has all workers end, whatever is open.
     pub(super) fn end(&self) {
-        let workers = std::mem::take(&mut *self.workers.lock().unwrap_or_else(PoisonError::into_inner));
-        for worker in workers {
-            let _ = worker.try_send(Order::End);
-        }
+        self.course.send_modify(|course| {
+            course.listeners = Arc::default();
+            course.stage = Stage::End;
+        });
     }
 }
-
-/// Orders that may wait for a worker; connections handed over are most of them.
-const ORDERS: usize = 1024;

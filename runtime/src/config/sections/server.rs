@@ -1,10 +1,11 @@
 //! What concerns the whole process: the top of the file, the admin API, logging, listeners.
 
-use std::{collections::BTreeMap, net::SocketAddr, num::NonZeroUsize, path::Path, time::Duration};
+use std::{net::SocketAddr, num::NonZeroUsize, path::Path, time::Duration};
 
 use toml::de::DeTable;
 
 use super::{Names, component, route, upstream};
+use crate::listener::overlap;
 use crate::{
     config::{
         address::Network,
@@ -38,7 +39,7 @@ pub(super) const ROOT: Section = Section {
             takes: "whole number",
             absent: Absent::Means("one for each core"),
             example: "4",
-            meaning: "Worker threads, 1 to 1024. The command line wins.",
+            meaning: "Worker threads, 1 to 1024. The command line wins. Another number waits for an upgrade or a restart.",
         },
         Key {
             name: "drain_time",
@@ -60,7 +61,8 @@ pub(super) const ROOT: Section = Section {
             takes: "whole number",
             absent: Absent::Means("what the limit of open files allows"),
             example: "100000",
-            meaning: "Connections that the process holds at most.",
+            meaning: "Connections that the process holds at most, over all workers; those beyond it get 503 at once. Each \
+                      takes two of the open files, and more than fit are not held whatever stands here.",
         },
         Key {
             name: "assembly_memory",
@@ -212,7 +214,8 @@ pub(super) const LISTENER: Section = Section {
             takes: "address",
             absent: Absent::Missing,
             example: "\"0.0.0.0:8080\"",
-            meaning: "An IP address and a port; port 0 takes a free one.",
+            meaning: "An IP address and a port; port 0 takes a free one. `[::]` takes IPv4 too, unless something else \
+                      here has its port with IPv4.",
         },
         Key {
             name: "max_header_bytes",
@@ -365,20 +368,19 @@ fn listeners(root: &Table<'_>, admin: Option<SocketAddr>) -> Read<Vec<Listener>>
     if listeners.is_empty() {
         return Err(value.refuse("there is no listener", "add a table [[listeners]] with `listen = \"0.0.0.0:8080\"`"));
     }
-    let mut taken: BTreeMap<SocketAddr, String> = BTreeMap::new();
+    let mut taken: Vec<(SocketAddr, String)> = Vec::new();
     taken.extend(admin.map(|address| (address, "the admin API".to_owned())));
     let mut result = Ok(());
     for listener in &listeners {
-        if listener.listen.port() == 0 {
-            continue;
-        }
-        if let Some(holder) = taken.get(&listener.listen) {
-            let what = format!("{} is the address of {holder} already", listener.listen);
+        let address = listener.listen;
+        if let Some((other, holder)) = taken.iter().find(|(other, _)| overlap(address, *other)) {
+            let what = match *other == address {
+                true => format!("{address} is the address of {holder} already"),
+                false => format!("{address} cannot be listened on beside {other}, the address of {holder}"),
+            };
             result = Err(root.refuse(&listener.place, what, "choose another port, or remove one of the two"));
         }
-        taken
-            .entry(listener.listen)
-            .or_insert_with(|| format!("the listener of {}", listener.place.seen_from(&Place::default())));
+        taken.push((address, format!("the listener of {}", listener.place.seen_from(&Place::default()))));
     }
     result.map(|()| listeners)
 }

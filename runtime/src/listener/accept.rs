@@ -1,0 +1,100 @@
+//! Taking connections out of a socket's queue.
+
+use std::cell::RefCell;
+use std::fs::File;
+use std::io;
+use std::net::{SocketAddr, TcpStream};
+
+use rustix::io::Errno;
+use tokio::io::Interest;
+use tokio::io::unix::AsyncFd;
+
+use super::bound::Shared;
+
+/// One socket of a listener, on the worker that accepts from it.
+#[derive(Debug)]
+pub struct Acceptor(AsyncFd<Shared>);
+
+impl Acceptor {
+    /// Has the runtime of this thread watch a socket that listens.
+    ///
+    /// # Errors
+    /// When the system refuses to watch a further one.
+    #[expect(unsafe_code, reason = "the runtime takes file descriptors of others on trust only")]
+    pub fn new(socket: Shared) -> io::Result<Self> {
+        // SAFETY: what is shared owns its socket, which stays open and the same until it is dropped.
+        let watched = unsafe { AsyncFd::register_with_interest(socket, Interest::READABLE) };
+        Ok(Self(watched?))
+    }
+
+    /// Waits for the next connection. What went wrong with one that is gone already is passed over. Cancel safe.
+    ///
+    /// # Errors
+    /// A shortage, of descriptors or of memory. The connection waits in the queue as before.
+    pub async fn accept(&self) -> io::Result<(TcpStream, SocketAddr)> {
+        loop {
+            let mut ready = self.0.readable().await?;
+            match ready.try_io(|socket| socket.get_ref().accept()) {
+                Ok(Err(error)) if is_about_one_connection(&error) => {}
+                Ok(accepted) => return accepted,
+                Err(_would_block) => {}
+            }
+        }
+    }
+
+    /// The connection that waits, if one does.
+    ///
+    /// # Errors
+    /// Those of [`accept`](Self::accept), and `WouldBlock` when none waits.
+    pub fn accept_now(&self) -> io::Result<(TcpStream, SocketAddr)> {
+        self.0.get_ref().accept()
+    }
+}
+
+fn is_about_one_connection(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        io::ErrorKind::ConnectionAborted
+            | io::ErrorKind::ConnectionReset
+            | io::ErrorKind::ConnectionRefused
+            | io::ErrorKind::Interrupted
+    )
+}
+
+/// A descriptor that is kept to be given up: where there is no other left, one connection at a time can be accepted and
+/// told so.
+#[derive(Debug)]
+pub struct Shortage(RefCell<Option<File>>);
+
+impl Shortage {
+    /// With a descriptor in hand.
+    pub fn new() -> Self {
+        let shortage = Self(RefCell::new(None));
+        shortage.take_back();
+        shortage
+    }
+
+    /// Whether an error says that there are no more descriptors.
+    pub fn is_one(error: &io::Error) -> bool {
+        matches!(Errno::from_io_error(error), Some(Errno::MFILE | Errno::NFILE))
+    }
+
+    /// Gives the descriptor up; whether there was one.
+    pub fn give_up(&self) -> bool {
+        self.0.take().is_some()
+    }
+
+    /// Takes a descriptor in hand again, if the system has one.
+    pub fn take_back(&self) {
+        let mut kept = self.0.borrow_mut();
+        if kept.is_none() {
+            *kept = File::open("/dev/null").ok();
+        }
+    }
+}
+
+impl Default for Shortage {
+    fn default() -> Self {
+        Self::new()
+    }
+}

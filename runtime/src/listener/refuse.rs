@@ -1,0 +1,183 @@
+//! Answering connections for which there is no place.
+//!
+//! An answer that is followed by a reset is lost, and a socket that is closed with bytes unread sends one. So what the
+//! client has sent is read and thrown away, before the answer and for a moment after it. Only so many are treated with
+//! that much patience at a time; who comes beyond them is answered and closed at once.
+
+use std::io::{Read, Write};
+use std::net::{Shutdown, TcpStream as StdStream};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio::time::{Instant, timeout};
+
+use crate::metrics::{ConnectionRefusal, Metrics};
+use crate::session::{Permit, Permits};
+
+/// What is kept about refused connections, for the whole process.
+#[derive(Debug)]
+pub struct Refusals {
+    metrics: Arc<Metrics>,
+    patient: Permits,
+    /// When the operator was told last, and how many were refused since, by reason.
+    told: Mutex<[Told; ConnectionRefusal::COUNT]>,
+}
+
+#[derive(Debug, Default)]
+struct Told {
+    at: Option<Instant>,
+    since: u64,
+}
+
+impl Refusals {
+    /// At most `patient` connections are refused with patience at a time.
+    pub fn new(metrics: Arc<Metrics>, patient: usize) -> Arc<Self> {
+        Arc::new(Self { metrics, patient: Permits::new(patient), told: Mutex::default() })
+    }
+
+    /// Counts refusals, and tells the operator once a minute. None at all means that connections wait, because even
+    /// refusing them takes what there is none of.
+    pub fn count(&self, reason: ConnectionRefusal, count: u64) {
+        self.metrics.connections_refused(reason, count);
+        let now = Instant::now();
+        let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some(told) = told.get_mut(reason as usize) else { return };
+        told.since += count;
+        if told.at.is_some_and(|at| now < at + TOLD_AGAIN) {
+            return;
+        }
+        told.at = Some(now);
+        let refused = std::mem::take(&mut told.since);
+        let reason = reason.label();
+        tracing::warn!(reason, refused, "connections are refused with 503, because there is no place for them");
+    }
+
+    /// A place among those that are refused with patience; `None` when there is none.
+    pub fn patience(&self) -> Option<Permit> {
+        self.patient.take()
+    }
+}
+
+/// Answers with 503 when the request comes, or soon, and then gives the client a moment to read it. `patience` is the
+/// place that this takes among those that are treated so.
+pub async fn refuse(stream: StdStream, patience: Permit) {
+    let Ok(mut stream) = TcpStream::from_std(stream) else { return };
+    // An answer without a question takes some clients by surprise.
+    let _ = timeout(REQUEST, stream.readable()).await;
+    let mut room = [0; 1024];
+    let mut left = MOST_DISCARDED;
+    while let Ok(count @ 1..) = stream.try_read(&mut room) {
+        left = left.saturating_sub(count);
+        if left == 0 {
+            return;
+        }
+    }
+    // All of it fits into the buffer of a fresh socket.
+    if stream.write_all(ANSWER).await.is_err() || stream.shutdown().await.is_err() {
+        return;
+    }
+    let discard = async {
+        while let Ok(count @ 1..) = stream.read(&mut room).await {
+            left = left.saturating_sub(count);
+            if left == 0 {
+                return;
+            }
+        }
+    };
+    let _ = timeout(LINGER, discard).await;
+    drop(patience);
+}
+
+/// Answers with 503 and closes, without waiting for anything.
+pub fn refuse_at_once(mut stream: StdStream) {
+    let mut room = [0; 1024];
+    for _ in 0..MOST_DISCARDED / room.len() {
+        if !matches!(stream.read(&mut room), Ok(1..)) {
+            break;
+        }
+    }
+    // Who does not get it sees the connection end.
+    let _ = stream.write(ANSWER);
+    let _ = stream.shutdown(Shutdown::Write);
+}
+
+/// Whole, so that it costs nothing to make. A second is when a client may well find a place: connections come and go.
+const ANSWER: &[u8] = b"HTTP/1.1 503 Service Unavailable\r\n\
+    Content-Type: text/plain; charset=utf-8\r\n\
+    Content-Length: 47\r\n\
+    Retry-After: 1\r\n\
+    Connection: close\r\n\
+    \r\n\
+    this proxy has no place for another connection\n";
+
+/// A request follows its connection at once; one that was lost on the way is not waited for.
+const REQUEST: Duration = Duration::from_millis(250);
+/// Long enough for the answer to cross any network, and for the client to close.
+const LINGER: Duration = Duration::from_secs(1);
+/// As much as the head of a request may have.
+const MOST_DISCARDED: usize = 64 << 10;
+const TOLD_AGAIN: Duration = Duration::from_secs(60);
+
+#[cfg(test)]
+mod tests {
+    use std::net::TcpListener;
+
+    use super::*;
+
+    #[test]
+    fn the_answer_says_how_long_it_is() {
+        let text = std::str::from_utf8(ANSWER).unwrap();
+        let (head, body) = text.split_once("\r\n\r\n").unwrap();
+        assert!(head.contains(&format!("\r\nContent-Length: {}\r\n", body.len())), "{text}");
+    }
+
+    fn pair() -> (StdStream, StdStream) {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let client = StdStream::connect(listener.local_addr().unwrap()).unwrap();
+        let (server, _) = listener.accept().unwrap();
+        server.set_nonblocking(true).unwrap();
+        (client, server)
+    }
+
+    fn permit() -> Permit {
+        Permits::new(1).take().unwrap()
+    }
+
+    #[tokio::test]
+    async fn a_client_reads_the_answer_however_much_it_sends() {
+        let (mut client, server) = pair();
+        let reading = tokio::task::spawn_blocking(move || {
+            client.write_all(&[b'x'; 16 << 10]).unwrap();
+            let mut text = String::new();
+            client.read_to_string(&mut text).unwrap();
+            text
+        });
+        refuse(server, permit()).await;
+        assert_eq!(reading.await.unwrap().as_bytes(), ANSWER);
+    }
+
+    #[tokio::test]
+    async fn a_client_that_says_nothing_is_answered_too() {
+        let (mut client, server) = pair();
+        let reading = tokio::task::spawn_blocking(move || {
+            let mut text = String::new();
+            client.read_to_string(&mut text).unwrap();
+            text
+        });
+        refuse(server, permit()).await;
+        assert_eq!(reading.await.unwrap().as_bytes(), ANSWER);
+    }
+
+    #[test]
+    fn a_request_that_has_come_is_answered_without_patience() {
+        let (mut client, server) = pair();
+        client.write_all(b"GET / HTTP/1.1\r\n\r\n").unwrap();
+        while server.peek(&mut [0; 18]).unwrap_or(0) < 18 {}
+        refuse_at_once(server);
+        let mut text = String::new();
+        client.read_to_string(&mut text).unwrap();
+        assert_eq!(text.as_bytes(), ANSWER);
+    }
+}

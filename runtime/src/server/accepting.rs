@@ -1,0 +1,174 @@
+//! Which listeners a worker accepts from, and the loops that do.
+
+use std::cell::RefCell;
+use std::io;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::Notify;
+use tokio::task::JoinSet;
+use tokio::time::sleep;
+
+use super::course::Listening;
+use super::serving::Serving;
+use crate::listener::{Acceptor, Bound, Settings, Shortage, refuse_at_once};
+use crate::metrics::ConnectionRefusal;
+
+/// The listeners that a worker accepts from.
+pub(super) struct Accepting {
+    server: Rc<Serving>,
+    running: Vec<Running>,
+    loops: JoinSet<()>,
+    shortage: Rc<Shortage>,
+}
+
+/// A listener that is accepted from.
+struct Running {
+    bound: Arc<Bound>,
+    /// What holds for its next connection.
+    settings: Rc<RefCell<Arc<Settings>>>,
+    /// Ends its loops.
+    stops: Vec<Rc<Notify>>,
+}
+
+impl Accepting {
+    /// From none yet.
+    pub(super) fn new(server: Rc<Serving>) -> Self {
+        Self { server, running: Vec::new(), loops: JoinSet::new(), shortage: Rc::default() }
+    }
+
+    /// Accepts from these: begins with those that are new, ends with those that are gone, and has the others go on with
+    /// the settings that they have now.
+    ///
+    /// # Errors
+    /// When the system refuses to watch a further socket.
+    pub(super) fn follow(&mut self, listeners: &[Listening]) -> io::Result<()> {
+        self.running.retain(|running| {
+            let is_kept = listeners.iter().any(|listening| Arc::ptr_eq(&listening.bound, &running.bound));
+            if !is_kept {
+                running.stops.iter().for_each(|stop| stop.notify_one());
+            }
+            is_kept
+        });
+        for Listening { settings, bound } in listeners {
+            match self.running.iter().find(|running| Arc::ptr_eq(&running.bound, bound)) {
+                Some(running) => drop(running.settings.replace(settings.clone())),
+                None => self.begin(settings, bound)?,
+            }
+        }
+        Ok(())
+    }
+
+    fn begin(&mut self, settings: &Arc<Settings>, bound: &Arc<Bound>) -> io::Result<()> {
+        let settings = Rc::new(RefCell::new(settings.clone()));
+        let mut stops = Vec::new();
+        for socket in bound.share(self.server.index(), self.server.workers()) {
+            let stop = Rc::new(Notify::new());
+            let accepting = Loop {
+                acceptor: Acceptor::new(socket)?,
+                settings: settings.clone(),
+                server: self.server.clone(),
+                shortage: self.shortage.clone(),
+            };
+            self.loops.spawn_local(accepting.run(stop.clone()));
+            stops.push(stop);
+        }
+        self.running.push(Running { bound: bound.clone(), settings, stops });
+        Ok(())
+    }
+
+    /// Accepts from none any more. What waits in a queue is left there, for another process that has it, too.
+    pub(super) fn stop(&mut self) {
+        self.loops.abort_all();
+        self.running.clear();
+    }
+
+    /// Waits until a loop has ended that nobody has told to. Cancel safe.
+    pub(super) async fn broken(&mut self) {
+        loop {
+            match self.loops.join_next().await {
+                Some(Err(error)) if error.is_panic() => return,
+                Some(_) => {}
+                None => std::future::pending().await,
+            }
+        }
+    }
+
+    /// Begins with all of these again.
+    ///
+    /// # Errors
+    /// When the system refuses to watch a further socket.
+    pub(super) fn restart(&mut self, listeners: &[Listening]) -> io::Result<()> {
+        self.stop();
+        self.follow(listeners)
+    }
+}
+
+/// Accepts from one socket.
+struct Loop {
+    acceptor: Acceptor,
+    settings: Rc<RefCell<Arc<Settings>>>,
+    server: Rc<Serving>,
+    shortage: Rc<Shortage>,
+}
+
+impl Loop {
+    async fn run(self, stop: Rc<Notify>) {
+        loop {
+            let accepted = tokio::select! {
+                accepted = self.acceptor.accept() => accepted,
+                () = stop.notified() => break,
+            };
+            match accepted {
+                Ok((stream, peer)) => self.server.admit(stream, peer, self.settings()),
+                Err(error) if Shortage::is_one(&error) => self.refuse_one().await,
+                Err(error) => {
+                    tracing::warn!(%error, "cannot accept connections");
+                    sleep(PAUSE).await;
+                }
+            }
+        }
+        // Who has come before the end is served, because the listener's end resets what waits in it.
+        while let Ok((stream, peer)) = self.acceptor.accept_now() {
+            self.server.admit(stream, peer, self.settings());
+        }
+    }
+
+    fn settings(&self) -> Arc<Settings> {
+        self.settings.borrow().clone()
+    }
+
+    /// Accepts one connection with the descriptor that is kept for this, and tells it that there is no place. Asking
+    /// again at once would only spin where somebody else was faster to take the descriptor.
+    async fn refuse_one(&self) {
+        if !self.shortage.give_up() {
+            self.server.count_refusal(ConnectionRefusal::OpenFiles, 0);
+            sleep(PAUSE).await;
+            self.shortage.take_back();
+            return;
+        }
+        let accepted = self.acceptor.accept_now();
+        let is_refused = accepted.is_ok();
+        if let Ok((stream, _)) = accepted {
+            // Its request is mostly there, or will be in a moment; reading it keeps the answer from being lost.
+            let mut tries = 0;
+            while tries < TRIES && stream.peek(&mut [0]).is_err() {
+                sleep(TRY).await;
+                tries += 1;
+            }
+            refuse_at_once(stream);
+        }
+        self.shortage.take_back();
+        self.server.count_refusal(ConnectionRefusal::OpenFiles, u64::from(is_refused));
+        if !is_refused {
+            sleep(PAUSE).await;
+        }
+    }
+}
+
+/// Until there may be a descriptor again.
+const PAUSE: Duration = Duration::from_millis(100);
+/// How long a request is waited for that has not come yet, while nobody else can be accepted.
+const TRY: Duration = Duration::from_millis(5);
+const TRIES: u32 = 4;

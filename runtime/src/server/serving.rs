@@ -1,0 +1,173 @@
+//! A worker's connections: where a new one goes, which ones there are, and how they are closed.
+
+use std::cell::RefCell;
+use std::collections::HashSet;
+use std::net::{SocketAddr, TcpStream as StdStream};
+use std::rc::{Rc, Weak};
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::net::TcpStream;
+use tokio::task::spawn_local;
+use tokio::time;
+
+use super::course::Team;
+use super::listing::{Slice, Wanted};
+use super::pace::Pace;
+use super::worker::Order;
+use crate::listener::{Counted, Loads, Refusals, Settings, refuse, refuse_at_once};
+use crate::metrics::ConnectionRefusal;
+use crate::session::{self, Accepted, Connection, Permit, Permits, Snapshot, Worker};
+use crate::ws::CloseFrame;
+
+/// A worker at work.
+pub(super) struct Serving {
+    worker: Rc<Worker>,
+    loads: Arc<Loads>,
+    team: Arc<Team>,
+    refusals: Arc<Refusals>,
+    places: RefCell<Permits>,
+}
+
+/// A connection on its way from one worker to another.
+pub(super) struct Handed {
+    stream: StdStream,
+    peer: SocketAddr,
+    settings: Arc<Settings>,
+    held: Held,
+}
+
+/// A place among all connections, and the count of a worker's.
+type Held = (Permit, Counted);
+
+impl Serving {
+    /// A worker without connections.
+    pub(super) fn new(
+        worker: Rc<Worker>,
+        loads: Arc<Loads>,
+        team: Arc<Team>,
+        refusals: Arc<Refusals>,
+        places: Permits,
+    ) -> Rc<Self> {
+        Rc::new(Self { worker, loads, team, refusals, places: RefCell::new(places) })
+    }
+
+    /// Its number.
+    pub(super) fn index(&self) -> usize {
+        self.worker.index().0
+    }
+
+    /// How many workers there are.
+    pub(super) fn workers(&self) -> usize {
+        self.team.len()
+    }
+
+    /// Has these places hold from now on.
+    pub(super) fn set_places(&self, places: Permits) {
+        self.places.replace(places);
+    }
+
+    /// Gives an accepted connection a place, here or on a worker that has fewer, or tells it that there is none.
+    pub(super) fn admit(&self, stream: StdStream, peer: SocketAddr, settings: Arc<Settings>) {
+        let place = self.places.borrow().take();
+        let Some(place) = place else {
+            self.count_refusal(ConnectionRefusal::MaxConnections, 1);
+            match self.refusals.patience() {
+                Some(patience) => drop(spawn_local(refuse(stream, patience))),
+                None => refuse_at_once(stream),
+            }
+            return;
+        };
+        // Counted from here on, also on its way to another worker: a drain waits for it.
+        let chosen = self.loads.place(self.index());
+        let handed = Handed { stream, peer, settings, held: (place, self.loads.count(chosen)) };
+        match chosen == self.index() {
+            true => self.adopt(handed),
+            false => self.hand_over(chosen, handed),
+        }
+    }
+
+    /// Counts connections that were refused unread.
+    pub(super) fn count_refusal(&self, reason: ConnectionRefusal, count: u64) {
+        self.refusals.count(reason, count);
+    }
+
+    /// Gives a connection to another worker; keeps it when that one does not take it.
+    fn hand_over(&self, other: usize, handed: Handed) {
+        if let Err(Order::Adopt(Handed { held: (place, _), stream, peer, settings })) =
+            self.team.order(other, Order::Adopt(handed))
+        {
+            let held = (place, self.loads.count(self.index()));
+            self.adopt(Handed { stream, peer, settings, held });
+        }
+    }
+
+    /// Serves a connection that has its place.
+    pub(super) fn adopt(&self, Handed { stream, peer, settings, held }: Handed) {
+        // A socket that cannot be registered is lost to its client as if it had been refused.
+        let Ok(stream) = TcpStream::from_std(stream) else { return };
+        let Settings { head, handshake_timeout } = &*settings;
+        // Boxed, because an open connection's task has no use for it.
+        let accepted = Box::new(Accepted { stream, peer, head: head.clone(), handshake_timeout: *handshake_timeout });
+        spawn_local(session::serve(self.worker.clone(), accepted, held));
+    }
+
+    /// Follows a new configuration: instances that it does not need go, and open connections do what their routes say.
+    pub(super) fn renew(self: &Rc<Self>, snapshot: &Snapshot) {
+        let live: HashSet<u64> = snapshot.uses().collect();
+        self.worker.pool().retire(&|id| live.contains(&id));
+        self.worker.renew(snapshot);
+        let pace = Pace::of(self.index(), self.workers(), snapshot.drain_time);
+        let worker = self.worker.clone();
+        spawn_local(async move {
+            let closing = session::follow(&worker).await;
+            Self::close_evenly(closing, &CloseFrame::new(1012, "the route has changed"), pace).await;
+        });
+    }
+
+    /// Closes the connections of a route.
+    pub(super) async fn drain_route(self: Rc<Self>, route: String, close: CloseFrame, pace: Pace) {
+        let open = self.open(|connection| connection.took(&route)).await;
+        Self::close_evenly(open, &close, pace).await;
+    }
+
+    /// Closes all connections, and then also those that were still opening.
+    pub(super) async fn drain(self: Rc<Self>, close: CloseFrame, pace: Pace) {
+        Self::close_evenly(self.open(|_| true).await, &close, pace).await;
+        let mut look = time::interval(LOOK);
+        loop {
+            look.tick().await;
+            self.worker.registry().each(|connection| connection.handle.switch.turn(close.clone())).await;
+        }
+    }
+
+    /// Those of the open connections that are wanted.
+    async fn open(&self, is_wanted: impl Fn(&Connection) -> bool) -> Vec<Weak<Connection>> {
+        let mut open = Vec::new();
+        let keep = |connection: &Rc<Connection>| {
+            if is_wanted(connection) {
+                open.push(Rc::downgrade(connection));
+            }
+        };
+        self.worker.registry().each(keep).await;
+        open
+    }
+
+    /// Closes these connections at a pace. What ends before its turn is not kept: it holds an endpoint's lease.
+    async fn close_evenly(open: Vec<Weak<Connection>>, close: &CloseFrame, pace: Pace) {
+        let turn = |connection: Weak<Connection>| {
+            if let Some(connection) = connection.upgrade() {
+                connection.handle.switch.turn(close.clone());
+            }
+        };
+        pace.each(open, turn).await;
+    }
+
+    /// A slice of the list of open connections.
+    pub(super) fn slice(&self, wanted: &Wanted) -> Slice {
+        Slice::of(self.worker.registry(), self.index(), wanted)
+    }
+}
+
+/// How often a draining worker looks for connections that have opened since.
+const LOOK: Duration = Duration::from_millis(100);
