@@ -6,7 +6,6 @@ use std::hint::black_box;
 use std::path::Path;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::sync::atomic::AtomicU32;
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use tidegate::component::{Handshake, Host, Limits, Message, OnFailure, Opened, PickEndpoint, Pool, Session};
@@ -99,7 +98,7 @@ fn balancer(criterion: &mut Criterion) {
     let balancer = component.balancer("chat", "{}", &metrics).expect("a balancer");
     let pool = host.pool(WorkerIndex(0));
     let endpoints: Vec<PickEndpoint> = (0..10)
-        .map(|id| PickEndpoint { id, url: format!("ws://10.0.0.{id}"), weight: 1, active: Arc::new(AtomicU32::new(0)) })
+        .map(|id| PickEndpoint { id, url: format!("ws://10.0.0.{id}"), weight: 1, counts: Arc::default() })
         .collect();
     let handshake = handshake();
     criterion.bench_function("pick", |bencher| {

@@ -32,9 +32,9 @@ pub use self::client::{ClientError, get, post, put};
 pub use self::guard::Guard;
 pub use self::view::{
     CandidateView, ChangeView, ChangesView, ComponentView, ConnectionView, ConnectionsQuery, ConnectionsView, Decision,
-    DecisionReport, DecisionsView, DrainCode, DrainPlan, DrainQuery, DrainReport, EndpointView, FilterView, ImportView,
-    InterestView, LogView, Readiness, ReloadReport, RestoreReport, RouteView, SampleView, SampledMessageView,
-    SelectionView, UpstreamView, VersionView,
+    DecisionReport, DecisionsView, DrainCode, DrainPlan, DrainQuery, DrainReport, EndpointView, FailingView,
+    FilterView, ImportView, InterestView, LogView, Readiness, ReloadReport, RestoreReport, RouteView, SampleView,
+    SampledMessageView, SelectionView, UpstreamView, VersionView,
 };
 use crate::metrics::Metrics;
 

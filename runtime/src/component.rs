@@ -44,7 +44,7 @@ pub use exports::Kind;
 pub use fields::Fields;
 pub use limits::{Isolation, Limits};
 pub use load::{Component, Import, LoadError};
-pub use pool::{PickEndpoint, Pool};
+pub use pool::{EndpointCounts, PickEndpoint, Pool};
 pub use rollout::{Candidate, Rollout};
 pub use session::{Admission, MAX_BATCH, MAX_BATCH_BYTES, Opened, Session};
 pub use shadow::{Attached, Shadow};

@@ -39,6 +39,7 @@ pub mod balance;
 pub mod upstream;
 pub mod pipe;
 pub mod component;
+pub mod transport;
 pub mod drain;
 pub mod ws;
 pub mod log;

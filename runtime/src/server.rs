@@ -47,6 +47,7 @@ use crate::control::{self, ReadSources, Sources};
 use crate::listener::{self, BindError, Loads, Refusals};
 use crate::log::{self, AccessLog, Verbosity};
 use crate::metrics::Metrics;
+use crate::upstream::{Lookups, Resolver};
 
 pub use files::TooFewFiles;
 pub use supervisor::WorkerError;
@@ -109,6 +110,7 @@ pub struct Server {
     doors: Doors,
     admin: Option<StdListener>,
     requests: reload::Requests,
+    lookups: Lookups,
     addresses: Vec<SocketAddr>,
     /// To the process that this one replaces.
     link: Option<Link>,
@@ -209,9 +211,11 @@ impl Server {
         };
         let (state, course) = State::new(gathered, limit);
         let refusals = Refusals::new(metrics.clone(), files.refusals());
-        let blueprint = Blueprint { host, metrics, snapshot, access, loads, refusals, team, course, reports: reporter };
+        let (resolver, lookups) = Resolver::new();
+        let blueprint =
+            Blueprint { host, metrics, snapshot, access, resolver, loads, refusals, team, course, reports: reporter };
         let doors = Doors { listeners, limit };
-        Ok(Self { state, blueprint, reports, doors, admin, requests, addresses, link: None, log: None })
+        Ok(Self { state, blueprint, reports, doors, admin, requests, lookups, addresses, link: None, log: None })
     }
 
     /// Where clients can connect, in the order of the configuration.
@@ -259,7 +263,7 @@ impl Server {
     where
         S: FnMut(usize) -> io::Result<std::thread::JoinHandle<()>>,
     {
-        let Self { state, doors, admin, requests, addresses, link, .. } = self;
+        let Self { state, doors, admin, requests, lookups, addresses, link, .. } = self;
         let signals = Signals::new()?;
         if let Err(error) = workers.start().await {
             link.iter().for_each(|link| link.failed(&error.to_string()));
@@ -283,6 +287,7 @@ impl Server {
         for address in &addresses {
             tracing::info!(%address, "listening");
         }
+        tokio::spawn(lookups.serve());
         let mut admin_task = None;
         if let (Some(listener), Some(verbosity)) = (admin, verbosity) {
             let address = listener.local_addr()?;

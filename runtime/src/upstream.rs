@@ -1,4 +1,4 @@
-//! The way to an endpoint: connect, ask for the upgrade, check the answer.
+//! The way to an endpoint: resolve its name, connect, ask for the upgrade, check the answer.
 //!
 //! Each attempt has a connection of its own, and gives either a socket that speaks WebSocket from its first unread
 //! byte on, or a reason why not: a connection that was asked once is never asked again. What may be tried on another
@@ -7,16 +7,23 @@
 
 mod address;
 mod answer;
+mod connect;
 mod dial;
 pub mod extensions;
 pub mod fields;
+mod host;
 mod relay;
 mod replay;
+mod resolve;
+mod spelling;
 mod target;
 
 pub use address::{Address, AddressError};
 pub use answer::{Accepted, InvalidAnswer};
-pub use dial::{DialError, Timeouts, Upgraded, UpstreamRequest, UpstreamStream, dial, upgrade};
+pub use dial::{DialError, Fault, Timeouts, Upgraded, UpstreamRequest, UpstreamStream, dial, upgrade};
+pub use host::{Host, InvalidHost};
 pub use relay::{Answer, RelayError, RelayedBody};
 pub use replay::Replay;
+pub use resolve::{Lookups, Resolver, Unresolved};
+pub use spelling::spell_head;
 pub use target::Target;

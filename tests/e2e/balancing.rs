@@ -63,7 +63,7 @@ async fn a_retry_goes_to_another_endpoint() {
     let metrics = proxy.metrics().await;
     let outcomes = metrics.by_label("tidegate_upstream_connects_total", "outcome");
     assert_eq!(outcomes.get("connected"), Some(&6), "{outcomes:?}");
-    assert!(outcomes.get("refused").is_some_and(|refused| *refused >= 3), "{outcomes:?}");
+    assert!(outcomes.get("refused").is_some_and(|refused| *refused >= 1), "{outcomes:?}");
 }
 
 #[tokio::test]
@@ -207,4 +207,25 @@ async fn a_lease_is_given_back_when_its_connection_ends() {
     client.reset();
     drop(upstream);
     proxy.until("tidegate_upstream_connections_active", &[("upstream", "back")], 0).await;
+}
+
+#[tokio::test]
+async fn eight_connections_to_four_endpoints_are_two_on_each_whichever_of_eight_workers_they_are_on() {
+    let echoes = [Echo::named("A").await, Echo::named("B").await, Echo::named("C").await, Echo::named("D").await];
+    let endpoints = echoes.each_ref().map(|echo| (echo.address(), ""));
+    let proxy = Proxy::with_workers(8, &balanced("balance = \"round-robin\"", &endpoints)).await;
+    let mut open = Vec::new();
+    for _ in 0..8 {
+        open.push(named(&proxy, Request::upgrade("/")).await);
+    }
+    let names: String = open.iter().map(|(name, _)| name.as_str()).collect();
+    assert_eq!(["A", "B", "C", "D"].map(|name| names.matches(name).count()), [2; 4], "{names}");
+}
+
+#[tokio::test]
+async fn weights_interleave_smoothly_over_all_workers() {
+    let (a, b, c) = (Echo::named("A").await, Echo::named("B").await, Echo::named("C").await);
+    let endpoints = [(a.address(), ", weight = 50"), (b.address(), ", weight = 30"), (c.address(), ", weight = 20")];
+    let proxy = Proxy::with_workers(4, &balanced("", &endpoints)).await;
+    assert_eq!(cycle(&proxy, 20).await, "ABCAABACBAABCAABACBA");
 }

@@ -199,3 +199,25 @@ async fn an_endpoint_with_a_path_replaces_the_matched_prefix_by_it() {
     let (head, ..) = sent(&proxy, &backend, &Request::upgrade("/ws/chat")).await;
     assert_eq!(head.target(), "/inner");
 }
+
+#[tokio::test]
+async fn the_host_is_the_clients_unless_the_upstream_says_otherwise() {
+    let backend = Backend::bind().await;
+    let endpoint = backend.address();
+    for (key, expected) in [
+        ("", "chat.example.com:8443"),
+        ("host = \"client\"", "chat.example.com:8443"),
+        ("host = \"endpoint\"", endpoint.as_str()),
+        ("host = \"back.internal:81\"", "back.internal:81"),
+    ] {
+        let config = upstream("back", &[&endpoint], key) + "[[routes]]\nname = \"main\"\nupstream = \"back\"\n";
+        let proxy = Proxy::start(&config).await;
+        let request = Request::upgrade("/")
+            .replacing("Host", "chat.example.com:8443")
+            .with("Origin", "https://chat.example.com:8443");
+        let (head, ..) = sent(&proxy, &backend, &request).await;
+        assert_eq!(head.joined("host"), expected, "{key}");
+        assert_eq!(head.joined("origin"), "https://chat.example.com:8443");
+        assert_eq!(head.joined("x-forwarded-host"), "chat.example.com:8443");
+    }
+}

@@ -199,3 +199,40 @@ async fn frames_that_follow_the_101_at_once_are_delivered() {
     let (mut client, _upstream) = tokio::join!(proxy.open("/"), greet);
     client.expect(Frame::text("welcome")).await;
 }
+
+#[tokio::test]
+async fn a_426_is_relayed_with_what_the_upstream_would_speak() {
+    let reply = relayed(
+        "HTTP/1.1 426 Upgrade Required\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
+         Sec-WebSocket-Version: 8, 7\r\nContent-Length: 0\r\n\r\n",
+    )
+    .await;
+    assert_eq!((reply.status, reply.header("upgrade")), (426, "websocket"));
+    assert!(reply.header("connection").to_ascii_lowercase().contains("upgrade"), "{reply:?}");
+    assert_eq!(reply.header("sec-websocket-version"), "8, 7");
+}
+
+#[tokio::test]
+async fn an_answer_with_hundreds_of_fields_is_relayed() {
+    let fields: String = (0..300).map(|number| format!("X-{number}: {number}\r\n")).collect();
+    let reply = relayed(&format!("HTTP/1.1 403 Forbidden\r\n{fields}Content-Length: 2\r\n\r\nno")).await;
+    assert_eq!((reply.status, reply.header("x-299"), reply.body.as_str()), (403, "299", "no"));
+    let reply = switched(|accept| {
+        format!(
+            "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
+             Sec-WebSocket-Accept: {accept}\r\n{fields}\r\n"
+        )
+    })
+    .await;
+    assert_eq!((reply.status, reply.header("x-299")), (101, "299"));
+}
+
+#[tokio::test]
+async fn a_chunked_body_is_relayed_whole_whatever_length_is_said_beside_it() {
+    let reply = relayed(
+        "HTTP/1.1 403 Forbidden\r\nContent-Length: 3\r\nTransfer-Encoding: chunked\r\n\r\n\
+         5\r\nhello\r\n7\r\n, world\r\n0\r\n\r\n",
+    )
+    .await;
+    assert_eq!((reply.status, reply.body.as_str()), (403, "hello, world"));
+}

@@ -18,7 +18,12 @@ impl Echo {
 
     /// Echoes text with `name` before it.
     pub async fn named(name: &'static str) -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").await.expect("bind");
+        Self::named_at("127.0.0.1:0", name).await
+    }
+
+    /// The same on an address at which nobody listens yet.
+    pub async fn named_at(address: &str, name: &'static str) -> Self {
+        let listener = TcpListener::bind(address).await.expect("bind");
         let address = listener.local_addr().expect("a local address").to_string();
         tokio::spawn(async move {
             while let Ok((stream, _)) = listener.accept().await {

@@ -88,14 +88,15 @@ impl Balancer for ConsistentHash {
     }
 
     fn pick(&mut self, handshake: &Handshake, tried: &[u32]) -> Option<u32> {
+        let is_untried = |id: &u32| tried.binary_search(id).is_err();
         let mut walk = self.owners.walk(&self.key.of(handshake));
         let owner = walk.next()?;
-        if !tried.contains(&owner) {
+        if is_untried(&owner) {
             return Some(owner);
         }
         // Endpoints of weight 0 own nothing, but one of them is better than one that has failed.
-        let spare = || self.endpoints.iter().map(|endpoint| endpoint.id).find(|id| !tried.contains(id));
-        walk.find(|id| !tried.contains(id)).or_else(spare).or(Some(owner))
+        let spare = || self.endpoints.iter().map(|endpoint| endpoint.id).find(is_untried);
+        walk.find(is_untried).or_else(spare).or(Some(owner))
     }
 }
 

@@ -1,3 +1,5 @@
+use tidegate_guest::testing;
+
 use super::*;
 
 /// Endpoints `A`, `B`, `C` ... with ids from 0 on.
@@ -11,16 +13,28 @@ fn endpoints(weights: &[u32]) -> Vec<Endpoint> {
     (0..).zip(weights).map(endpoint).collect()
 }
 
+/// A balancer of endpoints that nobody has picked yet.
 fn balancer(weights: &[u32]) -> RoundRobin {
+    (0..).zip(weights).for_each(|(id, _)| testing::set_picked(id, 0));
+    another(weights)
+}
+
+/// A balancer of another worker, with the same endpoints.
+fn another(weights: &[u32]) -> RoundRobin {
     let mut balancer = RoundRobin::default();
     balancer.update(endpoints(weights));
     balancer
 }
 
+/// A pick that the runtime follows.
+fn pick(balancer: &mut RoundRobin, tried: &[u32]) -> Option<u32> {
+    let id = balancer.pick(&Handshake::default(), tried)?;
+    testing::set_picked(id, endpoint_stats::picked(id) + 1);
+    Some(id)
+}
+
 fn picks(balancer: &mut RoundRobin, count: usize) -> String {
-    let pick = |_| {
-        balancer.pick(&Handshake::default(), &[]).map_or('-', |id| char::from_u32(u32::from('A') + id).unwrap_or('?'))
-    };
+    let pick = |_| pick(balancer, &[]).map_or('-', |id| char::from_u32(u32::from('A') + id).unwrap_or('?'));
     (0..count).map(pick).collect()
 }
 
@@ -90,7 +104,7 @@ fn endpoints_that_leave_and_join_disturb_no_balance() {
     let mut balancer = balancer(&[7, 5, 3]);
     for round in 0..1_000 {
         for _ in 0..=round % 5 {
-            balancer.pick(&Handshake::default(), &[]);
+            pick(&mut balancer, &[]);
         }
         let mut joined = endpoints(&[7, 5, 3]);
         joined[round % 3].id += u32::try_from(round).unwrap() * 3;
@@ -108,8 +122,8 @@ fn endpoints_that_leave_and_join_disturb_no_balance() {
 #[test]
 fn a_tried_endpoint_is_passed_over_and_loses_no_turn() {
     let mut balancer = balancer(&[50, 30, 20]);
-    assert_eq!(balancer.pick(&Handshake::default(), &[0]), Some(1));
-    assert_eq!(balancer.pick(&Handshake::default(), &[0, 1]), Some(2));
+    assert_eq!(pick(&mut balancer, &[0]), Some(1));
+    assert_eq!(pick(&mut balancer, &[0, 1]), Some(2));
 
     assert_eq!(picks(&mut balancer, 1), "A");
 }
@@ -128,4 +142,49 @@ fn no_endpoint_is_no_pick() {
 fn endpoints_without_weight_take_equal_turns() {
     assert_eq!(picks(&mut balancer(&[0, 0, 0]), 6), "ABCABC");
     assert_eq!(picks(&mut balancer(&[0, 1, 0]), 3), "BBB");
+}
+
+#[test]
+fn workers_that_pick_in_any_order_go_round_together() {
+    for (weights, workers, cycle) in
+        [(&[1, 1, 1, 1][..], 8, "ABCDABCD"), (&[50, 30, 20][..], 3, "ABCAABACBA"), (&[5, 1, 1][..], 7, "AABACAA")]
+    {
+        let mut balancers = vec![balancer(weights)];
+        balancers.extend((1..workers).map(|_| another(weights)));
+        let mut run = String::new();
+        testing::seed(7);
+        for _ in 0..cycle.len() * 4 {
+            let worker = usize::try_from(tidegate_guest::random::below(workers)).unwrap();
+            run += &picks(&mut balancers[worker], 1);
+        }
+        assert_eq!(run, cycle.repeat(4), "{weights:?}");
+    }
+}
+
+#[test]
+fn a_worker_that_begins_late_goes_on_where_the_others_are() {
+    let mut first = balancer(&[1, 1, 1, 1]);
+    assert_eq!(picks(&mut first, 6), "ABCDAB");
+    let mut late = another(&[1, 1, 1, 1]);
+    assert_eq!(picks(&mut late, 2), "CD");
+    assert_eq!(picks(&mut first, 2), "AB");
+}
+
+#[test]
+fn a_pick_that_the_runtime_did_not_follow_costs_no_turn() {
+    let mut balancer = balancer(&[1, 1, 1]);
+    assert_eq!(balancer.pick(&Handshake::default(), &[]), Some(0));
+    assert_eq!(picks(&mut balancer, 3), "ABC");
+}
+
+#[test]
+fn one_that_was_passed_over_for_long_is_not_flooded_when_it_is_back() {
+    let (mut here, mut there) = (balancer(&[10, 10, 10]), another(&[10, 10, 10]));
+    for _ in 0..500 {
+        pick(&mut here, &[0]);
+        pick(&mut there, &[0]);
+    }
+    let run = picks(&mut here, 3) + &picks(&mut there, 3) + &picks(&mut here, 6);
+    let counts = ['A', 'B', 'C'].map(|name| run.matches(name).count());
+    assert!(counts.iter().all(|count| (3..=5).contains(count)), "{run}");
 }

@@ -13,7 +13,7 @@ use crate::config;
 /// Chooses the endpoint of an upstream that gets a connection. Export it with
 /// [`export_balancer!`](crate::export_balancer).
 ///
-/// **Each worker thread runs an instance of its own, and none knows of the others**: a cycle or a ring is per worker.
+/// **Each worker thread runs an instance of its own, and none knows of the others**: what it remembers is per worker.
 /// [`endpoint_stats`](crate::endpoint_stats) counts over all of them.
 ///
 /// ```

@@ -93,4 +93,13 @@ pub mod endpoint_stats {
         #[cfg(not(target_arch = "wasm32"))]
         crate::testing::active(id)
     }
+
+    /// How often an endpoint was picked since it appeared, over all workers and whoever has picked it. Zero for an id
+    /// that `update` has not given.
+    pub fn picked(id: u32) -> u64 {
+        #[cfg(target_arch = "wasm32")]
+        return crate::bindings::balancer::tidegate::edge::endpoint_stats::picked(id);
+        #[cfg(not(target_arch = "wasm32"))]
+        crate::testing::picked(id)
+    }
 }

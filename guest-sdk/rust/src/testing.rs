@@ -54,6 +54,7 @@ thread_local! {
     static WALL: Cell<Duration> = const { Cell::new(Duration::from_secs(1_700_000_000)) };
     static RANDOM: Cell<u64> = const { Cell::new(0) };
     static ACTIVE: RefCell<BTreeMap<u32, u32>> = const { RefCell::new(BTreeMap::new()) };
+    static PICKED: RefCell<BTreeMap<u32, u64>> = const { RefCell::new(BTreeMap::new()) };
     static LOG: RefCell<Vec<(Level, String)>> = const { RefCell::new(Vec::new()) };
 }
 
@@ -78,6 +79,11 @@ pub fn set_active(id: u32, connections: u32) {
     ACTIVE.with_borrow_mut(|active| active.insert(id, connections));
 }
 
+/// Sets what `endpoint_stats::picked` answers for an endpoint. The runtime counts after each pick; here the test does.
+pub fn set_picked(id: u32, times: u64) {
+    PICKED.with_borrow_mut(|picked| picked.insert(id, times));
+}
+
 /// Takes the lines that were logged since the last call.
 pub fn take_log() -> Vec<(Level, String)> {
     LOG.take()
@@ -93,6 +99,10 @@ pub(crate) fn wall() -> Duration {
 
 pub(crate) fn active(id: u32) -> u32 {
     ACTIVE.with_borrow(|active| active.get(&id).copied().unwrap_or(0))
+}
+
+pub(crate) fn picked(id: u32) -> u64 {
+    PICKED.with_borrow(|picked| picked.get(&id).copied().unwrap_or(0))
 }
 
 pub(crate) fn record(level: Level, text: &str) {

@@ -19,9 +19,9 @@ use tracing::Level;
 
 use super::{
     Admin, Answer, CandidateView, ComponentView, ConnectionView, ConnectionsQuery, ConnectionsView, Decision,
-    DecisionReport, DecisionsView, DrainPlan, DrainQuery, DrainReport, EndpointView, FilterView, Guard, ImportView,
-    Operations, Readiness, ReloadReport, RestoreReport, RouteView, SampleView, SampledMessageView, UpstreamView,
-    VersionView,
+    DecisionReport, DecisionsView, DrainPlan, DrainQuery, DrainReport, EndpointView, FailingView, FilterView, Guard,
+    ImportView, Operations, Readiness, ReloadReport, RestoreReport, RouteView, SampleView, SampledMessageView,
+    UpstreamView, VersionView,
 };
 use crate::component::{Interest, Kinds, Payload, Selection};
 use crate::metrics::Metrics;
@@ -80,6 +80,7 @@ impl Operations for Fake {
             warmup_seconds: 30.0,
             enabled: true,
             connections_active: 7,
+            failing: Some(FailingView { failures: 3, last_failure: "refused", retry_in_seconds: 1.5 }),
         }];
         vec![UpstreamView { name: "chat".to_owned(), balance: "round-robin".to_owned(), retries: 2, endpoints }]
     }

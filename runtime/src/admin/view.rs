@@ -102,6 +102,20 @@ pub struct EndpointView {
     pub enabled: bool,
     /// Open connections, over all workers.
     pub connections_active: u64,
+    /// Only while it fails, and therefore comes last.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub failing: Option<FailingView>,
+}
+
+/// An endpoint that stopped answering.
+#[derive(Clone, Debug, Serialize)]
+pub struct FailingView {
+    /// Attempts that failed since the last one that did not.
+    pub failures: u32,
+    /// How the last one failed, as `tidegate_upstream_connects_total` has it.
+    pub last_failure: &'static str,
+    /// Until one handshake may find out whether it is back.
+    pub retry_in_seconds: f64,
 }
 
 /// A component (`GET /api/v1/components`).

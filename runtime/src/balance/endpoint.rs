@@ -1,15 +1,15 @@
-//! One endpoint, and a connection's hold on it.
+//! One endpoint.
 
-use std::marker::PhantomData;
-use std::rc::Rc;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use tokio::time::Instant;
 
+use super::failures::{FailingNow, Failures};
 use super::weight::{JustStarted, effective_weight};
-use crate::metrics::{ConnectOutcome, EndpointMetrics, WorkerIndex};
+use crate::component::EndpointCounts;
+use crate::metrics::EndpointMetrics;
 use crate::upstream::Address;
 
 /// An endpoint as the configuration has it.
@@ -28,17 +28,25 @@ pub struct EndpointSpec {
 /// An endpoint of an upstream.
 #[derive(Debug)]
 pub struct Endpoint {
-    pub(super) id: u32,
     pub(super) spec: EndpointSpec,
+    /// When it appeared, or was enabled again.
     pub(super) since: Instant,
-    pub(super) active: Arc<AtomicU32>,
+    pub(super) known: Known,
+}
+
+/// What outlives a reload, for as long as the upstream has an endpoint of the same url.
+#[derive(Clone, Debug)]
+pub(super) struct Known {
+    pub(super) id: u32,
+    pub(super) counts: Arc<EndpointCounts>,
+    pub(super) failures: Arc<Failures>,
     pub(super) metrics: Arc<EndpointMetrics>,
 }
 
 impl Endpoint {
     /// Names the endpoint in calls of the balancer; the same for as long as the endpoint stays configured.
     pub fn id(&self) -> u32 {
-        self.id
+        self.known.id
     }
 
     /// Where it is.
@@ -68,7 +76,12 @@ impl Endpoint {
 
     /// Live leases, over all workers.
     pub fn active(&self) -> u32 {
-        self.active.load(Ordering::Relaxed)
+        self.known.counts.active.load(Ordering::Relaxed)
+    }
+
+    /// What is known of it while it fails; `None` while it does not.
+    pub fn failing(&self, now: Instant) -> Option<FailingNow> {
+        self.known.failures.now(now)
     }
 
     /// The weight in force at a moment.
@@ -95,40 +108,4 @@ impl Endpoint {
 
 fn milliseconds(duration: Duration) -> i64 {
     i64::try_from(duration.as_millis()).unwrap_or(i64::MAX)
-}
-
-/// A connection's hold on an endpoint, counted from before it is dialled. Dropping it gives the endpoint back. It stays
-/// on the worker that took it, whose counters it uses.
-#[derive(Debug)]
-pub struct Lease {
-    endpoint: Arc<Endpoint>,
-    worker: WorkerIndex,
-    on_this_thread: PhantomData<Rc<()>>,
-}
-
-impl Lease {
-    pub(super) fn new(endpoint: Arc<Endpoint>, worker: WorkerIndex) -> Self {
-        endpoint.active.fetch_add(1, Ordering::Relaxed);
-        endpoint.metrics.of(worker).connections_active.add(1);
-        Self { endpoint, worker, on_this_thread: PhantomData }
-    }
-
-    /// The endpoint.
-    pub fn endpoint(&self) -> &Endpoint {
-        &self.endpoint
-    }
-
-    /// Counts how dialling it ended.
-    pub fn dialled(&self, outcome: ConnectOutcome) {
-        if let Some(counter) = self.endpoint.metrics.of(self.worker).connects.get(outcome as usize) {
-            counter.add(1);
-        }
-    }
-}
-
-impl Drop for Lease {
-    fn drop(&mut self) {
-        self.endpoint.active.fetch_sub(1, Ordering::Relaxed);
-        self.endpoint.metrics.of(self.worker).connections_active.add(-1);
-    }
 }

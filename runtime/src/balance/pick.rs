@@ -1,6 +1,7 @@
 //! The endpoints of one upstream, and picking one.
 
 use std::collections::HashMap;
+use std::fmt::Display;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -9,7 +10,9 @@ use arc_swap::ArcSwap;
 use thiserror::Error;
 use tokio::time::Instant;
 
-use super::endpoint::{Endpoint, EndpointSpec, Lease};
+use super::endpoint::{Endpoint, EndpointSpec, Known};
+use super::failures::{Change, Failures};
+use super::lease::{Dialling, Lease};
 use super::weight::JustStarted;
 use crate::component::{Failure, PickEndpoint};
 use crate::metrics::{Metrics, WorkerIndex};
@@ -21,6 +24,8 @@ pub struct Balance {
     endpoints: Vec<Arc<Endpoint>>,
     just_started: JustStarted,
     next_id: u32,
+    /// How many of the endpoints fail, those of the sets before this one among them while something keeps them.
+    failing: Arc<AtomicUsize>,
     /// When the last endpoint has its full weight; `None` when all have it from the start.
     warm_at: Option<Instant>,
     candidates: ArcSwap<Candidates>,
@@ -39,6 +44,13 @@ struct Candidates {
     warming: bool,
 }
 
+/// The ids that a balancer is to pass over, in ascending order.
+struct Passed {
+    over: Vec<u32>,
+    /// Whether all that was not tried fails, so that nothing that fails is among them.
+    none_is_well: bool,
+}
+
 /// There is no endpoint to dial: none is enabled, or the balancer picked none.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
 #[error("no endpoint is available")]
@@ -46,7 +58,8 @@ pub struct NoEndpoint;
 
 impl Balance {
     /// The endpoints of an upstream. Those that `previous`, the set of the same upstream before a reload, has with the
-    /// same url keep their id, their live connections and their time of appearance; the others appear `now`.
+    /// same url keep their id, their live connections, their failures and their time of appearance; the others appear
+    /// `now`. One that was disabled and no longer is begins anew: it appears `now` and has not failed.
     pub fn new(
         name: &str,
         specs: Vec<EndpointSpec>,
@@ -56,27 +69,26 @@ impl Balance {
         now: Instant,
     ) -> Self {
         let mut next_id = previous.map_or(0, |previous| previous.next_id);
-        let kept = previous.into_iter().flat_map(|previous| &previous.endpoints);
-        let mut kept: HashMap<&str, &Arc<Endpoint>> = kept.map(|endpoint| (endpoint.url(), endpoint)).collect();
+        let failing = previous.map_or_else(Arc::default, |previous| Arc::clone(&previous.failing));
+        let mut kept: HashMap<&str, &Endpoint> =
+            previous.into_iter().flat_map(Self::endpoints).map(|endpoint| (endpoint.url(), endpoint)).collect();
         let mut endpoints = Vec::with_capacity(specs.len());
         for spec in specs {
             let url = spec.address.url();
-            let before = kept.remove(url);
-            endpoints.push(Arc::new(match before {
-                Some(before) => Endpoint {
-                    id: before.id,
-                    spec,
-                    since: before.since,
-                    active: Arc::clone(&before.active),
-                    metrics: Arc::clone(&before.metrics),
-                },
+            let failures = || Arc::new(Failures::none(Arc::clone(&failing), metrics.endpoint_failing(name, url)));
+            let (since, known) = match kept.remove(url) {
+                Some(before) if spec.enabled && !before.spec.enabled => {
+                    (now, Known { failures: failures(), ..before.known.clone() })
+                }
+                Some(before) => (before.since, before.known.clone()),
                 None => {
                     let id = next_id;
                     next_id = next_id.wrapping_add(1);
                     let metrics = metrics.endpoint(name, url);
-                    Endpoint { id, spec, since: now, active: Arc::default(), metrics }
+                    (now, Known { id, counts: Arc::default(), failures: failures(), metrics })
                 }
-            }));
+            };
+            endpoints.push(Arc::new(Endpoint { spec, since, known }));
         }
         let warm_at =
             endpoints.iter().filter(|endpoint| endpoint.is_enabled()).filter_map(|endpoint| endpoint.warm_at()).max();
@@ -86,6 +98,7 @@ impl Balance {
             endpoints,
             just_started,
             next_id,
+            failing,
             warm_at,
             candidates,
             weighing: Mutex::default(),
@@ -104,37 +117,98 @@ impl Balance {
         self.endpoints.iter().map(AsRef::as_ref)
     }
 
-    /// Picks an endpoint for a connection of this worker.
+    /// Picks an endpoint for a connection of this worker, and begins an attempt to reach it.
     ///
     /// `pick` asks the balancer component: it gets the version of the set, which is another one whenever the set or a
-    /// weight is, and the set, and answers an id. When it fails, answers an id that is not in the set, or one that was
-    /// `tried` while there are others, the endpoint is chosen uniformly, and the operator hears of it once a minute.
+    /// weight is, the set, and the ids to pass over, and answers an id. Passed over are those that were `tried` and, while
+    /// others are left, those that fail; a failing one whose while is over is offered again, and if it is picked, it is
+    /// passed over for everybody else until this attempt has ended. When the balancer fails, answers an id that is not
+    /// in the set, or one to pass over while there are others, the endpoint is chosen uniformly, and the operator hears
+    /// of it once a minute.
     pub fn lease(
         &self,
         worker: WorkerIndex,
         now: Instant,
         tried: &[u32],
-        pick: impl FnOnce(u64, &[PickEndpoint]) -> Result<Option<u32>, Failure>,
-    ) -> Result<Lease, NoEndpoint> {
+        mut pick: impl FnMut(u64, &[PickEndpoint], &[u32]) -> Result<Option<u32>, Failure>,
+    ) -> Result<Dialling<'_>, NoEndpoint> {
         self.reweigh(now);
         let candidates = self.candidates.load();
         if candidates.list.is_empty() {
             return Err(NoEndpoint);
         }
-        let id = match pick(candidates.version, &candidates.list) {
-            Ok(None) => return Err(NoEndpoint),
-            Ok(Some(id)) if candidates.may_pick(id, tried) => id,
-            Ok(Some(id)) => {
-                self.complain(now, &format!("it picked endpoint {id}, which is unknown or was tried already"));
-                self.choose(&candidates, tried)?
+        loop {
+            let Passed { over, none_is_well } = self.passed_over(&candidates, tried, now);
+            let id = match pick(candidates.version, &candidates.list, &over) {
+                Ok(None) => return Err(NoEndpoint),
+                Ok(Some(id)) if candidates.may_pick(id, &over) => id,
+                Ok(Some(id)) => {
+                    self.complain(now, &format!("it picked endpoint {id}, which is unknown or to be passed over"));
+                    self.choose(&candidates, &over)?
+                }
+                Err(failure) => {
+                    self.complain(now, &failure.to_string());
+                    self.choose(&candidates, &over)?
+                }
+            };
+            let endpoint = self.endpoints.iter().find(|endpoint| endpoint.id() == id).ok_or(NoEndpoint)?;
+            let begun = endpoint.known.failures.begin(now);
+            // Another worker may have begun to find out about it since we looked; then it is passed over now.
+            if !none_is_well && begun.patience.is_none() && endpoint.known.failures.comes_last(now) {
+                continue;
             }
-            Err(failure) => {
-                self.complain(now, &failure.to_string());
-                self.choose(&candidates, tried)?
-            }
+            let has_others = !none_is_well && over.len() + 1 < candidates.list.len();
+            return Ok(Dialling::new(self, Lease::new(Arc::clone(endpoint), worker), begun, has_others));
+        }
+    }
+
+    /// What was tried, and what fails unless nothing else is left.
+    fn passed_over(&self, candidates: &Candidates, tried: &[u32], now: Instant) -> Passed {
+        let mut tried = tried.to_vec();
+        tried.sort_unstable();
+        if self.failing.load(Ordering::Relaxed) == 0 {
+            return Passed { over: tried, none_is_well: false };
+        }
+        let last = |endpoint: &&Endpoint| {
+            endpoint.is_enabled()
+                && endpoint.known.failures.comes_last(now)
+                && tried.binary_search(&endpoint.id()).is_err()
         };
-        let endpoint = self.endpoints.iter().find(|endpoint| endpoint.id == id).ok_or(NoEndpoint)?;
-        Ok(Lease::new(Arc::clone(endpoint), worker))
+        let mut over: Vec<u32> = self.endpoints().filter(last).map(Endpoint::id).collect();
+        if over.len() + tried.len() >= candidates.list.len() {
+            return Passed { over: tried, none_is_well: true };
+        }
+        over.append(&mut tried);
+        over.sort_unstable();
+        Passed { over, none_is_well: false }
+    }
+
+    /// Tells the operator what an attempt has changed, and what follows for the others.
+    pub(super) fn changed(&self, endpoint: &Endpoint, change: Change, reason: &dyn Display) {
+        let (upstream, url) = (self.name.as_str(), endpoint.url());
+        match change {
+            Change::Nothing => {}
+            Change::Failing { tell } => {
+                if tell {
+                    tracing::warn!(
+                        upstream, endpoint = url, %reason,
+                        "an endpoint stopped answering; while others do, it is passed over"
+                    );
+                }
+            }
+            Change::Well { tell, after } => {
+                if tell {
+                    let failing_ms = u64::try_from(after.as_millis()).unwrap_or(u64::MAX);
+                    tracing::warn!(upstream, endpoint = url, failing_ms, "an endpoint answers again");
+                }
+                let mut others = self.endpoints().filter(|other| other.is_enabled() && other.id() != endpoint.id());
+                // What had struck all of them is over; one alone must not carry what was meant for all.
+                if others.all(|other| other.known.failures.is_failing()) {
+                    let now = Instant::now();
+                    self.endpoints().for_each(|other| other.known.failures.fall_due(now));
+                }
+            }
+        }
     }
 
     /// Makes new candidates if time has changed a weight.
@@ -161,10 +235,10 @@ impl Balance {
         }
     }
 
-    /// Our own choice: each in turn of those that were not tried and have a weight, or of what is left.
-    fn choose(&self, candidates: &Candidates, tried: &[u32]) -> Result<u32, NoEndpoint> {
+    /// Our own choice: each in turn of those that are not passed over and have a weight, or of what is left.
+    fn choose(&self, candidates: &Candidates, over: &[u32]) -> Result<u32, NoEndpoint> {
         let turn = self.turn.fetch_add(1, Ordering::Relaxed);
-        let untried = |candidate: &&PickEndpoint| !tried.contains(&candidate.id);
+        let untried = |candidate: &&PickEndpoint| over.binary_search(&candidate.id).is_err();
         let weighty = |candidate: &&PickEndpoint| candidate.weight > 0;
         let list = &candidates.list;
         nth(turn, || list.iter().filter(untried).filter(weighty))
@@ -185,10 +259,10 @@ impl Balance {
 impl Candidates {
     fn weigh(endpoints: &[Arc<Endpoint>], warm_at: Option<Instant>, just_started: JustStarted, now: Instant) -> Self {
         let list = endpoints.iter().filter(|endpoint| endpoint.is_enabled()).map(|endpoint| PickEndpoint {
-            id: endpoint.id,
+            id: endpoint.id(),
             url: endpoint.url().to_owned(),
             weight: endpoint.effective_weight(now, just_started),
-            active: Arc::clone(&endpoint.active),
+            counts: Arc::clone(&endpoint.known.counts),
         });
         Self {
             version: VERSIONS.fetch_add(1, Ordering::Relaxed),
@@ -197,10 +271,11 @@ impl Candidates {
         }
     }
 
-    /// Whether an id is in the set, and untried unless all were tried.
-    fn may_pick(&self, id: u32, tried: &[u32]) -> bool {
+    /// Whether an id is in the set, and not to be passed over unless all are.
+    fn may_pick(&self, id: u32, over: &[u32]) -> bool {
+        let passed = |id| over.binary_search(&id).is_ok();
         self.list.iter().any(|candidate| candidate.id == id)
-            && (!tried.contains(&id) || self.list.iter().all(|candidate| tried.contains(&candidate.id)))
+            && (!passed(id) || self.list.iter().all(|candidate| passed(candidate.id)))
     }
 }
 

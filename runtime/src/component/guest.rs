@@ -1,11 +1,12 @@
 //! What the host keeps for one instance: the data of its store.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::Ordering;
 
 use super::deadline::Deadline;
 use super::limits::Quota;
 use super::log::{Log, MAX_LINE};
+use super::pool::EndpointCounts;
 use super::wire::Level;
 
 /// The data of a store.
@@ -17,7 +18,7 @@ pub(super) struct Guest {
     pub(super) random: Random,
     pub(super) stdio: Stdio,
     /// What `endpoint-stats` may be asked for, in ascending order of ids.
-    pub(super) endpoints: Vec<(u32, Arc<AtomicU32>)>,
+    pub(super) endpoints: Vec<(u32, Arc<EndpointCounts>)>,
 }
 
 impl Guest {
@@ -27,8 +28,17 @@ impl Guest {
 
     /// The live connections to an endpoint; 0 for one that was never told to this guest.
     pub(super) fn active(&self, id: u32) -> u32 {
+        self.counts(id).map_or(0, |counts| counts.active.load(Ordering::Relaxed))
+    }
+
+    /// How often an endpoint was picked; 0 for one that was never told to this guest.
+    pub(super) fn picked(&self, id: u32) -> u64 {
+        self.counts(id).map_or(0, |counts| counts.picked.load(Ordering::Relaxed))
+    }
+
+    fn counts(&self, id: u32) -> Option<&EndpointCounts> {
         let place = self.endpoints.binary_search_by_key(&id, |(id, _)| *id).ok();
-        place.and_then(|place| self.endpoints.get(place)).map_or(0, |(_, active)| active.load(Ordering::Relaxed))
+        place.and_then(|place| self.endpoints.get(place)).map(|(_, counts)| &**counts)
     }
 
     /// Takes bytes written to a standard stream; each whole line goes to the log.
@@ -127,8 +137,11 @@ mod tests {
     #[test]
     fn an_endpoint_never_told_has_no_connections() {
         let mut guest = guest();
-        guest.endpoints = vec![(3, Arc::new(AtomicU32::new(7))), (9, Arc::new(AtomicU32::new(8)))];
+        let counts =
+            |active: u32, picked: u64| Arc::new(EndpointCounts { active: active.into(), picked: picked.into() });
+        guest.endpoints = vec![(3, counts(7, 70)), (9, counts(8, 80))];
         assert_eq!((guest.active(3), guest.active(9), guest.active(4)), (7, 8, 0));
+        assert_eq!((guest.picked(3), guest.picked(9), guest.picked(4)), (70, 80, 0));
     }
 
     #[test]

@@ -33,6 +33,8 @@ pub(super) fn lend(linker: &mut Linker<Guest>) -> wasmtime::Result<()> {
     let mut endpoint_stats = linker.instance("tidegate:edge/endpoint-stats@0.1.0")?;
     endpoint_stats
         .func_wrap("active", |store: StoreContextMut<'_, Guest>, (id,): (u32,)| Ok((store.data().active(id),)))?;
+    endpoint_stats
+        .func_wrap("picked", |store: StoreContextMut<'_, Guest>, (id,): (u32,)| Ok((store.data().picked(id),)))?;
     Ok(())
 }
 

@@ -4,7 +4,7 @@ use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
 use tokio::time::Instant;
 use tracing::warn;
@@ -40,8 +40,17 @@ pub struct PickEndpoint {
     pub url: String,
     /// Its weight in force.
     pub weight: u32,
-    /// Its live connections over all workers, which `endpoint-stats` reads as they are at that moment.
-    pub active: Arc<AtomicU32>,
+    /// What `endpoint-stats` reads, as it is at that moment.
+    pub counts: Arc<EndpointCounts>,
+}
+
+/// What is counted of an endpoint over all workers.
+#[derive(Debug, Default)]
+pub struct EndpointCounts {
+    /// Its live connections, handshakes under way among them.
+    pub active: AtomicU32,
+    /// How often it was picked since it appeared.
+    pub picked: AtomicU64,
 }
 
 impl Host {
@@ -75,7 +84,7 @@ impl Pool {
     }
 
     /// The id of the endpoint that a balancer picks, one of `endpoints`; `None` when it has none to give. `tried` are
-    /// the ids that have failed for this handshake.
+    /// the ids to pass over: those that have failed for this handshake, and those that fail at present.
     ///
     /// The endpoints are pushed to the balancer first when `version` is another than at its last pick here.
     pub fn pick(
@@ -195,13 +204,13 @@ fn update(slot: &Slot<BalancerExports>, endpoints: &[PickEndpoint], connection: 
             id: endpoint.id,
             url: &endpoint.url,
             weight: endpoint.weight,
-            active: endpoint.active.load(Ordering::Relaxed),
+            active: endpoint.counts.active.load(Ordering::Relaxed),
         })
         .collect();
-    let mut active: Vec<_> = endpoints.iter().map(|endpoint| (endpoint.id, Arc::clone(&endpoint.active))).collect();
-    active.sort_unstable_by_key(|(id, _)| *id);
+    let mut counts: Vec<_> = endpoints.iter().map(|endpoint| (endpoint.id, Arc::clone(&endpoint.counts))).collect();
+    counts.sort_unstable_by_key(|(id, _)| *id);
     slot.call(connection, |store, exports| {
-        store.data_mut().endpoints = active;
+        store.data_mut().endpoints = counts;
         exports.update.call(store, (lowered.as_slice(),))
     })
 }

@@ -170,7 +170,9 @@ fn permission(kind: Kind, import: &str) -> Permission {
             "log" => Permission::Lent("write to the log"),
             "clock" => Permission::Lent("tell the time"),
             "random" => Permission::Lent("draw random numbers, not for secrets"),
-            "endpoint-stats" if kind == Kind::Balancer => Permission::Lent("see the live connections to endpoints"),
+            "endpoint-stats" if kind == Kind::Balancer => {
+                Permission::Lent("see the live connections to endpoints, and how often each was picked")
+            }
             _ => Permission::Foreign,
         };
     }

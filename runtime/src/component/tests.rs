@@ -372,7 +372,8 @@ mod decisions {
     }
 
     fn endpoint(id: u32, active: u32) -> PickEndpoint {
-        PickEndpoint { id, url: format!("ws://127.0.0.1:{id}"), weight: 50, active: Arc::new(AtomicU32::new(active)) }
+        let counts = EndpointCounts { active: AtomicU32::new(active), ..EndpointCounts::default() };
+        PickEndpoint { id, url: format!("ws://127.0.0.1:{id}"), weight: 50, counts: counts.into() }
     }
 
     #[test]
@@ -383,7 +384,7 @@ mod decisions {
         let pick = |tried: &[u32]| bed.pool.pick(&balancer, 1, &endpoints, &handshake("/"), tried);
         assert_eq!(pick(&[]).unwrap(), Some(7));
         assert_eq!(pick(&[7, 3]).unwrap(), None);
-        endpoints[0].active.store(3, Ordering::Relaxed);
+        endpoints[0].counts.active.store(3, Ordering::Relaxed);
         assert_eq!(pick(&[1, 2, 3]).unwrap(), Some(3));
     }
 

@@ -19,6 +19,8 @@ use super::{
 use crate::component::{Configuration, Kind};
 use crate::pipe::{Limits, Timers};
 use crate::route::Paths;
+use crate::transport::Liveness;
+use crate::upstream::Host;
 
 /// Everything that one file says. Two are equal when they say the same, whatever their files look like.
 #[derive(Clone, Debug, PartialEq)]
@@ -196,6 +198,8 @@ pub struct Listener {
     pub paths: Paths,
     /// How long a client may take to send a request's head.
     pub handshake_timeout: Duration,
+    /// How it is noticed that a client has vanished.
+    pub liveness: Liveness,
     /// Where it is declared.
     pub place: Place,
 }
@@ -329,6 +333,10 @@ pub struct Upstream {
     pub retries: u32,
     /// How long resolving the name and connecting may take.
     pub connect_timeout: Duration,
+    /// Which `Host` requests to it have.
+    pub host: Host,
+    /// How it is noticed that an endpoint has vanished.
+    pub liveness: Liveness,
     /// At least one, each url only once. All of them may be disabled, or of weight 0.
     pub endpoints: Vec<Endpoint>,
     /// Where it is declared.

@@ -160,8 +160,15 @@ impl Builder<'_> {
             let previous = before.map(|before| &before.balance);
             let balance = Balance::new(name, endpoints, JustStarted::default(), previous, self.metrics, Instant::now());
             if let Some(balancer) = balancer {
-                let (retries, connect_timeout) = (upstream.retries, upstream.connect_timeout);
-                upstreams.insert(name.clone(), Arc::new(Upstream { balance, balancer, retries, connect_timeout }));
+                let built = Upstream {
+                    balance,
+                    balancer,
+                    retries: upstream.retries,
+                    connect_timeout: upstream.connect_timeout,
+                    host: upstream.host.clone(),
+                    liveness: upstream.liveness,
+                };
+                upstreams.insert(name.clone(), Arc::new(built));
             }
         }
         upstreams

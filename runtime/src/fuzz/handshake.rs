@@ -17,7 +17,7 @@ use crate::handshake::{
 };
 use crate::route::{Path, Paths};
 use crate::upstream::{
-    self, Accepted, Address, DialError, Timeouts, Upgraded, UpstreamRequest, extensions as negotiation, upgrade,
+    self, Accepted, Address, DialError, Host, Timeouts, Upgraded, UpstreamRequest, extensions as negotiation, upgrade,
 };
 use crate::ws::Extensions;
 
@@ -104,6 +104,8 @@ fn answered(offer: &HeaderValue, text: &[u8], piece: u8) -> Option<Answered> {
     let mut request = UpstreamRequest {
         target: upstream::Target::new(PathAndQuery::from_static("/ws?x=1"), 0),
         headers: HeaderMap::new(),
+        client_host: None,
+        host: Host::default(),
         protocols: Some(HeaderValue::from_static("chat, superchat")),
         extensions: Some(offer.clone()),
     };

@@ -54,7 +54,7 @@ impl Script {
     fn accept(&mut self) {
         let heard = self.heard.borrow();
         let heard = String::from_utf8_lossy(&heard);
-        let key = heard.lines().find_map(|line| line.strip_prefix("sec-websocket-key: "));
+        let key = heard.lines().find_map(|line| line.strip_prefix("Sec-WebSocket-Key: "));
         let place = self.says.windows(EXAMPLE.len()).position(|window| window == EXAMPLE);
         if let (Some(key), Some(place)) = (key, place) {
             let accept = derive_accept_key(key.as_bytes());

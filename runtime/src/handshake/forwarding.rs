@@ -13,7 +13,7 @@ use super::claims::{is_claim, is_disguised};
 use super::networks::Networks;
 use super::opening::Opening;
 use crate::component::{HeaderEdit, field_names};
-use crate::upstream::{Target, UpstreamRequest, fields};
+use crate::upstream::{Host, Target, UpstreamRequest, fields};
 
 /// How the client spoke to the listener.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -75,7 +75,8 @@ impl Default for Forwarding {
 
 impl Forwarding {
     /// Makes the upstream's request. Also returns the group id, which is the connection's channel id in the access log.
-    /// [`Target::of`](super::Target::of) has accepted the request, so its host can be quoted.
+    /// [`Target::of`](super::Target::of) has accepted the request, so its host can be quoted; the caller sets
+    /// [`UpstreamRequest::host`].
     pub fn request<'a>(
         &self,
         parts: Parts,
@@ -89,6 +90,7 @@ impl Forwarding {
             Some(authority) => HeaderValue::from_str(authority.as_str()).ok(),
             None => headers.get(header::HOST).cloned(),
         };
+        let host = host.filter(|host| !host.is_empty());
         fields::remove_hop_by_hop(&mut headers);
         fields::remove_handshake(&mut headers);
         headers.remove(header::CONTENT_LENGTH);
@@ -96,12 +98,13 @@ impl Forwarding {
         let is_believed = self.trusted.contains(client.peer.ip());
         fields::remove_where(&mut headers, if is_believed { is_disguised } else { is_claim });
         if self.append {
-            self.tell(&mut headers, host.filter(|host| !host.is_empty()), client);
+            self.tell(&mut headers, host.clone(), client);
         }
         apply(&mut headers, edits);
         let group_id = self.group(&mut headers);
         let Opening { protocols, extensions, .. } = opening.clone();
-        (UpstreamRequest { target, headers, protocols, extensions }, group_id)
+        let client_host = host;
+        (UpstreamRequest { target, headers, client_host, host: Host::default(), protocols, extensions }, group_id)
     }
 
     /// Appends what this hop knows.

@@ -25,7 +25,7 @@ use super::body::AnswerBody;
 use super::fragments::{Fragment, Fragments};
 use super::opening::has_body;
 use super::requests::{HeadLimits, ReadError, WriteError, last_words};
-use crate::upstream::RelayError;
+use crate::upstream::{RelayError, spell_head};
 
 /// The requests of one accepted connection, see [`Requests`](super::Requests).
 pub(super) struct Http<S> {
@@ -54,7 +54,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin + 'static> Http<S> {
     /// Starts to speak HTTP/1.1 on a connection.
     pub(super) fn new(stream: S, limits: &HeadLimits) -> Self {
         let exchange = Rc::new(Exchange::default());
-        let watched = Watched { stream, exchange: Rc::clone(&exchange) };
+        let watched = Watched { stream, exchange: Rc::clone(&exchange), head: Vec::new() };
         let connection = http1::Builder::new()
             .max_header_size(limits.max_header_bytes)
             .max_headers(limits.max_header_fields)
@@ -204,6 +204,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin + 'static> Connection<S> {
 /// What hyper and the session hand each other.
 #[derive(Default)]
 struct Exchange {
+    /// Whether the head of the answer was written, or begun.
+    answered: Cell<bool>,
     request: Cell<Option<(Parts, Incoming)>>,
     response: Cell<Option<Response<Reported>>>,
     body: Cell<Progress>,
@@ -226,6 +228,7 @@ enum Progress {
 impl Exchange {
     /// Puts an answer where hyper finds it.
     fn reply(self: &Rc<Self>, response: Response<AnswerBody>) {
+        self.answered.set(false);
         self.response.set(Some(response.map(|body| Reported { body, exchange: Rc::downgrade(self) })));
         self.is_answering.set(true);
         // Last: an answer that was never taken reports when it makes room for this one.
@@ -300,16 +303,40 @@ impl Drop for Reported {
     }
 }
 
-/// The socket, and whether it would take more.
+/// The socket, and whether it would take more. hyper writes names in lower case; here they get their spelling.
 struct Watched<S> {
     stream: S,
     exchange: Rc<Exchange>,
+    /// The head of an answer, as far as it is still to be written.
+    head: Vec<u8>,
 }
 
 impl<S> Watched<S> {
     fn watch<T>(&self, poll: Poll<T>) -> Poll<T> {
         self.exchange.blocked.set(poll.is_pending());
         poll
+    }
+
+    /// Takes the head of an answer out of what is to be written, if that is where it begins.
+    fn spell(&mut self, bytes: &[u8]) {
+        if !self.exchange.answered.replace(true) {
+            let end = bytes.windows(END_OF_HEAD.len()).position(|four| four == END_OF_HEAD);
+            self.head = end.and_then(|end| bytes.get(..end + END_OF_HEAD.len())).unwrap_or_default().to_vec();
+            spell_head(&mut self.head);
+        }
+    }
+}
+
+impl<S: AsyncWrite + Unpin> Watched<S> {
+    fn put(&mut self, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        self.spell(bytes);
+        // A part of the head that is not taken is offered again.
+        let next = if self.head.is_empty() { bytes } else { &self.head };
+        let poll = Pin::new(&mut self.stream).poll_write(context, next);
+        if let Poll::Ready(Ok(count)) = &poll {
+            self.head.drain(..self.head.len().min(*count));
+        }
+        self.watch(poll)
     }
 }
 
@@ -331,8 +358,7 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Watched<S> {
         if !self.exchange.is_answering.get() {
             return Poll::Ready(Ok(bytes.len()));
         }
-        let poll = Pin::new(&mut self.stream).poll_write(context, bytes);
-        self.watch(poll)
+        self.put(context, bytes)
     }
 
     fn poll_write_vectored(
@@ -342,6 +368,10 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Watched<S> {
     ) -> Poll<io::Result<usize>> {
         if !self.exchange.is_answering.get() {
             return Poll::Ready(Ok(slices.iter().map(|slice| slice.len()).sum()));
+        }
+        if !self.exchange.answered.get() || !self.head.is_empty() {
+            let first = slices.iter().find(|slice| !slice.is_empty());
+            return self.put(context, first.map_or(&[][..], |slice| slice));
         }
         let poll = Pin::new(&mut self.stream).poll_write_vectored(context, slices);
         self.watch(poll)
@@ -360,6 +390,8 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Watched<S> {
         Pin::new(&mut self.stream).poll_shutdown(context)
     }
 }
+
+const END_OF_HEAD: &[u8] = b"\r\n\r\n";
 
 /// The smallest buffer hyper accepts.
 const SMALLEST_BUFFER: usize = 8192;

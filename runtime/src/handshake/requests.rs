@@ -231,8 +231,8 @@ async fn drain<S: AsyncRead + AsyncWrite + Unpin>(mut stream: S) {
 pub(super) fn last_words(status: StatusCode, text: &str) -> Vec<u8> {
     let (reason, length) = (status.canonical_reason().unwrap_or_default(), text.len() + 1);
     format!(
-        "HTTP/1.1 {} {reason}\r\nconnection: close\r\ncontent-type: text/plain; charset=utf-8\r\n\
-         content-length: {length}\r\n\r\n{text}\n",
+        "HTTP/1.1 {} {reason}\r\nConnection: close\r\nContent-Type: text/plain; charset=utf-8\r\n\
+         Content-Length: {length}\r\n\r\n{text}\n",
         status.as_u16()
     )
     .into_bytes()

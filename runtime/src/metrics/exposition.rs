@@ -59,6 +59,7 @@ impl Metrics {
         families.extend(handshake_families(&routes));
         families.extend(message_families(&routes));
         families.extend(endpoint_families(&self.endpoints.present()));
+        families.push(failing_family(&self.failing.present()));
         families.extend(component_families(&self.components.present(), &self.uses.present()));
         families.push(version_family(&self.versions()));
         families.push(quarantine_family(&self.quarantined.present()));
@@ -349,6 +350,18 @@ fn endpoint_families(endpoints: &Present<Pair, EndpointMetrics>) -> [Family; 2] 
         },
     );
     [connects, active]
+}
+
+fn failing_family(endpoints: &Present<Pair, AtomicU64>) -> Family {
+    Family::of(
+        MetricType::GAUGE,
+        "tidegate_upstream_endpoint_failing",
+        "Whether an endpoint stopped answering and comes last until it answers again.",
+        endpoints,
+        |series, (upstream, endpoint), count| {
+            series.add(&[("upstream", upstream), ("endpoint", endpoint)], count.load(Ordering::Relaxed).min(1));
+        },
+    )
 }
 
 fn version_family(versions: &[Arc<Version>]) -> Family {

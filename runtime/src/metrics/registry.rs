@@ -26,6 +26,7 @@ pub struct Metrics {
     pub(super) candidates: Roster<Pair, CandidateMetrics>,
     pub(super) versions: Arc<Mutex<Vec<Weak<Version>>>>,
     pub(super) compiles: Arc<[AtomicU64; CompileSource::COUNT]>,
+    pub(super) failing: Roster<Pair, AtomicU64>,
     pub(super) quarantined: Roster<Pair, AtomicU64>,
     pub(super) reloads: [AtomicU64; ReloadOutcome::COUNT],
     pub(super) upgrade_failures: [AtomicU64; UpgradeFailure::COUNT],
@@ -49,6 +50,7 @@ impl Metrics {
             candidates: Roster::default(),
             versions: Arc::default(),
             compiles: Arc::default(),
+            failing: Roster::default(),
             quarantined: Roster::default(),
             reloads: Default::default(),
             upgrade_failures: Default::default(),
@@ -74,6 +76,7 @@ impl Metrics {
             versions: Arc::clone(&self.versions),
             compiles: Arc::clone(&self.compiles),
             upgrade_failures: Default::default(),
+            failing: self.failing.draft(),
             quarantined: self.quarantined.draft(),
             reloads: Default::default(),
             connections_refused: Default::default(),
@@ -93,6 +96,7 @@ impl Metrics {
         self.uses.adopt(&draft.uses);
         self.candidates.adopt(&draft.candidates);
         self.quarantined.adopt(&draft.quarantined);
+        self.failing.adopt(&draft.failing);
     }
 
     /// How many workers count here.
@@ -121,6 +125,12 @@ impl Metrics {
     /// The metrics of an endpoint of an upstream; `endpoint` is its url.
     pub fn endpoint(&self, upstream: &str, endpoint: &str) -> Arc<EndpointMetrics> {
         self.endpoints.of((upstream.into(), endpoint.into()), || Sharded::new(self.threads, EndpointShard::default))
+    }
+
+    /// How many endpoints of an upstream fail under a url: more than one only while a reload's former ones are kept. Any
+    /// thread may write.
+    pub fn endpoint_failing(&self, upstream: &str, endpoint: &str) -> Arc<AtomicU64> {
+        self.failing.of((upstream.into(), endpoint.into()), || AtomicU64::new(0))
     }
 
     /// The metrics of a component, over all its uses.

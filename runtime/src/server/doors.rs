@@ -3,6 +3,8 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 
+use socket2::SockRef;
+
 use super::course::Listening;
 use crate::config::{Config, Listener};
 use crate::handshake::HeadLimits;
@@ -29,6 +31,9 @@ pub(super) fn open<'a>(
         let bound = kept(address, only_v6)
             .unwrap_or_else(|| Bound::new(address, only_v6, workers, own).map(Arc::new))
             .map_err(|error| Shut { listener, error })?;
+        // What they accept inherits it.
+        let watched = bound.sockets().iter().try_for_each(|socket| listener.liveness.apply(&SockRef::from(socket)));
+        watched.map_err(|error| Shut { listener, error: error.into() })?;
         opened.push(Listening { settings: Arc::new(settings(listener)), bound });
     }
     Ok(opened)

@@ -14,15 +14,15 @@ use super::reload::Reloaded;
 use super::state::{Drain, Phase, State};
 use crate::admin::{
     Answer, CandidateView, ChangeView, ChangesView, ComponentView, ConnectionsQuery, ConnectionsView, Decision,
-    DecisionReport, DrainPlan, DrainQuery, DrainReport, EndpointView, FilterView, ImportView, Operations, Readiness,
-    ReloadReport, RestoreReport, RouteView, UpstreamView, VersionView,
+    DecisionReport, DrainPlan, DrainQuery, DrainReport, EndpointView, FailingView, FilterView, ImportView, Operations,
+    Readiness, ReloadReport, RestoreReport, RouteView, UpstreamView, VersionView,
 };
 use crate::balance::{Endpoint, JustStarted};
 use crate::component::OnFailure;
 use crate::config::{ComponentSource, PathPattern, Target};
 use crate::control::{Change, Plan};
 use crate::log::Verbosity;
-use crate::metrics::Version;
+use crate::metrics::{ConnectOutcome, Version};
 
 /// The admin API's hold on the server.
 pub(super) struct Control(Arc<State>, Verbosity);
@@ -259,12 +259,18 @@ fn change_of(name: String, change: Change) -> ChangeView {
 }
 
 fn endpoint(endpoint: &Endpoint) -> EndpointView {
+    let now = Instant::now();
     EndpointView {
         url: endpoint.url().to_owned(),
         weight: endpoint.weight(),
-        effective_weight: endpoint.effective_weight(Instant::now(), JustStarted::default()),
+        effective_weight: endpoint.effective_weight(now, JustStarted::default()),
         warmup_seconds: endpoint.warmup().unwrap_or_default().as_secs_f64(),
         enabled: endpoint.is_enabled(),
         connections_active: endpoint.active().into(),
+        failing: endpoint.failing(now).map(|failing| FailingView {
+            failures: failing.failures,
+            last_failure: failing.last.map_or("", ConnectOutcome::label),
+            retry_in_seconds: failing.left.as_secs_f64(),
+        }),
     }
 }

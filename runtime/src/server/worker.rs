@@ -24,6 +24,7 @@ use crate::log::AccessLog;
 use crate::metrics::{Metrics, WorkerIndex};
 use crate::pipe::Reactor;
 use crate::session::{Snapshot, Worker};
+use crate::upstream::Resolver;
 use crate::ws::CloseFrame;
 
 /// What a worker is told.
@@ -59,6 +60,7 @@ pub(super) struct Blueprint {
     pub(super) metrics: Arc<Metrics>,
     pub(super) snapshot: Arc<ArcSwap<Snapshot>>,
     pub(super) access: AccessLog,
+    pub(super) resolver: Resolver,
     pub(super) loads: Arc<Loads>,
     pub(super) refusals: Arc<Refusals>,
     pub(super) team: Arc<Team>,
@@ -98,7 +100,8 @@ impl Blueprint {
         // Chosen anew for a worker that is started anew: it counts its connections from the start again.
         let process = rand::random();
         let pool = self.host.pool(index);
-        let worker = Worker::new(index, pool, self.snapshot.clone(), self.access, &self.metrics, process, reactor);
+        let (snapshot, resolver) = (self.snapshot.clone(), self.resolver);
+        let worker = Worker::new(index, pool, snapshot, self.access, &self.metrics, process, reactor, resolver);
         let mut course = self.course;
         let first = course.borrow_and_update().clone();
         let server = Serving::new(worker, self.loads, self.team, self.refusals, first.places.clone());

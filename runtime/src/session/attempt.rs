@@ -26,7 +26,7 @@ use crate::component::{
 };
 use crate::handshake::{self, Client, Opening, Refused, Requests, Scheme};
 use crate::log::Tried;
-use crate::metrics::{ConnectOutcome, HandshakeOutcome};
+use crate::metrics::HandshakeOutcome;
 use crate::pipe::Socket;
 use crate::route::Paths;
 use crate::upstream::{self, Timeouts, Upgraded, UpstreamRequest};
@@ -129,12 +129,14 @@ impl<'w> Attempt<'w> {
         let (mut request, channel) =
             route.forwarding.request(parts, target, &opening, &self.client, &admitted.upstream_headers);
         self.record.channel = channel.and_then(|channel| channel.to_str().ok().map(str::to_owned));
+        request.host = upstream.host.clone();
         if route.reads_messages() {
             request.offer_only_deflate();
         }
         let timeouts = Timeouts {
             connect: Some(upstream.connect_timeout),
             handshake: Some(route.handshake_timeout),
+            liveness: upstream.liveness,
             ..Timeouts::default()
         };
         let connecting = pin!(self.connect(&upstream, &handshake, request, &timeouts));
@@ -253,30 +255,38 @@ impl<'w> Attempt<'w> {
         upstream.balance.name().clone_into(&mut self.record.upstream);
         let mut tried = Vec::new();
         let mut failed = None;
+        let mut left = upstream.retries;
+        let mut has_probed = false;
         loop {
-            let pick = |version, endpoints: &_| {
-                self.worker.pool().pick(&upstream.balancer, version, endpoints, handshake, &tried)
+            let pick = |version, endpoints: &_, over: &_| {
+                self.worker.pool().pick(&upstream.balancer, version, endpoints, handshake, over)
             };
-            let Ok(lease) = upstream.balance.lease(self.worker.index(), Instant::now(), &tried, pick) else {
+            let Ok(dialling) = upstream.balance.lease(self.worker.index(), Instant::now(), &tried, pick) else {
                 return Err(failed.map_or(Refusal::NoEndpoint, Refusal::Dial));
             };
-            lease.endpoint().url().clone_into(&mut self.record.endpoint);
-            match upstream::dial(lease.endpoint().address(), request.clone(), timeouts).await {
-                Ok(upgraded) => {
-                    lease.dialled(ConnectOutcome::Connected);
-                    return Ok((lease, upgraded));
-                }
+            dialling.endpoint().url().clone_into(&mut self.record.endpoint);
+            let (id, is_probe) = (dialling.endpoint().id(), dialling.is_probe());
+            let (address, timeouts) = (dialling.endpoint().address(), dialling.bounded(timeouts));
+            match upstream::dial(address, request.clone(), &timeouts, self.worker.resolver()).await {
+                Ok(upgraded) => return Ok((dialling.connected(), upgraded)),
                 Err(error) => {
-                    lease.dialled(error.outcome());
                     self.record.tried.push(Tried {
-                        endpoint: lease.endpoint().url().to_owned(),
+                        endpoint: dialling.endpoint().url().to_owned(),
                         outcome: error.outcome(),
                         error: error.to_string(),
                     });
-                    if !error.is_retryable() || tried.len() >= upstream.retries as usize {
-                        return Err(Refusal::Dial(error));
+                    dialling.failed(&error);
+                    // Who finds out for the others that an endpoint still takes no connections has lost nothing by it.
+                    let is_free = is_probe && !error.was_sent() && !std::mem::replace(&mut has_probed, true);
+                    if !is_free {
+                        if !error.is_retryable() || left == 0 {
+                            return Err(Refusal::Dial(error));
+                        }
+                        left -= 1;
                     }
-                    tried.push(lease.endpoint().id());
+                    if !tried.contains(&id) {
+                        tried.push(id);
+                    }
                     failed = Some(error);
                 }
             }

@@ -40,8 +40,12 @@ impl Refusal {
             Self::Filter(_) => HandshakeOutcome::FilterRefused,
             Self::Component(_) => HandshakeOutcome::ComponentFailed,
             Self::NoEndpoint => HandshakeOutcome::NoEndpoint,
-            Self::Dial(DialError::Refused(_) | DialError::InvalidAnswer(_)) => HandshakeOutcome::UpstreamFailed,
-            Self::Dial(DialError::ConnectTimeout | DialError::HandshakeTimeout) => HandshakeOutcome::UpstreamTimeout,
+            Self::Dial(
+                DialError::Unresolved(_) | DialError::Refused(_) | DialError::Cut(_) | DialError::InvalidAnswer(_),
+            ) => HandshakeOutcome::UpstreamFailed,
+            Self::Dial(DialError::ResolveTimeout | DialError::ConnectTimeout | DialError::HandshakeTimeout) => {
+                HandshakeOutcome::UpstreamTimeout
+            }
             Self::Dial(DialError::Answered(_)) => HandshakeOutcome::UpstreamAnswered,
             Self::ClientGone => HandshakeOutcome::ClientGone,
         }
@@ -66,9 +70,13 @@ impl Refusal {
             Self::Dial(DialError::Answered(answer)) => handshake::relayed(*answer),
             Self::Dial(error) => {
                 let text = match error {
+                    DialError::Unresolved(_) => "the upstream's name does not resolve",
                     DialError::Refused(_) => "the upstream refused the connection",
+                    DialError::Cut(_) => "the upstream cut the connection",
                     DialError::InvalidAnswer(_) => "the upstream gave an invalid answer",
-                    DialError::ConnectTimeout | DialError::HandshakeTimeout => "the upstream took too long",
+                    DialError::ResolveTimeout | DialError::ConnectTimeout | DialError::HandshakeTimeout => {
+                        "the upstream took too long"
+                    }
                     DialError::Answered(_) => "",
                 };
                 handshake::text(error.status(), text)

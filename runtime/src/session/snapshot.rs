@@ -11,6 +11,8 @@ use crate::handshake::{Forwarding, Networks};
 use crate::metrics::RouteMetrics;
 use crate::pipe::{Limits, Timers};
 use crate::route::{Origins, RouteTable, Services};
+use crate::transport::Liveness;
+use crate::upstream::Host;
 
 /// One generation of the configuration. A worker reads it once for each handshake; a connection keeps what it needs.
 #[derive(Debug)]
@@ -129,4 +131,8 @@ pub struct Upstream {
     pub retries: u32,
     /// How long resolving and connecting may take.
     pub connect_timeout: Duration,
+    /// Which `Host` requests to it have.
+    pub host: Host,
+    /// How it is noticed that an endpoint has vanished.
+    pub liveness: Liveness,
 }

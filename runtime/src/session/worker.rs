@@ -13,6 +13,7 @@ use crate::component::Pool;
 use crate::log::AccessLog;
 use crate::metrics::{Metrics, RouteMetrics, WorkerIndex};
 use crate::pipe::{Assemblies, Reactor, Scratch};
+use crate::upstream::Resolver;
 
 /// The shared part of a worker's connections. It belongs to its thread.
 #[derive(Debug)]
@@ -27,6 +28,7 @@ pub struct Worker {
     reactor: Rc<Reactor>,
     registry: Registry,
     access: AccessLog,
+    resolver: Resolver,
     /// Counts handshakes that found no route.
     unrouted: Arc<RouteMetrics>,
     /// Tells this process's connections from those of another, and this worker's from the others'.
@@ -37,6 +39,7 @@ pub struct Worker {
 
 impl Worker {
     /// A worker without connections.
+    #[expect(clippy::too_many_arguments, reason = "everything that its connections share, once")]
     pub fn new(
         index: WorkerIndex,
         pool: Pool,
@@ -45,6 +48,7 @@ impl Worker {
         metrics: &Metrics,
         process: u32,
         reactor: Rc<Reactor>,
+        resolver: Resolver,
     ) -> Rc<Self> {
         let workers = metrics.workers().max(1);
         let share = snapshot.load().assembly_memory / workers;
@@ -59,6 +63,7 @@ impl Worker {
             reactor,
             registry: Registry::default(),
             access,
+            resolver,
             unrouted: metrics.route(""),
             prefix: format!("{process:08x}-{:x}-", index.0),
             connections: Cell::new(0),
@@ -106,6 +111,11 @@ impl Worker {
 
     pub(super) fn reactor(&self) -> &Rc<Reactor> {
         &self.reactor
+    }
+
+    /// The addresses of endpoints.
+    pub(super) fn resolver(&self) -> &Resolver {
+        &self.resolver
     }
 
     pub(super) fn access(&self) -> &AccessLog {

@@ -1,5 +1,6 @@
 //! One attempt: connect, send the opening handshake, take the socket back.
 
+use std::cell::Cell;
 use std::future::poll_fn;
 use std::io;
 use std::pin::{Pin, pin};
@@ -13,6 +14,7 @@ use http::{Request, Response, StatusCode, Uri, response};
 use http_body_util::Empty;
 use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
+use socket2::SockRef;
 use thiserror::Error;
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadBuf};
 use tokio::net::TcpStream;
@@ -20,14 +22,18 @@ use tokio::time::timeout;
 use tokio_tungstenite::tungstenite::handshake::client::generate_key;
 use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
 
-use super::address::{Address, Place};
+use super::address::Address;
 use super::answer::{self, Accepted, InvalidAnswer, Sent};
+use super::connect::{self, Refused};
 use super::extensions;
 use super::fields;
+use super::host::Host;
 use super::relay::{Answer, RelayedBody};
 use super::replay::Replay;
+use super::resolve::{Resolver, Unresolved};
 use super::target::Target;
 use crate::metrics::ConnectOutcome;
+use crate::transport::Liveness;
 
 /// The socket of an upstream; the place where TLS will enter.
 pub type UpstreamStream = TcpStream;
@@ -39,6 +45,10 @@ pub struct UpstreamRequest {
     pub target: Target,
     /// End-to-end fields. `Host` and those of the handshake are added for each attempt.
     pub headers: HeaderMap,
+    /// The `Host` that the client sent; `None` when it was empty.
+    pub client_host: Option<HeaderValue>,
+    /// Which `Host` the upstream gets.
+    pub host: Host,
     /// The subprotocols to offer: the client's list.
     pub protocols: Option<HeaderValue>,
     /// The extensions to offer: the client's list, or what is left of it.
@@ -68,6 +78,8 @@ pub struct Timeouts {
     pub handshake: Option<Duration>,
     /// Relaying the body of an answer other than 101.
     pub answer_body: Duration,
+    /// Noticing that the endpoint has vanished.
+    pub liveness: Liveness,
 }
 
 impl Default for Timeouts {
@@ -76,6 +88,7 @@ impl Default for Timeouts {
             connect: Some(Duration::from_secs(3)),
             handshake: Some(Duration::from_secs(10)),
             answer_body: Duration::from_secs(10),
+            liveness: Liveness::default(),
         }
     }
 }
@@ -94,9 +107,18 @@ pub struct Upgraded<S = UpstreamStream> {
 /// Why an attempt gave no WebSocket connection.
 #[derive(Debug, Error)]
 pub enum DialError {
-    /// The name did not resolve, no address took the connection, or it was cut before an answer.
+    /// The endpoint's name has no address.
+    #[error(transparent)]
+    Unresolved(#[from] Unresolved),
+    /// `connect_timeout` ran out before the endpoint's name had an address.
+    #[error("the upstream's name did not resolve in time")]
+    ResolveTimeout,
+    /// No address took the connection.
     #[error("the upstream refused the connection: {0}")]
     Refused(io::Error),
+    /// The connection was cut before an answer.
+    #[error("the upstream cut the connection: {0}")]
+    Cut(io::Error),
     /// `connect_timeout` ran out.
     #[error("the upstream did not take the connection in time")]
     ConnectTimeout,
@@ -111,21 +133,59 @@ pub enum DialError {
     Answered(Box<Answer>),
 }
 
+/// Whether an attempt that failed speaks against its endpoint.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fault {
+    /// No: the endpoint has answered, or what failed is on our side.
+    None,
+    /// Perhaps; another request may fare better with it.
+    Doubtful,
+    /// Yes.
+    Certain,
+}
+
 impl DialError {
     /// Whether another endpoint may be tried.
     pub fn is_retryable(&self) -> bool {
         match self {
-            Self::Refused(_) | Self::ConnectTimeout | Self::HandshakeTimeout => true,
+            Self::Unresolved(_)
+            | Self::ResolveTimeout
+            | Self::Refused(_)
+            | Self::Cut(_)
+            | Self::ConnectTimeout
+            | Self::HandshakeTimeout => true,
             Self::InvalidAnswer(_) => false,
             Self::Answered(answer) => answer.is_retryable(),
+        }
+    }
+
+    /// Whether the endpoint may have seen the request.
+    pub fn was_sent(&self) -> bool {
+        matches!(self, Self::Cut(_) | Self::HandshakeTimeout | Self::InvalidAnswer(_) | Self::Answered(_))
+    }
+
+    /// Whose fault it is.
+    pub fn fault(&self) -> Fault {
+        match self {
+            Self::Refused(error) | Self::Cut(error) if is_ours(error) => Fault::None,
+            Self::Unresolved(_)
+            | Self::ResolveTimeout
+            | Self::Refused(_)
+            | Self::Cut(_)
+            | Self::ConnectTimeout
+            | Self::HandshakeTimeout => Fault::Certain,
+            Self::InvalidAnswer(InvalidAnswer::Http(_)) => Fault::Certain,
+            Self::InvalidAnswer(_) => Fault::Doubtful,
+            Self::Answered(answer) if answer.is_retryable() => Fault::Doubtful,
+            Self::Answered(_) => Fault::None,
         }
     }
 
     /// The status that tells the client.
     pub fn status(&self) -> StatusCode {
         match self {
-            Self::Refused(_) | Self::InvalidAnswer(_) => StatusCode::BAD_GATEWAY,
-            Self::ConnectTimeout | Self::HandshakeTimeout => StatusCode::GATEWAY_TIMEOUT,
+            Self::Unresolved(_) | Self::Refused(_) | Self::Cut(_) | Self::InvalidAnswer(_) => StatusCode::BAD_GATEWAY,
+            Self::ResolveTimeout | Self::ConnectTimeout | Self::HandshakeTimeout => StatusCode::GATEWAY_TIMEOUT,
             Self::Answered(answer) => answer.head.status,
         }
     }
@@ -133,8 +193,8 @@ impl DialError {
     /// The label of the attempt.
     pub fn outcome(&self) -> ConnectOutcome {
         match self {
-            Self::Refused(_) => ConnectOutcome::Refused,
-            Self::ConnectTimeout => ConnectOutcome::ConnectTimeout,
+            Self::Unresolved(_) | Self::Refused(_) | Self::Cut(_) => ConnectOutcome::Refused,
+            Self::ResolveTimeout | Self::ConnectTimeout => ConnectOutcome::ConnectTimeout,
             Self::HandshakeTimeout => ConnectOutcome::HandshakeTimeout,
             Self::InvalidAnswer(_) => ConnectOutcome::InvalidAnswer,
             Self::Answered(_) => ConnectOutcome::Answered,
@@ -143,9 +203,25 @@ impl DialError {
 }
 
 /// Connects to an endpoint and upgrades the connection. Dropping the future closes the connection.
-pub async fn dial(address: &Address, request: UpstreamRequest, timeouts: &Timeouts) -> Result<Upgraded, DialError> {
-    let connected = within(timeouts.connect, pin!(connect(address))).await.ok_or(DialError::ConnectTimeout)?;
-    upgrade(connected.map_err(DialError::Refused)?, address, request, timeouts).await
+pub async fn dial(
+    address: &Address,
+    request: UpstreamRequest,
+    timeouts: &Timeouts,
+    resolver: &Resolver,
+) -> Result<Upgraded, DialError> {
+    let resolved = Cell::new(false);
+    let connecting = pin!(connect::connect(&address.place, resolver, || resolved.set(true)));
+    let stream = match within(timeouts.connect, connecting).await {
+        Some(connected) => connected.map_err(|refused| match refused {
+            Refused::Unresolved(error) => DialError::Unresolved(error),
+            Refused::Socket(error) => DialError::Refused(error),
+        })?,
+        None if resolved.get() => return Err(DialError::ConnectTimeout),
+        None => return Err(DialError::ResolveTimeout),
+    };
+    let socket = SockRef::from(&stream);
+    socket.set_tcp_nodelay(true).and_then(|()| timeouts.liveness.apply(&socket)).map_err(DialError::Refused)?;
+    upgrade(stream, address, request, timeouts).await
 }
 
 /// Upgrades a fresh connection to an endpoint.
@@ -162,16 +238,6 @@ where
     within(timeouts.handshake, asked).await.ok_or(DialError::HandshakeTimeout)?
 }
 
-/// Tries all addresses of the endpoint's name in turn.
-async fn connect(address: &Address) -> io::Result<TcpStream> {
-    let stream = match &address.place {
-        Place::Socket(socket) => TcpStream::connect(socket).await?,
-        Place::Name(name, port) => TcpStream::connect((name.as_str(), *port)).await?,
-    };
-    stream.set_nodelay(true)?;
-    Ok(stream)
-}
-
 async fn ask<S>(
     stream: S,
     address: &Address,
@@ -181,23 +247,26 @@ async fn ask<S>(
 where
     S: AsyncRead + AsyncWrite + Unpin + 'static,
 {
-    let UpstreamRequest { target, headers, protocols, extensions } = request;
-    let target = target.at(address.path()).map_err(|error| DialError::Refused(io::Error::other(error)))?;
+    let UpstreamRequest { target, headers, client_host, host, protocols, extensions } = request;
+    let target = target.at(address.path()).map_err(impossible)?;
     let key = generate_key();
     let accept = derive_accept_key(key.as_bytes());
     let mut headers = headers;
-    add_handshake(&mut headers, address, &key, protocols.as_ref(), extensions.as_ref())?;
+    headers.remove(header::HOST);
+    add_handshake(&mut headers, &key, protocols.as_ref(), extensions.as_ref())?;
     let sent = Sent { accept: &accept, protocols: protocols.as_ref(), extensions: extensions.as_ref() };
 
     let mut stream = stream;
     let mut wire = Vec::with_capacity(HEAD);
-    for part in ["GET ", target.as_str(), " HTTP/1.1\r\n"] {
-        wire.extend_from_slice(part.as_bytes());
+    let host = host.of(client_host.as_ref(), address).as_bytes();
+    // First, as RFC 9110 section 7.2 asks.
+    for part in [b"GET ", target.as_str().as_bytes(), b" HTTP/1.1\r\nHost: ", host, b"\r\n"] {
+        wire.extend_from_slice(part);
     }
     fields::write(&headers, &mut wire);
-    stream.write_all(&wire).await.map_err(DialError::Refused)?;
+    stream.write_all(&wire).await.map_err(DialError::Cut)?;
     drop(wire);
-    let read = first_read(&mut stream).await.map_err(DialError::Refused)?;
+    let read = first_read(&mut stream).await.map_err(DialError::Cut)?;
     if let Some((head, leftover)) = switching_protocols(&read) {
         return Ok(Upgraded { stream, leftover, accepted: answer::check(head, &sent)? });
     }
@@ -245,8 +314,12 @@ where
     *http.uri_mut() = Uri::from(target);
     *http.headers_mut() = headers;
     let mut builder = http1::Builder::new();
-    let (mut sender, mut connection) =
-        builder.max_buf_size(MAX_BUFFER).handshake(TokioIo::new(stream)).await.map_err(broken)?;
+    let (mut sender, mut connection) = builder
+        .max_buf_size(MAX_BUFFER)
+        .max_headers(MAX_FIELDS)
+        .handshake(TokioIo::new(stream))
+        .await
+        .map_err(broken)?;
     let mut ended = false;
     let response = {
         let mut response = pin!(sender.send_request(http));
@@ -274,13 +347,11 @@ where
 
 fn add_handshake(
     headers: &mut HeaderMap,
-    address: &Address,
     key: &str,
     protocols: Option<&HeaderValue>,
     extensions: Option<&HeaderValue>,
 ) -> Result<(), DialError> {
-    let key = HeaderValue::from_str(key).map_err(|error| DialError::Refused(io::Error::other(error)))?;
-    headers.insert(header::HOST, address.authority().clone());
+    let key = HeaderValue::from_str(key).map_err(impossible)?;
     headers.insert(header::CONNECTION, HeaderValue::from_static("Upgrade"));
     headers.insert(header::UPGRADE, HeaderValue::from_static("websocket"));
     headers.insert(header::SEC_WEBSOCKET_VERSION, HeaderValue::from_static("13"));
@@ -294,13 +365,29 @@ fn add_handshake(
     Ok(())
 }
 
+/// A request that cannot be written down for this endpoint.
+fn impossible(error: impl std::error::Error + Send + Sync + 'static) -> DialError {
+    DialError::Refused(io::Error::new(io::ErrorKind::InvalidInput, error))
+}
+
+/// Whether a connection failed for want of something of this machine, or for what was asked.
+fn is_ours(error: &io::Error) -> bool {
+    use rustix::io::Errno;
+    let ours = [Errno::MFILE, Errno::NFILE, Errno::NOBUFS, Errno::NOMEM, Errno::ADDRNOTAVAIL];
+    error.kind() == io::ErrorKind::InvalidInput
+        || error.raw_os_error().is_some_and(|code| ours.iter().any(|ours| ours.raw_os_error() == code))
+}
+
 fn broken(error: hyper::Error) -> DialError {
+    if error.is_parse_too_large() {
+        return InvalidAnswer::Http("its head is over 64 KiB".to_owned()).into();
+    }
     if error.is_parse() {
         return InvalidAnswer::Http(error.to_string()).into();
     }
     let kind =
         std::error::Error::source(&error).and_then(|source| source.downcast_ref::<io::Error>()).map(io::Error::kind);
-    DialError::Refused(io::Error::new(kind.unwrap_or(io::ErrorKind::ConnectionAborted), error))
+    DialError::Cut(io::Error::new(kind.unwrap_or(io::ErrorKind::ConnectionAborted), error))
 }
 
 /// `None` when the time ran out. The future comes by reference, because each hand it passes through would keep room for
@@ -320,6 +407,9 @@ const READ: usize = 2 << 10;
 
 /// The most that is buffered of an upstream's answer: its head, or a part of its body.
 const MAX_BUFFER: usize = 64 << 10;
+
+/// As many fields as there may be in such a head, or nearly so: none is shorter than `a:` and an end of line.
+const MAX_FIELDS: usize = MAX_BUFFER / 4;
 
 #[cfg(test)]
 mod tests;

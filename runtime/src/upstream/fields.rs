@@ -3,6 +3,7 @@
 use bytes::Bytes;
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 
+use super::spelling::spell;
 use crate::component::field_names;
 use crate::ws::cost;
 
@@ -22,7 +23,11 @@ pub fn parsed(bytes: &Bytes, lines: &[httparse::Header<'_>]) -> Option<HeaderMap
 /// Appends the fields as lines, and the empty line that ends a head (RFC 9112 section 2.1).
 pub fn write(headers: &HeaderMap, wire: &mut Vec<u8>) {
     for (name, value) in headers {
+        let start = wire.len();
         wire.extend_from_slice(name.as_str().as_bytes());
+        if let Some(name) = wire.get_mut(start..) {
+            spell(name);
+        }
         wire.extend_from_slice(b": ");
         wire.extend_from_slice(value.as_bytes());
         wire.extend_from_slice(b"\r\n");

@@ -5,6 +5,7 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use bytes::Bytes;
+use http::header::{self, HeaderValue};
 use http::{StatusCode, response};
 use hyper::body::{Body, Frame, Incoming, SizeHint};
 use thiserror::Error;
@@ -23,8 +24,25 @@ pub struct Answer {
 
 impl Answer {
     pub(super) fn new(mut head: response::Parts, body: RelayedBody) -> Self {
-        fields::remove_hop_by_hop(&mut head.headers);
-        fields::remove_handshake(&mut head.headers);
+        let headers = &mut head.headers;
+        // Its length is told by the chunks then, whatever else is said (RFC 9112 section 6.3).
+        if headers.contains_key(header::TRANSFER_ENCODING) {
+            headers.remove(header::CONTENT_LENGTH);
+        }
+        // Which protocols and versions the server speaks is for the client to know (RFC 9110 section 15.5.22, RFC 6455
+        // section 4.4).
+        let protocols =
+            fields::combined(headers, &header::UPGRADE).filter(|_| head.status == StatusCode::UPGRADE_REQUIRED);
+        let versions = fields::combined(headers, &header::SEC_WEBSOCKET_VERSION);
+        fields::remove_hop_by_hop(headers);
+        fields::remove_handshake(headers);
+        if let Some(protocols) = protocols {
+            headers.insert(header::UPGRADE, protocols);
+            headers.insert(header::CONNECTION, HeaderValue::from_static("Upgrade"));
+        }
+        if let Some(versions) = versions {
+            headers.insert(header::SEC_WEBSOCKET_VERSION, versions);
+        }
         // What hyper left for itself: the handle for an upgrade, which does not happen.
         head.extensions.clear();
         Self { head, body }

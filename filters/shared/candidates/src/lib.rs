@@ -25,13 +25,14 @@ impl Candidate {
 
 /// The endpoints to choose from, in the order of `endpoints`. Empty only when `endpoints` is.
 ///
-/// While there is an untried endpoint, only those are candidates; when all have been tried, all are candidates again,
-/// for a retry on the only endpoint is better than none. Among these, endpoints of weight 0 are candidates only when
+/// `tried` are the ids to pass over, in ascending order. While there is another endpoint, only those are candidates; when
+/// all have been tried, all are candidates again, for a retry on the only endpoint is better than none. Among these, endpoints of weight 0 are candidates only when
 /// no other is, and then all weigh the same.
 pub fn candidates(endpoints: &[Endpoint], tried: &[u32]) -> Vec<Candidate> {
     let every = endpoints.iter().enumerate();
     let every = every.map(|(index, endpoint)| Candidate { index, id: endpoint.id, weight: endpoint.weight });
-    let mut candidates: Vec<Candidate> = every.clone().filter(|candidate| !tried.contains(&candidate.id)).collect();
+    let mut candidates: Vec<Candidate> =
+        every.clone().filter(|candidate| tried.binary_search(&candidate.id).is_err()).collect();
     if candidates.is_empty() {
         candidates = every.collect();
     }

@@ -92,6 +92,7 @@ async fn upstreams_are_shown_with_their_endpoints() {
                 "warmup_seconds": 30.0,
                 "enabled": true,
                 "connections_active": 7,
+                "failing": { "failures": 3, "last_failure": "refused", "retry_in_seconds": 1.5 },
             }],
         }])
     );

@@ -1,6 +1,6 @@
 use super::*;
-use crate::metrics::FailureReason;
-use crate::upstream::Address;
+use crate::metrics::{ConnectOutcome, FailureReason};
+use crate::upstream::{Address, DialError};
 
 fn spec(port: u16, weight: u32, warmup_ms: u64, enabled: bool) -> EndpointSpec {
     EndpointSpec {
@@ -24,7 +24,7 @@ fn failure() -> Failure {
 /// What the balancer is shown: the version, and id and weight of each endpoint.
 fn shown(balance: &Balance, now: Instant) -> (u64, Vec<(u32, u32)>) {
     let mut shown = None;
-    let picked = balance.lease(WORKER, now, &[], |version, list| {
+    let picked = balance.lease(WORKER, now, &[], |version, list, _| {
         shown = Some((version, list.iter().map(|endpoint| (endpoint.id, endpoint.weight)).collect()));
         Ok(None)
     });
@@ -36,13 +36,13 @@ fn shown(balance: &Balance, now: Instant) -> (u64, Vec<(u32, u32)>) {
 fn a_lease_counts_its_endpoint_until_it_is_dropped() {
     let now = Instant::now();
     let balance = balance(vec![spec(1, 1, 0, true), spec(2, 1, 0, true)], None, now);
-    let lease = balance.lease(WORKER, now, &[], |_, list| Ok(Some(list[1].id))).unwrap();
+    let lease = balance.lease(WORKER, now, &[], |_, list, _| Ok(Some(list[1].id))).unwrap();
     assert_eq!(lease.endpoint().url(), "ws://127.0.0.1:2");
-    lease.dialled(crate::metrics::ConnectOutcome::Connected);
+    let lease = lease.connected();
 
     let active = || balance.endpoints().map(Endpoint::active).collect::<Vec<_>>();
     assert_eq!(active(), [0, 1]);
-    let seen = balance.lease(WORKER, now, &[], |_, list| Ok(Some(list[1].active.load(Ordering::Relaxed))));
+    let seen = balance.lease(WORKER, now, &[], |_, list, _| Ok(Some(list[1].counts.active.load(Ordering::Relaxed))));
     assert_eq!(seen.unwrap().endpoint().id(), 1);
     drop(lease);
     assert_eq!(active(), [0, 0]);
@@ -53,14 +53,16 @@ fn the_metrics_count_connects_and_the_live_connections() {
     let now = Instant::now();
     let metrics = Metrics::new(1);
     let balance = Balance::new("chat", vec![spec(1, 1, 0, true)], JustStarted::Least, None, &metrics, now);
-    let lease = balance.lease(WORKER, now, &[], |_, _| Ok(Some(0))).unwrap();
-    lease.dialled(crate::metrics::ConnectOutcome::Refused);
+    let lease = balance.lease(WORKER, now, &[], |_, _, _| Ok(Some(0))).unwrap();
+    let lease = lease.connected();
 
     let endpoint = metrics.endpoint("chat", "ws://127.0.0.1:1");
     let shard = endpoint.of(WORKER);
     assert_eq!(shard.connections_active.value(), 1);
-    assert_eq!(shard.connects[crate::metrics::ConnectOutcome::Refused as usize].value(), 1);
+    assert_eq!(shard.connects[ConnectOutcome::Connected as usize].value(), 1);
     drop(lease);
+    balance.lease(WORKER, now, &[], |_, _, _| Ok(Some(0))).unwrap().failed(&DialError::ConnectTimeout);
+    assert_eq!(shard.connects[ConnectOutcome::ConnectTimeout as usize].value(), 1);
     assert_eq!(shard.connections_active.value(), 0);
 }
 
@@ -69,13 +71,13 @@ fn a_disabled_endpoint_is_never_shown_and_alone_it_is_no_endpoint() {
     let now = Instant::now();
     let both = balance(vec![spec(1, 1, 0, false), spec(2, 1, 0, true)], None, now);
     assert_eq!(shown(&both, now).1, [(1, 1)]);
-    let fallback = both.lease(WORKER, now, &[1], |_, _| Err(failure())).unwrap();
+    let fallback = both.lease(WORKER, now, &[1], |_, _, _| Err(failure())).unwrap();
     assert_eq!(fallback.endpoint().id(), 1);
-    assert!(!both.lease(WORKER, now, &[], |_, _| Ok(Some(0))).is_ok_and(|lease| lease.endpoint().id() == 0));
+    assert!(!both.lease(WORKER, now, &[], |_, _, _| Ok(Some(0))).is_ok_and(|lease| lease.endpoint().id() == 0));
 
     let alone = balance(vec![spec(1, 1, 0, false)], None, now);
-    assert_eq!(alone.lease(WORKER, now, &[], |_, _| Ok(Some(0))).unwrap_err(), NoEndpoint);
-    assert_eq!(alone.lease(WORKER, now, &[], |_, _| Err(failure())).unwrap_err(), NoEndpoint);
+    assert_eq!(alone.lease(WORKER, now, &[], |_, _, _| Ok(Some(0))).unwrap_err(), NoEndpoint);
+    assert_eq!(alone.lease(WORKER, now, &[], |_, _, _| Err(failure())).unwrap_err(), NoEndpoint);
 }
 
 #[test]
@@ -109,7 +111,7 @@ fn an_endpoint_that_a_reload_keeps_keeps_its_id_its_count_and_its_age() {
     let start = Instant::now();
     let later = start + Duration::from_millis(50);
     let before = balance(vec![spec(1, 10, 100, true), spec(2, 1, 0, true)], None, start);
-    let lease = before.lease(WORKER, start, &[], |_, _| Ok(Some(0))).unwrap();
+    let lease = before.lease(WORKER, start, &[], |_, _, _| Ok(Some(0))).unwrap();
 
     let after = balance(vec![spec(3, 10, 100, true), spec(1, 10, 100, true)], Some(&before), later);
     assert_eq!(shown(&after, later).1, [(2, 1), (0, 5)]);
@@ -129,7 +131,7 @@ fn a_balancer_that_fails_leaves_a_uniform_choice_to_the_runtime() {
     let mut counts = [0; 3];
     for turn in 0..300 {
         let answer = if turn % 2 == 0 { Err(failure()) } else { Ok(Some(99)) };
-        let lease = balance.lease(WORKER, now, &[], |_, _| answer).unwrap();
+        let lease = balance.lease(WORKER, now, &[], |_, _, _| answer.clone()).unwrap();
         counts[usize::try_from(lease.endpoint().id()).unwrap()] += 1;
     }
     assert_eq!(counts, [100, 100, 100]);
@@ -139,7 +141,7 @@ fn a_balancer_that_fails_leaves_a_uniform_choice_to_the_runtime() {
 fn a_uniform_choice_leaves_out_what_has_no_weight_while_there_is_another() {
     let now = Instant::now();
     let balance = balance(vec![spec(1, 0, 0, true), spec(2, 1, 0, true)], None, now);
-    let choose = |tried: &[u32]| balance.lease(WORKER, now, tried, |_, _| Err(failure())).unwrap().endpoint().id();
+    let choose = |tried: &[u32]| balance.lease(WORKER, now, tried, |_, _, _| Err(failure())).unwrap().endpoint().id();
     assert_eq!([choose(&[]), choose(&[]), choose(&[1]), choose(&[1])], [1, 1, 0, 0]);
 }
 
@@ -147,7 +149,7 @@ fn a_uniform_choice_leaves_out_what_has_no_weight_while_there_is_another() {
 fn a_tried_endpoint_is_picked_again_only_when_all_were_tried() {
     let now = Instant::now();
     let balance = balance(vec![spec(1, 1, 0, true), spec(2, 1, 0, true)], None, now);
-    let lease = |tried: &[u32]| balance.lease(WORKER, now, tried, |_, _| Ok(Some(0))).unwrap().endpoint().id();
+    let lease = |tried: &[u32]| balance.lease(WORKER, now, tried, |_, _, _| Ok(Some(0))).unwrap().endpoint().id();
     assert_eq!(lease(&[]), 0);
     assert_eq!(lease(&[0]), 1);
     assert_eq!(lease(&[0, 1]), 0);
@@ -158,8 +160,122 @@ fn the_operator_hears_of_a_failing_balancer_once_a_minute() {
     let start = Instant::now();
     let balance = balance(vec![spec(1, 1, 0, true)], None, start);
     let complained = |seconds| {
-        let _lease = balance.lease(WORKER, start + Duration::from_secs(seconds), &[], |_, _| Err(failure())).unwrap();
+        let _lease =
+            balance.lease(WORKER, start + Duration::from_secs(seconds), &[], |_, _, _| Err(failure())).unwrap();
         balance.complained.lock().unwrap().map(|at| (at - start).as_secs())
     };
     assert_eq!([0, 1, 59, 60, 61, 120].map(complained), [0, 0, 0, 60, 60, 120].map(Some));
+}
+
+/// Ids 0 to 2, of which 0 has just failed.
+fn one_of_three_fails(now: Instant) -> Balance {
+    let balance = balance((1..=3).map(|port| spec(port, 1, 0, true)).collect(), None, now);
+    fail(&balance, 0, now);
+    balance
+}
+
+fn fail(balance: &Balance, id: u32, now: Instant) {
+    balance.lease(WORKER, now, &[], |_, _, _| Ok(Some(id))).unwrap().failed(&DialError::ConnectTimeout);
+}
+
+/// What the balancer is asked to pass over.
+fn over(balance: &Balance, tried: &[u32], now: Instant) -> Vec<u32> {
+    let mut asked = Vec::new();
+    let _ = balance.lease(WORKER, now, tried, |_, _, over| {
+        asked = over.to_vec();
+        Ok(None)
+    });
+    asked
+}
+
+#[test]
+fn what_fails_is_passed_over_with_what_was_tried_and_the_set_stays_the_same() {
+    let now = Instant::now();
+    let balance = one_of_three_fails(now);
+    assert_eq!(over(&balance, &[], now), [0]);
+    assert_eq!(over(&balance, &[2], now), [0, 2]);
+    // A hash keeps the places of all keys, because the set is whole.
+    assert_eq!(shown(&balance, now).1, [(0, 1), (1, 1), (2, 1)]);
+    // A balancer that does not listen has no say.
+    let lease = balance.lease(WORKER, now, &[], |_, _, _| Ok(Some(0))).unwrap();
+    assert_ne!(lease.endpoint().id(), 0);
+}
+
+#[test]
+fn when_nothing_else_is_left_what_fails_is_no_longer_passed_over() {
+    let now = Instant::now();
+    let balance = one_of_three_fails(now);
+    assert_eq!(over(&balance, &[1, 2], now), [1, 2]);
+    fail(&balance, 1, now);
+    assert_eq!(over(&balance, &[], now), [0, 1]);
+    fail(&balance, 2, now);
+    assert_eq!(over(&balance, &[], now), [0; 0]);
+    let lease = balance.lease(WORKER, now, &[], |_, _, _| Ok(Some(1))).unwrap();
+    assert_eq!((lease.endpoint().id(), lease.is_probe()), (1, false));
+}
+
+#[test]
+fn a_failing_endpoint_whose_while_is_over_is_offered_and_once_picked_passed_over_by_the_others() {
+    let now = Instant::now();
+    let balance = one_of_three_fails(now);
+    let later = now + Duration::from_secs(2);
+    assert_eq!(over(&balance, &[], later), [0; 0]);
+    let probe = balance.lease(WORKER, later, &[], |_, _, _| Ok(Some(0))).unwrap();
+    assert!(probe.is_probe());
+    let timeouts = probe.bounded(&crate::upstream::Timeouts::default());
+    assert!(timeouts.connect < Some(Duration::from_secs(1)) && timeouts.handshake == timeouts.connect);
+    assert_eq!(over(&balance, &[], later), [0]);
+    // A worker whose balancer has picked it at the same moment asks it again.
+    let mut asked = Vec::new();
+    let other = balance.lease(WORKER, later, &[], |_, _, over| {
+        asked.push(over.to_vec());
+        Ok(Some(if over.is_empty() { 0 } else { 1 }))
+    });
+    assert_eq!((other.unwrap().endpoint().id(), asked), (1, vec![vec![0]]));
+    probe.connected();
+    assert_eq!(over(&balance, &[], later), [0; 0]);
+    assert!(balance.endpoints().all(|endpoint| endpoint.failing(later).is_none()));
+}
+
+#[test]
+fn when_one_is_back_after_all_have_failed_the_others_are_asked_at_once() {
+    let now = Instant::now();
+    let balance = one_of_three_fails(now);
+    fail(&balance, 1, now);
+    fail(&balance, 2, now);
+    balance.lease(WORKER, now, &[], |_, _, _| Ok(Some(2))).unwrap().connected();
+    assert_eq!(over(&balance, &[], Instant::now()), [0; 0]);
+    assert!(balance.lease(WORKER, Instant::now(), &[], |_, _, _| Ok(Some(0))).unwrap().is_probe());
+}
+
+#[test]
+fn failures_outlive_a_reload_and_end_with_the_endpoint_or_when_it_is_enabled_again() {
+    let now = Instant::now();
+    let metrics = Metrics::new(1);
+    let gauge = metrics.endpoint_failing("chat", "ws://127.0.0.1:1");
+    let set =
+        |specs, previous: Option<&Balance>| Balance::new("chat", specs, JustStarted::Least, previous, &metrics, now);
+    let both = |enabled| vec![spec(1, 1, 0, enabled), spec(2, 1, 0, true)];
+    let first = set(both(true), None);
+    fail(&first, 0, now);
+    let second = set(both(true), Some(&first));
+    assert_eq!((over(&second, &[], now), gauge.load(Ordering::Relaxed)), (vec![0], 1));
+    let off = set(both(false), Some(&second));
+    assert_eq!(over(&off, &[], now), [0; 0]);
+    let on = set(both(true), Some(&off));
+    assert_eq!(over(&on, &[], now), [0; 0]);
+    drop((first, second, off));
+    assert_eq!(gauge.load(Ordering::Relaxed), 0);
+    assert_eq!(on.failing.load(Ordering::Relaxed), 0);
+}
+
+#[test]
+fn warm_up_begins_again_when_an_endpoint_is_switched_off_and_on() {
+    let start = Instant::now();
+    let later = start + Duration::from_secs(1);
+    let set = |enabled, previous: Option<&Balance>, now| balance(vec![spec(1, 10, 100, enabled)], previous, now);
+    let warm = set(true, Some(&set(true, None, start)), later);
+    assert_eq!(shown(&warm, later).1, [(0, 10)]);
+    let on = set(true, Some(&set(false, Some(&warm), later)), later);
+    assert_eq!(shown(&on, later).1, [(0, 1)]);
 }

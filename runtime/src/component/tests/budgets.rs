@@ -159,7 +159,7 @@ mod quarantine {
         let predicate = load(PREDICATE, "predicate").predicate("chat", "{}", &bed.metrics).unwrap();
         bed.pool.matches(&predicate, &handshake("/chat")).unwrap();
         let balancer = load(BALANCER, "balancer").balancer("chat", "{}", &bed.metrics).unwrap();
-        let endpoints = [PickEndpoint { id: 7, url: String::new(), weight: 1, active: Arc::default() }];
+        let endpoints = [PickEndpoint { id: 7, url: String::new(), weight: 1, counts: Arc::default() }];
         let pick = |tried: &[u32]| bed.pool.pick(&balancer, 1, &endpoints, &handshake("/"), tried);
         assert_eq!(pick(&[7]).unwrap_err().reason, FailureReason::InvalidAnswer);
         assert_eq!(pick(&[]).unwrap_err().reason, FailureReason::Quarantine);

@@ -4,7 +4,7 @@ use std::{net::SocketAddr, num::NonZeroUsize, path::Path, time::Duration};
 
 use toml::de::DeTable;
 
-use super::{Names, component, route, upstream};
+use super::{Names, component, liveness, route, upstream};
 use crate::listener::overlap;
 use crate::{
     config::{
@@ -249,6 +249,8 @@ pub(super) const LISTENER: Section = Section {
                       refuses with 400 what has none; `strict` also refuses dot segments, `//`, and encoded slashes \
                       and backslashes: for upstreams that decode a path before they look at its segments.",
         },
+        liveness::TCP_KEEPALIVE,
+        liveness::TCP_USER_TIMEOUT,
     ],
 };
 
@@ -394,12 +396,14 @@ fn listener(value: &Value<'_>) -> Read<Listener> {
     let handshake_timeout = table.read("handshake_timeout", value::duration);
     let paths = table
         .read("paths", |value| value::choice(value, &[("canonical", Paths::Canonical), ("strict", Paths::Strict)]));
+    let liveness = liveness::liveness(&table);
     Ok(Listener {
         listen: listen?,
         max_header_bytes: max_header_bytes?,
         max_header_fields: usize::try_from(max_header_fields?).unwrap_or(usize::MAX),
         paths: paths?,
         handshake_timeout: handshake_timeout?,
+        liveness: liveness?,
         place: value.place(),
     })
 }

@@ -2,14 +2,15 @@
 
 use std::collections::{BTreeMap, HashMap};
 
-use super::{Names, component};
+use super::{Names, component, liveness};
 use crate::config::{
     address::EndpointUrl,
-    reader::{Absent, Key, Read, Section, Value},
+    reader::{Absent, Fault, Key, Read, Section, Value},
     source::Place,
     types::{Endpoint, Upstream},
     value,
 };
+use crate::upstream::Host;
 
 pub(super) const UPSTREAM: Section = Section {
     title: "[upstreams.NAME]",
@@ -35,8 +36,18 @@ pub(super) const UPSTREAM: Section = Section {
             takes: "duration",
             absent: Absent::Default("\"3s\""),
             example: "\"1s\"",
-            meaning: "How long resolving the host and connecting may take.",
+            meaning: "How long resolving the host and connecting may take, over all of its addresses.",
         },
+        Key {
+            name: "host",
+            takes: "`client`, `endpoint` or a host",
+            absent: Absent::Default("\"client\""),
+            example: "\"chat.internal:8080\"",
+            meaning: "The `Host` of requests to it: what the client sent, which servers compare with `Origin`; host and \
+                      port of the endpoint's url; or this host.",
+        },
+        liveness::TCP_KEEPALIVE,
+        liveness::TCP_USER_TIMEOUT,
         Key {
             name: "endpoints",
             takes: "tables",
@@ -96,6 +107,8 @@ fn upstream(name: &str, place: &Place, value: &Value<'_>, names: &Names<'_>) -> 
     let balance = table.read("balance", |value| component::balancer(value, names));
     let retries = table.read("retries", |value| value::count(value, 0..=100));
     let connect_timeout = table.read("connect_timeout", value::duration);
+    let host = table.read("host", host);
+    let liveness = liveness::liveness(&table);
     let endpoints = table.read("endpoints", endpoints);
     Ok((
         valid?.to_owned(),
@@ -103,10 +116,17 @@ fn upstream(name: &str, place: &Place, value: &Value<'_>, names: &Names<'_>) -> 
             balance: balance?,
             retries: retries?,
             connect_timeout: connect_timeout?,
+            host: host?,
+            liveness: liveness?,
             endpoints: endpoints?,
             place: value.place(),
         },
     ))
+}
+
+fn host(value: &Value<'_>) -> Read<Host> {
+    const ADVICE: &str = "write \"client\", \"endpoint\" or a host such as \"chat.internal:8080\"";
+    value.parsed("a host", ADVICE, |text| Host::parse(text).map_err(|error| Fault::new(error.to_string(), ADVICE)))
 }
 
 /// All disabled, or all of weight 0, is no mistake: the first is how an upstream is taken out of service, and among

@@ -7,6 +7,8 @@ use crate::{
     config::{ComponentLimits, Isolation, LogFormat, LogLevel, MemorySize, reader::Absent, reference, sections},
     pipe::{Limits, Timers},
     route::Paths,
+    transport::Liveness,
+    upstream::Host,
 };
 
 #[test]
@@ -38,6 +40,8 @@ fn absent_keys_have_the_defaults_of_the_reference() {
     let upstream = &config.upstreams["chat"];
     assert_eq!((upstream.balance.component.as_str(), upstream.balance.config.reveal()), ("round-robin", "{}"));
     assert_eq!((upstream.retries, upstream.connect_timeout), (1, Duration::from_secs(3)));
+    assert_eq!((&upstream.host, upstream.liveness), (&Host::Client, Liveness::default()));
+    assert_eq!(config.listeners[0].liveness, Liveness::default());
     let endpoint = &upstream.endpoints[0];
     assert_eq!((endpoint.weight, endpoint.warmup, endpoint.enabled), (100, None, true));
 

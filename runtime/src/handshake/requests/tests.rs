@@ -7,7 +7,7 @@ use tokio::time::{sleep, timeout};
 
 use super::super::refused::{Refused, relayed, text};
 use super::*;
-use crate::upstream::{Address, DialError, Timeouts, UpstreamRequest, upgrade as upgrade_upstream};
+use crate::upstream::{Address, DialError, Host, Timeouts, UpstreamRequest, upgrade as upgrade_upstream};
 
 fn connection(buffer: usize) -> (DuplexStream, Requests<DuplexStream>) {
     let (client, server) = duplex(buffer);
@@ -45,7 +45,8 @@ async fn a_switch_gives_the_socket_back_with_what_came_after_the_request() {
     assert_eq!(leftover, "early frames");
     let head = head(&mut client).await;
     assert!(head.starts_with("HTTP/1.1 101 Switching Protocols\r\n"), "{head}");
-    assert!(head.contains("upgrade: websocket\r\n") && head.contains("connection: Upgrade\r\n"), "{head}");
+    assert!(head.contains("Upgrade: websocket\r\n") && head.contains("Connection: Upgrade\r\n"), "{head}");
+    let head = head.to_ascii_lowercase();
     assert!(!head.contains("content-length") && !head.contains("transfer-encoding"), "{head}");
     client.write_all(b"frame").await.unwrap();
     let mut frame = [0; 5];
@@ -136,7 +137,7 @@ async fn a_head_that_exceeds_a_limit_is_answered_with_431_that_names_it() {
         let (mut client, requests, bytes) = small(&text);
         client.write_all(&bytes).await.unwrap();
         let (told, error) = rejection(client, requests).await;
-        assert!(told.starts_with("HTTP/1.1 431 Request Header Fields Too Large\r\nconnection: close\r\n"), "{told}");
+        assert!(told.starts_with("HTTP/1.1 431 Request Header Fields Too Large\r\nConnection: close\r\n"), "{told}");
         assert!(told.contains(limit) && error.to_string().contains(limit), "{told}: {error}");
     }
 }
@@ -224,7 +225,7 @@ async fn an_answer_that_ends_the_connection_is_read_in_full() {
     };
     let ((), answer) = tokio::join!(server, peer);
     assert!(answer.starts_with("HTTP/1.1 400 ") && answer.ends_with("a mistake\n"), "{answer}");
-    assert!(answer.contains("connection: close\r\n"), "{answer}");
+    assert!(answer.contains("Connection: close\r\n"), "{answer}");
 }
 
 /// What a client gets, and how its answer ends, when the upstream answers the handshake with this and then leaves.
@@ -240,6 +241,8 @@ async fn relayed_to_client(answer: &'static str) -> (String, Result<(), WriteErr
         let request = UpstreamRequest {
             target: crate::upstream::Target::new("/ws".parse().unwrap(), 0),
             headers: HeaderMap::new(),
+            client_host: None,
+            host: Host::default(),
             protocols: None,
             extensions: None,
         };
@@ -267,7 +270,7 @@ async fn an_upstreams_refusal_reaches_the_client_with_its_fields_and_body() {
         let (answer, written) = relayed_to_client(answer).await;
         written.unwrap();
         assert!(answer.starts_with("HTTP/1.1 401 Unauthorized\r\n"), "{answer}");
-        assert!(answer.contains("\r\nwww-authenticate: Bearer\r\n") && answer.contains("please wait"), "{answer}");
+        assert!(answer.contains("\r\nWWW-Authenticate: Bearer\r\n") && answer.contains("please wait"), "{answer}");
     }
 }
 

@@ -33,6 +33,7 @@ fn every_metric_that_the_documentation_names_is_in_the_text() {
     let endpoint = metrics.endpoint("chat", "ws://127.0.0.1:9001");
     endpoint.of(FIRST).connects[0].add(1);
     endpoint.of(FIRST).connections_active.add(1);
+    metrics.endpoint_failing("chat", "ws://127.0.0.1:9001").store(1, Ordering::Relaxed);
     let component = metrics.component("shout");
     component.of(FIRST).call_seconds.observe(Duration::from_micros(3));
     component.of(FIRST).failure(FailureReason::Trap);

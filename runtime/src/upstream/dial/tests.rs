@@ -8,6 +8,8 @@ fn request() -> UpstreamRequest {
     UpstreamRequest {
         target: Target::new(PathAndQuery::from_static("/ws/chat?a=b"), 3),
         headers: HeaderMap::from_iter([(header::COOKIE, HeaderValue::from_static("a=b"))]),
+        client_host: Some(HeaderValue::from_static("chat.example.com")),
+        host: Host::Client,
         protocols: Some(HeaderValue::from_static("chat, superchat")),
         extensions: Some(HeaderValue::from_static("permessage-deflate")),
     }
@@ -31,9 +33,10 @@ async fn asked(answer: &str) -> (Result<Upgraded<DuplexStream>, DialError>, Stri
     let (stream, mut upstream) = duplex(4096);
     let upstream = async move {
         let head = head(&mut upstream).await;
-        let key = head.lines().find_map(|line| line.strip_prefix("sec-websocket-key: ")).unwrap();
+        let key = head.lines().find_map(|line| line.strip_prefix("Sec-WebSocket-Key: ")).unwrap();
         let answer = answer.replace("{accept}", &derive_accept_key(key.as_bytes()));
-        upstream.write_all(answer.as_bytes()).await.unwrap();
+        // Who has read enough of it may leave.
+        let _ = upstream.write_all(answer.as_bytes()).await;
         head
     };
     let (address, timeouts) = (address(), Timeouts::default());
@@ -46,24 +49,25 @@ const ACCEPTED: &str = "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r
 #[tokio::test]
 async fn the_handshake_is_made_anew_for_the_endpoint() {
     let (_, head) = asked(ACCEPTED).await;
-    assert!(head.starts_with("GET /v2/chat?a=b HTTP/1.1\r\n"), "{head}");
+    assert!(head.starts_with("GET /v2/chat?a=b HTTP/1.1\r\nHost: chat.example.com\r\n"), "{head}");
     for line in [
-        "host: endpoint.example:9001",
-        "connection: Upgrade",
-        "upgrade: websocket",
-        "sec-websocket-version: 13",
-        "sec-websocket-protocol: chat, superchat",
-        "sec-websocket-extensions: permessage-deflate",
-        "cookie: a=b",
+        "Connection: Upgrade",
+        "Upgrade: websocket",
+        "Sec-WebSocket-Version: 13",
+        "Sec-WebSocket-Protocol: chat, superchat",
+        "Sec-WebSocket-Extensions: permessage-deflate",
+        "Cookie: a=b",
     ] {
         assert!(head.contains(&format!("\r\n{line}\r\n")), "{line} in {head}");
     }
+    let head = head.to_ascii_lowercase();
+    assert_eq!(head.matches("\r\nhost:").count(), 1, "{head}");
     assert!(!head.contains("content-length") && !head.contains("transfer-encoding"), "{head}");
 }
 
 #[tokio::test]
 async fn each_attempt_has_a_key_of_its_own() {
-    let key = |head: String| head.lines().find(|line| line.starts_with("sec-websocket-key: ")).unwrap().to_owned();
+    let key = |head: String| head.lines().find(|line| line.starts_with("Sec-WebSocket-Key: ")).unwrap().to_owned();
     assert_ne!(key(asked(ACCEPTED).await.1), key(asked(ACCEPTED).await.1));
 }
 
@@ -97,9 +101,9 @@ async fn a_101_that_is_none_is_an_invalid_answer_and_not_retried() {
 async fn an_upstream_that_leaves_without_an_answer_is_retried() {
     for answer in ["", "HTTP/1.1 101 Sw"] {
         let error = asked(answer).await.0.unwrap_err();
-        assert!(matches!(error, DialError::Refused(_)), "{error:?}");
-        assert!(error.is_retryable());
-        assert_eq!(error.status(), StatusCode::BAD_GATEWAY);
+        assert!(matches!(error, DialError::Cut(_)), "{error:?}");
+        assert!(error.is_retryable() && error.was_sent());
+        assert_eq!((error.status(), error.outcome()), (StatusCode::BAD_GATEWAY, ConnectOutcome::Refused));
     }
 }
 
@@ -185,7 +189,7 @@ async fn a_port_that_nobody_listens_on_refuses() {
     let socket = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = Address::parse(&socket.local_addr().unwrap().to_string()).unwrap();
     drop(socket);
-    let error = dial(&address, request(), &Timeouts::default()).await.unwrap_err();
+    let error = dial(&address, request(), &Timeouts::default(), &Resolver::new().0).await.unwrap_err();
     assert!(matches!(error, DialError::Refused(_)) && error.is_retryable());
     assert_eq!(error.outcome(), ConnectOutcome::Refused);
 }
@@ -199,14 +203,21 @@ async fn dialling_a_name_tries_its_addresses_and_sends_without_delay() {
         let mut bytes = vec![0; 4096];
         let count = stream.read(&mut bytes).await.unwrap();
         let head = String::from_utf8(bytes[..count].to_vec()).unwrap();
-        let key = head.lines().find_map(|line| line.strip_prefix("sec-websocket-key: ")).unwrap();
+        let key = head.lines().find_map(|line| line.strip_prefix("Sec-WebSocket-Key: ")).unwrap();
         let answer = ACCEPTED.replace("{accept}", &derive_accept_key(key.as_bytes()));
         stream.write_all(answer.as_bytes()).await.unwrap();
         stream
     };
     let timeouts = Timeouts::default();
-    let (upgraded, _stream) = tokio::join!(dial(&address, request(), &timeouts), upstream);
-    assert!(upgraded.unwrap().stream.nodelay().unwrap());
+    let (resolver, lookups) = Resolver::new();
+    let lookups = tokio::spawn(lookups.serve());
+    let (upgraded, _stream) = tokio::join!(dial(&address, request(), &timeouts, &resolver), upstream);
+    lookups.abort();
+    let stream = upgraded.unwrap().stream;
+    assert!(stream.nodelay().unwrap());
+    let socket = SockRef::from(&stream);
+    assert!(socket.keepalive().unwrap());
+    assert_eq!(socket.tcp_user_timeout().unwrap(), Liveness::default().user_timeout);
 }
 
 #[test]
@@ -241,7 +252,7 @@ async fn an_answer_in_pieces_and_after_hints_is_read_like_one_that_comes_whole()
         let (address, timeouts) = (address(), Timeouts::default());
         let answering = async {
             let head = head(&mut upstream).await;
-            let key = head.lines().find_map(|line| line.strip_prefix("sec-websocket-key: ")).unwrap();
+            let key = head.lines().find_map(|line| line.strip_prefix("Sec-WebSocket-Key: ")).unwrap();
             let answer = answer.replace("{accept}", &derive_accept_key(key.as_bytes()));
             for piece in answer.as_bytes().chunks(step) {
                 upstream.write_all(piece).await.unwrap();
@@ -260,4 +271,62 @@ async fn an_answer_in_pieces_and_after_hints_is_read_like_one_that_comes_whole()
         upgraded.stream.read_to_end(&mut frames).await.unwrap();
         assert_eq!(frames, b"frames");
     }
+}
+
+#[tokio::test]
+async fn a_426_says_which_protocols_and_versions_the_upstream_speaks() {
+    let head = "HTTP/1.1 426 Upgrade Required\r\nUpgrade: websocket, h2c\r\nConnection: Upgrade, X-Hop\r\nX-Hop: 1\r\n";
+    let head = format!("{head}Sec-WebSocket-Version: 13\r\nSec-WebSocket-Version: 8\r\nContent-Length: 0\r\n\r\n");
+    let DialError::Answered(answer) = asked(&head).await.0.unwrap_err() else { panic!("no answer") };
+    let headers = answer.head.headers;
+    assert_eq!(headers["upgrade"], "websocket, h2c");
+    assert_eq!(headers["connection"], "Upgrade");
+    assert_eq!(headers["sec-websocket-version"], "13, 8");
+    assert!(!headers.contains_key("x-hop"));
+}
+
+#[tokio::test]
+async fn other_answers_keep_the_versions_and_lose_what_is_for_the_hop() {
+    let head = "HTTP/1.1 400 Bad Request\r\nUpgrade: h2c\r\nConnection: close\r\nSec-WebSocket-Version: 8\r\n";
+    let error = asked(&format!("{head}Content-Length: 0\r\n\r\n")).await.0.unwrap_err();
+    let DialError::Answered(answer) = error else { panic!("{error}") };
+    assert_eq!(answer.head.headers["sec-websocket-version"], "8");
+    assert!(!answer.head.headers.contains_key("upgrade") && !answer.head.headers.contains_key("connection"));
+}
+
+#[tokio::test]
+async fn an_answer_may_have_as_many_fields_as_fit_into_its_head() {
+    let fields: String = (0..2_000).map(|number| format!("X-{number}: {number}\r\n")).collect();
+    let error = asked(&format!("HTTP/1.1 403 X\r\n{fields}Content-Length: 2\r\n\r\nno")).await.0.unwrap_err();
+    let DialError::Answered(answer) = error else { panic!("{error}") };
+    assert_eq!(answer.head.headers["x-1999"], "1999");
+    assert_eq!(answer.body.collect().await.unwrap().to_bytes(), "no");
+    let upgraded = asked(&ACCEPTED.replace("X-Node: 1\r\n", &fields)).await.0.unwrap();
+    assert_eq!(upgraded.accepted.headers.len(), 2_000);
+}
+
+#[tokio::test]
+async fn a_head_over_its_limit_is_told_with_the_limit() {
+    let fields: String = (0..80).map(|number| format!("X-{number}: {}\r\n", "x".repeat(1_000))).collect();
+    let error = asked(&format!("HTTP/1.1 403 X\r\n{fields}\r\n")).await.0.unwrap_err();
+    assert!(matches!(error, DialError::InvalidAnswer(_)), "{error}");
+    assert!(error.to_string().contains("64 KiB"), "{error}");
+}
+
+#[tokio::test]
+async fn a_body_in_chunks_is_not_cut_at_a_content_length_beside_them() {
+    let head = "HTTP/1.1 403 Forbidden\r\nContent-Length: 3\r\nTransfer-Encoding: chunked\r\n\r\n";
+    let error = asked(&format!("{head}5\r\nhello\r\n7\r\n, world\r\n0\r\n\r\n")).await.0.unwrap_err();
+    let DialError::Answered(answer) = error else { panic!("{error}") };
+    assert!(!answer.head.headers.contains_key("content-length"));
+    assert_eq!(answer.body.collect().await.unwrap().to_bytes(), "hello, world");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_name_that_nobody_looks_up_in_time_is_told_apart_from_an_address_that_takes_no_connection() {
+    let (resolver, _lookups) = Resolver::new();
+    let error = dial(&address(), request(), &Timeouts::default(), &resolver).await.unwrap_err();
+    assert!(matches!(error, DialError::ResolveTimeout), "{error}");
+    assert_eq!((error.status(), error.outcome()), (StatusCode::GATEWAY_TIMEOUT, ConnectOutcome::ConnectTimeout));
+    assert!(error.is_retryable() && !error.was_sent());
 }
