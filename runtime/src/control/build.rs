@@ -448,3 +448,6 @@ pub(super) fn limits(limits: &config::ComponentLimits) -> Limits {
         failure_window: limits.failure_window,
     }
 }
+
+#[cfg(test)]
+mod tests;
