@@ -9,6 +9,7 @@ mod bind;
 mod bound;
 mod loads;
 mod refuse;
+mod taken;
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -18,6 +19,7 @@ pub use self::bind::{BindError, bind_alone, listen};
 pub use self::bound::Bound;
 pub use self::loads::{Counted, Loads};
 pub use self::refuse::{Refusals, refuse, refuse_at_once};
+pub use self::taken::listening;
 use crate::handshake::HeadLimits;
 
 /// A listener of the configuration.

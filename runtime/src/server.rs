@@ -21,7 +21,6 @@ mod serving;
 mod signals;
 mod state;
 mod supervisor;
-mod taken;
 #[cfg(test)]
 mod tests;
 mod upgrade;
@@ -400,11 +399,11 @@ pub fn check(sources: &ReadSources) -> Result<Checked, RunError> {
 /// What is not wrong with a configuration, and most likely not meant; also ports that somebody has.
 fn warnings(config: &Config) -> Problems {
     let mut warnings = config.warnings();
-    let listening = taken::listening();
+    let listening = listener::listening().unwrap_or_default();
     let admin = config.admin.iter().map(|admin| (admin.listen, &admin.place));
     let own = config.listeners.iter().map(|listener| (listener.listen, &listener.place)).chain(admin);
     for (address, place) in own.filter(|(address, _)| address.port() != 0) {
-        if let Some(taken) = listening.iter().find(|taken| taken::collide(address, **taken)) {
+        if let Some(taken) = listening.iter().find(|taken| listener::overlap(address, **taken)) {
             let what = format!("something listens on {taken} now");
             warnings.add(place, what, "choose another port, unless that is the proxy which this is for");
         }

@@ -1,13 +1,12 @@
 //! Making sockets that have an address and do not listen yet, and why that may fail.
 
-use std::fs;
 use std::io;
 use std::net::{SocketAddr, TcpListener as StdListener};
 
 use socket2::{Domain, Protocol, SockRef, Socket, Type};
 use thiserror::Error;
 
-use super::overlap;
+use super::{listening, overlap};
 
 /// Why nobody can connect to an address.
 #[derive(Debug, Error)]
@@ -128,18 +127,9 @@ fn unbound(listen: SocketAddr, only_v6: bool) -> io::Result<Socket> {
     Ok(socket)
 }
 
-/// Whether a socket listens on a port of this machine. Where the kernel does not tell, it is taken for granted.
+/// Whether a socket listens on a port of this machine. Where the system does not tell, it is taken for granted.
 fn is_listened_on(port: u16) -> bool {
-    const LISTEN: &str = "0A";
-    let tables: Vec<_> =
-        ["/proc/net/tcp", "/proc/net/tcp6"].iter().filter_map(|it| fs::read_to_string(it).ok()).collect();
-    let is_there = |line: &str| {
-        let mut fields = line.split_whitespace().skip(1);
-        let local = fields.next().and_then(|local| local.rsplit_once(':'));
-        let is_port = local.is_some_and(|(_, text)| u16::from_str_radix(text, 16) == Ok(port));
-        is_port && fields.nth(1) == Some(LISTEN)
-    };
-    tables.is_empty() || tables.iter().any(|table| table.lines().any(is_there))
+    listening().is_none_or(|sockets| sockets.iter().any(|socket| socket.port() == port))
 }
 
 /// What is no listener for clients has few.

@@ -88,34 +88,6 @@ fn a_worker_that_panics_is_replaced_and_nobody_waits_in_vain() {
 }
 
 #[test]
-fn readiness_tells_of_a_missing_worker() {
-    use crate::admin::Readiness;
-    let running = Running::start();
-    assert_eq!(running.state.readiness(), Readiness::Ready);
-    // Its successor cannot be there before this one has ended, which it does when it is let go.
-    let (go, wait) = std_mpsc::channel::<()>();
-    let (seen, ended) = (running.state.clone(), std_mpsc::channel());
-    running.tell(0, move || {
-        wait.recv().unwrap();
-        panic!("a fault outside of any connection");
-    });
-    let watching = thread::spawn(move || {
-        let mut all = Vec::new();
-        while !matches!(ended.1.try_recv(), Ok(())) {
-            all.push(seen.readiness());
-        }
-        all
-    });
-    go.send(()).unwrap();
-    running.until(|state| state.missing.is_none() && running.has_counted("tidegate_worker_restarts_total 1"));
-    ended.0.send(()).unwrap();
-    let all = watching.join().unwrap();
-    assert!(all.contains(&Readiness::Impaired), "{} looks", all.len());
-    assert_eq!(running.state.readiness(), Readiness::Ready);
-    running.drain().unwrap();
-}
-
-#[test]
 fn a_worker_that_ends_again_and_again_ends_the_process_with_an_error() {
     let running = Running::start();
     for _ in 0.. {

@@ -65,6 +65,28 @@ async fn a_worker_that_ends_is_replaced_and_missing_meanwhile() {
 }
 
 #[tokio::test]
+async fn a_worker_is_missing_until_its_successor_accepts() {
+    let mut workers = supervisor(1, |_, starts| match starts {
+        0 => vec![Report::Up, Report::Accepting, failed("it has panicked")],
+        _ => vec![Report::Up],
+    });
+    let (metrics, missing) = (workers.metrics.clone(), workers.missing.clone());
+    workers.start().await.unwrap();
+    workers.until_accepting().await.unwrap();
+    assert!(missing.is_none());
+    let watching = workers.watch(|| false);
+    let replaced = async {
+        while !metrics.encode().contains("tidegate_worker_restarts_total 1") {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::select! {
+        error = watching => panic!("{error}"),
+        () = replaced => assert!(!missing.is_none()),
+    }
+}
+
+#[tokio::test]
 async fn workers_that_end_again_and_again_are_given_up() {
     let mut workers = supervisor(1, |_, starts| match starts {
         0 => vec![Report::Up, failed("broken")],

@@ -2,20 +2,12 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
-/// The sockets that listen on this machine, as far as the system tells: Linux does.
-pub(super) fn listening() -> Vec<SocketAddr> {
-    ["/proc/net/tcp", "/proc/net/tcp6"]
-        .iter()
-        .filter_map(|table| std::fs::read_to_string(table).ok())
-        .flat_map(|table| table.lines().skip(1).filter_map(listener).collect::<Vec<_>>())
-        .collect()
-}
-
-/// Whether a socket that listens on one address is in the way of one on another.
-pub(super) fn collide(one: SocketAddr, other: SocketAddr) -> bool {
-    let (first, second) = (one.ip().to_canonical(), other.ip().to_canonical());
-    let alike = first.is_ipv4() == second.is_ipv4();
-    one.port() == other.port() && (first == second || (alike && (first.is_unspecified() || second.is_unspecified())))
+/// The sockets that listen on this machine; `None` where the system does not tell: Linux does.
+pub fn listening() -> Option<Vec<SocketAddr>> {
+    let tables: Vec<_> =
+        ["/proc/net/tcp", "/proc/net/tcp6"].iter().filter_map(|table| std::fs::read_to_string(table).ok()).collect();
+    let sockets = || tables.iter().flat_map(|table| table.lines().skip(1).filter_map(listener)).collect();
+    (!tables.is_empty()).then(sockets)
 }
 
 /// The address of a line, if it is one of a socket that listens: `0: 0100007F:1F90 00000000:0000 0A ...`.
@@ -48,19 +40,20 @@ const LISTEN: &str = "0A";
 mod tests {
     use std::net::TcpListener;
 
+    use super::super::overlap;
     use super::*;
 
     #[test]
-    fn a_socket_that_listens_is_known_and_collides_with_those_of_its_port() {
+    fn a_socket_that_listens_is_known_and_overlaps_with_those_of_its_port() {
         for address in ["127.0.0.1:0", "[::1]:0"] {
             // Not every machine has IPv6.
             let Ok(socket) = TcpListener::bind(address) else { continue };
             let own = socket.local_addr().unwrap();
-            assert!(listening().contains(&own), "{own}");
+            assert!(listening().unwrap().contains(&own), "{own}");
             let everywhere = if own.is_ipv4() { "0.0.0.0" } else { "::" };
-            assert!(collide(own, SocketAddr::new(everywhere.parse().unwrap(), own.port())));
-            assert!(!collide(own, SocketAddr::new("192.0.2.1".parse().unwrap(), own.port())));
-            assert!(!collide(own, SocketAddr::new(own.ip(), own.port() ^ 1)));
+            assert!(overlap(own, SocketAddr::new(everywhere.parse().unwrap(), own.port())));
+            assert!(!overlap(own, SocketAddr::new("192.0.2.1".parse().unwrap(), own.port())));
+            assert!(!overlap(own, SocketAddr::new(own.ip(), own.port() ^ 1)));
         }
     }
 
