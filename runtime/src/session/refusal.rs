@@ -70,6 +70,7 @@ impl Refusal {
             Self::Dial(DialError::Answered(answer)) => handshake::relayed(*answer),
             Self::Dial(error) => {
                 let text = match error {
+                    _ if error.is_shortage() => "this proxy has no place for another connection",
                     DialError::Unresolved(_) => "the upstream's name does not resolve",
                     DialError::Refused(_) => "the upstream refused the connection",
                     DialError::Cut(_) => "the upstream cut the connection",

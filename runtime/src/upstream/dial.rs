@@ -181,9 +181,15 @@ impl DialError {
         }
     }
 
+    /// Whether it failed for want of something of this machine, of descriptors mostly.
+    pub fn is_shortage(&self) -> bool {
+        matches!(self, Self::Refused(error) | Self::Cut(error) if is_shortage(error))
+    }
+
     /// The status that tells the client.
     pub fn status(&self) -> StatusCode {
         match self {
+            Self::Refused(_) | Self::Cut(_) if self.is_shortage() => StatusCode::SERVICE_UNAVAILABLE,
             Self::Unresolved(_) | Self::Refused(_) | Self::Cut(_) | Self::InvalidAnswer(_) => StatusCode::BAD_GATEWAY,
             Self::ResolveTimeout | Self::ConnectTimeout | Self::HandshakeTimeout => StatusCode::GATEWAY_TIMEOUT,
             Self::Answered(answer) => answer.head.status,
@@ -372,10 +378,13 @@ fn impossible(error: impl std::error::Error + Send + Sync + 'static) -> DialErro
 
 /// Whether a connection failed for want of something of this machine, or for what was asked.
 fn is_ours(error: &io::Error) -> bool {
+    error.kind() == io::ErrorKind::InvalidInput || is_shortage(error)
+}
+
+fn is_shortage(error: &io::Error) -> bool {
     use rustix::io::Errno;
-    let ours = [Errno::MFILE, Errno::NFILE, Errno::NOBUFS, Errno::NOMEM, Errno::ADDRNOTAVAIL];
-    error.kind() == io::ErrorKind::InvalidInput
-        || error.raw_os_error().is_some_and(|code| ours.iter().any(|ours| ours.raw_os_error() == code))
+    let short = [Errno::MFILE, Errno::NFILE, Errno::NOBUFS, Errno::NOMEM, Errno::ADDRNOTAVAIL];
+    error.raw_os_error().is_some_and(|code| short.iter().any(|short| short.raw_os_error() == code))
 }
 
 fn broken(error: hyper::Error) -> DialError {

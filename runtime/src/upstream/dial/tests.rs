@@ -330,3 +330,10 @@ async fn a_name_that_nobody_looks_up_in_time_is_told_apart_from_an_address_that_
     assert_eq!((error.status(), error.outcome()), (StatusCode::GATEWAY_TIMEOUT, ConnectOutcome::ConnectTimeout));
     assert!(error.is_retryable() && !error.was_sent());
 }
+
+#[test]
+fn a_shortage_of_ours_is_told_from_a_failure_of_the_upstream() {
+    let refused = |errno: rustix::io::Errno| DialError::Refused(io::Error::from(errno));
+    assert_eq!(refused(rustix::io::Errno::MFILE).status(), StatusCode::SERVICE_UNAVAILABLE);
+    assert_eq!(refused(rustix::io::Errno::CONNREFUSED).status(), StatusCode::BAD_GATEWAY);
+}
