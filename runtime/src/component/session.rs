@@ -136,20 +136,59 @@ impl Session {
     }
 
     /// Decides about several messages, in order, and appends a verdict for each. On an error `verdicts` holds those of
-    /// messages before the one that failed, not necessarily of all of them.
+    /// the messages before the one that failed where the filter may be bypassed, and at least those of the calls before
+    /// the one that failed where it may not.
     ///
     /// They reach the guest in batches within [`MAX_BATCH`] and [`MAX_BATCH_BYTES`], a larger message alone.
     pub fn on_messages(&mut self, messages: &[Message<'_>], verdicts: &mut Vec<Verdict>) -> Result<(), Failure> {
         let mut rest = messages;
-        while let Some((batch, later)) = rest.split_at_checked(batch_length(rest)) {
+        while let Some((batch, later)) = rest.split_at_checked(self.batch_length(rest)) {
             match batch {
                 [] => break,
                 [message] => verdicts.push(self.on_message(*message)?),
-                batch => self.on_batch(batch, verdicts)?,
+                batch => {
+                    let before = verdicts.len();
+                    if let Err(failure) = self.on_batch(batch, verdicts) {
+                        self.on_single_messages(batch, verdicts.len() - before, failure, verdicts)?;
+                    }
+                }
             }
             rest = later;
         }
         Ok(())
+    }
+
+    /// Decides one by one, in a session that is opened again, about messages of a call that has failed. So none of them
+    /// goes by undecided that would not if each had been a call of its own.
+    #[cold]
+    fn on_single_messages(
+        &mut self,
+        batch: &[Message<'_>],
+        decided: usize,
+        failure: Failure,
+        verdicts: &mut Vec<Verdict>,
+    ) -> Result<(), Failure> {
+        let is_final = self.on_failure() == OnFailure::Close || failure.reason == FailureReason::Quarantine;
+        // An answer that was good up to here was no good for the message behind.
+        if is_final || decided > 0 {
+            return Err(failure);
+        }
+        self.reopen()?;
+        for message in batch {
+            verdicts.push(self.on_message(*message)?);
+        }
+        Ok(())
+    }
+
+    /// How many of these messages go into one call: at least one, if there is one, and alone what is too large for any.
+    fn batch_length(&self, messages: &[Message<'_>]) -> usize {
+        let mut bytes = 0_usize;
+        let fits = |message: &&Message<'_>| {
+            bytes = bytes.saturating_add(message.payload.len());
+            bytes <= MAX_BATCH_BYTES && self.is_fitting(message)
+        };
+        let fitting = messages.iter().take(MAX_BATCH).take_while(fits).count();
+        fitting.max(1).min(messages.len())
     }
 
     /// Tells the filter that the connection has ended, and drops the session. Failures are counted and logged, because
@@ -167,7 +206,6 @@ impl Session {
     }
 
     fn on_batch(&mut self, batch: &[Message<'_>], verdicts: &mut Vec<Verdict>) -> Result<(), Failure> {
-        batch.iter().try_for_each(|message| self.check_size(message))?;
         let handle = self.resource()?;
         let connection = &self.handshake.connection_id;
         let lowered: Vec<wire::Message<'_>> = batch.iter().map(Into::into).collect();
@@ -188,13 +226,19 @@ impl Session {
         decided.inspect_err(|_| self.end())
     }
 
+    #[inline]
+    fn is_fitting(&self, message: &Message<'_>) -> bool {
+        let (size, limits) = (message.payload.len(), self.filter.component().limits());
+        size <= limits.fitting() && limits.max_message_size.is_none_or(|most| size <= most)
+    }
+
     /// A payload that has no room in the guest's memory would trap it, and with it the neighbours' sessions.
     #[inline]
     fn check_size(&mut self, message: &Message<'_>) -> Result<(), Failure> {
-        let (size, limits) = (message.payload.len(), self.filter.component().limits());
-        if size <= limits.fitting() && limits.max_message_size.is_none_or(|most| size <= most) {
+        if self.is_fitting(message) {
             return Ok(());
         }
+        let (size, limits) = (message.payload.len(), self.filter.component().limits());
         let why = match limits.max_message_size.filter(|most| size > *most) {
             Some(most) => format!("a payload of {size} bytes is larger than its max_message_size of {most}"),
             None => format!(
@@ -295,17 +339,6 @@ pub const MAX_BATCH: usize = 64;
 /// The most payload bytes of one call, a single larger message apart. The answers are lifted as one tree of lists, and
 /// from 256 KiB on the system's allocator hands such trees back and faults them in again each time.
 pub const MAX_BATCH_BYTES: usize = 128 << 10;
-
-/// How many of these messages go into one call: at least one, if there is one.
-fn batch_length(messages: &[Message<'_>]) -> usize {
-    let mut bytes = 0_usize;
-    let fits = |message: &&Message<'_>| {
-        bytes = bytes.saturating_add(message.payload.len());
-        bytes <= MAX_BATCH_BYTES
-    };
-    let fitting = messages.iter().take(MAX_BATCH).take_while(fits).count();
-    fitting.max(1).min(messages.len())
-}
 
 fn open(slot: &Slot<FilterExports>, handshake: &Handshake) -> Result<Result<wire::Admission, wire::Refusal>, Failure> {
     slot.call(&handshake.connection_id, |store, exports| {

@@ -188,6 +188,38 @@ mod filter {
         assert_eq!(verdicts, expected);
     }
 
+    /// What a filter decides about these, and whether that is all.
+    fn decided(on_failure: OnFailure, payloads: &[&[u8]]) -> (Vec<Verdict>, bool, Bed) {
+        let bed = Bed::new();
+        let filter = bed.filter_that(on_failure, "{}", Limits::default());
+        let mut session = bed.session(&filter);
+        let messages: Vec<_> = payloads.iter().map(|payload| message(payload)).collect();
+        let mut verdicts = Vec::new();
+        let is_all = session.on_messages(&messages, &mut verdicts).is_ok();
+        (verdicts, is_all, bed)
+    }
+
+    #[test]
+    fn what_was_decided_before_the_message_that_a_filter_fails_on_stands_where_it_may_be_bypassed() {
+        for before in [1, 10, MAX_BATCH - 1, MAX_BATCH, MAX_BATCH + 3] {
+            let mut payloads = vec![&b"d"[..]; before];
+            payloads.extend([&b"trap"[..], b"d", b"d"]);
+            let (verdicts, is_all, bed) = decided(OnFailure::Bypass, &payloads);
+            assert_eq!((verdicts, is_all), (vec![Verdict::Drop; before], false));
+            // Once in its batch and once alone.
+            bed.with_shard("filter", |shard| assert_eq!(shard.failures[FailureReason::Trap as usize].value(), 2));
+        }
+    }
+
+    #[test]
+    fn of_a_call_that_failed_nothing_is_decided_where_the_connection_is_closed_for_it() {
+        let mut payloads = vec![&b"d"[..]; MAX_BATCH + 3];
+        payloads.push(b"trap");
+        let (verdicts, is_all, bed) = decided(OnFailure::Close, &payloads);
+        assert_eq!((verdicts, is_all), (vec![Verdict::Drop; MAX_BATCH], false));
+        bed.with_shard("filter", |shard| assert_eq!(shard.failures[FailureReason::Trap as usize].value(), 1));
+    }
+
     #[test]
     fn a_refusal_carries_its_status_and_body() {
         let bed = Bed::new();

@@ -49,8 +49,12 @@ impl Bed {
 
     /// The misbehaving filter on route `chat`.
     pub(super) fn filter(&self, config: &str, limits: Limits) -> Arc<FilterUse> {
+        self.filter_that(OnFailure::Close, config, limits)
+    }
+
+    pub(super) fn filter_that(&self, on_failure: OnFailure, config: &str, limits: Limits) -> Arc<FilterUse> {
         let component = self.host.load("filter", &module(FILTER, "filter"), limits).unwrap();
-        component.filter("chat", config, OnFailure::Close, 1, &self.metrics).unwrap()
+        component.filter("chat", config, on_failure, 1, &self.metrics).unwrap()
     }
 
     pub(super) fn admission(&self, filter: &Arc<FilterUse>, path: &str) -> Admission {
