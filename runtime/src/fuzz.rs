@@ -4,6 +4,8 @@
 
 mod connection;
 mod handshake;
+#[cfg(test)]
+mod order;
 mod script;
 #[cfg(test)]
 mod tests;

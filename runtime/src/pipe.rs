@@ -24,10 +24,13 @@ mod leg;
 mod outlet;
 mod reactor;
 mod scratch;
+#[cfg(any(fuzzing, test))]
+mod scripted;
 mod settings;
 mod shadow;
 mod socket;
 mod traffic;
+mod transport;
 mod walk;
 
 #[cfg(test)]
@@ -42,7 +45,6 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use bytes::Bytes;
-use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::task::unconstrained;
 use tokio::time::Instant;
 
@@ -52,9 +54,12 @@ pub use ending::Outcome;
 pub use handle::Handle;
 pub use reactor::Reactor;
 pub use scratch::Scratch;
+#[cfg(any(fuzzing, test))]
+pub use scripted::Scripted;
 pub use settings::{Limits, Timers};
 pub use socket::Socket;
 pub use traffic::Traffic;
+pub use transport::{End, Transport};
 
 use chain::{Chain, Halt};
 use clock::{Clock, Due};
@@ -68,7 +73,7 @@ use walk::Walk;
 
 use crate::component::{Session, Shadow};
 use crate::drain::Order;
-use crate::metrics::{Limit, RouteMetrics, Side, WorkerIndex};
+use crate::metrics::{Initiator, Limit, RouteMetrics, Side, WorkerIndex};
 use crate::ws::{CloseFrame, Extensions, FrameSequence, Opcode};
 
 /// Everything a connection needs beyond its two sockets.
@@ -117,6 +122,8 @@ struct Shared {
     handle: Rc<Handle>,
     /// Whether a filter dropped out, so that the directions want something else.
     rewant: bool,
+    /// Whether the connection has begun to end.
+    is_ending: bool,
 }
 
 impl Shared {
@@ -135,8 +142,8 @@ impl Shared {
 
 impl<C, U> Future for Pipe<C, U>
 where
-    C: AsyncRead + AsyncWrite + Unpin,
-    U: AsyncRead + AsyncWrite + Unpin,
+    C: Transport,
+    U: Transport,
 {
     type Output = Box<Outcome>;
 
@@ -149,15 +156,25 @@ where
 
 impl<C, U> Pipe<C, U>
 where
-    C: AsyncRead + AsyncWrite + Unpin,
-    U: AsyncRead + AsyncWrite + Unpin,
+    C: Transport,
+    U: Transport,
 {
     /// Joins two upgraded sockets, each with what was read behind its handshake.
     ///
     /// It is boxed, because the futures that it passes through would each keep room for it.
-    pub fn new(client: (C, Bytes), upstream: (U, Bytes), plan: Plan) -> Box<Self> {
+    pub fn new(client: (C, Bytes), upstream: (U, Bytes), mut plan: Plan) -> Box<Self> {
+        let (filters, shadows) = (std::mem::take(&mut plan.filters), std::mem::take(&mut plan.shadows));
+        Self::joined(client, upstream, plan, Chain::new(filters, shadows))
+    }
+
+    /// The same with functions as filters, in the order in which client messages pass them.
+    #[cfg(any(fuzzing, test))]
+    pub fn scripted(client: (C, Bytes), upstream: (U, Bytes), plan: Plan, filters: Vec<Scripted>) -> Box<Self> {
+        Self::joined(client, upstream, plan, Chain::scripted(filters))
+    }
+
+    fn joined(client: (C, Bytes), upstream: (U, Bytes), plan: Plan, chain: Chain) -> Box<Self> {
         let token = rand::random();
-        let chain = Chain::new(plan.filters, plan.shadows);
         let direction = |from, leftover: &Bytes| {
             let sequence = FrameSequence::new(from, plan.extensions.agreed);
             let mut walk = Walk::new(sequence, plan.limits.clone(), token);
@@ -180,6 +197,7 @@ where
                 worker: plan.worker,
                 handle: plan.handle,
                 rewant: false,
+                is_ending: false,
             },
             scratch: plan.scratch,
             ending: None,
@@ -216,6 +234,7 @@ where
             self.happened(Side::Client, from_client);
             self.happened(Side::Upstream, from_upstream);
             self.flush(context);
+            self.keep_time();
             if self.ending.is_some() && self.client.peer.is_done() && self.upstream.peer.is_done() {
                 return self.finish();
             }
@@ -225,8 +244,9 @@ where
             {
                 continue;
             }
-            let directions = [&self.from_client, &self.from_upstream];
-            let wake_at = directions.iter().flat_map(|it| [it.opens_at(), it.times_out_at()]).flatten().min();
+            let wakes_at =
+                [self.from_client.wakes_at(&self.upstream.peer), self.from_upstream.wakes_at(&self.client.peer)];
+            let wake_at = wakes_at.into_iter().flatten().min();
             match self.shared.clock.poll(context, wake_at) {
                 None => return Poll::Pending,
                 Some(Due::CloseTimeout) => {
@@ -252,6 +272,18 @@ where
     fn flush(&mut self, context: &mut Context<'_>) {
         let _ = self.client.poll_flush(context);
         let _ = self.upstream.poll_flush(context);
+    }
+
+    /// Tells the clock what it cannot see: whether a ping has left, and whether a pong would be read.
+    #[inline]
+    fn keep_time(&mut self) {
+        for side in [Side::Client, Side::Upstream] {
+            if self.peer(side).outlet.take_pinged() {
+                self.shared.clock.pinged(side);
+            }
+            let is_read = self.direction(side).is_reading();
+            self.shared.clock.reads(side, is_read);
+        }
     }
 
     /// Goes on with other filters, unless they fail, or would have to read what cannot be read any more.
@@ -289,12 +321,13 @@ where
         match event {
             Event::Close(close) => {
                 self.peer(from).received_close = true;
-                self.peer(from.other()).outlet.mark_closed();
+                // It has gone on, unless one of ours went before it.
+                self.peer(from.other()).send_close(close.as_ref());
                 self.end(Ending::closed(from, close));
             }
             Event::Violation(violation) => {
                 // What the offender sends cannot be read any more, not even its close frame.
-                self.direction(from).drain();
+                self.drain(from);
                 let counted = self.shared.metrics.of(self.shared.worker);
                 if let Some(reason) = violation.inflate_failure() {
                     counted.inflate_failure(from, reason);
@@ -306,7 +339,7 @@ where
                 self.peer(from).shut_after_flush();
             }
             Event::NoRoom => {
-                self.direction(from).drain();
+                self.drain(from);
                 self.shared.metrics.of(self.shared.worker).limit_close(from, Limit::AssemblyMemory);
                 self.end(Ending::ordered(CloseFrame::new(1013, "assembly_memory"), "assembly_memory"));
                 self.peer(from).shut_after_flush();
@@ -320,6 +353,12 @@ where
                 self.shared.clock.closing();
             }
         }
+    }
+
+    /// Lets nothing more of what one side sends come to anything.
+    fn drain(&mut self, from: Side) {
+        self.direction(from).drain();
+        self.peer(from.other()).outlet.expect_more(false);
     }
 
     /// One side's socket has ended.
@@ -340,6 +379,7 @@ where
     /// Starts to end the connection; the first reason is the one that counts.
     fn end(&mut self, ending: Ending) {
         self.shared.clock.closing();
+        self.shared.is_ending = true;
         let Ending { outcome, to_client, to_upstream } = ending;
         self.ending.get_or_insert_with(|| Box::new(outcome));
         if to_client.is_some() {
@@ -383,13 +423,20 @@ where
         for side in sides.into_iter().filter_map(|(side, wanted)| wanted.then_some(side)) {
             let mut frame = Vec::new();
             encode(Opcode::Ping, true, &token, side, &mut frame);
-            self.peer(side).outlet.insert_control(&frame);
-            self.shared.clock.pinged(side);
+            self.peer(side).outlet.insert_ping(&frame);
         }
     }
 
-    /// A side that never got a close frame gets the one that ended the connection, if it can still be written.
+    /// A side that never got a close frame gets the one that ended the connection, if it can still be written. Where it
+    /// was the proxy that ended it, what a filter still holds back goes out before.
     fn last_words(&mut self, context: &mut Context<'_>) {
+        if self.ending.as_ref().is_some_and(|outcome| outcome.by == Initiator::Proxy) {
+            self.client.peer.outlet.release();
+            self.upstream.peer.outlet.release();
+        } else {
+            self.client.peer.outlet.forget();
+            self.upstream.peer.outlet.forget();
+        }
         let close = self.ending.as_ref().and_then(|outcome| outcome.close.clone());
         self.client.peer.send_close(close.as_ref());
         self.upstream.peer.send_close(close.as_ref());

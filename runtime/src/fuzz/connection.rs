@@ -1,4 +1,4 @@
-//! A whole connection without filters, between two peers that say anything.
+//! A whole connection whose filter, if it has one, delays messages, between two peers that say anything.
 
 use std::cell::RefCell;
 use std::rc::Rc;
@@ -9,13 +9,14 @@ use bytes::Bytes;
 
 use super::run;
 use super::script::Script;
+use crate::component::{Interest, Kinds, Payload, Selection, Verdict};
 use crate::metrics::{Metrics, RouteMetrics, Side, WorkerIndex};
-use crate::pipe::{Pipe, Plan, Scratch, Timers};
+use crate::pipe::{Pipe, Plan, Scratch, Scripted, Timers};
 use crate::ws::fuzz::{Frame, relayed, written};
 use crate::ws::{Extensions, Opcode};
 
-/// Joins two peers. Five bytes of settings say how many bytes each says at a time, whether it hesitates, and how many of
-/// the bytes that follow are the client's.
+/// Joins two peers. Five bytes of settings say how many bytes each says at a time, whether it hesitates, whether a filter
+/// delays, and how many of the bytes that follow are the client's.
 ///
 /// # Panics
 /// When the connection does not end, or what a peer gets is not the start of what the other sent, with at most one close
@@ -32,12 +33,30 @@ pub fn connection(data: &[u8]) {
     let (to_client, to_upstream) = (client.heard(), upstream.heard());
     run(async {
         let plan = plan(compression);
-        let pipe = Pipe::new((client, Bytes::copy_from_slice(leftover)), (upstream, Bytes::new()), plan);
+        let filters = (flags & 8 != 0).then(delaying).into_iter().collect();
+        let client = (client, Bytes::copy_from_slice(leftover));
+        let pipe = Pipe::scripted(client, (upstream, Bytes::new()), plan, filters);
         let ended = tokio::time::timeout(Duration::from_secs(5), pipe.run()).await;
         assert!(ended.is_ok(), "both peers are gone, and the connection stays");
     });
     check(Side::Client, compression, from_client, &to_upstream.borrow());
     check(Side::Upstream, compression, from_upstream, &to_client.borrow());
+}
+
+/// Delays a few messages a little, unseen.
+fn delaying() -> Scripted {
+    let all = Selection { kinds: Kinds { text: true, binary: true }, payload: Payload::None };
+    let mut left = 8;
+    Scripted {
+        interest: Interest { from_client: all, from_upstream: all },
+        decide: Box::new(move |_| match left {
+            0 => Verdict::Forward,
+            _ => {
+                left -= 1;
+                Verdict::Delay(left % 3)
+            }
+        }),
+    }
 }
 
 fn check(from: Side, compression: bool, sent: &[u8], heard: &[u8]) {

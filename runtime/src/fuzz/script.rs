@@ -9,6 +9,8 @@ use std::task::{Context, Poll};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
 
+use crate::pipe::Transport;
+
 /// The socket.
 #[derive(Debug)]
 pub(super) struct Script {
@@ -71,6 +73,8 @@ impl Script {
         Poll::Ready(())
     }
 }
+
+impl Transport for Script {}
 
 impl AsyncRead for Script {
     fn poll_read(

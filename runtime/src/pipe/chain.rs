@@ -8,6 +8,8 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::item::{Finds, Found, Item, Seen};
+#[cfg(any(fuzzing, test))]
+use super::scripted::{self, Scripted};
 use super::shadow::Shadowing;
 use crate::component::{Failure, Kinds, Message, OnFailure, Outgoing, Payload, Rollout, Session, Shadow, Verdict};
 use crate::metrics::{Initiator, MessageKind, Side};
@@ -19,6 +21,8 @@ pub(super) struct Chain {
     pub(super) sessions: Vec<Session>,
     /// Boxed, because hardly any connection has one.
     shadows: Option<Box<Shadows>>,
+    #[cfg(any(fuzzing, test))]
+    scripted: Vec<Scripted>,
 }
 
 /// The shadows of some of the filters.
@@ -32,13 +36,15 @@ pub(super) struct Batch {
     pub(super) passing: Vec<Passing>,
     /// Items after which nothing goes on before a time, in order.
     pub(super) delays: Vec<(usize, Instant)>,
-    /// What goes back to the sender.
-    pub(super) replies: Vec<Outgoing>,
-    /// Why nothing goes on any more, if so.
+    /// What goes back to the sender, each with the item that it answers.
+    pub(super) replies: Vec<(usize, Outgoing)>,
+    /// Why nothing goes on behind [`Batch::last`], if so.
     pub(super) halt: Option<Halt>,
+    /// The last item of which anything goes on, unless it is the last of all.
+    pub(super) last: Option<usize>,
     /// Whether a filter dropped out, so that what is wanted has changed.
     pub(super) bypassed: bool,
-    verdicts: Vec<Verdict>,
+    pub(super) verdicts: Vec<Verdict>,
 }
 
 /// A message on its way through the filters.
@@ -67,11 +73,26 @@ impl Batch {
         self.delays.clear();
         self.replies.clear();
         self.halt = None;
+        self.last = None;
         self.bypassed = false;
         self.passing.extend(finds.items.iter().enumerate().filter_map(|(item, found)| match found {
             Item::Message(found) => Some(Passing { item, kind: found.kind, made: None }),
             Item::Pass { .. } | Item::Part(_) => None,
         }));
+    }
+
+    /// How many of the items go on, if anything does of them.
+    pub(super) fn items(&self, finds: &Finds) -> usize {
+        self.last.map_or(finds.items.len(), |last| last + 1)
+    }
+
+    /// Lets nothing go on, and nothing go back, of what stands behind an item.
+    fn cut(&mut self, item: usize, halt: Halt) {
+        self.passing.retain(|passing| passing.item <= item);
+        self.replies.retain(|(answered, _)| *answered <= item);
+        self.delays.retain(|(delayed, _)| *delayed < item);
+        self.last = Some(item);
+        self.halt = Some(halt);
     }
 
     /// Whether every message goes on as it came, at once.
@@ -87,7 +108,19 @@ impl Chain {
     /// `shadows` come with the places of their filters.
     pub(super) fn new(sessions: Vec<Session>, shadows: Vec<(usize, Shadow)>) -> Self {
         let shadows: Vec<_> = shadows.into_iter().map(|(place, shadow)| Shadowing::new(place, shadow)).collect();
-        Self { sessions, shadows: (!shadows.is_empty()).then(|| Box::new(Shadows(shadows))) }
+        let shadows = (!shadows.is_empty()).then(|| Box::new(Shadows(shadows)));
+        Self {
+            sessions,
+            shadows,
+            #[cfg(any(fuzzing, test))]
+            scripted: Vec::new(),
+        }
+    }
+
+    /// Filters that are functions, in the order in which client messages pass them.
+    #[cfg(any(fuzzing, test))]
+    pub(super) fn scripted(scripted: Vec<Scripted>) -> Self {
+        Self { scripted, ..Self::default() }
     }
 
     /// What the filters and their shadows want of each kind of message from one sender: the most that any of them wants.
@@ -96,6 +129,8 @@ impl Chain {
             let sessions = self.sessions.iter().filter(|session| !session.is_bypassed());
             let shadows = self.shadows.iter().flat_map(|shadows| &shadows.0);
             let interests = sessions.map(Session::interest).chain(shadows.map(|it| it.shadow().interest()));
+            #[cfg(any(fuzzing, test))]
+            let interests = interests.chain(self.scripted.iter().map(|scripted| scripted.interest));
             let selections = interests.map(|interest| interest.from(from));
             selections.filter(|selection| selection.kinds.contains(kind)).map(|selection| selection.payload).reduce(
                 |most, payload| match (most, payload) {
@@ -111,7 +146,9 @@ impl Chain {
 
     /// Takes a loaded batch through the filters.
     pub(super) fn run(&mut self, from: Side, bytes: &[u8], finds: &Finds, batch: &mut Batch) {
-        let Self { sessions, shadows } = self;
+        #[cfg(any(fuzzing, test))]
+        scripted::run(&mut self.scripted, from, bytes, finds, batch);
+        let Self { sessions, shadows, .. } = self;
         let mut step = |(place, session): (usize, &mut Session)| {
             let shadow = shadows.as_mut().and_then(|it| it.0.iter_mut().find(|shadow| shadow.place == place));
             step(session, shadow, from, bytes, finds, batch);
@@ -205,19 +242,18 @@ fn step(
             if let Some(shadow) = shadow {
                 shadow.decided(selection.kinds, &batch.verdicts);
             }
-            apply(selection.kinds, from, batch);
+            apply(selection.kinds, from, None, batch);
         }
         Err(failure) => {
             if let Some(shadow) = shadow {
                 shadow.forget();
             }
             match session.on_failure() {
-                OnFailure::Bypass => batch.bypassed = true,
-                OnFailure::Close => {
-                    let first = batch.passing.iter().position(|passing| selection.kinds.contains(passing.kind));
-                    batch.passing.truncate(first.unwrap_or_default());
-                    batch.halt = Some(Halt::Failed(failure));
+                OnFailure::Bypass => {
+                    batch.bypassed = true;
+                    apply(selection.kinds, from, None, batch);
                 }
+                OnFailure::Close => apply(selection.kinds, from, Some(failure), batch),
             }
         }
     }
@@ -256,9 +292,11 @@ pub(super) fn seen<'a>(found: &'a Found, bytes: &'a [u8], finds: &'a Finds) -> &
     .unwrap_or_default()
 }
 
-/// Carries out one filter's verdicts, one for each passing message of the selected kinds.
-fn apply(kinds: Kinds, from: Side, batch: &mut Batch) {
-    if batch.verdicts.iter().all(|verdict| *verdict == Verdict::Forward) {
+/// Carries out one filter's verdicts, one for each passing message of the selected kinds. Where the filter has failed
+/// before it gave all, those that it gave stand; the message that would have had the next one goes by, or ends the
+/// connection with the failure.
+pub(super) fn apply(kinds: Kinds, from: Side, mut failure: Option<Failure>, batch: &mut Batch) {
+    if failure.is_none() && batch.verdicts.iter().all(|verdict| *verdict == Verdict::Forward) {
         return;
     }
     let mut verdicts = std::mem::take(&mut batch.verdicts);
@@ -281,7 +319,7 @@ fn apply(kinds: Kinds, from: Side, batch: &mut Batch) {
             Some(Verdict::Send(list)) => {
                 for outgoing in list {
                     if outgoing.to == from {
-                        batch.replies.push(outgoing);
+                        batch.replies.push((passing.item, outgoing));
                     } else {
                         let Outgoing { kind, payload, .. } = outgoing;
                         batch.passing.push(Passing { item: passing.item, kind, made: Some(payload) });
@@ -289,10 +327,16 @@ fn apply(kinds: Kinds, from: Side, batch: &mut Batch) {
                 }
             }
             Some(Verdict::Close(close)) => {
-                batch.halt = Some(Halt::Close(close));
+                batch.cut(passing.item, Halt::Close(close));
                 break;
             }
-            None => break,
+            None => match failure.take() {
+                Some(failure) => {
+                    batch.cut(passing.item, Halt::Failed(failure));
+                    break;
+                }
+                None => batch.passing.push(passing),
+            },
         }
     }
     drop(given);

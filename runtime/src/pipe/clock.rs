@@ -37,11 +37,26 @@ pub(super) struct Clock {
 struct Running {
     active_at: Instant,
     ping_at: Option<Instant>,
-    pong_due: [Option<Instant>; Side::COUNT],
+    pongs: [Pong; Side::COUNT],
     lifetime_at: Option<Instant>,
     lease_at: Option<Instant>,
     close_at: Option<Instant>,
     sleep: Option<Pin<Box<Sleep>>>,
+}
+
+/// The pong that one side owes.
+#[derive(Clone, Copy, Debug, Default)]
+struct Pong {
+    due: Option<Instant>,
+    /// Since when nothing is read of that side, so that no time passes for it.
+    unread_since: Option<Instant>,
+}
+
+impl Pong {
+    /// When it is missing.
+    fn missing_at(self) -> Option<Instant> {
+        self.due.filter(|_| self.unread_since.is_none())
+    }
 }
 
 impl Clock {
@@ -68,19 +83,43 @@ impl Clock {
         }
     }
 
-    /// A ping was put in for one side; its pong is due in `pong_timeout`, if an earlier one is not due already.
+    /// A ping has left for one side; its pong is due in `pong_timeout`, if an earlier one is not due already.
     pub(super) fn pinged(&mut self, side: Side) {
         let now = Instant::now();
         let due = self.timers.pong_timeout.map(|timeout| now + timeout);
-        if let Some(pong) = self.run(now).pong_due.get_mut(side as usize) {
-            *pong = pong.or(due);
+        if let Some(pong) = self.run(now).pongs.get_mut(side as usize) {
+            pong.due = pong.due.or(due);
         }
     }
 
     /// One side answered.
     pub(super) fn ponged(&mut self, side: Side) {
-        if let Some(pong) = self.running.as_mut().and_then(|running| running.pong_due.get_mut(side as usize)) {
-            *pong = None;
+        if let Some(pong) = self.running.as_mut().and_then(|running| running.pongs.get_mut(side as usize)) {
+            *pong = Pong::default();
+        }
+    }
+
+    /// A part of a frame has come from one side: its pong cannot come before the rest has.
+    #[inline]
+    pub(super) fn inside_frame(&mut self, side: Side) {
+        if let (Some(running), Some(timeout)) = (&mut self.running, self.timers.pong_timeout)
+            && let Some(due) = running.pongs.get_mut(side as usize).and_then(|pong| pong.due.as_mut())
+        {
+            *due = Instant::now() + timeout;
+        }
+    }
+
+    /// Says whether what one side sends is read. While it is not, its pong may have come.
+    #[inline]
+    pub(super) fn reads(&mut self, side: Side, is_read: bool) {
+        let Some(pong) = self.running.as_mut().and_then(|running| running.pongs.get_mut(side as usize)) else { return };
+        match (pong.due.as_mut(), pong.unread_since) {
+            (Some(_), None) if !is_read => pong.unread_since = Some(Instant::now()),
+            (Some(due), Some(since)) if is_read => {
+                *due += since.elapsed();
+                pong.unread_since = None;
+            }
+            _ => {}
         }
     }
 
@@ -115,7 +154,7 @@ impl Running {
         Self {
             active_at: now,
             ping_at: None,
-            pong_due: [None; Side::COUNT],
+            pongs: [Pong::default(); Side::COUNT],
             lifetime_at: None,
             lease_at: None,
             close_at: None,
@@ -159,7 +198,7 @@ impl Running {
         let earliest = match self.close_at {
             Some(at) => Some((at, Due::CloseTimeout)),
             None => {
-                let [client, upstream] = self.pong_due;
+                let [client, upstream] = self.pongs.map(Pong::missing_at);
                 [
                     self.ping_at.map(|at| (at, Due::Ping)),
                     client.map(|at| (at, Due::PongMissing(Side::Client))),

@@ -5,7 +5,6 @@ use std::ops::Range;
 use super::chain::{Batch, Passing, seen};
 use super::deflate::Compressing;
 use super::item::{Boundary, Finds, Found, Item, Part};
-use super::outlet::Outlet;
 use crate::metrics::{MessageKind, Side};
 use crate::ws::{CloseFrame, FrameHeader, Opcode, extend_masked};
 
@@ -21,7 +20,8 @@ pub(super) struct Emission<'a> {
 }
 
 impl Emission<'_> {
-    /// The one run of bytes that is all that goes on, where nothing was changed, cut out or delayed.
+    /// The one run of bytes that is all that goes on, where something goes on and nothing was changed,
+    /// cut out or delayed.
     pub(super) fn untouched(&self) -> Option<(Range<usize>, Boundary)> {
         let in_step = self.compressing.as_ref().is_none_or(|compressing| compressing.receiver.is_in_step());
         if !in_step || !self.batch.is_untouched(self.finds) {
@@ -40,17 +40,11 @@ impl Emission<'_> {
                 Some(_) => return None,
             };
         }
-        Some(run.unwrap_or((0..0, Boundary::Message)))
+        run
     }
 
-    /// Appends what goes on of some items to `wire`, and whatever of `outlet`'s own waits for a place among them. Says
-    /// where it ends; `None` when nothing goes on.
-    pub(super) fn render(
-        &mut self,
-        items: Range<usize>,
-        mut outlet: Option<&mut Outlet>,
-        wire: &mut Vec<u8>,
-    ) -> Option<Boundary> {
+    /// Appends what goes on of some items to `wire`. Says where it ends; `None` when nothing goes on.
+    pub(super) fn render(&mut self, items: Range<usize>, wire: &mut Vec<u8>) -> Option<Boundary> {
         let batch = self.batch;
         let first = batch.passing.partition_point(|passing| passing.item < items.start);
         let mut passing = batch.passing.get(first..).unwrap_or_default().iter().peekable();
@@ -78,15 +72,7 @@ impl Emission<'_> {
                     end
                 }
             };
-            if let Some(end) = end {
-                ended = Some(end);
-                if let Some(outlet) = &mut outlet {
-                    outlet.place(end, wire);
-                    if outlet.is_closed() {
-                        return ended;
-                    }
-                }
-            }
+            ended = end.or(ended);
         }
         ended
     }

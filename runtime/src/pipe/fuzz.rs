@@ -1,12 +1,20 @@
 //! A walk over any bytes, in any pieces, with any interests: what comes of it is the same, and valid.
 
+use std::io::Cursor;
+use std::task::{Context, Waker};
+use std::time::Duration;
+
+use tokio::time::Instant;
+
 use crate::component::Payload;
 use crate::metrics::{MessageKind, Side};
 use crate::pipe::chain::{Batch, seen};
 use crate::pipe::deflate::Compressing;
+use crate::pipe::direction::{emit, put};
 use crate::pipe::emit::Emission;
 use crate::pipe::inflate::Inflation;
 use crate::pipe::item::{Fate, Finds, Item, PingToken, Stop, Tally};
+use crate::pipe::leg::Leg;
 use crate::pipe::settings::Limits;
 use crate::pipe::walk::Walk;
 use crate::ws::fuzz::{End, Frame, Message, received, relayed, written};
@@ -64,7 +72,8 @@ struct Settings {
     window: Option<SlidingWindow>,
     wanted: [Option<Payload>; MessageKind::COUNT],
     max_message_size: usize,
-    /// Of the messages that are up to the filters each so many-th is dropped, and the one after it replaced.
+    /// Of the messages that are up to the filters each so many-th is dropped, and the one after it replaced; each third
+    /// one delays what is behind it until the next piece.
     edit_every: usize,
     /// Bytes that come at a time.
     piece: usize,
@@ -113,6 +122,7 @@ impl Settings {
         }
         walk.want(self.wanted);
         let (mut finds, mut batch, mut carry, mut wire) = (Finds::default(), Batch::default(), Vec::new(), Vec::new());
+        let mut receiver = Leg::new(self.from.other(), Cursor::new(Vec::new()));
         let (mut deflater, mut deflated) = (Deflater::default(), Vec::new());
         let mut outcome = Outcome {
             frames: Vec::new(),
@@ -122,6 +132,7 @@ impl Settings {
             end: End::Open,
         };
         for piece in pieces {
+            receiver.peer.outlet.release();
             carry.extend_from_slice(piece);
             let mut position = 0;
             let stopped = loop {
@@ -139,7 +150,10 @@ impl Settings {
                 });
                 let (bytes, to) = (carry.as_slice(), self.from.other());
                 let mut emission = Emission { bytes, finds: &finds, batch: &batch, to, compressing };
-                emission.render(0..finds.items.len(), None, &mut wire);
+                let (mut unput, mut context) = (None, Context::from_waker(Waker::noop()));
+                let emitted = emit(&mut emission, &mut unput, &mut context, &mut receiver, &mut wire);
+                let emitted = emitted.and_then(|()| put(&mut unput, &mut context, &mut receiver, &mut wire));
+                assert!(emitted.is_ok(), "{emitted:?}");
                 match stop {
                     None => break None,
                     Some(Stop::Full) => {}
@@ -156,13 +170,15 @@ impl Settings {
             let room = self.max_message_size + FrameHeader::MAX_LEN + usize::from(u8::MAX);
             assert!(carry.len() < room || self.window.is_some(), "{} bytes are held back", carry.len());
         }
-        outcome.frames = written(self.from, self.compression, &wire);
+        receiver.peer.outlet.release();
+        assert!(receiver.poll_flush(&mut Context::from_waker(Waker::noop())).is_ready());
+        outcome.frames = written(self.from, self.compression, &receiver.stream.into_inner());
         outcome
     }
 
     /// Plays the filters; says whether the last message goes on.
     fn edit(&self, bytes: &[u8], finds: &Finds, batch: &mut Batch, outcome: &mut Outcome) -> bool {
-        let mut goes_on = true;
+        let (mut goes_on, mut delays) = (true, Vec::new());
         batch.passing.retain_mut(|passing| {
             let Some(Item::Message(found)) = finds.items.get(passing.item) else { return false };
             let payload = seen(found, bytes, finds);
@@ -187,8 +203,12 @@ impl Settings {
             if whole && goes_on {
                 outcome.passed.push((found.kind, passing.made.clone().unwrap_or_else(|| payload.to_vec())));
             }
+            if goes_on && outcome.seen.len().is_multiple_of(3) {
+                delays.push((passing.item, Instant::now() + HOUR));
+            }
             goes_on
         });
+        batch.delays = delays;
         goes_on
     }
 }
@@ -198,6 +218,8 @@ fn add(sum: &mut Tally, more: Tally) {
     sum.pong |= more.pong;
     sum.messages.iter_mut().zip(more.messages).for_each(|(sum, more)| *sum += more);
 }
+
+const HOUR: Duration = Duration::from_secs(3600);
 
 const TOKEN: PingToken = *b"our ping";
 

@@ -2,6 +2,7 @@
 
 use std::ops::Range;
 
+use crate::component::MAX_BATCH;
 use crate::metrics::MessageKind;
 use crate::ws::{CloseFrame, Inflater, Violation};
 
@@ -37,7 +38,15 @@ impl Finds {
 
     /// Whether so much was found that it has to be dealt with, and others have their turn, before more is.
     pub(super) fn is_full(&self) -> bool {
-        self.inflated.len() >= Self::FULL || self.inflating >= Self::TURN || self.items.len() >= Self::MANY
+        self.inflated.len() >= Self::FULL || self.inflating >= Self::TURN
+    }
+
+    /// What is decided about in one go: as many messages as a filter is shown in one call.
+    const MOST: usize = MAX_BATCH;
+
+    /// Whether what was found has to be dealt with before more is looked for.
+    pub(super) fn is_enough(&self) -> bool {
+        self.items.len() >= Self::MOST || self.is_full()
     }
 
     /// Forgets what the last walk found.
@@ -173,7 +182,7 @@ pub(super) enum Seen {
 pub(super) enum Stop {
     /// The last item's message has not ended; [`Walk::decide`] before walking on.
     Undecided,
-    /// Enough was inflated: it has to be dealt with, and others have their turn, before walking on.
+    /// Enough was found: it has to be dealt with before walking on.
     Full,
     /// A close frame, which is the last item; what follows it means nothing.
     Close(Option<CloseFrame>),

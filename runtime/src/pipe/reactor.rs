@@ -50,6 +50,8 @@ struct Ready {
     write: bool,
     /// Its sending half has ended, or an error waits: there will be no further edge to tell of it.
     ended: bool,
+    /// Both halves have ended, or an error waits.
+    broken: bool,
 }
 
 impl Reactor {
@@ -103,7 +105,7 @@ impl Reactor {
         let mut ports = self.ports.borrow_mut();
         let entry = ports.vacant_entry();
         let key = entry.key();
-        let fresh = Ready { read: false, write: true, ended: false };
+        let fresh = Ready { read: false, write: true, ended: false, broken: false };
         let ready = [Cell::new(fresh), Cell::new(fresh)];
         let port = Rc::new(Port { reactor: self.clone(), key, ready, waker: Cell::new(None) });
         entry.insert(Rc::downgrade(&port));
@@ -131,6 +133,7 @@ impl Port {
         ready.read |= event.is_readable();
         ready.write |= event.is_writable() || event.is_error();
         ready.ended |= event.is_read_closed() || event.is_error();
+        ready.broken |= event.is_write_closed() || event.is_error();
         cell.set(ready);
         if let Some(waker) = self.waker.take() {
             waker.wake_by_ref();
@@ -146,6 +149,16 @@ impl Port {
     /// Whether writing may move something; otherwise the task is woken when it may.
     pub(super) fn may_write(&self, side: Side, context: &Context<'_>) -> bool {
         self.ask(side, context, |ready| ready.write)
+    }
+
+    /// Whether the sending half has ended, with what it sent read or unread; otherwise the task is woken when it does.
+    pub(super) fn has_ended(&self, side: Side, context: &Context<'_>) -> bool {
+        self.ask(side, context, |ready| ready.ended)
+    }
+
+    /// Whether both halves have ended, as they do when the other end resets the connection.
+    pub(super) fn is_broken(&self, side: Side) -> bool {
+        self.ready.get(side as usize).is_some_and(|ready| ready.get().broken)
     }
 
     /// Notes that everything was read that had come.

@@ -16,6 +16,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream as TokioStream;
 
 use super::reactor::{Port, Reactor};
+use super::transport::{End, Transport};
 use crate::metrics::Side;
 
 /// A connected TCP socket. It belongs to the task that polls it, which is that of the other socket of its connection.
@@ -37,6 +38,17 @@ impl Socket {
         let client = Self { stream: client, side: Side::Client, port: port.clone() };
         let upstream = Self { stream: upstream, side: Side::Upstream, port };
         Ok((client, upstream))
+    }
+}
+
+impl Transport for Socket {
+    fn poll_end(&mut self, context: &mut Context<'_>) -> Poll<End> {
+        if self.port.is_broken(self.side) {
+            // A write may have taken the error already.
+            let error = self.stream.take_error().ok().flatten();
+            return Poll::Ready(End::Broken(error.unwrap_or_else(|| io::ErrorKind::ConnectionReset.into())));
+        }
+        if self.port.has_ended(self.side, context) { Poll::Ready(End::Finished) } else { Poll::Pending }
     }
 }
 

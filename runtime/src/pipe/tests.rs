@@ -1,8 +1,13 @@
 //! What a pipe promises, without components: those need Wasm and are tested over real sockets.
 
+mod closing;
 mod compressed;
 mod cost;
+mod delays;
+mod ends;
 mod panics;
+mod piped;
+mod replies;
 mod splits;
 mod timing;
 

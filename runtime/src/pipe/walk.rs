@@ -130,6 +130,12 @@ impl Walk {
         self.assembly.as_ref().map_or(0, |assembly| assembly.payload.len())
     }
 
+    /// Whether a frame has begun and not ended, so that its sender can say nothing else.
+    #[inline]
+    pub(super) fn is_inside_frame(&self) -> bool {
+        self.stream.is_some() || self.accepted.is_some()
+    }
+
     /// Says what becomes of the rest of the message that stopped the walk.
     pub(super) fn decide(&mut self, fate: Fate) {
         self.fate = fate;
@@ -161,7 +167,7 @@ impl Walk {
                 }
             }
             match self.frame(bytes, position, finds) {
-                Ok(Step::On(next)) if finds.is_full() => return (next, Some(Stop::Full)),
+                Ok(Step::On(next)) if finds.is_enough() => return (next, Some(Stop::Full)),
                 Ok(Step::On(next)) => position = next,
                 Ok(Step::Short) => return (position, None),
                 Ok(Step::Stop(next, stop)) => return (next, Some(stop)),
@@ -282,7 +288,7 @@ impl Walk {
 
     /// Whether what has gone on so far ends inside a message.
     fn message_open(&self) -> bool {
-        self.sequence.inside_message() && self.assembly.is_none()
+        self.sequence.inside_message() && self.assembly.is_none() && self.fate == Fate::Pass
     }
 
     /// Deals with a frame of a message that some filter wants to see.

@@ -168,7 +168,7 @@ fn take(route: Route, pieces: &[&[u8]], says: &[Say]) -> Result<Outcome, Violati
             match emission.untouched() {
                 Some((run, _)) => outcome.wire.extend_from_slice(&carry[run]),
                 None => {
-                    emission.render(0..finds.items.len(), None, &mut outcome.wire);
+                    emission.render(0..finds.items.len(), &mut outcome.wire);
                 }
             }
             match stop {

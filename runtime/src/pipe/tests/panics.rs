@@ -12,7 +12,7 @@ use tokio::task::{LocalSet, spawn_local};
 
 use crate::metrics::{Metrics, Side, WorkerIndex};
 use crate::pipe::emit::encode;
-use crate::pipe::{Pipe, Plan, Scratch, Timers};
+use crate::pipe::{Pipe, Plan, Scratch, Timers, Transport};
 use crate::ws::{Extensions, Opcode};
 
 fn plan(scratch: &Rc<RefCell<Scratch>>) -> Plan {
@@ -32,6 +32,8 @@ fn plan(scratch: &Rc<RefCell<Scratch>>) -> Plan {
 
 /// A socket that brings nothing and panics when it is written to.
 struct Faulty;
+
+impl Transport for Faulty {}
 
 impl AsyncRead for Faulty {
     fn poll_read(self: Pin<&mut Self>, _: &mut Context<'_>, _: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {

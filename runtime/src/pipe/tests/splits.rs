@@ -98,7 +98,7 @@ fn walk(pieces: &[&[u8]], wanted: [Option<Payload>; 2], drop_every: usize) -> Re
             });
             let mut emission =
                 Emission { bytes: &carry, finds: &finds, batch: &batch, to: Side::Client, compressing: None };
-            end = emission.render(0..finds.items.len(), None, &mut wire).unwrap_or(end);
+            end = emission.render(0..finds.items.len(), &mut wire).unwrap_or(end);
             let dropped = seen.len() % drop_every == 0;
             match stop {
                 Some(Stop::Undecided) => walk.decide(if dropped { Fate::Discard } else { Fate::Pass }),

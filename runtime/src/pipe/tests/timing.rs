@@ -1,82 +1,14 @@
 //! Timers, on a clock that the tests move.
 
-use std::cell::RefCell;
-use std::rc::Rc;
-use std::sync::Arc;
-use std::time::Duration;
-
-use bytes::Bytes;
-use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex};
-use tokio::task::{JoinHandle, LocalSet, spawn_local};
+use tokio::io::AsyncWriteExt;
 use tokio::time::{Instant, sleep};
 
-use crate::metrics::{CloseLabel, Initiator, Metrics, Side, WorkerIndex};
+use super::piped::{SECOND, close, filter, filtered, frame, local, pipe, send, texts};
+use crate::component::{Payload, Verdict};
+use crate::metrics::{CloseLabel, Initiator, Side};
+use crate::pipe::Timers;
 use crate::pipe::emit::{encode, encode_close};
-use crate::pipe::{Handle, Outcome, Pipe, Plan, Scratch, Timers};
-use crate::ws::{CloseFrame, Extensions, FrameHeader, Opcode, apply_mask};
-
-/// A pipe between two ends that the test holds.
-struct Piped {
-    client: DuplexStream,
-    upstream: DuplexStream,
-    handle: Rc<Handle>,
-    ended: JoinHandle<Box<Outcome>>,
-}
-
-fn pipe(timers: Timers) -> Piped {
-    let (client, client_end) = duplex(1 << 16);
-    let (upstream, upstream_end) = duplex(1 << 16);
-    let handle = Rc::<Handle>::default();
-    let plan = Plan {
-        filters: Vec::new(),
-        shadows: Vec::new(),
-        extensions: Extensions::default(),
-        lease: None,
-        timers: Arc::new(timers),
-        limits: Arc::default(),
-        metrics: Metrics::new(1).route("test"),
-        worker: WorkerIndex(0),
-        scratch: Rc::<RefCell<Scratch>>::default(),
-        handle: handle.clone(),
-    };
-    let pipe = Pipe::new((client_end, Bytes::new()), (upstream_end, Bytes::new()), plan);
-    Piped { client, upstream, handle, ended: spawn_local(pipe.run()) }
-}
-
-/// The next frame: its opcode and its unmasked payload.
-async fn frame(stream: &mut DuplexStream) -> (Opcode, Vec<u8>) {
-    let mut bytes = Vec::new();
-    loop {
-        if let Some((header, _)) = FrameHeader::parse(&bytes).unwrap() {
-            let mut payload = vec![0; usize::try_from(header.payload_len).unwrap()];
-            stream.read_exact(&mut payload).await.unwrap();
-            if let Some(key) = header.mask {
-                apply_mask(&mut payload, key);
-            }
-            return (header.opcode, payload);
-        }
-        bytes.push(stream.read_u8().await.unwrap());
-    }
-}
-
-async fn close(stream: &mut DuplexStream) -> (u16, String) {
-    let (opcode, body) = frame(stream).await;
-    assert_eq!(opcode, Opcode::Close);
-    let close = CloseFrame::parse(&body).unwrap().unwrap();
-    (close.code, close.reason)
-}
-
-async fn send(stream: &mut DuplexStream, opcode: Opcode, payload: &[u8], to: Side) {
-    let mut wire = Vec::new();
-    encode(opcode, true, payload, to, &mut wire);
-    stream.write_all(&wire).await.unwrap();
-}
-
-async fn local<T>(test: impl Future<Output = T>) -> T {
-    LocalSet::new().run_until(test).await
-}
-
-const SECOND: Duration = Duration::from_secs(1);
+use crate::ws::{CloseFrame, Opcode};
 
 #[tokio::test(start_paused = true)]
 async fn both_sides_are_pinged_and_our_pongs_go_no_further() {
@@ -200,6 +132,86 @@ async fn a_close_waits_for_the_end_of_a_frame_under_way() {
         send(&mut piped.upstream, Opcode::Text, b"too late", Side::Client).await;
         assert_eq!(frame(&mut piped.client).await, (Opcode::Binary, vec![7; 100]));
         assert_eq!(close(&mut piped.client).await.0, 1012);
+    })
+    .await;
+}
+
+fn pinging(client: bool) -> Timers {
+    let (ping_interval, pong_timeout) = (Some(10 * SECOND), Some(5 * SECOND));
+    Timers { ping_interval, pong_timeout, ping_client: client, ping_upstream: !client, ..Timers::default() }
+}
+
+#[tokio::test(start_paused = true)]
+async fn no_pong_is_missing_while_no_ping_fits_into_a_frame_under_way() {
+    local(async {
+        let mut piped = pipe(pinging(true));
+        let mut wire = Vec::new();
+        encode(Opcode::Binary, true, &[7; 100], Side::Client, &mut wire);
+        piped.upstream.write_all(&wire[..50]).await.unwrap();
+        sleep(101 * SECOND).await;
+        piped.upstream.write_all(&wire[50..]).await.unwrap();
+        let started = Instant::now();
+        assert_eq!(frame(&mut piped.client).await, (Opcode::Binary, vec![7; 100]));
+        assert_eq!(frame(&mut piped.client).await.0, Opcode::Ping);
+        assert_eq!(close(&mut piped.client).await.0, 1011);
+        assert_eq!(started.elapsed(), 5 * SECOND);
+    })
+    .await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn no_pong_is_missing_while_its_sender_is_not_read_behind_a_delay() {
+    local(async {
+        let filter = filter(Payload::None, |_| Verdict::Delay(30_000));
+        let mut piped = filtered(pinging(true), vec![filter]);
+        sleep(9 * SECOND).await;
+        piped.client.write_all(&texts(&["held"])).await.unwrap();
+        let (opcode, token) = frame(&mut piped.client).await;
+        assert_eq!(opcode, Opcode::Ping);
+        send(&mut piped.client, Opcode::Pong, &token, Side::Upstream).await;
+        piped.client.write_all(&texts(&["on"])).await.unwrap();
+        assert_eq!(frame(&mut piped.upstream).await.1, b"held");
+        assert_eq!(frame(&mut piped.upstream).await.1, b"on");
+    })
+    .await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn no_pong_is_missing_while_its_sender_is_not_read_because_of_a_slow_receiver() {
+    local(async {
+        let mut piped = pipe(pinging(true));
+        let mut wire = Vec::new();
+        encode(Opcode::Binary, true, &[7; 300_000], Side::Upstream, &mut wire);
+        let sending = async {
+            let (opcode, token) = frame(&mut piped.client).await;
+            assert_eq!(opcode, Opcode::Ping);
+            piped.client.write_all(&wire).await.unwrap();
+            send(&mut piped.client, Opcode::Pong, &token, Side::Upstream).await;
+            assert_eq!(frame(&mut piped.client).await.0, Opcode::Ping);
+        };
+        let reading = async {
+            sleep(100 * SECOND).await;
+            assert_eq!(frame(&mut piped.upstream).await, (Opcode::Binary, vec![7; 300_000]));
+        };
+        tokio::join!(sending, reading);
+    })
+    .await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_pong_may_come_behind_a_frame_that_comes_slowly_and_is_missing_when_nothing_comes() {
+    local(async {
+        let mut piped = pipe(pinging(true));
+        let mut wire = Vec::new();
+        encode(Opcode::Binary, true, &[7; 100], Side::Upstream, &mut wire);
+        frame(&mut piped.client).await;
+        for part in wire[..40].chunks(10) {
+            sleep(4 * SECOND).await;
+            piped.client.write_all(part).await.unwrap();
+        }
+        let last = Instant::now();
+        while frame(&mut piped.client).await.0 == Opcode::Ping {}
+        assert_eq!(last.elapsed(), 5 * SECOND);
     })
     .await;
 }

@@ -23,6 +23,8 @@ struct Script {
     tag: String,
     /// Messages of this size are dropped: a verdict that needs no payload.
     drop_size: Option<u64>,
+    /// Every empty message is answered with so many bytes.
+    answer_size: Option<usize>,
     /// Refuses every handshake with this status.
     refuse: Option<u16>,
     /// Sends every handshake there.
@@ -118,6 +120,9 @@ impl Filter for Script {
         if self.drop_size == Some(message.size()) {
             return Verdict::Drop;
         }
+        if let (Some(size), 0) = (self.answer_size, message.size()) {
+            return Verdict::send([Outgoing::binary(message.origin(), vec![0; size])]);
+        }
         let Some(text) = message.text() else { return Verdict::Forward };
         match instructed(text, message.origin()) {
             Some(verdict) => verdict,
@@ -138,6 +143,7 @@ fn instructed(text: &str, origin: Side) -> Option<Verdict> {
     let (verb, rest) = text.split_once(':').unwrap_or((text, ""));
     let verdict = match verb {
         "drop" => Verdict::Drop,
+        "trap" => std::process::abort(),
         "replace" => Verdict::replace(rest),
         "reply" => Verdict::send([Outgoing::text(origin, rest)]),
         "onward" => {

@@ -156,11 +156,8 @@ fn messages_go_on_anew_until_both_windows_are_equal_although_no_filter_is_left()
         }
         let compressing =
             walk.receiver().map(|receiver| Compressing { receiver, deflater: &mut deflater, deflated: &mut deflated });
-        Emission { bytes: &frame, finds: &finds, batch: &batch, to: Side::Client, compressing }.render(
-            0..finds.items.len(),
-            None,
-            &mut wire,
-        );
+        Emission { bytes: &frame, finds: &finds, batch: &batch, to: Side::Client, compressing }
+            .render(0..finds.items.len(), &mut wire);
         last = frame;
     }
     assert_eq!(receive(route, &wire), vec![(MessageKind::Text, line.to_vec()); 19]);

@@ -1,0 +1,81 @@
+//! What waits for one peer is bounded, and finds its place.
+
+use std::cell::Cell;
+use std::rc::Rc;
+
+use tokio::io::AsyncWriteExt;
+use tokio::time::sleep;
+
+use super::piped::{SECOND, filter, filtered, frame, local, send, text, texts};
+use crate::component::{Outgoing, Payload, Verdict};
+use crate::metrics::{MessageKind, Side};
+use crate::pipe::Timers;
+use crate::pipe::emit::encode;
+use crate::ws::Opcode;
+
+/// Answers every message to `to` with so many bytes, and counts.
+async fn asked_for(to: Side, size: usize) -> u32 {
+    let asked = Rc::new(Cell::new(0));
+    let count = asked.clone();
+    let answering = filter(Payload::Whole, move |_| {
+        count.set(count.get() + 1);
+        Verdict::Send(vec![Outgoing { to, kind: MessageKind::Text, payload: vec![b'x'; size] }])
+    });
+    local(async move {
+        let mut piped = filtered(Timers::default(), vec![answering]);
+        piped.client.write_all(&texts(&[""; 2000])).await.unwrap();
+        sleep(SECOND).await;
+        let before = asked.get();
+        // Whoever takes what there is gets all of it.
+        let stream = if to == Side::Client { &mut piped.client } else { &mut piped.upstream };
+        for _ in 0..2000 {
+            assert_eq!(frame(stream).await.1.len(), size);
+        }
+        assert_eq!(asked.get(), 2000);
+        before
+    })
+    .await
+}
+
+#[tokio::test(start_paused = true)]
+async fn no_more_is_decided_than_the_sender_takes_replies() {
+    let asked = asked_for(Side::Client, 64 << 10).await;
+    assert!(asked <= 128, "{asked} replies of 64 KiB wait");
+}
+
+#[tokio::test(start_paused = true)]
+async fn no_more_is_decided_than_the_receiver_takes() {
+    let asked = asked_for(Side::Upstream, 64 << 10).await;
+    assert!(asked <= 128, "{asked} messages of 64 KiB wait");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_reply_finds_its_place_although_a_fragmented_message_was_dropped_around_a_control_frame() {
+    local(async {
+        // What the upstream says is dropped, unseen, and what the client says comes back.
+        let mut echo = filter(Payload::Whole, |message| match message.origin {
+            Side::Upstream => Verdict::Drop,
+            Side::Client => {
+                let payload = message.payload.to_vec();
+                Verdict::Send(vec![Outgoing { to: Side::Client, kind: MessageKind::Text, payload }])
+            }
+        });
+        echo.interest.from_upstream.payload = Payload::None;
+        let mut piped = filtered(Timers::default(), vec![echo]);
+        let mut wire = Vec::new();
+        encode(Opcode::Text, false, b"one", Side::Client, &mut wire);
+        encode(Opcode::Ping, true, b"between", Side::Client, &mut wire);
+        piped.upstream.write_all(&wire).await.unwrap();
+        assert_eq!(frame(&mut piped.client).await, (Opcode::Ping, b"between".to_vec()));
+        send(&mut piped.upstream, Opcode::Continuation, b"two", Side::Client).await;
+        sleep(SECOND).await;
+        piped.client.write_all(&texts(&["hello"])).await.unwrap();
+        assert_eq!(text(&mut piped.client).await, "hello");
+        // Inside of such a message there is a place for it as well.
+        piped.upstream.write_all(&wire).await.unwrap();
+        assert_eq!(frame(&mut piped.client).await, (Opcode::Ping, b"between".to_vec()));
+        piped.client.write_all(&texts(&["again"])).await.unwrap();
+        assert_eq!(text(&mut piped.client).await, "again");
+    })
+    .await;
+}
