@@ -6,24 +6,30 @@
 //! faults, which every alert wants. What a reload removes from the configuration keeps its series until its last connection
 //! has ended and a scrape has shown what was counted last.
 //!
-//! The text of 100,000 endpoints has 100 MB, so it is made in pieces, when somebody has a use for the next one.
+//! The text of 100,000 endpoints has 100 MB, so it is made in pieces, when somebody has a use for the next one, and straight
+//! from the shards: the prometheus crate wants a family as a value first, with allocations for each label, which takes eight
+//! times as long. It writes what stands once for the process.
 
 mod family;
 mod process;
+mod process_wide;
+mod single;
 #[cfg(test)]
 mod tests;
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, PoisonError};
 
-use prometheus::proto::MetricType;
+use prometheus::TextEncoder;
+use prometheus::proto::MetricFamily;
 
-use self::family::{Family, Series};
-use super::cells::{Counter, Gauge};
+use self::family::{Family, Kind, Series};
+use self::single::Single;
+use super::cells::Counter;
 use super::labels::{
-    CallVerdict, CloseLabel, CompileSource, ConnectOutcome, ConnectionRefusal, FailureReason, HandshakeOutcome,
-    InflateFailure, Initiator, Limit, MessageKind, ReloadOutcome, ShadowOutcome, Side, SwapOutcome, UpgradeFailure,
+    CallVerdict, CloseLabel, ConnectOutcome, FailureReason, HandshakeOutcome, InflateFailure, Initiator, Limit,
+    MessageKind, ShadowOutcome, Side, SwapOutcome,
 };
 use super::registry::{
     CandidateMetrics, ComponentMetrics, EndpointMetrics, Metrics, Name, Pair, RouteMetrics, UseMetrics, Version,
@@ -34,7 +40,12 @@ use super::roster::Present;
 ///
 /// Whose series there are is settled when it is made; a count is read when its piece is. Threads go on counting
 /// meanwhile, so two series of one text may be some counts apart.
-pub struct Scrape(std::vec::IntoIter<Family>, Option<Family>);
+pub struct Scrape {
+    families: std::vec::IntoIter<Family>,
+    under_way: Option<Family>,
+    /// Of the process itself, at the end.
+    of_the_process: Vec<MetricFamily>,
+}
 
 impl Metrics {
     /// The media type of the text.
@@ -42,9 +53,8 @@ impl Metrics {
 
     /// Everything counted until now, with what the kernel says about the process.
     pub fn scrape(&self) -> Scrape {
-        let mut families = self.families();
-        families.extend(process::families());
-        Scrape::of(families)
+        let of_the_process = self.process_wide().into_iter().chain(process::families());
+        Scrape::of(self.families(), of_the_process.filter_map(Single::finish).collect())
     }
 
     /// The whole text of a [`Metrics::scrape`].
@@ -64,118 +74,13 @@ impl Metrics {
         families.push(version_family(&self.versions()));
         families.push(quarantine_family(&self.quarantined.present()));
         families.extend(candidate_families(&self.candidates.present()));
-        families.extend(self.process_wide(&routes));
         families
-    }
-
-    fn process_wide(&self, routes: &Present<Name, RouteMetrics>) -> [Family; 10] {
-        let mut active = vec![0; self.workers()];
-        for (_, route) in routes.iter() {
-            for (sum, shard) in active.iter_mut().zip(route.iter()) {
-                *sum += shard.connections_active.value();
-            }
-        }
-        let workers = Family::of_the_process(
-            MetricType::GAUGE,
-            "tidegate_worker_connections_active",
-            "Open WebSocket connections on a worker thread, over all routes.",
-            move |series| {
-                for (worker, active) in active.iter().enumerate() {
-                    series.add(&[("worker", &worker.to_string())], active);
-                }
-            },
-        );
-        let count = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
-        let refused: Vec<_> = self.connections_refused.iter().map(count).collect();
-        let refused = Family::of_the_process(
-            MetricType::COUNTER,
-            "tidegate_connections_refused_total",
-            "Connections that were answered with 503 unread, because there was no place for them, by what was used up.",
-            move |series| {
-                for (reason, count) in ConnectionRefusal::ALL.iter().zip(&refused) {
-                    series.add(&[("reason", reason.label())], count);
-                }
-            },
-        );
-        let panics = count(&self.panics);
-        let panics = Family::of_the_process(
-            MetricType::COUNTER,
-            "tidegate_panics_total",
-            "Faults of the proxy that were caught; each has cost a connection or a worker, and left an error in the log.",
-            move |series| series.add(&[], panics),
-        );
-        let restarts = count(&self.worker_restarts);
-        let restarts = Family::of_the_process(
-            MetricType::COUNTER,
-            "tidegate_worker_restarts_total",
-            "Worker threads that were started in the place of one that had ended.",
-            move |series| series.add(&[], restarts),
-        );
-        let assembly_bytes: i64 = self.assembly_bytes.iter().map(Gauge::value).sum();
-        let assemblies = Family::of_the_process(
-            MetricType::GAUGE,
-            "tidegate_assembly_bytes",
-            "Memory held of messages that have begun and not ended, for filters that wait for them, in bytes.",
-            move |series| series.add(&[], assembly_bytes),
-        );
-        let compiles: Vec<_> = self.compiles.iter().map(count).collect();
-        let compiles = Family::of_the_process(
-            MetricType::COUNTER,
-            "tidegate_component_compiles_total",
-            "Components made ready by a start or a reload, by whether they were compiled or taken from the cache.",
-            move |series| {
-                for (source, count) in CompileSource::ALL.iter().zip(&compiles) {
-                    series.add(&[("source", source.label())], count);
-                }
-            },
-        );
-        let reloads: Vec<_> = self.reloads.iter().map(count).collect();
-        let reloads = Family::of_the_process(
-            MetricType::COUNTER,
-            "tidegate_reloads_total",
-            "Reloads of the configuration, by how they ended.",
-            move |series| {
-                for (outcome, count) in ReloadOutcome::ALL.iter().zip(&reloads) {
-                    series.add(&[("outcome", outcome.label())], count);
-                }
-            },
-        );
-        let upgrades: Vec<_> = self.upgrade_failures.iter().map(count).collect();
-        let upgrades = Family::of_the_process(
-            MetricType::COUNTER,
-            "tidegate_upgrade_failures_total",
-            "Binary upgrades after which the process went on as before, by why the new one did not take over.",
-            move |series| {
-                for (reason, count) in UpgradeFailure::ALL.iter().zip(&upgrades) {
-                    series.add(&[("reason", reason.label())], count);
-                }
-            },
-        );
-        let generation = self.generation();
-        let generation = Family::of_the_process(
-            MetricType::GAUGE,
-            "tidegate_config_generation",
-            "Number of the configuration in force; grows by one with every applied reload.",
-            move |series| series.add(&[], generation),
-        );
-        let logs = self.logs.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        let logs = Family::of_the_process(
-            MetricType::COUNTER,
-            "tidegate_log_lines_dropped_total",
-            "Lines that a log of the proxy lost because its reader was too slow.",
-            move |series| {
-                for (log, dropped) in &logs {
-                    series.add(&[("log", log)], dropped.dropped_lines());
-                }
-            },
-        );
-        [workers, refused, panics, restarts, assemblies, compiles, reloads, upgrades, generation, logs]
     }
 }
 
 impl Scrape {
-    fn of(families: Vec<Family>) -> Self {
-        Self(families.into_iter(), None)
+    fn of(families: Vec<Family>, of_the_process: Vec<MetricFamily>) -> Self {
+        Self { families: families.into_iter(), under_way: None, of_the_process }
     }
 }
 
@@ -184,13 +89,15 @@ impl Iterator for Scrape {
 
     /// The next piece, of about 64 KiB.
     fn next(&mut self) -> Option<String> {
-        let Self(families, under_way) = self;
         let mut text = String::with_capacity(PIECE + PIECE / 4);
         while text.len() < PIECE {
-            let goes_on = under_way.as_mut().is_some_and(|family| family.write_next(&mut text));
+            let goes_on = self.under_way.as_mut().is_some_and(|family| family.write_next(&mut text));
             if !goes_on {
-                *under_way = families.next();
-                if under_way.is_none() {
+                self.under_way = self.families.next();
+                if self.under_way.is_none() {
+                    let last = std::mem::take(&mut self.of_the_process);
+                    // It refuses only a family without a name or without series, and none is.
+                    let _ = TextEncoder::new().encode_utf8(&last, &mut text);
                     break;
                 }
             }
@@ -204,7 +111,7 @@ const PIECE: usize = 64 << 10;
 
 fn handshake_families(routes: &Present<Name, RouteMetrics>) -> [Family; 4] {
     let handshakes = Family::of(
-        MetricType::COUNTER,
+        Kind::Counter,
         "tidegate_handshakes_total",
         "Opening handshakes by how they ended; an empty route: none was found.",
         routes,
@@ -216,14 +123,14 @@ fn handshake_families(routes: &Present<Name, RouteMetrics>) -> [Family; 4] {
         },
     );
     let active = of_routes(
-        MetricType::GAUGE,
+        Kind::Gauge,
         "tidegate_connections_active",
         "Open WebSocket connections.",
         routes,
         |series, name, route| series.add(&[("route", name)], route.connections_active()),
     );
     let duration = of_routes(
-        MetricType::HISTOGRAM,
+        Kind::Histogram,
         "tidegate_connection_duration_seconds",
         "How long connections that have ended were open, in seconds from the 101 answer.",
         routes,
@@ -232,7 +139,7 @@ fn handshake_families(routes: &Present<Name, RouteMetrics>) -> [Family; 4] {
         },
     );
     let closes = of_routes(
-        MetricType::COUNTER,
+        Kind::Counter,
         "tidegate_closes_total",
         "Ended connections by who ended them and the close code; 1005: a close frame without a code, 1006: no close frame.",
         routes,
@@ -252,11 +159,11 @@ fn handshake_families(routes: &Present<Name, RouteMetrics>) -> [Family; 4] {
 
 /// A family of routes, not of handshakes that found none.
 fn of_routes(
-    kind: MetricType,
+    kind: Kind,
     name: &'static str,
     help: &'static str,
     routes: &Present<Name, RouteMetrics>,
-    write: impl Fn(&mut Series, &str, &RouteMetrics) + Send + 'static,
+    write: impl Fn(&mut Series<'_>, &str, &RouteMetrics) + Send + 'static,
 ) -> Family {
     Family::of(kind, name, help, routes, move |series, route, metrics| {
         if !route.is_empty() {
@@ -267,7 +174,7 @@ fn of_routes(
 
 fn message_families(routes: &Present<Name, RouteMetrics>) -> [Family; 4] {
     let messages = of_routes(
-        MetricType::COUNTER,
+        Kind::Counter,
         "tidegate_messages_total",
         "Data messages received from a peer, by sender and kind.",
         routes,
@@ -281,7 +188,7 @@ fn message_families(routes: &Present<Name, RouteMetrics>) -> [Family; 4] {
         },
     );
     let bytes = of_routes(
-        MetricType::COUNTER,
+        Kind::Counter,
         "tidegate_message_bytes_total",
         "Payload bytes of data messages received from a peer, as they came on the wire.",
         routes,
@@ -293,7 +200,7 @@ fn message_families(routes: &Present<Name, RouteMetrics>) -> [Family; 4] {
         },
     );
     let failures = of_routes(
-        MetricType::COUNTER,
+        Kind::Counter,
         "tidegate_inflate_failures_total",
         "Compressed messages that closed their connection because they could not be inflated, by sender and reason.",
         routes,
@@ -307,7 +214,7 @@ fn message_families(routes: &Present<Name, RouteMetrics>) -> [Family; 4] {
         },
     );
     let limits = of_routes(
-        MetricType::COUNTER,
+        Kind::Counter,
         "tidegate_limit_closes_total",
         "Connections closed because a peer went beyond a limit, by that peer and the limit's key in the configuration.",
         routes,
@@ -328,7 +235,7 @@ fn message_families(routes: &Present<Name, RouteMetrics>) -> [Family; 4] {
 
 fn endpoint_families(endpoints: &Present<Pair, EndpointMetrics>) -> [Family; 2] {
     let connects = Family::of(
-        MetricType::COUNTER,
+        Kind::Counter,
         "tidegate_upstream_connects_total",
         "Attempts to connect to an endpoint, by how they ended.",
         endpoints,
@@ -341,7 +248,7 @@ fn endpoint_families(endpoints: &Present<Pair, EndpointMetrics>) -> [Family; 2] 
         },
     );
     let active = Family::of(
-        MetricType::GAUGE,
+        Kind::Gauge,
         "tidegate_upstream_connections_active",
         "Open connections to an endpoint.",
         endpoints,
@@ -354,7 +261,7 @@ fn endpoint_families(endpoints: &Present<Pair, EndpointMetrics>) -> [Family; 2] 
 
 fn failing_family(endpoints: &Present<Pair, AtomicU64>) -> Family {
     Family::of(
-        MetricType::GAUGE,
+        Kind::Gauge,
         "tidegate_upstream_endpoint_failing",
         "Whether an endpoint stopped answering and comes last until it answers again.",
         endpoints,
@@ -372,7 +279,7 @@ fn version_family(versions: &[Arc<Version>]) -> Family {
     }
     let sums: Present<_, usize> = sums.into_iter().map(|(version, count)| (version, Arc::new(count))).collect();
     Family::of(
-        MetricType::GAUGE,
+        Kind::Gauge,
         "tidegate_component_connections",
         "Open connections that a filter serves, by the generation of the configuration that brought this version of it.",
         &sums,
@@ -385,7 +292,7 @@ fn version_family(versions: &[Arc<Version>]) -> Family {
 
 fn component_families(components: &Present<Name, ComponentMetrics>, uses: &Present<Pair, UseMetrics>) -> [Family; 6] {
     let calls = Family::of(
-        MetricType::COUNTER,
+        Kind::Counter,
         "tidegate_component_calls_total",
         "Decisions of a component by verdict, one for each message or handshake; an empty route: a balancer.",
         uses,
@@ -399,7 +306,7 @@ fn component_families(components: &Present<Name, ComponentMetrics>, uses: &Prese
         },
     );
     let swaps = Family::of(
-        MetricType::COUNTER,
+        Kind::Counter,
         "tidegate_component_swaps_total",
         "Open connections on which a changed filter took over from its former version, or failed to.",
         uses,
@@ -416,7 +323,7 @@ fn component_families(components: &Present<Name, ComponentMetrics>, uses: &Prese
         },
     );
     let seconds = Family::of(
-        MetricType::HISTOGRAM,
+        Kind::Histogram,
         "tidegate_component_call_seconds",
         "How long calls into a component took, in seconds; a batch of messages is one call.",
         components,
@@ -425,7 +332,7 @@ fn component_families(components: &Present<Name, ComponentMetrics>, uses: &Prese
         },
     );
     let failures = Family::of(
-        MetricType::COUNTER,
+        Kind::Counter,
         "tidegate_component_failures_total",
         "Calls that a component failed to answer, by reason.",
         components,
@@ -437,14 +344,14 @@ fn component_families(components: &Present<Name, ComponentMetrics>, uses: &Prese
         },
     );
     let memory = Family::of(
-        MetricType::GAUGE,
+        Kind::Gauge,
         "tidegate_component_memory_bytes",
         "Linear memory of a component's instances, in bytes.",
         components,
         |series, name, metrics| series.add(&[("component", name)], metrics.memory_bytes()),
     );
     let dropped = Family::of(
-        MetricType::COUNTER,
+        Kind::Counter,
         "tidegate_component_log_lines_dropped_total",
         "Log lines of a component beyond the rate it is allowed.",
         components,
@@ -457,7 +364,7 @@ fn component_families(components: &Present<Name, ComponentMetrics>, uses: &Prese
 
 fn quarantine_family(uses: &Present<Pair, AtomicU64>) -> Family {
     Family::of(
-        MetricType::GAUGE,
+        Kind::Gauge,
         "tidegate_component_quarantined",
         "Whether a use of the component is in quarantine and called no more; an empty route: a balancer.",
         uses,
@@ -469,7 +376,7 @@ fn quarantine_family(uses: &Present<Pair, AtomicU64>) -> Family {
 
 fn candidate_families(candidates: &Present<Pair, CandidateMetrics>) -> [Family; 2] {
     let decisions = Family::of(
-        MetricType::COUNTER,
+        Kind::Counter,
         "tidegate_candidate_decisions_total",
         "Handshakes and messages that a shadow was compared with its filter on, by whether both said the same.",
         candidates,
@@ -481,7 +388,7 @@ fn candidate_families(candidates: &Present<Pair, CandidateMetrics>) -> [Family; 
         },
     );
     let rollbacks = Family::of(
-        MetricType::COUNTER,
+        Kind::Counter,
         "tidegate_candidate_rollbacks_total",
         "How often a candidate was rolled back because it had failed too often.",
         candidates,

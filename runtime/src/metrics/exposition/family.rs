@@ -1,9 +1,7 @@
 //! One metric family: what it is called, and how the series of each of its owners are written.
 
+use std::fmt::{Display, Write as _};
 use std::time::Duration;
-
-use prometheus::TextEncoder;
-use prometheus::proto::{self, Bucket, LabelPair, Metric, MetricFamily, MetricType};
 
 use super::super::cells::Histogram;
 use super::super::roster::Present;
@@ -12,7 +10,7 @@ use super::super::roster::Present;
 pub(super) struct Family {
     name: &'static str,
     help: &'static str,
-    kind: MetricType,
+    kind: Kind,
     owners: usize,
     write: Write,
     /// How many owners' series are written.
@@ -22,16 +20,27 @@ pub(super) struct Family {
 }
 
 /// Writes the series of one owner.
-type Write = Box<dyn Fn(usize, &mut Series) + Send>;
+type Write = Box<dyn Fn(usize, &mut Series<'_>) + Send>;
+
+/// The type of a family.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Kind {
+    /// Numbers that only grow.
+    Counter,
+    /// Numbers that go up and down.
+    Gauge,
+    /// Durations, counted by upper bound.
+    Histogram,
+}
 
 impl Family {
     /// A family with series of each of its owners, which `write` writes.
     pub(super) fn of<K, V>(
-        kind: MetricType,
+        kind: Kind,
         name: &'static str,
         help: &'static str,
         owners: &Present<K, V>,
-        write: impl Fn(&mut Series, &K, &V) + Send + 'static,
+        write: impl Fn(&mut Series<'_>, &K, &V) + Send + 'static,
     ) -> Self
     where
         K: Send + Sync + 'static,
@@ -45,110 +54,44 @@ impl Family {
         })
     }
 
-    /// A family of the process itself.
-    pub(super) fn of_the_process(
-        kind: MetricType,
-        name: &'static str,
-        help: &'static str,
-        write: impl Fn(&mut Series) + Send + 'static,
-    ) -> Self {
-        Self::new(kind, name, help, 1, move |_, series| write(series))
-    }
-
     fn new(
-        kind: MetricType,
+        kind: Kind,
         name: &'static str,
         help: &'static str,
         owners: usize,
-        write: impl Fn(usize, &mut Series) + Send + 'static,
+        write: impl Fn(usize, &mut Series<'_>) + Send + 'static,
     ) -> Self {
         Self { name, help, kind, owners, write: Box::new(write), written: 0, is_begun: false }
     }
 
-    /// Writes the series of some further owners; `false` when all are written. A family without series leaves no trace.
+    /// Writes the series of one further owner; `false` when all are written. A family without series leaves no trace.
     pub(super) fn write_next(&mut self, text: &mut String) -> bool {
         if self.written >= self.owners {
             return false;
         }
-        let mut series = Series(MetricFamily::default());
-        series.0.set_name(self.name.to_owned());
-        series.0.set_help(self.help.to_owned());
-        series.0.set_field_type(self.kind);
-        let last = self.owners.min(self.written + OWNERS_AT_A_TIME);
-        for owner in self.written..last {
-            (self.write)(owner, &mut series);
-        }
-        self.written = last;
-        if !series.0.get_metric().is_empty() {
-            let begins = text.len();
-            // It fails for a family without a name or without series, and for a writer that does.
-            let encoded = TextEncoder::new().encode_utf8(&[series.0], text);
-            debug_assert!(encoded.is_ok(), "{}: {encoded:?}", self.name);
-            if self.is_begun {
-                let heading = text.get(begins..).unwrap_or_default().split_inclusive('\n').take(HEADING);
-                let heading = heading.map(str::len).sum::<usize>();
-                text.drain(begins..begins + heading);
-            }
-            self.is_begun = true;
-        }
+        let Self { name, help, kind, .. } = *self;
+        let mut series = Series { name, help, kind, text, is_begun: self.is_begun };
+        (self.write)(self.written, &mut series);
+        self.is_begun = series.is_begun;
+        self.written += 1;
         true
     }
 }
 
-/// What the text format can show.
-pub(super) trait Number {
-    /// The nearest number that it has.
-    fn as_f64(&self) -> f64;
+/// Where the series of one owner are written.
+pub(super) struct Series<'a> {
+    name: &'static str,
+    help: &'static str,
+    kind: Kind,
+    text: &'a mut String,
+    is_begun: bool,
 }
 
-impl Number for f64 {
-    fn as_f64(&self) -> f64 {
-        *self
-    }
-}
-
-impl Number for u64 {
-    fn as_f64(&self) -> f64 {
-        *self as f64
-    }
-}
-
-impl Number for i64 {
-    fn as_f64(&self) -> f64 {
-        *self as f64
-    }
-}
-
-impl Number for usize {
-    fn as_f64(&self) -> f64 {
-        *self as f64
-    }
-}
-
-impl<N: Number> Number for &N {
-    fn as_f64(&self) -> f64 {
-        N::as_f64(self)
-    }
-}
-
-/// The series of some owners.
-pub(super) struct Series(MetricFamily);
-
-impl Series {
-    /// Adds a series of a counter or a gauge. Exact up to 2^53, the text format's own limit.
-    pub(super) fn add(&mut self, labels: &[(&str, &str)], value: impl Number) {
-        let value = value.as_f64();
-        let mut metric = Metric::from_label(pairs(labels));
-        if self.0.get_field_type() == MetricType::COUNTER {
-            let mut counter = proto::Counter::default();
-            counter.set_value(value);
-            metric.set_counter(counter);
-        } else {
-            let mut gauge = proto::Gauge::default();
-            gauge.set_value(value);
-            metric.set_gauge(gauge);
-        }
-        self.0.mut_metric().push(metric);
+impl Series<'_> {
+    /// Adds a series of a counter or a gauge.
+    pub(super) fn add(&mut self, labels: &[(&str, &str)], value: impl Display) {
+        self.begin();
+        self.line("", labels, None, value);
     }
 
     /// Adds the series of a family of durations: the sum of shards that share their bounds.
@@ -164,35 +107,69 @@ impl Series {
             }
             seconds += shard.sum_seconds();
         }
+        self.begin();
         let mut cumulative = 0;
-        let buckets = bounds.iter().zip(&counts).map(|(bound, count)| {
+        for (bound, count) in bounds.iter().zip(&counts) {
             cumulative += count;
-            let mut bucket = Bucket::default();
-            bucket.set_upper_bound(bound.as_secs_f64());
-            bucket.set_cumulative_count(cumulative);
-            bucket
-        });
-        let mut histogram = proto::Histogram::default();
-        histogram.set_bucket(buckets.collect());
-        histogram.set_sample_count(counts.iter().sum());
-        histogram.set_sample_sum(seconds);
-        let mut metric = Metric::from_label(pairs(labels));
-        metric.set_histogram(histogram);
-        self.0.mut_metric().push(metric);
+            self.line("_bucket", labels, Some(&bound.as_secs_f64()), cumulative);
+        }
+        let all: u64 = counts.iter().sum();
+        self.line("_bucket", labels, Some(&"+Inf"), all);
+        self.line("_sum", labels, None, seconds);
+        self.line("_count", labels, None, all);
+    }
+
+    /// Name and help stand before the first series.
+    fn begin(&mut self) {
+        if !self.is_begun {
+            self.is_begun = true;
+            let kind = match self.kind {
+                Kind::Counter => "counter",
+                Kind::Gauge => "gauge",
+                Kind::Histogram => "histogram",
+            };
+            let (name, help) = (self.name, self.help);
+            self.text.extend(["# HELP ", name, " ", help, "\n# TYPE ", name, " ", kind, "\n"]);
+        }
+    }
+
+    fn line(&mut self, suffix: &str, labels: &[(&str, &str)], bound: Option<&dyn Display>, value: impl Display) {
+        self.text.push_str(self.name);
+        self.text.push_str(suffix);
+        let mut separator = '{';
+        for (name, value) in labels {
+            self.text.push(separator);
+            self.text.push_str(name);
+            self.text.push_str("=\"");
+            escape(self.text, value);
+            self.text.push('"');
+            separator = ',';
+        }
+        // Neither a number nor a String refuses to be written.
+        if let Some(bound) = bound {
+            let _ = write!(self.text, "{separator}le=\"{bound}\"");
+            separator = ',';
+        }
+        if separator == ',' {
+            self.text.push('}');
+        }
+        let _ = writeln!(self.text, " {value}");
     }
 }
 
-fn pairs(labels: &[(&str, &str)]) -> Vec<LabelPair> {
-    let pair = |(name, value): &(&str, &str)| {
-        let mut pair = LabelPair::default();
-        pair.set_name((*name).to_owned());
-        pair.set_value((*value).to_owned());
-        pair
-    };
-    labels.iter().map(pair).collect()
+/// Appends a label's value as the format wants it.
+fn escape(text: &mut String, value: &str) {
+    let mut rest = value;
+    while let Some(at) = rest.find(['\\', '"', '\n']) {
+        let (plain, special) = rest.split_at(at);
+        text.push_str(plain);
+        let mut characters = special.chars();
+        text.push_str(match characters.next() {
+            Some('\\') => "\\\\",
+            Some('"') => "\\\"",
+            _ => "\\n",
+        });
+        rest = characters.as_str();
+    }
+    text.push_str(rest);
 }
-
-/// Enough that the heading, which the encoder writes each time, costs little, and few enough to be no burden.
-const OWNERS_AT_A_TIME: usize = 64;
-/// Lines that name a family, and say what it is.
-const HEADING: usize = 2;

@@ -4,18 +4,12 @@
 
 use std::fs;
 
-use prometheus::proto::MetricType;
-
-use super::family::Family;
+use super::single::Single;
 
 /// The build, and what the process uses of its machine.
-pub(super) fn families() -> Vec<Family> {
-    let build = Family::of_the_process(
-        MetricType::GAUGE,
-        "tidegate_build_info",
-        "Always 1; the labels say which build this is.",
-        |series| series.add(&[("version", env!("CARGO_PKG_VERSION"))], 1.0),
-    );
+pub(super) fn families() -> Vec<Single> {
+    let build = Single::gauge("tidegate_build_info", "Always 1; the labels say which build this is.")
+        .with(&[("version", env!("CARGO_PKG_VERSION"))], 1.0);
 
     let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
     let resident = number_after(&status, "VmRSS:").map(|kibibytes| kibibytes * 1024.0);
@@ -26,19 +20,14 @@ pub(super) fn families() -> Vec<Family> {
     // Since Linux 6.2 the size of this directory is the number of open descriptors; before, it is 0.
     let open_fds = fs::metadata("/proc/self/fd").ok().map(|fd| fd.len() as f64).filter(|count| *count > 0.0);
 
-    let (counter, gauge) = (MetricType::COUNTER, MetricType::GAUGE);
-    let single = [
-        (counter, "process_cpu_seconds_total", "User and system CPU time spent, in seconds.", cpu_seconds(&stat)),
-        (gauge, "process_resident_memory_bytes", "Resident memory, in bytes.", resident),
-        (gauge, "process_threads", "Threads of the process.", threads),
-        (gauge, "process_open_fds", "Open file descriptors.", open_fds),
-        (gauge, "process_max_fds", "File descriptors that the process may open.", max_fds),
-    ];
-    let single = single.into_iter().filter_map(|(kind, name, help, value)| {
-        let value = value?;
-        Some(Family::of_the_process(kind, name, help, move |series| series.add(&[], value)))
-    });
-    std::iter::once(build).chain(single).collect()
+    let cpu = Single::counter("process_cpu_seconds_total", "User and system CPU time spent, in seconds.");
+    let memory = Single::gauge("process_resident_memory_bytes", "Resident memory, in bytes.");
+    let running = Single::gauge("process_threads", "Threads of the process.");
+    let open = Single::gauge("process_open_fds", "Open file descriptors.");
+    let max = Single::gauge("process_max_fds", "File descriptors that the process may open.");
+    let known = [(cpu, cpu_seconds(&stat)), (memory, resident), (running, threads), (open, open_fds), (max, max_fds)];
+    let known = known.into_iter().filter_map(|(family, value)| Some(family.with(&[], value?)));
+    std::iter::once(build).chain(known).collect()
 }
 
 /// The first number that follows `key` at the start of a line.
@@ -77,7 +66,8 @@ mod tests {
     #[cfg(target_os = "linux")]
     #[test]
     fn the_process_knows_its_own_memory() {
-        let text: String = super::super::Scrape::of(families()).collect();
+        let families = families().into_iter().filter_map(Single::finish).collect();
+        let text: String = super::super::Scrape::of(Vec::new(), families).collect();
         let line = text.lines().find(|line| line.starts_with("process_resident_memory_bytes ")).unwrap();
         let bytes: f64 = line.rsplit(' ').next().unwrap().parse().unwrap();
         assert!(bytes > 100_000.0, "{line}");

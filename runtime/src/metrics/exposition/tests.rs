@@ -8,12 +8,14 @@ use super::super::{
     MessageKind, Metrics, ReloadOutcome, Side, SwapOutcome, WorkerIndex,
 };
 use super::Scrape;
+use super::single::Single;
 
 const FIRST: WorkerIndex = WorkerIndex(0);
 const SECOND: WorkerIndex = WorkerIndex(1);
 
 fn encoded(metrics: &Metrics) -> String {
-    Scrape::of(metrics.families()).collect()
+    let of_the_process = metrics.process_wide().into_iter().filter_map(Single::finish).collect();
+    Scrape::of(metrics.families(), of_the_process).collect()
 }
 
 #[test]
