@@ -160,7 +160,7 @@ impl Series<'_> {
 /// Appends a label's value as the format wants it.
 fn escape(text: &mut String, value: &str) {
     let mut rest = value;
-    while let Some(at) = rest.find(['\\', '"', '\n']) {
+    while let Some(at) = memchr::memchr3(b'\\', b'"', b'\n', rest.as_bytes()) {
         let (plain, special) = rest.split_at(at);
         text.push_str(plain);
         let mut characters = special.chars();
