@@ -6,6 +6,7 @@
 
 mod cells;
 mod exposition;
+mod incidents;
 mod labels;
 mod registry;
 mod roster;

@@ -9,9 +9,10 @@ use std::time::Duration;
 use tracing_appender::non_blocking::ErrorCounter;
 
 use super::cells::{Counter, Gauge, Histogram, Sharded, WorkerIndex};
+use super::incidents::Incidents;
 use super::labels::{
-    CallVerdict, CloseLabel, CompileSource, ConnectOutcome, ConnectionRefusal, FailureReason, HandshakeOutcome,
-    InflateFailure, Initiator, Limit, MessageKind, ReloadOutcome, ShadowOutcome, Side, SwapOutcome, UpgradeFailure,
+    CallVerdict, CloseLabel, CompileSource, ConnectOutcome, FailureReason, HandshakeOutcome, InflateFailure, Initiator,
+    Limit, MessageKind, ReloadOutcome, ShadowOutcome, Side, SwapOutcome, UpgradeFailure,
 };
 use super::roster::{Counts, Roster};
 
@@ -30,9 +31,7 @@ pub struct Metrics {
     pub(super) quarantined: Roster<Pair, AtomicU64>,
     pub(super) reloads: [AtomicU64; ReloadOutcome::COUNT],
     pub(super) upgrade_failures: [AtomicU64; UpgradeFailure::COUNT],
-    pub(super) connections_refused: [AtomicU64; ConnectionRefusal::COUNT],
-    pub(super) panics: AtomicU64,
-    pub(super) worker_restarts: AtomicU64,
+    pub(super) incidents: Incidents,
     pub(super) generation: AtomicU64,
     pub(super) assembly_bytes: Arc<Sharded<Gauge>>,
     pub(super) logs: Mutex<BTreeMap<&'static str, ErrorCounter>>,
@@ -54,9 +53,7 @@ impl Metrics {
             quarantined: Roster::default(),
             reloads: Default::default(),
             upgrade_failures: Default::default(),
-            connections_refused: Default::default(),
-            panics: AtomicU64::new(0),
-            worker_restarts: AtomicU64::new(0),
+            incidents: Incidents::default(),
             generation: AtomicU64::new(0),
             assembly_bytes: Arc::new(Sharded::new(workers + 1, Gauge::default)),
             logs: Mutex::default(),
@@ -79,9 +76,7 @@ impl Metrics {
             failing: self.failing.draft(),
             quarantined: self.quarantined.draft(),
             reloads: Default::default(),
-            connections_refused: Default::default(),
-            panics: AtomicU64::new(0),
-            worker_restarts: AtomicU64::new(0),
+            incidents: Incidents::default(),
             generation: AtomicU64::new(0),
             assembly_bytes: Arc::clone(&self.assembly_bytes),
             logs: Mutex::default(),
@@ -193,23 +188,6 @@ impl Metrics {
         if let Some(counter) = self.upgrade_failures.get(reason as usize) {
             counter.fetch_add(1, Ordering::Relaxed);
         }
-    }
-
-    /// Counts connections that were refused because there was no place for them.
-    pub fn connections_refused(&self, reason: ConnectionRefusal, count: u64) {
-        if let Some(counter) = self.connections_refused.get(reason as usize) {
-            counter.fetch_add(count, Ordering::Relaxed);
-        }
-    }
-
-    /// Counts a panic, which costs a connection or a worker.
-    pub fn panicked(&self) {
-        self.panics.fetch_add(1, Ordering::Relaxed);
-    }
-
-    /// Counts a worker that was started in the place of one that had ended.
-    pub fn worker_restarted(&self) {
-        self.worker_restarts.fetch_add(1, Ordering::Relaxed);
     }
 
     /// Says which generation of the configuration is in force.

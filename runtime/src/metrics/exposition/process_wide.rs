@@ -52,7 +52,7 @@ impl Metrics {
 
         let of_workers = self.worker_connections_active();
         let of_workers = of_workers.iter().enumerate();
-        let of_refusals = ConnectionRefusal::ALL.iter().zip(&self.connections_refused);
+        let of_refusals = ConnectionRefusal::ALL.iter().zip(&self.incidents.connections_refused);
         let of_compiles = CompileSource::ALL.iter().zip(self.compiles.iter());
         let of_reloads = ReloadOutcome::ALL.iter().zip(&self.reloads);
         let of_upgrades = UpgradeFailure::ALL.iter().zip(&self.upgrade_failures);
@@ -62,8 +62,8 @@ impl Metrics {
                 family.with(&[("worker", &worker.to_string())], *active as f64)
             }),
             of_refusals.fold(refused, |family, (reason, it)| family.with(&[("reason", reason.label())], count(it))),
-            panics.with(&[], count(&self.panics)),
-            restarts.with(&[], count(&self.worker_restarts)),
+            panics.with(&[], count(&self.incidents.panics)),
+            restarts.with(&[], count(&self.incidents.worker_restarts)),
             assemblies.with(&[], self.assembly_bytes.iter().map(Gauge::value).sum::<i64>() as f64),
             of_compiles.fold(compiles, |family, (source, it)| family.with(&[("source", source.label())], count(it))),
             of_reloads.fold(reloads, |family, (outcome, it)| family.with(&[("outcome", outcome.label())], count(it))),
