@@ -158,7 +158,7 @@ async fn a_line_about_a_failure_names_the_connection() {
     let proxy = Proxy::start(&route(&[&backend.address()], &rest)).await;
     let (mut client, _upstream) = backend.open(proxy.address, "/").await;
     let id = listed(&proxy, "").await["connections"][0]["connection"].as_str().unwrap().to_owned();
-    client.send(Frame::text("any")).await;
+    client.send(Frame::text("boom")).await;
     client.expect_close(1011).await;
     let line = proxy.wait_for_log(&["\"reason\":\"trap\""]).await;
     assert_eq!(line["connection"], id.as_str(), "{line}");

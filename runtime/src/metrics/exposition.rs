@@ -53,8 +53,7 @@ impl Metrics {
 
     /// Everything counted until now, with what the kernel says about the process.
     pub fn scrape(&self) -> Scrape {
-        let of_the_process = self.process_wide().into_iter().chain(process::families());
-        Scrape::of(self.families(), of_the_process.filter_map(Single::finish).collect())
+        self.scrape_with(process::families())
     }
 
     /// The whole text of a [`Metrics::scrape`].
@@ -62,12 +61,19 @@ impl Metrics {
         self.scrape().collect()
     }
 
-    /// The families that come from the shards, in the order of the documentation.
-    fn families(&self) -> Vec<Family> {
+    /// Everything counted until now, with further families of the process. Who is present is asked once: who has gone
+    /// is told of a last time.
+    fn scrape_with(&self, further: Vec<Single>) -> Scrape {
         let routes = self.routes.present();
+        let of_the_process = self.process_wide(&routes).into_iter().chain(further);
+        Scrape::of(self.families(&routes), of_the_process.filter_map(Single::finish).collect())
+    }
+
+    /// The families that come from the shards, in the order of the documentation.
+    fn families(&self, routes: &Present<Name, RouteMetrics>) -> Vec<Family> {
         let mut families = Vec::new();
-        families.extend(handshake_families(&routes));
-        families.extend(message_families(&routes));
+        families.extend(handshake_families(routes));
+        families.extend(message_families(routes));
         families.extend(endpoint_families(&self.endpoints.present()));
         families.push(failing_family(&self.failing.present()));
         families.extend(component_families(&self.components.present(), &self.uses.present()));

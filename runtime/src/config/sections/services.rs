@@ -12,7 +12,7 @@ use crate::config::{
 
 pub(super) const SERVICES: Section = Section {
     title: "services of a route",
-    about: "A header names the service, else the longest prefix of the path; without either the next route is tried.",
+    about: "A header names the service, else the longest prefix of the path; without either the next route is tried. So is it for a service that the route does not have: clients choose the header, so guard the routes behind it as well.",
     keys: &[
         Key {
             name: "headers",

@@ -5,12 +5,13 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::super::cells::Gauge;
 use super::super::labels::{CompileSource, ConnectionRefusal, ReloadOutcome, UpgradeFailure};
-use super::super::registry::Metrics;
+use super::super::registry::{Metrics, Name, RouteMetrics};
+use super::super::roster::Present;
 use super::single::Single;
 
 impl Metrics {
     /// The families of the process, in the order of the documentation.
-    pub(super) fn process_wide(&self) -> [Single; 10] {
+    pub(super) fn process_wide(&self, routes: &Present<Name, RouteMetrics>) -> [Single; 10] {
         let count = |counter: &AtomicU64| counter.load(Ordering::Relaxed) as f64;
         let workers = Single::gauge(
             "tidegate_worker_connections_active",
@@ -50,7 +51,7 @@ impl Metrics {
             "Lines that a log of the proxy lost because its reader was too slow.",
         );
 
-        let of_workers = self.worker_connections_active();
+        let of_workers = self.worker_connections_active(routes);
         let of_workers = of_workers.iter().enumerate();
         let of_refusals = ConnectionRefusal::ALL.iter().zip(&self.incidents.connections_refused);
         let of_compiles = CompileSource::ALL.iter().zip(self.compiles.iter());
@@ -76,9 +77,9 @@ impl Metrics {
     }
 
     /// Open connections of each worker, over all routes.
-    fn worker_connections_active(&self) -> Vec<i64> {
+    fn worker_connections_active(&self, routes: &Present<Name, RouteMetrics>) -> Vec<i64> {
         let mut active = vec![0; self.workers()];
-        for (_, route) in self.routes.present().iter() {
+        for (_, route) in routes.iter() {
             for (sum, shard) in active.iter_mut().zip(route.iter()) {
                 *sum += shard.connections_active.value();
             }

@@ -7,15 +7,12 @@ use super::super::{
     CallVerdict, CloseLabel, CompileSource, FailureReason, HandshakeOutcome, InflateFailure, Initiator, Limit,
     MessageKind, Metrics, ReloadOutcome, Side, SwapOutcome, WorkerIndex,
 };
-use super::Scrape;
-use super::single::Single;
 
 const FIRST: WorkerIndex = WorkerIndex(0);
 const SECOND: WorkerIndex = WorkerIndex(1);
 
 fn encoded(metrics: &Metrics) -> String {
-    let of_the_process = metrics.process_wide().into_iter().filter_map(Single::finish).collect();
-    Scrape::of(metrics.families(), of_the_process).collect()
+    metrics.scrape_with(Vec::new()).collect()
 }
 
 #[test]
