@@ -75,7 +75,8 @@ pub(super) const COMPONENT: Section = Section {
             example: "\"1MiB\"",
             meaning: "Payload that a filter may answer with in one call, over all messages that it replaces and sends, \
                       at most 4GiB: as much as the largest message, because a worker holds it until it is sent. More is \
-                      a failure. An answer must fit into `max_memory`, too.",
+                      a failure. While more than 256 KiB wait for one peer nothing else is decided that would add to \
+                      it, so that what waits is that and one call's answers. An answer must fit into `max_memory`, too.",
         },
         Key {
             name: "max_attachments",
@@ -133,7 +134,9 @@ pub(super) const FILTER_USE: Section = Section {
             absent: Absent::Default("\"close\""),
             example: "\"bypass\"",
             meaning: "What happens to a connection when the filter fails: it is closed with 1011, or goes on without \
-                      the filter.",
+                      the filter. Of several messages that it was shown at once, it is then asked about one by one, in \
+                      a new instance: what it decides before the message that it fails on again stands, and from that \
+                      message on the connection goes on without it.",
         },
         Key {
             name: "candidate",

@@ -73,7 +73,10 @@ pub(in crate::config) const ROUTE: Section = Section {
             "duration or `off`",
             Default("\"off\""),
             "\"30s\"",
-            "How long a pong may take before the connection is closed with 1011. Needs `ping_interval`.",
+            "How long a pong may take before the connection is closed with 1011. Needs `ping_interval`. The time begins \
+             when the ping has left: inside a long frame there is no place for one. It stands still while nothing is \
+             read from that side, because a filter delays or the other side is slow, and begins again with each part of \
+             a frame that comes, behind which a pong has to wait.",
         ),
         key("ping_client", "boolean", Default("true"), "false", "Whether the client is pinged."),
         key("ping_upstream", "boolean", Default("true"), "false", "Whether the upstream is pinged."),
@@ -104,7 +107,11 @@ pub(in crate::config) const ROUTE: Section = Section {
             "duration",
             Default("\"5s\""),
             "\"2s\"",
-            "How long a closing handshake and the delivery of what is under way may take.",
+            "How long a closing handshake and the delivery of what is under way may take. When the proxy closes, by a \
+             drain or a timer, what a filter delays goes out in its time before the close frame, and what is left of it \
+             at the end of this time goes out then. A peer that has ended its sending half without a close frame has \
+             this time for what it has sent, and as long as the other side takes something of it; what a filter still \
+             delays then is lost, as is everything delayed of a peer that resets its connection.",
         ),
         key(
             "max_message_size",
