@@ -93,10 +93,9 @@ impl Forwarding {
         let host = host.filter(|host| !host.is_empty());
         fields::remove_hop_by_hop(&mut headers);
         fields::remove_handshake(&mut headers);
-        headers.remove(header::CONTENT_LENGTH);
-        headers.remove(header::EXPECT);
         let is_believed = self.trusted.contains(client.peer.ip());
-        fields::remove_where(&mut headers, if is_believed { is_disguised } else { is_claim });
+        let is_said = if is_believed { is_disguised } else { is_claim };
+        fields::remove_where(&mut headers, |name| is_said(name) || name != "host" && field_names::is_owned(name));
         if self.append {
             self.tell(&mut headers, host.clone(), client);
         }
