@@ -271,14 +271,19 @@ async fn filters_come_and_go_under_an_open_connection() {
     };
     let proxy = Proxy::start(&chain(&["a"])).await;
     let (mut client, mut upstream) = backend.open(proxy.address, "/").await;
+    let mut swapped = 0;
     for (labels, expected) in [(&["a"][..], "a1:x"), (&["a", "b"], "b1:a2:x"), (&["b"], "b2:x"), (&[], "x")] {
         proxy.rewrite(&chain(labels));
         proxy.reload().await;
         proxy.until(CONNECTIONS, &[("component", "counter")], labels.len() as u64).await;
         client.send(Frame::text("x")).await;
         upstream.expect(Frame::text(expected)).await;
+        // With the last filter its series are gone, once they have been shown a last time.
+        if !labels.is_empty() {
+            swapped = proxy.metrics().await.count(SWAPS, &swaps("swapped"));
+        }
     }
-    assert_eq!(proxy.metrics().await.count(SWAPS, &swaps("swapped")), 1);
+    assert_eq!(swapped, 1);
 }
 
 #[tokio::test]
