@@ -37,7 +37,7 @@ pub struct Problem {
     width: usize,
 }
 
-/// Everything that is wrong with one configuration, in the order of the file; of very much, the first [`MOST`].
+/// Everything that is wrong with one configuration, in the order of the file; of very much, the first 1000.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Problems {
     pub(super) source: Source,

@@ -149,7 +149,7 @@ impl Forwarding {
     }
 }
 
-/// Applies a filter's edits in order. Beyond [`MOST_NAMES`] no further field is added: what a head and each filter may have
+/// Applies a filter's edits in order. Beyond 16,384 names no further field is added: what a head and each filter may have
 /// is far below, and a field that is to be replaced goes in any case.
 pub fn apply<'a>(headers: &mut HeaderMap, edits: impl IntoIterator<Item = &'a HeaderEdit>) {
     let mut edits = edits.into_iter().peekable();
