@@ -17,7 +17,13 @@ pub(in crate::config) const ROUTE: Section = Section {
             "[\"chat.example.com\", \"*.chat.example.com\"]",
             "Hosts without a port. `*.` in front stands for one or more labels.",
         ),
-        key("path", "path", Means("any path"), "\"/ws\"", "Exactly this path. Not beside `path_prefix`."),
+        key(
+            "path",
+            "path",
+            Means("any path"),
+            "\"/ws\"",
+            "Exactly this path: `/ws/` is another one than `/ws`. Not beside `path_prefix`.",
+        ),
         key(
             "path_prefix",
             "path",
