@@ -90,6 +90,13 @@ fn descriptors(proxy: &Proxy) -> BTreeSet<u64> {
     files.map(|file| file.unwrap().file_name().to_str().unwrap().parse().unwrap()).collect()
 }
 
+/// How many sockets the proxy has.
+fn sockets(proxy: &Proxy) -> usize {
+    let of_the_process = std::fs::read_dir(format!("/proc/{}/fd", proxy.pid())).unwrap();
+    let links = of_the_process.filter_map(|entry| std::fs::read_link(entry.unwrap().path()).ok());
+    links.filter(|link| link.to_string_lossy().starts_with("socket:")).count()
+}
+
 /// Has clients that say nothing take all descriptors that are left up to a new limit.
 async fn use_up(proxy: &Proxy) -> Vec<Peer> {
     let limit = descriptors(proxy).last().unwrap() + 1;
@@ -102,8 +109,10 @@ async fn use_up(proxy: &Proxy) -> Vec<Peer> {
             if count as u64 == limit {
                 return silent;
             }
+            // Other descriptors come and go meanwhile.
+            let before = sockets(proxy);
             silent.push(Peer::connect(proxy.address).await);
-            while descriptors(proxy).len() == count {
+            while sockets(proxy) == before {
                 look.tick().await;
             }
         }
