@@ -167,6 +167,37 @@ async fn a_reload_that_changes_the_use_lifts_its_quarantine_and_another_does_not
 }
 
 #[tokio::test]
+async fn a_candidate_in_quarantine_that_is_rolled_back_and_promoted_again_is_shown_as_such_all_the_time() {
+    let echo = Echo::start().await;
+    let candidate = "{ component = \"hostile\", config = { do = \"trap\" }, canary = \"0.01%\" }";
+    let filters = format!("filters = [{{ component = \"script\", candidate = {candidate} }}]\n");
+    let text = format!("{filters}{}{}max_failures = 1\n", guest("script"), guest("hostile"));
+    let proxy = Proxy::start(&route(&[echo.address()], &text)).await;
+    let decide = async |decision: &str| {
+        let reply = proxy.admin("POST", &format!("/api/v1/routes/main/candidates/hostile/{decision}")).await;
+        assert_eq!(reply.status, 200, "{reply:?}");
+    };
+    decide("promote").await;
+    boom(&proxy).await;
+    proxy.until(QUARANTINED, HOSTILE, 1).await;
+    decide("roll-back").await;
+    let mut client = proxy.open("/").await;
+    echoes(&mut client, "the filter has the place").await;
+    let further = "[[routes]]\nname = \"other\"\npath = \"/other\"\nupstream = \"back\"\n";
+    proxy.rewrite(&format!("{}{further}", route(&[echo.address()], &text)));
+    assert_eq!(proxy.reload().await.status, 200);
+    decide("promote").await;
+
+    assert_eq!(proxy.answer(&Request::upgrade("/")).await.status, 503);
+    assert_eq!(shown(&proxy, "hostile").await, serde_json::json!(["main"]));
+    assert_eq!(is_quarantined(&proxy.metrics().await, HOSTILE), 1);
+    assert_eq!(quarantine_lines(&proxy, "INFO"), 0, "nothing has lifted it");
+    let restored = proxy.admin("POST", "/api/v1/components/hostile/restore").await;
+    assert!(restored.body.contains("\"lifted\": 1"), "{restored:?}");
+    assert_eq!(is_quarantined(&proxy.metrics().await, HOSTILE), 0);
+}
+
+#[tokio::test]
 async fn a_predicate_in_quarantine_refuses_as_one_that_fails() {
     let echo = Echo::start().await;
     let rest =

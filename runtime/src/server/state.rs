@@ -127,7 +127,8 @@ impl State {
     pub(super) fn put_in_force(&self, snapshot: Snapshot, sources: Sources, doors: Doors) {
         let generation = snapshot.generation;
         self.metrics.set_generation(generation);
-        let kept: HashSet<u64> = snapshot.uses().collect();
+        // Also what no connection needs at present: a candidate that was rolled back may be promoted again.
+        let kept: HashSet<u64> = snapshot.all_uses().map(|used| used.id()).collect();
         let before = self.snapshot.swap(Arc::new(snapshot));
         before.all_uses().filter(|replaced| !kept.contains(&replaced.id())).for_each(|replaced| replaced.retire());
         *self.sources.lock().unwrap_or_else(PoisonError::into_inner) = Arc::new(sources);
