@@ -40,7 +40,7 @@ use tokio::sync::mpsc;
 use tokio::time::timeout;
 
 use crate::admin::{Admin, Guard};
-use crate::component::{CacheDirectory, CacheError, Host, HostError};
+use crate::component::{CacheDirectory, CacheError, Host, HostError, Moment};
 use crate::config::{Config, Examined, Problems};
 use crate::control::{self, ReadSources, Sources};
 use crate::listener::{self, BindError, Loads, Refusals};
@@ -186,7 +186,7 @@ impl Server {
         }
 
         let host = Host::with(count, cache(config)?, config.max_isolated_instances)?;
-        let snapshot = control::build(&read, None, 1, &host, &metrics)?;
+        let snapshot = control::build(&read, None, Moment::now(), 1, &host, &metrics)?;
         host.sweep_cache(snapshot.components.values());
         metrics.set_generation(1);
 
@@ -390,7 +390,7 @@ pub fn check(sources: &ReadSources) -> Result<Checked, RunError> {
             return Ok(Checked { config: None, problems, warnings });
         }
     };
-    let problems = control::build(&read, None, 1, &host, &metrics).err();
+    let problems = control::build(&read, None, Moment::now(), 1, &host, &metrics).err();
     let is_good = problems.is_none();
     let problems = problems.unwrap_or_else(|| read.config.problems());
     Ok(Checked { config: Some(read.config).filter(|_| is_good), problems, warnings })

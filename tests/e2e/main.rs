@@ -21,6 +21,7 @@ mod check;
 mod cli;
 mod closing;
 mod compression;
+mod decisions;
 mod delays;
 mod dry_run;
 mod draining;

@@ -6,10 +6,12 @@
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Arc;
 
+use super::decision::{Decision, Decisions};
+use super::order::Moment;
 use super::session::Session;
 use super::trial::{Mode, Sample, Standing, Terms, Trial};
-use super::uses::FilterUse;
-use crate::metrics::ShadowOutcome;
+use super::uses::{FilterUse, OnFailure};
+use crate::metrics::{Metrics, ShadowOutcome};
 
 /// A place in a route's chain of filters. Cheap to clone; all clones are the same place.
 #[derive(Clone, Debug)]
@@ -128,19 +130,32 @@ impl Candidate {
 
     /// Puts it in the filter's place for all connections.
     pub fn promote(&self) {
-        self.decide(Standing::Promoted);
+        self.decide(Decision::Promoted);
     }
 
     /// Gives its connections back to the filter.
     pub fn roll_back(&self) {
-        self.decide(Standing::RolledBack);
+        self.decide(Decision::RolledBack);
     }
 
-    fn decide(&self, standing: Standing) {
-        self.trial.decide(standing);
+    fn decide(&self, decision: Decision) {
+        self.trial.decisions().decide(decision);
         let (component, route, filter) = (self.filter.component().name(), self.filter.recipe().place(), self.of());
-        let what = if standing == Standing::Promoted { "promoted" } else { "rolled back" };
+        let what = if decision == Decision::Promoted { "promoted" } else { "rolled back" };
         tracing::info!(target: "tidegate::component", component, route, filter, "the candidate is {what} by an operator");
+    }
+
+    /// What is decided about the next version of it, of a reload that began at this moment: what is decided from then
+    /// on, and a promotion from before if that `goes_on`.
+    pub fn decisions(&self, begun: Moment, goes_on: bool) -> Decisions {
+        self.trial.decisions().passed_on(begun, goes_on)
+    }
+
+    /// The same with another answer to its failures: its trial goes on.
+    #[must_use]
+    pub fn again(&self, on_failure: OnFailure, generation: u64, metrics: &Metrics) -> Self {
+        let filter = self.filter.again_on(self.route(), on_failure, generation, metrics, Some(Arc::clone(&self.trial)));
+        Self { filter, trial: Arc::clone(&self.trial) }
     }
 
     /// The route that it is tried on.

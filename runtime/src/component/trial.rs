@@ -1,15 +1,16 @@
 //! A candidate's trial: what has come of it so far, and how it ends.
 //!
-//! Its state is one for all workers and as old as the candidate. A worker reads one byte of it for each connection that
+//! Its state is one for all workers and as old as the candidate. A worker reads two words of it for each connection that
 //! opens; everything else is touched by those that a candidate shadows, and by its failures.
 
 use std::collections::VecDeque;
 use std::num::NonZeroU32;
-use std::sync::atomic::{AtomicU8, AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::Notify;
 
+use super::decision::{Decision, Decisions};
 use super::types::{Message, Verdict};
 use crate::metrics::{CandidateMetrics, MessageKind, ShadowOutcome, Side, WorkerIndex};
 
@@ -43,21 +44,21 @@ pub struct Candidacy {
     pub of: String,
     /// How it is tried.
     pub terms: Terms,
-    /// Where it begins: on trial, unless an operator had promoted its former version.
-    pub standing: Standing,
+    /// What is decided about it, by decisions about its former version, too.
+    pub decisions: Decisions,
 }
 
 /// What has become of a candidate.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Standing {
     /// It is tried.
-    OnTrial = 0,
+    OnTrial,
     /// An operator has put it in the filter's place.
-    Promoted = 1,
+    Promoted,
     /// An operator has taken it back.
-    RolledBack = 2,
+    RolledBack,
     /// It failed too often.
-    Failed = 3,
+    Failed,
 }
 
 /// A message, or a handshake, about which a shadow disagreed with its filter.
@@ -92,8 +93,10 @@ pub(super) struct Trial {
     of: String,
     terms: Terms,
     metrics: Arc<CandidateMetrics>,
-    standing: AtomicU8,
+    decisions: Decisions,
     failures: AtomicU32,
+    /// Whether they were too many while it was tried.
+    has_failed: AtomicBool,
     outcomes: [AtomicU64; ShadowOutcome::COUNT],
     samples: Mutex<VecDeque<Sample>>,
     /// Told when the trial has ended by itself.
@@ -102,13 +105,14 @@ pub(super) struct Trial {
 
 impl Trial {
     pub(super) fn new(candidacy: Candidacy, metrics: Arc<CandidateMetrics>, ended: Arc<Notify>) -> Self {
-        let Candidacy { of, terms, standing } = candidacy;
+        let Candidacy { of, terms, decisions } = candidacy;
         Self {
             of,
             terms,
             metrics,
-            standing: AtomicU8::new(standing as u8),
+            decisions,
             failures: AtomicU32::new(0),
+            has_failed: AtomicBool::new(false),
             outcomes: Default::default(),
             samples: Mutex::default(),
             ended,
@@ -124,19 +128,20 @@ impl Trial {
         &self.terms
     }
 
+    /// An operator's word counts for more than failures.
     #[inline]
     pub(super) fn standing(&self) -> Standing {
-        match self.standing.load(Ordering::Relaxed) {
-            0 => Standing::OnTrial,
-            1 => Standing::Promoted,
-            2 => Standing::RolledBack,
-            _ => Standing::Failed,
+        match self.decisions.decided() {
+            Some(Decision::Promoted) => Standing::Promoted,
+            Some(Decision::RolledBack) => Standing::RolledBack,
+            None if self.has_failed.load(Ordering::Relaxed) => Standing::Failed,
+            None => Standing::OnTrial,
         }
     }
 
-    /// What an operator has decided.
-    pub(super) fn decide(&self, standing: Standing) {
-        self.standing.store(standing as u8, Ordering::Relaxed);
+    /// What is decided about the candidate.
+    pub(super) fn decisions(&self) -> &Decisions {
+        &self.decisions
     }
 
     pub(super) fn failures(&self) -> u32 {
@@ -158,10 +163,10 @@ impl Trial {
     pub(super) fn failed(&self, worker: WorkerIndex) -> bool {
         let failures = self.failures.fetch_add(1, Ordering::Relaxed).saturating_add(1);
         let is_too_many = self.terms.max_failures.is_some_and(|most| failures >= most.get());
-        let (on_trial, failed) = (Standing::OnTrial as u8, Standing::Failed as u8);
-        let ends = is_too_many
-            && self.standing.compare_exchange(on_trial, failed, Ordering::Relaxed, Ordering::Relaxed).is_ok();
+        let is_tried = || self.decisions.decided().is_none();
+        let ends = is_too_many && is_tried() && !self.has_failed.swap(true, Ordering::Relaxed);
         if ends {
+            self.decisions.failed();
             self.metrics.of(worker).rollbacks.add(1);
             self.ended.notify_one();
         }
@@ -250,7 +255,7 @@ mod tests {
 
     fn trial(max_failures: u32, samples: usize) -> Trial {
         let terms = Terms { mode: Mode::Shadow, max_failures: NonZeroU32::new(max_failures), samples };
-        let candidacy = Candidacy { of: "shout".to_owned(), terms, standing: Standing::OnTrial };
+        let candidacy = Candidacy { of: "shout".to_owned(), terms, decisions: Decisions::none() };
         Trial::new(candidacy, Metrics::new(1).candidate("r", "c"), Arc::default())
     }
 
@@ -264,11 +269,13 @@ mod tests {
 
     #[test]
     fn an_operators_decision_stands_whatever_fails_afterwards() {
-        for decided in [Standing::Promoted, Standing::RolledBack] {
+        for (decision, standing) in
+            [(Decision::Promoted, Standing::Promoted), (Decision::RolledBack, Standing::RolledBack)]
+        {
             let trial = trial(1, 0);
-            trial.decide(decided);
+            trial.decisions.decide(decision);
             assert!(!trial.failed(WORKER));
-            assert_eq!(trial.standing(), decided);
+            assert_eq!(trial.standing(), standing);
         }
     }
 

@@ -5,7 +5,7 @@
 
 use std::rc::Rc;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::Ordering;
 
 use thiserror::Error;
 
@@ -14,6 +14,7 @@ use super::exports::{BalancerExports, Exports, FilterExports, Kind, PredicateExp
 use super::instance::{Slot, StartError};
 use super::limits::Limits;
 use super::load::Component;
+use super::order::Moment;
 use super::quarantine::Quarantine;
 use super::rollout::Candidate;
 use super::trial::{Candidacy, Trial};
@@ -154,7 +155,7 @@ impl Component {
         trial: Option<Arc<Trial>>,
     ) -> Arc<Recipe> {
         Arc::new(Recipe {
-            id: NEXT_ID.fetch_add(1, Ordering::Relaxed),
+            id: Moment::now().number(),
             component: self.clone(),
             place: place.to_owned(),
             config,
@@ -250,9 +251,21 @@ impl FilterUse {
     /// The same component with the same configuration in another chain, for the first time in this `generation` of the
     /// configuration. It has taken that configuration and said what it wants, so it is not asked again.
     pub fn again(&self, route: &str, on_failure: OnFailure, generation: u64, metrics: &Metrics) -> Arc<Self> {
+        self.again_on(route, on_failure, generation, metrics, None)
+    }
+
+    /// As [`FilterUse::again`]; with a `trial` as the candidate that goes on with it.
+    pub(super) fn again_on(
+        &self,
+        route: &str,
+        on_failure: OnFailure,
+        generation: u64,
+        metrics: &Metrics,
+        trial: Option<Arc<Trial>>,
+    ) -> Arc<Self> {
         let Recipe { component, config, .. } = &*self.recipe;
         let version = metrics.version(route, component.name(), generation);
-        let recipe = component.recipe(route, config.clone(), metrics, route, None);
+        let recipe = component.recipe(route, config.clone(), metrics, route, trial);
         Arc::new(Self { recipe, interest: self.interest, on_failure, version })
     }
 
@@ -404,5 +417,3 @@ impl Recipe {
         &self.verdicts
     }
 }
-
-static NEXT_ID: AtomicU64 = AtomicU64::new(1);

@@ -11,8 +11,8 @@ use super::memory;
 use super::sources::Sources;
 use crate::balance::{Balance, EndpointSpec, JustStarted};
 use crate::component::{
-    BalancerUse, Candidacy, Candidate, Component, Configuration, ConfigureError, FilterUse, Host, Isolation, Limits,
-    Mode, OnFailure, PredicateUse, Rollout, Standing, Terms,
+    BalancerUse, Candidacy, Candidate, Component, Configuration, ConfigureError, Decisions, FilterUse, Host, Isolation,
+    Limits, Mode, Moment, OnFailure, PredicateUse, Rollout, Terms,
 };
 use crate::config::{self, ComponentUse, Config, PathPattern, Place, Problems};
 use crate::handshake::{Forwarding, Networks};
@@ -22,7 +22,7 @@ use crate::session::{OnChange, Permits, Rate, Route, Snapshot, Target, Upstream}
 use crate::upstream::Address;
 
 /// Compiles, links and configures everything in `sources`. Takes what is still good from `previous`, with the sources
-/// it was built from.
+/// it was built from. What is decided about candidates since this has `begun` holds for what is built, too.
 ///
 /// Takes as long as compiling takes: not for a worker, and not for the thread that answers the admin API. Changes nothing
 /// of `previous`, so that what is built may as well be dropped.
@@ -32,6 +32,7 @@ use crate::upstream::Address;
 pub fn build(
     sources: &Sources,
     previous: Option<(&Snapshot, &Sources)>,
+    begun: Moment,
     generation: u64,
     host: &Host,
     metrics: &Metrics,
@@ -40,6 +41,7 @@ pub fn build(
     let mut builder = Builder {
         sources,
         previous: previous.map(|(snapshot, sources)| Previous::new(snapshot, sources)),
+        begun,
         generation,
         host,
         metrics,
@@ -65,6 +67,7 @@ pub fn build(
 struct Builder<'a> {
     sources: &'a Sources,
     previous: Option<Previous<'a>>,
+    begun: Moment,
     generation: u64,
     host: &'a Host,
     metrics: &'a Metrics,
@@ -387,23 +390,27 @@ impl Builder<'_> {
             max_failures: wanted.max_failures,
             samples: wanted.samples,
         };
-        let alike = before.iter().filter_map(|known| known.candidate()).find(|known| {
-            let filter = known.filter();
-            known.of() == of
-                && *known.terms() == terms
-                && filter.component().name() == component.name()
-                && *filter.config() == wanted.config
-                && filter.on_failure() == on_failure
-        });
-        let kept = alike.filter(|known| known.filter().component().is(component));
-        // A new build of a promoted component takes its place; any other begins a trial of its own.
-        let standing = match alike.map(Candidate::standing) {
-            Some(Standing::Promoted) => Standing::Promoted,
-            _ => Standing::OnTrial,
+        let is_alike = |known: &&Candidate| {
+            known.of() == of && *known.terms() == terms && *known.filter().config() == wanted.config
         };
-        let candidacy = Candidacy { of: of.to_owned(), terms, standing };
-        let new = || component.candidate(route, &wanted.config, on_failure, self.generation, self.metrics, candidacy);
-        let made = kept.cloned().map_or_else(new, Ok).map_err(Arc::new);
+        let former = || {
+            let known = before.iter().filter_map(|known| known.candidate());
+            known.filter(|known| known.filter().component().name() == component.name())
+        };
+        let alike = former().find(is_alike);
+        if let Some(known) = alike.filter(|known| known.filter().component().is(component)) {
+            let is_same = known.filter().on_failure() == on_failure;
+            let again = || known.again(on_failure, self.generation, self.metrics);
+            return Some(if is_same { known.clone() } else { again() });
+        }
+        // A new build of a promoted component takes its place; any other begins a trial of its own.
+        let decisions = match alike.or_else(|| former().next()) {
+            Some(known) => known.decisions(self.begun, alike.is_some()),
+            None => Decisions::none(),
+        };
+        let candidacy = Candidacy { of: of.to_owned(), terms, decisions };
+        let made = component.candidate(route, &wanted.config, on_failure, self.generation, self.metrics, candidacy);
+        let made = made.map_err(Arc::new);
         self.findings.configured(&wanted.component, &wanted.place, made)
     }
 }

@@ -17,17 +17,22 @@ pub(super) fn candidate(candidate: &Candidate) -> CandidateView {
         component: candidate.filter().component().name().to_owned(),
         mode,
         canary,
-        standing: match candidate.standing() {
-            Standing::OnTrial => "on_trial",
-            Standing::Promoted => "promoted",
-            Standing::RolledBack => "rolled_back",
-            Standing::Failed => "failed",
-        },
+        standing: label(candidate.standing()),
         connections: candidate.connections() as u64,
         failures: candidate.failures(),
         max_failures: terms.max_failures.map(Into::into),
         decisions: (terms.mode == Mode::Shadow).then_some(DecisionsView { agreed, diverged, failed }),
         samples: candidate.samples().into_iter().map(sample).collect(),
+    }
+}
+
+/// What has become of a candidate, in a word.
+pub(super) fn label(standing: Standing) -> &'static str {
+    match standing {
+        Standing::OnTrial => "on_trial",
+        Standing::Promoted => "promoted",
+        Standing::RolledBack => "rolled_back",
+        Standing::Failed => "failed",
     }
 }
 

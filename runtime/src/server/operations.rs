@@ -8,7 +8,7 @@ use std::time::SystemTime;
 use tokio::time::Instant;
 use tracing::Level;
 
-use super::candidates::candidate;
+use super::candidates::{candidate, label};
 use super::listing;
 use super::reload::Reloaded;
 use super::state::{Drain, Phase, State};
@@ -184,23 +184,20 @@ impl Operations for Control {
     fn decide(&self, route: &str, component: &str, decision: Decision) -> Option<DecisionReport> {
         let snapshot = self.0.snapshot.load_full();
         let found = snapshot.routes.routes().find(|known| known.name == route)?;
-        let mut filters = Vec::new();
-        for candidate in found.candidates().filter(|known| known.filter().component().name() == component) {
+        let decided = || found.candidates().filter(|known| known.filter().component().name() == component);
+        for candidate in decided() {
             match decision {
                 Decision::Promote => candidate.promote(),
                 Decision::RollBack => candidate.roll_back(),
             }
-            filters.push(candidate.of().to_owned());
         }
+        let standing = decided().next()?.standing();
         self.0.renew();
-        (!filters.is_empty()).then(|| DecisionReport {
+        Some(DecisionReport {
             route: route.to_owned(),
             component: component.to_owned(),
-            filters,
-            standing: match decision {
-                Decision::Promote => "promoted",
-                Decision::RollBack => "rolled_back",
-            },
+            filters: decided().map(|candidate| candidate.of().to_owned()).collect(),
+            standing: label(standing),
             connections_active: found.metrics.connections_active(),
         })
     }

@@ -10,6 +10,7 @@ use tokio::time::{Instant, timeout_at};
 use super::course::Listening;
 use super::state::{Doors, State};
 use super::{background, doors};
+use crate::component::Moment;
 use crate::config::{Config, Listener, Place, Problems};
 use crate::control::{self, Plan, ReadSources, Sources, Watch, WatchError};
 use crate::listener::{BindError, Bound};
@@ -176,7 +177,7 @@ struct Built {
 
 /// Builds what the files say now; `None` if that is in force already. Nothing that is in force changes.
 fn build(state: &State, dry_run: bool) -> (Result<Option<Built>, Problems>, Vec<PathBuf>) {
-    let (snapshot, before) = (state.snapshot.load_full(), state.sources());
+    let (begun, snapshot, before) = (Moment::now(), state.snapshot.load_full(), state.sources());
     let mut files = state.origin.files([&before.config]);
     let examined = state.origin.examine();
     files.extend(examined.inputs.0.iter().cloned());
@@ -190,7 +191,7 @@ fn build(state: &State, dry_run: bool) -> (Result<Option<Built>, Problems>, Vec<
         // What a dry run counts, nobody sees.
         let metrics = if dry_run { Metrics::new(state.metrics.workers()) } else { state.metrics.draft() };
         let previous = Some((&*snapshot, &*before));
-        let snapshot = control::build(&sources, previous, snapshot.generation + 1, &state.host, &metrics)?;
+        let snapshot = control::build(&sources, previous, begun, snapshot.generation + 1, &state.host, &metrics)?;
         // Last, because a client may be let in from then on.
         let doors = doors(state, &sources.config, dry_run)?;
         if !dry_run {

@@ -1,8 +1,10 @@
 //! Counts the client's messages on each connection, and says so in each of them: what has to survive a change of version.
 
+use std::time::Duration;
+
 use serde::Deserialize;
 use tidegate_guest::{
-    Admission, Filter, Handshake, Interest, Kinds, Message, Refusal, Selection, Verdict, export_filter,
+    Admission, Filter, Handshake, Interest, Kinds, Message, Refusal, Selection, Verdict, clock, export_filter,
 };
 
 #[derive(Deserialize)]
@@ -17,6 +19,10 @@ struct Counter {
     fail_to_save: bool,
     /// Panics when it takes over a connection.
     fail_to_resume: bool,
+    /// Takes so many milliseconds to take over a connection.
+    slow_to_resume: u64,
+    /// Panics over the message of this number of a connection; zero: over none.
+    fail_at: u64,
 }
 
 impl Filter for Counter {
@@ -30,8 +36,12 @@ impl Filter for Counter {
         Ok(Admission::of(0))
     }
 
+    #[expect(clippy::panic, reason = "what this guest is for")]
     fn on_message(&self, count: &mut u64, message: Message<'_>) -> Verdict {
         *count += 1;
+        if *count == self.fail_at {
+            panic!("as told: it fails");
+        }
         Verdict::replace(format!("{}{count}:{}", self.label, message.text().unwrap_or_default()))
     }
 
@@ -51,6 +61,8 @@ impl Filter for Counter {
         if self.refuse_to_resume {
             return Err("as told: it refuses".to_owned());
         }
+        let start = clock::monotonic();
+        while clock::monotonic() - start < Duration::from_millis(self.slow_to_resume) {}
         Ok(state.try_into().map(u64::from_le_bytes).unwrap_or_default())
     }
 }

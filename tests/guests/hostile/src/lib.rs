@@ -18,6 +18,13 @@ struct Hostile {
     at: Moment,
     /// Misbehaves at the message of this number of every connection, whatever it says.
     nth: Option<u32>,
+    /// How long what is slow takes: by default half of the default deadline.
+    #[serde(default = "half_a_deadline")]
+    milliseconds: u64,
+}
+
+fn half_a_deadline() -> u64 {
+    5
 }
 
 #[derive(Deserialize, Clone, Copy, PartialEq)]
@@ -27,7 +34,7 @@ enum Deed {
     /// Calls itself until the stack is full.
     Recurse,
     Loop,
-    /// Takes its time, and stays within every deadline.
+    /// Takes its time.
     Slow,
     Hoard,
     /// Answers with 1 MiB.
@@ -71,7 +78,7 @@ impl Filter for Hostile {
 
     fn configured(self) -> Result<Self, String> {
         if self.at == Moment::Configure {
-            self.deed.misbehave();
+            self.misbehave();
         }
         Ok(self)
     }
@@ -100,8 +107,8 @@ impl Filter for Hostile {
             }
             Deed::LongRefusal => Err(Refusal::new(403).text("x".repeat(1 << 20))),
             Deed::LongAttribute => Ok(admission.attribute("long", "x".repeat(1 << 20))),
-            deed => {
-                deed.misbehave();
+            _ => {
+                self.misbehave();
                 Ok(admission)
             }
         }
@@ -127,8 +134,8 @@ impl Filter for Hostile {
             Deed::SendInvalidText => {
                 Verdict::send([Outgoing { to: onward, kind: message.kind(), payload: vec![0xff, 0xfe] }])
             }
-            deed => {
-                deed.misbehave();
+            _ => {
+                self.misbehave();
                 Verdict::Forward
             }
         }
@@ -136,24 +143,24 @@ impl Filter for Hostile {
 
     fn on_close(&self, _: &mut u32, _: Option<Side>, _: Option<&CloseFrame>) {
         if self.at == Moment::Close {
-            self.deed.misbehave();
+            self.misbehave();
         }
     }
 }
 
 export_filter!(Hostile);
 
-impl Deed {
-    fn misbehave(self) {
-        match self {
-            Self::Trap => trap(),
-            Self::Recurse => {
+impl Hostile {
+    fn misbehave(&self) {
+        match self.deed {
+            Deed::Trap => trap(),
+            Deed::Recurse => {
                 black_box(recurse(0));
             }
-            Self::Loop => spin(),
-            Self::Slow => dawdle(),
-            Self::OversizedLog => chatter(),
-            Self::Hoard => hoard(),
+            Deed::Loop => spin(),
+            Deed::Slow => dawdle(Duration::from_millis(self.milliseconds)),
+            Deed::OversizedLog => chatter(),
+            Deed::Hoard => hoard(),
             _ => {}
         }
     }
@@ -172,10 +179,10 @@ fn recurse(depth: u64) -> u64 {
     kept.iter().fold(below, |sum, number| sum.wrapping_add(*number))
 }
 
-/// Half of the default deadline.
-fn dawdle() {
+/// Takes so long.
+fn dawdle(time: Duration) {
     let start = clock::monotonic();
-    while clock::monotonic() - start < Duration::from_millis(5) {}
+    while clock::monotonic() - start < time {}
 }
 
 fn chatter() {
