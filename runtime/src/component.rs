@@ -50,7 +50,7 @@ pub use load::{Component, Import, LoadError};
 pub use order::Moment;
 pub use pool::{EndpointCounts, PickEndpoint, Pool};
 pub use rollout::{Candidate, Rollout};
-pub use session::{Admission, MAX_BATCH, MAX_BATCH_BYTES, Opened, Session};
+pub use session::{Admission, MAX_BATCH, MAX_BATCH_BYTES, Opened, Resumed, Session};
 pub use shadow::{Attached, Shadow};
 pub use trial::{Candidacy, Mode, Sample, SampledMessage, Standing, Terms};
 pub use types::{

@@ -49,7 +49,7 @@ use tokio::task::unconstrained;
 use tokio::time::Instant;
 
 pub use assemblies::Assemblies;
-pub use change::Change;
+pub use change::{Change, Scope};
 pub use ending::Outcome;
 pub use handle::Handle;
 pub use reactor::Reactor;
@@ -291,9 +291,12 @@ where
         if self.ending.is_some() {
             return;
         }
+        let started = Instant::now();
         let succession = self.shared.chain.succession(change);
         let is_unread = |from, direction: &mut Direction| succession.wants(from) && !direction.walk().is_legible();
-        if is_unread(Side::Client, &mut self.from_client) || is_unread(Side::Upstream, &mut self.from_upstream) {
+        if self.shared.chain.has_declined(&succession) {
+            tracing::debug!("filters stay: who has declined to take over is not asked again");
+        } else if is_unread(Side::Client, &mut self.from_client) || is_unread(Side::Upstream, &mut self.from_upstream) {
             tracing::debug!("filters stay: compressed messages were not followed so far");
             succession.refused(self.shared.worker);
         } else {
@@ -303,10 +306,11 @@ where
                 Err(failure) => tracing::debug!(%failure, "filters stay"),
             }
         }
-        self.shared.rewant |= self.shared.chain.keep_shadows(&change.filters);
+        self.shared.rewant |= self.shared.chain.keep_shadows(change);
         if std::mem::take(&mut self.shared.rewant) {
             self.want();
         }
+        change.taken.set(change.taken.get() + started.elapsed());
     }
 
     /// Tells both walks what the filters want.

@@ -46,6 +46,7 @@ mod secrets;
 mod shadowing;
 mod spelling;
 mod swapping;
+mod takeovers;
 mod timers;
 mod upgrade;
 mod upstream;

@@ -242,20 +242,6 @@ async fn where_one_of_two_filters_does_not_take_over_none_does() {
 }
 
 #[tokio::test]
-async fn what_a_failing_predecessor_knew_is_lost_and_the_connection_goes_on() {
-    let backend = Backend::bind().await;
-    let proxy = Proxy::start(&counting(&backend.address(), "label = 'a', fail_to_save = true", "")).await;
-    let (mut client, mut upstream) = backend.open(proxy.address, "/").await;
-    client.send(Frame::text("x")).await;
-    upstream.expect(Frame::text("a1:x")).await;
-    proxy.rewrite(&counting(&backend.address(), "label = 'b'", ""));
-    applied(&proxy).await;
-    proxy.until(SWAPS, &swaps("swapped"), 1).await;
-    client.send(Frame::text("y")).await;
-    upstream.expect(Frame::text("b1:y")).await;
-}
-
-#[tokio::test]
 async fn filters_come_and_go_under_an_open_connection() {
     let backend = Backend::bind().await;
     let chain = |labels: &[&str]| {

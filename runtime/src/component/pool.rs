@@ -13,7 +13,7 @@ use super::engine::Host;
 use super::exports::{BalancerExports, FilterExports, PredicateExports};
 use super::instance::Slot;
 use super::limits::Isolation;
-use super::session::{Opened, Session};
+use super::session::{Opened, Resumed, Session};
 use super::ticker::Beat;
 use super::types::{Failure, Handshake};
 use super::uses::{BalancerUse, FilterUse, PredicateUse, Recipe};
@@ -122,16 +122,16 @@ impl Pool {
     }
 
     /// Has a filter take a live connection over, with the state that `predecessor` saves, or with an empty one where
-    /// there is none or it has failed. The predecessor stays as it is.
+    /// there is none or it had failed. The predecessor stays as it is.
     ///
     /// # Errors
-    /// When the filter refuses or fails, which is counted.
+    /// When the filter refuses or fails, or the predecessor fails over what it is to save, which is counted.
     pub fn resume(
         &self,
         filter: &Arc<FilterUse>,
         handshake: &Rc<Handshake>,
         predecessor: Option<&mut Session>,
-    ) -> Result<Session, Failure> {
+    ) -> Result<Resumed, Failure> {
         Session::resume(self.filter(&handshake.connection_id, filter)?, filter, Rc::clone(handshake), predecessor)
     }
 

@@ -60,9 +60,14 @@ impl Rollout {
         self.all().take(if is_out { 1 } else { 2 })
     }
 
-    /// Whether a trial is over, so that its connections are to go where it ended.
-    pub fn is_decided(&self) -> bool {
-        self.candidate.as_ref().is_some_and(|candidate| candidate.standing() != Standing::OnTrial)
+    /// When it was last decided who serves here.
+    pub fn changed(&self) -> Moment {
+        self.candidate.as_ref().map_or_else(Moment::default, |candidate| candidate.trial.decisions().changed())
+    }
+
+    /// Whether the candidate has failed too often, so that its connections are to go back to the filter.
+    pub fn has_failed(&self) -> bool {
+        self.candidate.as_ref().is_some_and(|candidate| candidate.standing() == Standing::Failed)
     }
 
     /// Whether an operator has put the candidate in the filter's place.

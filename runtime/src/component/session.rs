@@ -2,6 +2,8 @@
 
 mod succession;
 
+pub use succession::Resumed;
+
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;

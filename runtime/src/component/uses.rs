@@ -300,6 +300,12 @@ impl FilterUse {
 #[derive(Debug)]
 pub(super) struct Serving(Arc<FilterUse>);
 
+impl Serving {
+    pub(super) fn shared(&self) -> &Arc<FilterUse> {
+        &self.0
+    }
+}
+
 impl std::ops::Deref for Serving {
     type Target = FilterUse;
 

@@ -206,8 +206,7 @@ impl Builder<'_> {
             if let Some(before) = before.as_ref().filter(|before| {
                 self.says_the_same(route)
                     && same(&before.when, &when)
-                    && before.filters.len() == filters.len()
-                    && before.filters.iter().zip(&filters).all(|(before, after)| before.is(after))
+                    && before.has_filters(&filters)
                     && self.leads_to_the_same(route, upstreams)
             }) {
                 routes.push((matcher, before.clone()));

@@ -170,7 +170,9 @@ labels! {
     SwapOutcome {
         /// The successor serves the connection, with the state that was saved.
         Swapped = "swapped",
-        /// It failed, or refused; the predecessor stays.
+        /// The successor serves the connection with an empty state, because the predecessor had failed.
+        Reset = "reset",
+        /// One of them failed, or the successor refused; the predecessor stays.
         Failed = "failed",
     }
 }

@@ -7,11 +7,12 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
+use super::change::{Change, Declined, Scope};
 use super::item::{Finds, Found, Item, Seen};
 #[cfg(any(fuzzing, test))]
 use super::scripted::{self, Scripted};
 use super::shadow::Shadowing;
-use crate::component::{Failure, Kinds, Message, OnFailure, Outgoing, Payload, Rollout, Session, Shadow, Verdict};
+use crate::component::{Failure, Kinds, Message, OnFailure, Outgoing, Payload, Session, Shadow, Verdict};
 use crate::metrics::{Initiator, MessageKind, Side};
 use crate::ws::CloseFrame;
 
@@ -19,15 +20,26 @@ use crate::ws::CloseFrame;
 #[derive(Default)]
 pub(super) struct Chain {
     pub(super) sessions: Vec<Session>,
-    /// Boxed, because hardly any connection has one.
-    shadows: Option<Box<Shadows>>,
+    /// Boxed, because hardly any connection has anything of it.
+    aside: Option<Box<Aside>>,
     #[cfg(any(fuzzing, test))]
     scripted: Vec<Scripted>,
 }
 
-/// The shadows of some of the filters.
+/// What a connection has beside its filters.
 #[derive(Default)]
-struct Shadows(Vec<Shadowing>);
+struct Aside {
+    /// The shadows of some of the filters.
+    shadows: Vec<Shadowing>,
+    /// Who did not take over when the filters were last to change.
+    declined: Option<Declined>,
+}
+
+impl Aside {
+    fn is_empty(&self) -> bool {
+        self.shadows.is_empty() && self.declined.is_none()
+    }
+}
 
 /// What the filters made of a batch, in buffers that are used again.
 #[derive(Debug, Default)]
@@ -108,10 +120,10 @@ impl Chain {
     /// `shadows` come with the places of their filters.
     pub(super) fn new(sessions: Vec<Session>, shadows: Vec<(usize, Shadow)>) -> Self {
         let shadows: Vec<_> = shadows.into_iter().map(|(place, shadow)| Shadowing::new(place, shadow)).collect();
-        let shadows = (!shadows.is_empty()).then(|| Box::new(Shadows(shadows)));
+        let aside = (!shadows.is_empty()).then(|| Box::new(Aside { shadows, declined: None }));
         Self {
             sessions,
-            shadows,
+            aside,
             #[cfg(any(fuzzing, test))]
             scripted: Vec::new(),
         }
@@ -127,7 +139,7 @@ impl Chain {
     pub(super) fn wanted(&self, from: Side) -> [Option<Payload>; MessageKind::COUNT] {
         let of_kind = |kind| {
             let sessions = self.sessions.iter().filter(|session| !session.is_bypassed());
-            let shadows = self.shadows.iter().flat_map(|shadows| &shadows.0);
+            let shadows = self.aside.iter().flat_map(|aside| &aside.shadows);
             let interests = sessions.map(Session::interest).chain(shadows.map(|it| it.shadow().interest()));
             #[cfg(any(fuzzing, test))]
             let interests = interests.chain(self.scripted.iter().map(|scripted| scripted.interest));
@@ -148,9 +160,9 @@ impl Chain {
     pub(super) fn run(&mut self, from: Side, bytes: &[u8], finds: &Finds, batch: &mut Batch) {
         #[cfg(any(fuzzing, test))]
         scripted::run(&mut self.scripted, from, bytes, finds, batch);
-        let Self { sessions, shadows, .. } = self;
+        let Self { sessions, aside, .. } = self;
         let mut step = |(place, session): (usize, &mut Session)| {
-            let shadow = shadows.as_mut().and_then(|it| it.0.iter_mut().find(|shadow| shadow.place == place));
+            let shadow = aside.as_mut().and_then(|it| it.shadows.iter_mut().find(|shadow| shadow.place == place));
             step(session, shadow, from, bytes, finds, batch);
         };
         let places = sessions.iter_mut().enumerate();
@@ -163,29 +175,49 @@ impl Chain {
     /// Shows the shadows what the filters have decided about the last batch; whether any shadow is gone for good.
     #[inline]
     pub(super) fn show(&mut self) -> bool {
-        let Some(shadows) = &mut self.shadows else { return false };
-        let before = shadows.0.len();
-        shadows.0.retain_mut(Shadowing::show);
-        let is_fewer = shadows.0.len() < before;
-        if shadows.0.is_empty() {
-            self.shadows = None;
-        }
-        is_fewer
+        self.retain_shadows(Shadowing::show)
     }
 
     /// Gives each shadow its filter's new place; one whose filter has none is gone.
     pub(super) fn move_shadows(&mut self, to: impl Fn(usize) -> Option<usize>) {
-        if let Some(shadows) = &mut self.shadows {
-            shadows.0.retain_mut(|shadow| to(shadow.place).map(|place| shadow.place = place).is_some());
-        }
+        self.retain_shadows(|shadow| to(shadow.place).map(|place| shadow.place = place).is_some());
     }
 
-    /// Lets only shadows go on that these filters have; whether any is gone.
-    pub(super) fn keep_shadows(&mut self, of: &[Rollout]) -> bool {
-        let Some(shadows) = &mut self.shadows else { return false };
-        let before = shadows.0.len();
-        shadows.0.retain(|shadow| of.iter().any(|place| shadow.is_of(place)));
-        shadows.0.len() < before
+    /// Lets only shadows go on that a change leaves; whether any is gone.
+    pub(super) fn keep_shadows(&mut self, change: &Change) -> bool {
+        self.retain_shadows(|shadow| match change.scope {
+            Scope::Whole => change.filters.iter().any(|place| shadow.is_of(place)),
+            Scope::Failed => shadow.is_on_trial(),
+        })
+    }
+
+    /// Lets only these shadows go on; whether any is gone.
+    #[inline]
+    fn retain_shadows(&mut self, keep: impl FnMut(&mut Shadowing) -> bool) -> bool {
+        let Some(aside) = &mut self.aside else { return false };
+        let before = aside.shadows.len();
+        aside.shadows.retain_mut(keep);
+        let is_fewer = aside.shadows.len() < before;
+        if aside.is_empty() {
+            self.aside = None;
+        }
+        is_fewer
+    }
+
+    /// Who did not take this connection over when its filters were last to change.
+    pub(super) fn declined(&self) -> Option<Declined> {
+        self.aside.as_ref().and_then(|aside| aside.declined)
+    }
+
+    /// Takes note of who did not take over, or that everybody has.
+    pub(super) fn decline(&mut self, declined: Option<Declined>) {
+        if declined.is_some() || self.aside.is_some() {
+            let aside = self.aside.get_or_insert_default();
+            aside.declined = declined;
+            if aside.is_empty() {
+                self.aside = None;
+            }
+        }
     }
 
     /// Tells every filter that the connection has ended.
@@ -198,7 +230,7 @@ impl Chain {
         for session in self.sessions {
             session.on_close(by, close);
         }
-        for shadow in self.shadows.into_iter().flat_map(|shadows| shadows.0) {
+        for shadow in self.aside.into_iter().flat_map(|aside| aside.shadows) {
             shadow.into_shadow().on_close(by, close);
         }
     }

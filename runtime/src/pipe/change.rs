@@ -1,10 +1,12 @@
 //! Other filters for an open connection.
 
+use std::cell::Cell;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::chain::Chain;
-use crate::component::{Failure, FilterUse, Pool, Rollout, Session};
+use crate::component::{Failure, FilterUse, Moment, Pool, Resumed, Rollout, Session};
 use crate::metrics::{Side, SwapOutcome, WorkerIndex};
 
 /// The filters that a route has after a reload, or after a trial, for its open connections on one worker.
@@ -14,6 +16,19 @@ pub struct Change {
     pub pool: Rc<Pool>,
     /// In the order of the configuration.
     pub filters: Vec<Rollout>,
+    /// Which filters of a connection it is about.
+    pub scope: Scope,
+    /// The time that connections have taken for this change and others that are made with it.
+    pub taken: Rc<Cell<Duration>>,
+}
+
+/// Which filters of a connection change.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Scope {
+    /// All that are others now.
+    Whole,
+    /// Candidates that failed too often: they give their places back, and nothing else changes.
+    Failed,
 }
 
 /// Who serves each place of a changed chain, in order.
@@ -23,10 +38,20 @@ pub(super) struct Succession(Vec<Successor>);
 #[derive(Debug)]
 struct Successor {
     filter: Arc<FilterUse>,
+    /// When it was last decided who serves this place.
+    decided: Moment,
     /// Where the session stands that had the place before.
     before: Option<usize>,
     /// Whether that session stays.
     stays: bool,
+}
+
+/// A successor that did not take over, which is not asked again before something else is decided about its place.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Declined {
+    /// As [`FilterUse::id`] names it.
+    filter: u64,
+    decided: Moment,
 }
 
 impl Succession {
@@ -41,22 +66,37 @@ impl Succession {
     }
 
     /// The places that change hands.
-    fn taken(&self) -> impl Iterator<Item = &Arc<FilterUse>> {
-        self.0.iter().filter(|successor| !successor.stays).map(|successor| &successor.filter)
+    fn taken(&self) -> impl Iterator<Item = &Successor> {
+        self.0.iter().filter(|successor| !successor.stays)
     }
 
     /// Counts that a connection could not be changed.
     pub(super) fn refused(&self, worker: WorkerIndex) {
-        self.taken().for_each(|filter| filter.swapped(worker, SwapOutcome::Failed));
+        self.taken().for_each(|successor| successor.filter.swapped(worker, SwapOutcome::Failed));
+    }
+}
+
+impl Successor {
+    /// That it did not take over.
+    fn declined(&self) -> Declined {
+        Declined { filter: self.filter.id(), decided: self.decided }
     }
 }
 
 impl Chain {
-    /// Who is to serve after a change: what has not changed stays, and what has is succeeded by the new version of the
-    /// same filter, or by the candidate for it.
+    /// Who is to serve after a change.
     pub(super) fn succession(&self, change: &Change) -> Succession {
+        Succession(match change.scope {
+            Scope::Whole => self.successors(&change.filters),
+            Scope::Failed => self.replacements(&change.filters),
+        })
+    }
+
+    /// What has not changed stays, and what has is succeeded by the new version of the same filter, or by the candidate
+    /// for it.
+    fn successors(&self, filters: &[Rollout]) -> Vec<Successor> {
         let mut left: Vec<_> = self.sessions.iter().map(Some).collect();
-        let mut found: Vec<Option<(usize, &Session)>> = vec![None; change.filters.len()];
+        let mut found: Vec<Option<(usize, &Session)>> = vec![None; filters.len()];
         // The very same before one of the same place in the chain, and that before one that only has the same name.
         let matches: [fn(&Session, &Rollout) -> bool; 3] = [
             |known, place| place.all().any(|filter| filter.id() == known.filter_id()),
@@ -64,16 +104,42 @@ impl Chain {
             |known, place| known.component() == place.filter().component().name(),
         ];
         for matches in matches {
-            for (found, place) in found.iter_mut().zip(&change.filters).filter(|(found, _)| found.is_none()) {
+            for (found, place) in found.iter_mut().zip(filters).filter(|(found, _)| found.is_none()) {
                 *found = take(&mut left, |known| matches(known, place));
             }
         }
-        let successors = change.filters.iter().zip(found).map(|(place, found)| {
+        let successors = filters.iter().zip(found).map(|(place, found)| {
             let filter = place.succeeding(found.map(|(_, session)| session)).clone();
             let stays = found.is_some_and(|(_, session)| session.filter_id() == filter.id());
-            Successor { filter, before: found.map(|(at, _)| at), stays }
+            Successor { filter, decided: place.changed(), before: found.map(|(at, _)| at), stays }
         });
-        Succession(successors.collect())
+        successors.collect()
+    }
+
+    /// Everything stays but candidates that have failed too often, which the filters of their places succeed.
+    fn replacements(&self, filters: &[Rollout]) -> Vec<Successor> {
+        let mut left: Vec<_> = filters.iter().map(Some).collect();
+        let mut place_of = |session: &Session| {
+            let is_its = |place: &Rollout| place.filter().component().name() == session.place_of();
+            let at = left.iter().position(|place| place.is_some_and(is_its))?;
+            left.get_mut(at)?.take().filter(|_| session.has_failed_trial())
+        };
+        let successors = self.sessions.iter().enumerate().map(|(at, session)| match place_of(session) {
+            Some(place) => {
+                let filter = place.filter().clone();
+                Successor { filter, decided: place.changed(), before: Some(at), stays: false }
+            }
+            None => {
+                let filter = session.filter().clone();
+                Successor { filter, decided: Moment::default(), before: Some(at), stays: true }
+            }
+        });
+        successors.collect()
+    }
+
+    /// Whether one of the successors has not taken this connection over before.
+    pub(super) fn has_declined(&self, succession: &Succession) -> bool {
+        self.declined().is_some_and(|declined| succession.taken().any(|successor| successor.declined() == declined))
     }
 
     /// Has successors take over between two messages. All of them do, or none; whether any has.
@@ -94,14 +160,25 @@ impl Chain {
         if !succession.is_change(self.sessions.len()) {
             return Ok(false);
         }
-        let mut resumed = Vec::new();
-        for Successor { filter, before, .. } in succession.0.iter().filter(|successor| !successor.stays) {
+        let (mut resumed, mut outcomes) = (Vec::new(), Vec::new());
+        for successor in succession.taken() {
+            let Successor { filter, before, .. } = successor;
             let predecessor = before.and_then(|at| self.sessions.get_mut(at));
             let handshake = predecessor.as_ref().map_or(&handshake, |session| session.handshake()).clone();
-            let session = pool.resume(filter, &handshake, predecessor);
-            resumed.push(session.inspect_err(|_| filter.swapped(worker, SwapOutcome::Failed))?);
+            match pool.resume(filter, &handshake, predecessor) {
+                Ok(Resumed { session, outcome }) => {
+                    resumed.push(session);
+                    outcomes.push(outcome);
+                }
+                Err(failure) => {
+                    filter.swapped(worker, SwapOutcome::Failed);
+                    // What is nobody's fault may be otherwise the next time.
+                    self.decline(failure.reason.is_of_the_component().then(|| successor.declined()));
+                    return Err(failure);
+                }
+            }
         }
-        succession.taken().for_each(|filter| filter.swapped(worker, SwapOutcome::Swapped));
+        succession.taken().zip(outcomes).for_each(|(successor, outcome)| successor.filter.swapped(worker, outcome));
         let mut before: Vec<_> = std::mem::take(&mut self.sessions).into_iter().map(Some).collect();
         let mut resumed = resumed.into_iter();
         let stays = |successor: &Successor| successor.before.filter(|_| successor.stays);
@@ -114,6 +191,7 @@ impl Chain {
             })
             .collect();
         self.move_shadows(|from| succession.0.iter().position(|successor| stays(successor) == Some(from)));
+        self.decline(None);
         Ok(true)
     }
 }

@@ -47,6 +47,11 @@ impl Shadowing {
         place.shadow().is_some_and(|candidate| candidate.filter().id() == own)
     }
 
+    /// Whether its trial goes on.
+    pub(super) fn is_on_trial(&self) -> bool {
+        self.shadow.candidate().standing() == Standing::OnTrial
+    }
+
     /// Takes note of the messages that come to the filter, which wants those `kinds`.
     pub(super) fn observe(&mut self, kinds: Kinds, from: Side, batch: &[Passing], bytes: &[u8], finds: &Finds) {
         let own = self.shadow.interest().from(from);
@@ -81,7 +86,7 @@ impl Shadowing {
 
     /// Shows the shadow what was observed; whether it goes on.
     pub(super) fn show(&mut self) -> bool {
-        if self.shadow.candidate().standing() != Standing::OnTrial {
+        if !self.is_on_trial() {
             return false;
         }
         let (seen, origin) = (std::mem::take(&mut self.seen), self.from);

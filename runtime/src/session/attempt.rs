@@ -1,6 +1,6 @@
 //! One request's way to an open connection: route, admission, lease, upstream, answer.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::net::SocketAddr;
 use std::pin::pin;
 use std::rc::Rc;
@@ -21,8 +21,8 @@ use super::snapshot::{Route, Snapshot, Target, Upstream};
 use super::worker::Worker;
 use crate::balance::Lease;
 use crate::component::{
-    Admission, Attached, Candidate, Failure, FilterUse, Handshake, HeaderEdit, OnFailure, Opened, Pool, Rollout,
-    Session, Shadow,
+    Admission, Attached, Candidate, Failure, FilterUse, Handshake, HeaderEdit, Moment, OnFailure, Opened, Pool,
+    Rollout, Session, Shadow,
 };
 use crate::handshake::{self, Client, Opening, Refused, Requests, Scheme};
 use crate::log::Tried;
@@ -65,6 +65,8 @@ pub(super) struct Agreed {
     pub(super) lease: Option<Duration>,
     /// What [`Worker::told`] was when the handshake began.
     pub(super) told: u64,
+    /// What [`Route::decided`] was when the sessions were opened, or before.
+    pub(super) decided: Moment,
 }
 
 /// A handshake that a filter has admitted, for the candidate that shadows it.
@@ -125,6 +127,7 @@ impl<'w> Attempt<'w> {
             return Err(Refusal::TooFast);
         }
         let permit = route.permits.as_ref().map(|permits| permits.take().ok_or(Refusal::Full)).transpose()?;
+        let decided = route.decided();
         let admitted = self.admit(&route, &mut handshake)?;
         let (mut request, channel) =
             route.forwarding.request(parts, target, &opening, &self.client, &admitted.upstream_headers);
@@ -143,7 +146,7 @@ impl<'w> Attempt<'w> {
         let (endpoint, upgraded) = requests.during(connecting).await.map_err(|_| Refusal::ClientGone)??;
         let Upgraded { stream, leftover, accepted } = upgraded;
         let Admitted { sessions, shadows, client_headers, lease, .. } = admitted;
-        let agreed = Agreed { sessions, shadows, extensions: accepted.agreed, lease, told };
+        let agreed = Agreed { sessions, shadows, extensions: accepted.agreed, lease, told, decided };
         Ok(Joined {
             agreed,
             upstream: (stream, leftover),
@@ -317,6 +320,7 @@ impl<'w> Attempt<'w> {
             id: connection.into(),
             client: address,
             route: RefCell::new(route),
+            followed: Cell::new(agreed.decided),
             upstream: to,
             lease: endpoint,
             started_at,

@@ -1,6 +1,6 @@
 //! What is known of an open connection, for whoever asks: the access log, the admin API, a drain.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -11,6 +11,7 @@ use tokio::time::Instant;
 
 use super::snapshot::{Route, Upstream};
 use crate::balance::Lease;
+use crate::component::Moment;
 use crate::pipe::Handle;
 
 /// An open connection.
@@ -22,6 +23,9 @@ pub struct Connection {
     pub client: SocketAddr,
     /// The route it took, as it was when the connection last followed it.
     pub(super) route: RefCell<Arc<Route>>,
+    /// When it had last been decided who serves the route, as its filters were asked to follow; the first of all moments
+    /// where they were not.
+    pub(super) followed: Cell<Moment>,
     /// The upstream.
     pub upstream: Arc<Upstream>,
     /// Its hold on an endpoint.
@@ -47,9 +51,10 @@ impl Connection {
         self.route.borrow().name == route
     }
 
-    /// Has the route become this one.
-    pub(super) fn follow(&self, route: &Arc<Route>) {
+    /// Has the route become this one, as it was decided at this moment who serves it.
+    pub(super) fn follow(&self, route: &Arc<Route>, decided: Moment) {
         self.route.replace(route.clone());
+        self.followed.set(decided);
     }
 }
 

@@ -1,17 +1,22 @@
-//! What open connections do when the configuration has changed.
+//! What open connections do when the configuration has changed, or when it was decided about a candidate.
 //!
 //! A connection is touched only if its own route, the route's upstream or a filter has changed, and then as the route's
-//! `on_change` says.
+//! `on_change` says. Its filters are asked to follow once for each change of theirs: one that stays behind is left alone
+//! until they change again.
 
+use std::cell::Cell;
 use std::collections::HashMap;
 use std::rc::{Rc, Weak};
 use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::task::yield_now;
 
 use super::connection::Connection;
 use super::snapshot::{OnChange, Route};
 use super::worker::Worker;
-use crate::component::Rollout;
-use crate::pipe::Change;
+use crate::component::Moment;
+use crate::pipe::{Change, Scope};
 
 /// Has all open connections of a worker follow what is in force now. Gives those that are to be closed, without keeping
 /// them.
@@ -21,15 +26,35 @@ pub async fn follow(worker: &Worker) -> Vec<Weak<Connection>> {
     worker.count_told();
     let (told, snapshot) = (worker.told(), worker.snapshot());
     let mut following = Following::new(worker, snapshot.routes.routes());
-    let mut closing = Vec::new();
-    let registry = worker.registry();
-    registry
-        .each(|connection| {
-            if worker.told() == told && following.is_to_close(connection) {
-                closing.push(Rc::downgrade(connection));
+    let mut turn = Turn::default();
+    let (mut closing, mut from) = (Vec::new(), Some(0));
+    while let Some(place) = from {
+        let mut behind = Vec::new();
+        from = worker.registry().slice(place, |connection| {
+            if following.is_behind(connection) {
+                behind.push(Rc::downgrade(connection));
             }
-        })
-        .await;
+        });
+        for connection in behind {
+            // One that ends meanwhile is not kept: it holds an endpoint's lease.
+            let Some(connection) = connection.upgrade() else { continue };
+            if worker.told() != told {
+                return closing;
+            }
+            let taken = following.taken.clone();
+            match following.tell(&connection) {
+                Told::Changed => {
+                    drop(connection);
+                    turn.asked(&taken).await;
+                }
+                Told::ToClose => closing.push(Rc::downgrade(&connection)),
+                Told::Nothing => {}
+            }
+        }
+        if from.is_some() {
+            yield_now().await;
+        }
+    }
     closing
 }
 
@@ -37,40 +62,129 @@ pub async fn follow(worker: &Worker) -> Vec<Weak<Connection>> {
 pub(super) fn catch_up(worker: &Worker, connection: &Connection) -> bool {
     let (snapshot, before) = (worker.snapshot(), connection.route());
     let own = snapshot.routes.routes().find(|route| route.name == before.name);
-    Following::new(worker, own.into_iter()).is_to_close(connection)
+    let mut following = Following::new(worker, own.into_iter());
+    following.is_behind(connection) && following.tell(connection) == Told::ToClose
 }
 
 struct Following<'a> {
     worker: &'a Worker,
-    routes: HashMap<&'a str, &'a Arc<Route>>,
+    routes: HashMap<&'a str, (&'a Arc<Route>, Moment)>,
     changes: HashMap<&'a str, Rc<Change>>,
+    /// The time that connections have taken to change.
+    taken: Rc<Cell<Duration>>,
+}
+
+/// What a connection was told.
+#[derive(Debug, PartialEq, Eq)]
+enum Told {
+    /// Nothing that it has to do something about.
+    Nothing,
+    /// That its filters change.
+    Changed,
+    /// Nothing, because it is to be closed.
+    ToClose,
 }
 
 impl<'a> Following<'a> {
     fn new(worker: &'a Worker, routes: impl Iterator<Item = &'a Arc<Route>>) -> Self {
-        let routes = routes.map(|route| (route.name.as_str(), route)).collect();
-        Self { worker, routes, changes: HashMap::new() }
+        let routes = routes.map(|route| (route.name.as_str(), (route, route.decided()))).collect();
+        Self { worker, routes, changes: HashMap::new(), taken: Rc::default() }
     }
 
-    /// Changes the connection, if it is to change; whether it is to be closed instead.
-    fn is_to_close(&mut self, connection: &Connection) -> bool {
-        let before = connection.route();
-        let Some(route) = self.routes.get(before.name.as_str()).copied() else {
+    /// Whether a connection has something to follow.
+    fn is_behind(&self, connection: &Connection) -> bool {
+        let before = connection.route.borrow();
+        match self.routes.get(before.name.as_str()) {
+            // A route that did not change is the very same; but it may have been decided about a candidate.
+            Some((route, decided)) => !Arc::ptr_eq(&before, route) || connection.followed.get() != *decided,
             // A route that is gone has no filters that could take over.
-            return before.on_change == OnChange::Drain;
+            None => before.on_change == OnChange::Drain,
+        }
+    }
+
+    /// Changes a connection that is behind, if it is to change.
+    fn tell(&mut self, connection: &Connection) -> Told {
+        let before = connection.route();
+        let Some((route, decided)) = self.routes.get(before.name.as_str()).copied() else {
+            return Told::ToClose;
         };
-        // A route that did not change is the very same; but a trial on it may be over.
-        let is_same = Arc::ptr_eq(&before, route);
-        if is_same && !route.filters.iter().any(Rollout::is_decided) {
-            return false;
+        let scope = match route.on_change {
+            OnChange::Swap => Scope::Whole,
+            OnChange::Keep | OnChange::Drain => Scope::Failed,
+        };
+        // What it has kept so far, it is asked about when its route no longer keeps.
+        let is_asked_first = scope == Scope::Whole && before.on_change != OnChange::Swap;
+        let is_news = is_asked_first || connection.followed.get() != decided || !before.has_filters(&route.filters);
+        connection.follow(route, decided);
+        if route.on_change == OnChange::Drain && !Arc::ptr_eq(&before, route) {
+            return Told::ToClose;
         }
-        connection.follow(route);
-        if route.on_change == OnChange::Swap {
-            let change = self.changes.entry(&route.name).or_insert_with(|| {
-                Rc::new(Change { pool: self.worker.pool().clone(), filters: route.filters.clone() })
-            });
-            connection.handle.switch.change(change.clone());
+        if !is_news || (scope == Scope::Failed && route.candidates().next().is_none()) {
+            return Told::Nothing;
         }
-        route.on_change == OnChange::Drain && !is_same
+        let change = self.changes.entry(&route.name).or_insert_with(|| {
+            let (pool, filters, taken) = (self.worker.pool().clone(), route.filters.clone(), self.taken.clone());
+            Rc::new(Change { pool, filters, scope, taken })
+        });
+        connection.handle.switch.change(change.clone());
+        Told::Changed
+    }
+}
+
+/// How many connections change before the worker does something else.
+#[derive(Debug)]
+struct Turn {
+    asked: u32,
+    most: u32,
+}
+
+impl Default for Turn {
+    fn default() -> Self {
+        Self { asked: 0, most: 1 }
+    }
+}
+
+impl Turn {
+    /// Takes note of a connection that was told to change; lets all do so, and the worker look at its sockets, when those
+    /// were enough for a turn. The time that they have `taken` says how many are enough for the next one.
+    async fn asked(&mut self, taken: &Cell<Duration>) {
+        self.asked += 1;
+        if self.asked >= self.most {
+            yield_now().await;
+            self.end(taken.take());
+        }
+    }
+
+    fn end(&mut self, taken: Duration) {
+        let each = (taken / self.asked.max(1)).max(Duration::from_nanos(1));
+        let fitting = u32::try_from(TURN.as_nanos() / each.as_nanos()).unwrap_or(u32::MAX);
+        *self = Self { asked: 0, most: fitting.clamp(1, (self.most * 2).min(MOST_IN_A_TURN)) };
+    }
+}
+
+/// What a neighbour's message waits at most for those that change, as long as one alone does not take longer.
+const TURN: Duration = Duration::from_millis(1);
+/// However fast the last ones were: the next may be slow.
+const MOST_IN_A_TURN: u32 = 16;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// How many are told in a turn, when those of each turn have taken so long.
+    fn turns(microseconds_each: &[u32]) -> Vec<u32> {
+        let mut turn = Turn::default();
+        let after = |each: &u32| {
+            turn.asked = turn.most;
+            turn.end(Duration::from_micros((each * turn.most).into()));
+            turn.most
+        };
+        microseconds_each.iter().map(after).collect()
+    }
+
+    #[test]
+    fn a_turn_has_as_many_as_fit_into_a_millisecond_and_at_least_one() {
+        assert_eq!(turns(&[0, 0, 0, 0, 0]), [2, 4, 8, 16, 16]);
+        assert_eq!(turns(&[20, 20, 20, 200, 200, 5_000, 5_000]), [2, 4, 8, 5, 5, 1, 1]);
     }
 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use super::limit::{Permits, Rate};
 use crate::balance::Balance;
-use crate::component::{AnyUse, BalancerUse, Candidate, Component, PredicateUse, Rollout};
+use crate::component::{AnyUse, BalancerUse, Candidate, Component, Moment, PredicateUse, Rollout};
 use crate::handshake::{Forwarding, Networks};
 use crate::metrics::RouteMetrics;
 use crate::pipe::{Limits, Timers};
@@ -85,6 +85,16 @@ pub struct Route {
 }
 
 impl Route {
+    /// When it was last decided who serves it, of its filters and the candidates for them.
+    pub fn decided(&self) -> Moment {
+        self.filters.iter().map(Rollout::changed).max().unwrap_or_default()
+    }
+
+    /// Whether its filters, and the candidates for them, are these very ones.
+    pub fn has_filters(&self, filters: &[Rollout]) -> bool {
+        self.filters.len() == filters.len() && self.filters.iter().zip(filters).all(|(own, other)| own.is(other))
+    }
+
     /// The candidates for its filters.
     pub fn candidates(&self) -> impl Iterator<Item = &Candidate> {
         self.filters.iter().filter_map(Rollout::candidate)

@@ -10,7 +10,7 @@ use crate::component::trial::{Standing, Trial};
 use crate::component::types::{Failure, Handshake};
 use crate::component::uses::{FilterUse, OnFailure};
 use crate::component::wire;
-use crate::metrics::FailureReason;
+use crate::metrics::{FailureReason, SwapOutcome};
 
 impl Session {
     /// The use of the filter that serves this connection, as [`FilterUse::id`] names it.
@@ -38,15 +38,28 @@ impl Session {
         matches!(self.guest, State::Over) && self.on_failure() == OnFailure::Bypass
     }
 
+    /// Whether it is a candidate that has failed too often.
+    pub fn has_failed_trial(&self) -> bool {
+        self.filter.recipe().trial().is_some_and(|trial| trial.standing() == Standing::Failed)
+    }
+
+    /// The use of the filter that serves this connection.
+    pub fn filter(&self) -> &Arc<FilterUse> {
+        self.filter.shared()
+    }
+
     /// A session in the instance at `slot` that goes on where `predecessor` stands.
     pub(in crate::component) fn resume(
         slot: Rc<Slot<FilterExports>>,
         filter: &Arc<FilterUse>,
         handshake: Rc<Handshake>,
         predecessor: Option<&mut Self>,
-    ) -> Result<Self, Failure> {
-        // What fails here was counted as its failure, and what it knew is lost.
-        let state = predecessor.and_then(|session| session.save().ok()).unwrap_or_default();
+    ) -> Result<Resumed, Failure> {
+        let (state, outcome) = match predecessor.map(Self::save).transpose()? {
+            Some(Saved::State(state)) => (state, SwapOutcome::Swapped),
+            Some(Saved::Lost) => (Vec::new(), SwapOutcome::Reset),
+            None => (Vec::new(), SwapOutcome::Swapped),
+        };
         let connection = &handshake.connection_id;
         let resumed = slot.call(connection, |store, exports| {
             Ok(exports.resume.call(store, (wire::Handshake::from(&*handshake), &state))?.0)
@@ -56,14 +69,47 @@ impl Session {
             resumed.map_err(|words| slot.refused(connection, FailureReason::Resume, refused(words)))
         });
         let guest = State::Open(Resource { handle: handle?, generation: slot.generation() });
-        Ok(Self { slot, filter: filter.serve(), handshake, guest })
+        Ok(Resumed { session: Self { slot, filter: filter.serve(), handshake, guest }, outcome })
     }
 
-    /// What a successor has to know; nothing where this session is over.
-    fn save(&mut self) -> Result<Vec<u8>, Failure> {
-        let handle = self.resource()?;
-        let saved =
-            self.slot.call(&self.handshake.connection_id, |store, exports| Ok(exports.save.call(store, (handle,))?.0));
-        saved.inspect_err(|_| self.end())
+    /// What a successor has to know. The session stays what it is; where its instance is lost, it is opened again with its
+    /// next message.
+    ///
+    /// # Errors
+    /// When the filter does not say, although it can go on.
+    fn save(&mut self) -> Result<Saved, Failure> {
+        let before = self.guest;
+        let saved = self.resource().map(|handle| {
+            let connection = &self.handshake.connection_id;
+            self.slot.call(connection, |store, exports| Ok(exports.save.call(store, (handle,))?.0))
+        });
+        match saved {
+            Ok(Ok(state)) => Ok(Saved::State(state)),
+            Ok(Err(failure)) if failure.reason != FailureReason::Quarantine && !self.has_failed_trial() => {
+                self.guest = before;
+                Err(failure)
+            }
+            // It has failed on this connection before, or is not to serve any.
+            Ok(Err(_)) | Err(_) => {
+                self.guest = before;
+                Ok(Saved::Lost)
+            }
+        }
     }
+}
+
+/// A session that has taken a connection over.
+#[derive(Debug)]
+pub struct Resumed {
+    /// The connection, as the filter knows it from now on.
+    pub session: Session,
+    /// Whether it goes on with what its predecessor knew.
+    pub outcome: SwapOutcome,
+}
+
+/// What a session has left for its successor.
+enum Saved {
+    State(Vec<u8>),
+    /// Nothing, because it had failed.
+    Lost,
 }
