@@ -20,6 +20,7 @@ mod order;
 mod survey;
 mod packages;
 mod engine;
+mod seats;
 mod wasi;
 mod lent;
 mod exports;

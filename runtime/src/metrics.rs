@@ -7,15 +7,18 @@
 mod cells;
 mod exposition;
 mod incidents;
+mod isolated;
 mod labels;
 mod registry;
 mod roster;
 
 pub use cells::{Counter, Gauge, Histogram, Sharded, WorkerIndex};
 pub use exposition::Scrape;
+pub use isolated::IsolatedInstances;
 pub use labels::{
     CallVerdict, CloseLabel, CompileSource, ConnectOutcome, ConnectionRefusal, FailureReason, HandshakeOutcome,
-    InflateFailure, Initiator, Limit, MessageKind, ReloadOutcome, ShadowOutcome, Side, SwapOutcome, UpgradeFailure,
+    InflateFailure, Initiator, InstanceHolder, Limit, MessageKind, ReloadOutcome, ShadowOutcome, Side, SwapOutcome,
+    UpgradeFailure,
 };
 pub use registry::{
     CandidateMetrics, CandidateShard, ComponentMetrics, ComponentShard, EndpointMetrics, EndpointShard, Metrics,

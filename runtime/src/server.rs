@@ -185,7 +185,7 @@ impl Server {
             sockets.admin = Some((address, Arc::new(socket)));
         }
 
-        let host = Host::with(count, cache(config)?, config.max_isolated_instances)?;
+        let host = Host::with(count, cache(config)?, config.max_isolated_instances, metrics.isolated_instances())?;
         let snapshot = control::build(&read, None, Moment::now(), 1, &host, &metrics)?;
         host.sweep_cache(snapshot.components.values());
         metrics.set_generation(1);
@@ -376,7 +376,7 @@ pub fn check(sources: &ReadSources) -> Result<Checked, RunError> {
             Err(error) => problems.add(&wanted.place, error.to_string(), UNSAFE_CACHE),
         }
     }
-    let host = Host::with(1, cache, None)?;
+    let host = Host::with(1, cache, None, Arc::default())?;
     let metrics = Metrics::new(1);
     let Some(config) = config.filter(|_| problems.is_empty()) else {
         let problems = control::examine(&parts, problems, &host, &metrics);

@@ -125,16 +125,26 @@ async fn a_log_line_is_cut_and_a_flood_of_them_is_dropped_and_counted() {
     assert!((11..=17).contains(&dropped), "{dropped}");
 }
 
+/// A route through the counter, whose instances serve one connection each; the keys of its use go on with `rest`.
+fn isolated(address: &str, instances: usize, rest: &str) -> String {
+    format!(
+        "max_isolated_instances = {instances}\n{}[[routes]]\nname = \"main\"\nupstream = \"back\"\n\
+         filters = [{{ component = \"counter\", {rest} }}]\n{}isolation = \"connection\"\n",
+        upstream("back", &[address], ""),
+        guest_within("counter", "1s")
+    )
+}
+
 /// A proxy for one instance that serves one connection.
 async fn start_with_one_instance(on_failure: &str) -> (Proxy, Backend) {
     let backend = Backend::bind().await;
-    let config = format!(
-        "max_isolated_instances = 1\n{}[[routes]]\nname = \"main\"\nupstream = \"back\"\n\
-         filters = [{{ component = \"counter\", on_failure = \"{on_failure}\" }}]\n{}isolation = \"connection\"\n",
-        upstream("back", &[&backend.address()], ""),
-        guest_within("counter", "1s")
-    );
+    let config = isolated(&backend.address(), 1, &format!("on_failure = \"{on_failure}\""));
     (Proxy::start(&config).await, backend)
+}
+
+async fn instances(proxy: &Proxy) -> [u64; 3] {
+    let samples = proxy.metrics().await;
+    ["free", "connection", "shadow"].map(|holder| samples.count("tidegate_isolated_instances", &[("holder", holder)]))
 }
 
 const NO_INSTANCE: &[(&str, &str)] = &[("component", "counter"), ("reason", "isolated_instances")];
@@ -165,4 +175,53 @@ async fn a_connection_for_which_there_is_no_instance_may_go_without() {
     proxy.until(FAILURES, NO_INSTANCE, 1).await;
     other.send(Frame::text("uncounted")).await;
     upstream.expect(Frame::text("uncounted")).await;
+}
+
+#[tokio::test]
+async fn a_filter_changes_under_open_connections_although_all_instances_are_taken() {
+    let backend = Backend::bind().await;
+    let config = |label: &str| isolated(&backend.address(), 2, &format!("config = {{ label = \"{label}\" }}"));
+    let proxy = Proxy::start(&config("a")).await;
+    let mut connections = [backend.open(proxy.address, "/").await, backend.open(proxy.address, "/").await];
+    assert_eq!(instances(&proxy).await, [0, 2, 0]);
+    for (round, label) in ["b", "c", "d"].into_iter().enumerate() {
+        proxy.rewrite(&config(label));
+        assert_eq!(proxy.reload().await.status, 200);
+        let swapped = [("component", "counter"), ("outcome", "swapped")];
+        proxy.until("tidegate_component_swaps_total", &swapped, 2 * (round as u64 + 1)).await;
+        for (client, upstream) in &mut connections {
+            client.send(Frame::text("x")).await;
+            upstream.expect(Frame::text(format!("{label}{}:x", round + 1))).await;
+        }
+    }
+    assert_eq!(instances(&proxy).await, [0, 2, 0]);
+    assert_eq!(proxy.answer(&Request::upgrade("/")).await.status, 503, "a change has made room for nobody");
+    drop(connections);
+    proxy.until("tidegate_isolated_instances", &[("holder", "free")], 2).await;
+}
+
+#[tokio::test]
+async fn a_shadow_has_an_instance_only_as_long_as_no_connection_needs_it() {
+    let backend = Backend::bind().await;
+    let shadow = "candidate = { component = \"counter\", shadow = true }";
+    let proxy = Proxy::start(&isolated(&backend.address(), 4, shadow)).await;
+    let decisions = |outcome| [("route", "main"), ("outcome", outcome)];
+    let mut connections = vec![backend.open(proxy.address, "/").await];
+    proxy.until("tidegate_candidate_decisions_total", &decisions("agreed"), 1).await;
+    assert_eq!(instances(&proxy).await, [2, 1, 1]);
+    // One instance is left to the next connection.
+    connections.push(backend.open(proxy.address, "/").await);
+    proxy.until("tidegate_candidate_decisions_total", &decisions("skipped"), 1).await;
+    assert_eq!(instances(&proxy).await, [1, 2, 1]);
+    for _ in 0..2 {
+        connections.push(backend.open(proxy.address, "/").await);
+    }
+    for (client, upstream) in &mut connections {
+        client.send(Frame::text("x")).await;
+        upstream.expect(Frame::text("1:x")).await;
+    }
+    // Those of the two others, and the shadow that was there.
+    proxy.until("tidegate_candidate_decisions_total", &decisions("skipped"), 4).await;
+    assert_eq!(instances(&proxy).await, [0, 4, 0]);
+    assert_eq!(proxy.metrics().await.count(FAILURES, &[]), 0);
 }

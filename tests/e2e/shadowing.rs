@@ -49,7 +49,7 @@ async fn a_shadow_that_says_the_same_agrees_on_every_message_and_on_the_handshak
         upstream.expect(Frame::text(format!("a{count}:x"))).await;
     }
     told(&proxy, [51, 0, 0]).await;
-    assert_eq!(shown(&proxy).await["decisions"], json!({ "agreed": 51, "diverged": 0, "failed": 0 }));
+    assert_eq!(shown(&proxy).await["decisions"], json!({ "agreed": 51, "diverged": 0, "failed": 0, "skipped": 0 }));
     // What it does not select is none of its business.
     upstream.send(Frame::text("back")).await;
     client.expect(Frame::text("back")).await;

@@ -155,7 +155,7 @@ impl Operations for Fake {
             connections: 3,
             failures: 1,
             max_failures: Some(10),
-            decisions: Some(DecisionsView { agreed: 40, diverged: 1, failed: 1 }),
+            decisions: Some(DecisionsView { agreed: 40, diverged: 1, failed: 1, skipped: 2 }),
             samples: vec![SampleView {
                 connection: "c0-1".to_owned(),
                 message: Some(message),

@@ -2,7 +2,6 @@
 
 use std::io;
 use std::num::NonZeroUsize;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use thiserror::Error;
@@ -13,8 +12,10 @@ use wasmtime::{Config, Engine, InstanceAllocationStrategy, PoolingAllocationConf
 use super::cache::{Cache, CacheDirectory};
 use super::guest::Guest;
 use super::limits::TABLE_ELEMENTS;
+use super::seats::Seats;
 use super::ticker::{Beat, Ticker};
 use super::{lent, wasi};
+use crate::metrics::IsolatedInstances;
 
 /// The host of the components: engine, allocator, lent functions and the clock of deadlines. Cheap to clone; all clones
 /// are the same host.
@@ -49,16 +50,17 @@ impl Host {
     /// end within its address range needs no bounds checks (up to 45 % of its time). Where an address space limit
     /// forbids that, fewer instances are allowed for.
     pub fn new(workers: usize) -> Result<Self, HostError> {
-        Self::with(workers, None, None)
+        Self::with(workers, None, None, Arc::default())
     }
 
     /// As [`Host::new`]; takes compiled components from that directory, and puts them there. There are at most
-    /// `most_isolated` instances that serve one connection each; without a number as many as address space and memory maps
-    /// allow beside those that serve workers, which is also the most there can be.
+    /// `most_isolated` instances that serve one connection each, which are counted in `isolated`; without a number as many
+    /// as address space and memory maps allow beside those that serve workers, which is also the most there can be.
     pub fn with(
         workers: usize,
         cache: Option<CacheDirectory>,
         most_isolated: Option<NonZeroUsize>,
+        isolated: Arc<IsolatedInstances>,
     ) -> Result<Self, HostError> {
         let (engine, instances) = engine()?;
         let linker = linker(&engine).map_err(|error| HostError::Engine(format!("{error:#}")))?;
@@ -68,8 +70,10 @@ impl Host {
         })?;
         let shared = workers.saturating_mul(SHARED_INSTANCES_PER_WORKER);
         let cache = cache.map(|directory| Cache::new(directory, &engine));
-        let possible = instances.min(max_mapped_instances()).saturating_sub(shared);
-        let seats = Arc::new(Seats::new(most_isolated.map_or(possible, |most| most.get().min(possible))));
+        let passing = workers.saturating_mul(TAKEOVERS_PER_WORKER);
+        let possible = instances.min(max_mapped_instances()).saturating_sub(shared).saturating_sub(passing);
+        let most = most_isolated.map_or(possible, |most| most.get().min(possible));
+        let seats = Seats::new(most, passing, isolated);
         Ok(Self(Arc::new(Inner {
             engine,
             linker,
@@ -112,42 +116,15 @@ impl Host {
         self.0.control.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// A place for an instance that serves one connection; `None` when all are taken.
-    pub(super) fn seat(&self) -> Option<Seat> {
-        Seats::take(&self.0.seats)
+    /// The places for instances that serve one connection each.
+    pub(super) fn seats(&self) -> &Arc<Seats> {
+        &self.0.seats
     }
 }
 
 impl std::fmt::Debug for Host {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         formatter.debug_struct("Host").finish_non_exhaustive()
-    }
-}
-
-/// The places for instances that serve one connection each.
-#[derive(Debug)]
-struct Seats {
-    free: AtomicUsize,
-}
-
-/// Given back on drop.
-#[derive(Debug)]
-pub(super) struct Seat(Arc<Seats>);
-
-impl Seats {
-    fn new(free: usize) -> Self {
-        Self { free: AtomicUsize::new(free) }
-    }
-
-    fn take(seats: &Arc<Self>) -> Option<Seat> {
-        let taken = seats.free.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |free| free.checked_sub(1));
-        taken.ok().map(|_| Seat(Arc::clone(seats)))
-    }
-}
-
-impl Drop for Seat {
-    fn drop(&mut self) {
-        self.0.free.fetch_add(1, Ordering::Relaxed);
     }
 }
 
@@ -200,6 +177,10 @@ const CORE_INSTANCES_PER_INSTANCE: u32 = 16;
 /// Left free of instances that serve one connection each, for those that serve a worker.
 const SHARED_INSTANCES_PER_WORKER: usize = 64;
 
+/// Instances for filters that take a connection over, while their predecessors still live: a worker changes one connection
+/// at a time, and hardly any has more such filters.
+const TAKEOVERS_PER_WORKER: usize = 8;
+
 /// The memory maps of an instance that has run.
 const MAPS_PER_INSTANCE: usize = 6;
 
@@ -212,18 +193,3 @@ fn max_mapped_instances() -> usize {
 
 /// The kernel's default.
 const DEFAULT_MAX_MAPS: usize = 65_530;
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_seat_is_given_back() {
-        let seats = Arc::new(Seats::new(1));
-        let seat = Seats::take(&seats);
-        assert!(seat.is_some());
-        assert!(Seats::take(&seats).is_none());
-        drop(seat);
-        assert!(Seats::take(&seats).is_some());
-    }
-}

@@ -15,12 +15,12 @@ use wasmtime::Store;
 
 use super::configuration::Words;
 use super::deadline::Deadline;
-use super::engine::Seat;
 use super::exports::{Binder, Exports, Kind};
 use super::failure::classify;
 use super::guest::Guest;
 use super::limits::Quota;
 use super::log::{self, Log};
+use super::seats::Seat;
 use super::ticker::Beat;
 use super::types::Failure;
 use super::uses::Recipe;
@@ -33,7 +33,9 @@ pub(super) struct Slot<E> {
     beat: Rc<Beat>,
     live: RefCell<Option<Live<E>>>,
     generation: Cell<u64>,
-    _seat: Option<Seat>,
+    seat: Cell<Option<Seat>>,
+    /// Whether its seat was taken from it.
+    vacated: Cell<bool>,
 }
 
 /// A configured instance in its store.
@@ -80,7 +82,42 @@ pub(super) enum StartError {
 impl<E: Exports> Slot<E> {
     /// An empty place; `seat` is held with it.
     pub(super) fn new(recipe: Arc<Recipe>, worker: WorkerIndex, beat: Rc<Beat>, seat: Option<Seat>) -> Self {
-        Self { recipe, worker, beat, live: RefCell::new(None), generation: Cell::new(0), _seat: seat }
+        let (live, generation) = (RefCell::new(None), Cell::new(0));
+        Self { recipe, worker, beat, live, generation, seat: Cell::new(seat), vacated: Cell::new(false) }
+    }
+
+    /// Gives its seat away, and its instance with it: every further call fails.
+    pub(super) fn vacate(&self) -> Option<Seat> {
+        self.vacated.set(true);
+        self.clear();
+        self.seat.take()
+    }
+
+    /// Whether it has given its seat away.
+    pub(super) fn is_vacated(&self) -> bool {
+        self.vacated.get()
+    }
+
+    /// Changes seats with another place, if both have one.
+    pub(super) fn change_seats(&self, other: &Self) {
+        match (self.seat.take(), other.seat.take()) {
+            (Some(own), Some(others)) => {
+                self.seat.set(Some(others));
+                other.seat.set(Some(own));
+            }
+            (own, others) => {
+                self.seat.set(own);
+                other.seat.set(others);
+            }
+        }
+    }
+
+    /// Whether it has a seat.
+    pub(super) fn has_seat(&self) -> bool {
+        let seat = self.seat.take();
+        let has_seat = seat.is_some();
+        self.seat.set(seat);
+        has_seat
     }
 
     /// Counts the stores that were lost here. What was obtained from a call belongs to the generation of that moment.
@@ -160,6 +197,10 @@ impl<E: Exports> Slot<E> {
     /// The instance to go on with: after a trap, or on this worker's first call.
     #[cold]
     fn restart(&self, connection: &str) -> Result<Live<E>, Failure> {
+        if self.is_vacated() {
+            let (component, reason) = (self.recipe.name().to_owned(), FailureReason::IsolatedInstances);
+            return Err(Failure { component, reason, message: "a connection has its instance's place".to_owned() });
+        }
         match self.start() {
             Ok((live, _)) => Ok(live),
             Err(StartError::Failed { failure, .. }) => Err(self.failed(connection, failure)),

@@ -2,7 +2,7 @@
 
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
-use std::rc::Rc;
+use std::rc::{Rc, Weak};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
@@ -13,6 +13,7 @@ use super::engine::Host;
 use super::exports::{BalancerExports, FilterExports, PredicateExports};
 use super::instance::Slot;
 use super::limits::Isolation;
+use super::seats::Seat;
 use super::session::{Opened, Resumed, Session};
 use super::ticker::Beat;
 use super::types::{Failure, Handshake};
@@ -29,6 +30,8 @@ pub struct Pool {
     predicates: Slots<Slot<PredicateExports>>,
     balancers: Slots<Balancer>,
     filters: Slots<Slot<FilterExports>>,
+    /// Those of shadows that serve one connection each.
+    shadows: RefCell<Vec<Weak<Slot<FilterExports>>>>,
 }
 
 /// An endpoint that a balancer may pick.
@@ -63,6 +66,7 @@ impl Host {
             predicates: Slots::default(),
             balancers: Slots::default(),
             filters: Slots::default(),
+            shadows: RefCell::default(),
         }
     }
 }
@@ -118,7 +122,29 @@ impl Pool {
 
     /// Asks a filter to admit a handshake.
     pub fn open(&self, filter: &Arc<FilterUse>, handshake: &Rc<Handshake>) -> Result<Opened, Failure> {
-        Session::open(self.filter(&handshake.connection_id, filter)?, filter, Rc::clone(handshake))
+        let seat = || self.seat();
+        Session::open(self.filter(&handshake.connection_id, filter, seat)?, filter, Rc::clone(handshake))
+    }
+
+    /// Asks a filter that serves nobody to admit a handshake; `None` where no instance is left over for it.
+    pub(super) fn open_shadow(
+        &self,
+        filter: &Arc<FilterUse>,
+        handshake: &Rc<Handshake>,
+    ) -> Option<Result<Opened, Failure>> {
+        let connection = &handshake.connection_id;
+        let mut seat = None;
+        if filter.component().limits().isolation == Isolation::Connection {
+            seat = Some(self.host.seats().for_shadow()?);
+        }
+        let is_isolated = seat.is_some();
+        let slot = self.filter(connection, filter, || seat.take());
+        Some(slot.and_then(|slot| {
+            if is_isolated {
+                self.remember(&slot);
+            }
+            Session::open(slot, filter, Rc::clone(handshake))
+        }))
     }
 
     /// Has a filter take a live connection over, with the state that `predecessor` saves, or with an empty one where
@@ -132,14 +158,42 @@ impl Pool {
         handshake: &Rc<Handshake>,
         predecessor: Option<&mut Session>,
     ) -> Result<Resumed, Failure> {
-        Session::resume(self.filter(&handshake.connection_id, filter)?, filter, Rc::clone(handshake), predecessor)
+        let is_isolated = predecessor.as_ref().is_some_and(|session| session.is_isolated());
+        let takeover = || if is_isolated { self.host.seats().for_takeover() } else { None };
+        let seat = || takeover().or_else(|| self.seat());
+        let slot = self.filter(&handshake.connection_id, filter, seat)?;
+        Session::resume(slot, filter, Rc::clone(handshake), predecessor)
     }
 
-    fn filter(&self, connection: &str, filter: &Arc<FilterUse>) -> Result<Rc<Slot<FilterExports>>, Failure> {
+    /// Where a filter's instance is; one that serves a single connection gets a `seat`.
+    fn filter(
+        &self,
+        connection: &str,
+        filter: &Arc<FilterUse>,
+        seat: impl FnOnce() -> Option<Seat>,
+    ) -> Result<Rc<Slot<FilterExports>>, Failure> {
         match filter.component().limits().isolation {
             Isolation::Shared => self.filters.of(filter.id(), || self.slot(connection, filter.recipe())),
-            Isolation::Connection => Ok(Rc::new(self.isolated(connection, filter.recipe())?)),
+            Isolation::Connection => Ok(Rc::new(self.isolated(connection, filter.recipe(), seat)?)),
         }
+    }
+
+    /// A place for a connection, which a shadow of this worker gives up if there is no other.
+    fn seat(&self) -> Option<Seat> {
+        self.host.seats().for_connection().or_else(|| {
+            let mut shadows = self.shadows.borrow_mut();
+            let given_up = || Some(shadows.pop()?.upgrade().and_then(|slot| slot.vacate()));
+            std::iter::from_fn(given_up).flatten().next().map(Seat::given_up)
+        })
+    }
+
+    /// Keeps in mind that a shadow has a place of its own.
+    fn remember(&self, slot: &Rc<Slot<FilterExports>>) {
+        let mut shadows = self.shadows.borrow_mut();
+        if shadows.len() == shadows.capacity() {
+            shadows.retain(|shadow| shadow.strong_count() > 0);
+        }
+        shadows.push(Rc::downgrade(slot));
     }
 
     /// Drops the instances of uses that are no longer `live`; those that sessions still need go with the last of them.
@@ -154,9 +208,14 @@ impl Pool {
     }
 
     /// A place that serves one connection.
-    fn isolated(&self, connection: &str, recipe: &Arc<Recipe>) -> Result<Slot<FilterExports>, Failure> {
+    fn isolated(
+        &self,
+        connection: &str,
+        recipe: &Arc<Recipe>,
+        seat: impl FnOnce() -> Option<Seat>,
+    ) -> Result<Slot<FilterExports>, Failure> {
         let beat = self.beat(connection, recipe)?;
-        match self.host.seat() {
+        match seat() {
             Some(seat) => Ok(Slot::new(Arc::clone(recipe), self.worker, beat, Some(seat))),
             None => {
                 let why = "as many connections as possible have an instance of their own; see max_isolated_instances";

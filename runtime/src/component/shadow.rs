@@ -40,7 +40,7 @@ impl From<&Admission> for Attached {
 
 impl Shadow {
     /// Has a candidate shadow a connection that its filter has admitted with `attached`; `None` when it fails or would
-    /// not have admitted it.
+    /// not have admitted it, or when no instance is left over for it.
     pub fn open(candidate: &Candidate, pool: &Pool, handshake: &Rc<Handshake>, attached: &Attached) -> Option<Self> {
         let (worker, trial) = (pool.worker(), candidate.trial());
         let connection = &handshake.connection_id;
@@ -48,7 +48,11 @@ impl Shadow {
             trial.shadowed(worker, ShadowOutcome::Diverged, 1);
             trial.keep(connection, None, || [filter.to_owned(), candidate()]);
         };
-        match pool.open(candidate.filter(), handshake) {
+        let Some(opened) = pool.open_shadow(candidate.filter(), handshake) else {
+            trial.shadowed(worker, ShadowOutcome::Skipped, 1);
+            return None;
+        };
+        match opened {
             Ok(Opened::Admitted(admission)) => {
                 let own = Attached::from(&admission);
                 if own == *attached {
@@ -81,6 +85,10 @@ impl Shadow {
 
     /// Shows it messages of one sender, in order, each with what its filter has decided; whether it goes on.
     pub fn see<'m>(&mut self, messages: impl Iterator<Item = (Message<'m>, &'m Verdict)> + Clone) -> bool {
+        if self.session.is_ousted() {
+            self.candidate.trial().shadowed(self.worker, ShadowOutcome::Skipped, 1);
+            return false;
+        }
         let interest = self.interest();
         let selects = |message: &Message<'_>| interest.from(message.origin).kinds.contains(message.kind);
         let selected: Vec<_> = messages.clone().map(|(message, _)| message).filter(selects).collect();

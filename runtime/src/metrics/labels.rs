@@ -186,6 +186,20 @@ labels! {
         Diverged = "diverged",
         /// The shadow failed.
         Failed = "failed",
+        /// It was not asked, or is no longer, because connections need the instance it would have.
+        Skipped = "skipped",
+    }
+}
+
+labels! {
+    /// Who has an instance that serves one connection (label `holder` of `isolated_instances`).
+    InstanceHolder {
+        /// Nobody yet.
+        Free = "free",
+        /// A connection.
+        Connection = "connection",
+        /// A candidate that shadows one.
+        Shadow = "shadow",
     }
 }
 

@@ -10,6 +10,7 @@ use tracing_appender::non_blocking::ErrorCounter;
 
 use super::cells::{Counter, Gauge, Histogram, Sharded, WorkerIndex};
 use super::incidents::Incidents;
+use super::isolated::IsolatedInstances;
 use super::labels::{
     CallVerdict, CloseLabel, CompileSource, ConnectOutcome, FailureReason, HandshakeOutcome, InflateFailure, Initiator,
     Limit, MessageKind, ReloadOutcome, ShadowOutcome, Side, SwapOutcome, UpgradeFailure,
@@ -34,6 +35,7 @@ pub struct Metrics {
     pub(super) incidents: Incidents,
     pub(super) generation: AtomicU64,
     pub(super) assembly_bytes: Arc<Sharded<Gauge>>,
+    pub(super) isolated: Arc<IsolatedInstances>,
     pub(super) logs: Mutex<BTreeMap<&'static str, ErrorCounter>>,
 }
 
@@ -56,6 +58,7 @@ impl Metrics {
             incidents: Incidents::default(),
             generation: AtomicU64::new(0),
             assembly_bytes: Arc::new(Sharded::new(workers + 1, Gauge::default)),
+            isolated: Arc::default(),
             logs: Mutex::default(),
         })
     }
@@ -79,6 +82,7 @@ impl Metrics {
             incidents: Incidents::default(),
             generation: AtomicU64::new(0),
             assembly_bytes: Arc::clone(&self.assembly_bytes),
+            isolated: Arc::clone(&self.isolated),
             logs: Mutex::default(),
         })
     }
@@ -107,6 +111,11 @@ impl Metrics {
     /// `assembly_bytes`: what each worker holds of messages that have begun and not ended.
     pub fn assembly_bytes(&self) -> Arc<Sharded<Gauge>> {
         Arc::clone(&self.assembly_bytes)
+    }
+
+    /// `isolated_instances`: who has the instances that serve one connection each.
+    pub fn isolated_instances(&self) -> Arc<IsolatedInstances> {
+        Arc::clone(&self.isolated)
     }
 
     /// The metrics of a route; the empty name stands for handshakes that found none.

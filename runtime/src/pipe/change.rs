@@ -187,7 +187,10 @@ impl Chain {
             .iter()
             .filter_map(|successor| match stays(successor) {
                 Some(at) => before.get_mut(at)?.take(),
-                None => resumed.next(),
+                None => resumed.next().inspect(|session| {
+                    let predecessor = successor.before.and_then(|at| before.get(at)?.as_ref());
+                    predecessor.into_iter().for_each(|predecessor| session.sit_down(predecessor));
+                }),
             })
             .collect();
         self.move_shadows(|from| succession.0.iter().position(|successor| stays(successor) == Some(from)));

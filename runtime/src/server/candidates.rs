@@ -6,7 +6,7 @@ use crate::component::{Candidate, Mode, Sample, SampledMessage, Standing};
 /// A candidate and what has come of it so far.
 pub(super) fn candidate(candidate: &Candidate) -> CandidateView {
     let terms = candidate.terms();
-    let [agreed, diverged, failed] = candidate.outcomes();
+    let [agreed, diverged, failed, skipped] = candidate.outcomes();
     let (mode, canary) = match terms.mode {
         Mode::Shadow => ("shadow", None),
         Mode::Canary { of_ten_thousand } => ("canary", Some(percentage(of_ten_thousand))),
@@ -21,7 +21,7 @@ pub(super) fn candidate(candidate: &Candidate) -> CandidateView {
         connections: candidate.connections() as u64,
         failures: candidate.failures(),
         max_failures: terms.max_failures.map(Into::into),
-        decisions: (terms.mode == Mode::Shadow).then_some(DecisionsView { agreed, diverged, failed }),
+        decisions: (terms.mode == Mode::Shadow).then_some(DecisionsView { agreed, diverged, failed, skipped }),
         samples: candidate.samples().into_iter().map(sample).collect(),
     }
 }

@@ -240,7 +240,7 @@ async fn candidates_are_shown_and_decided_about_by_route_and_component() {
     let expected = json!({
         "route": "chat", "filter": "shout", "component": "shout-2", "mode": "shadow", "standing": "on_trial",
         "connections": 3, "failures": 1, "max_failures": 10,
-        "decisions": { "agreed": 40, "diverged": 1, "failed": 1 }, "samples": [sample],
+        "decisions": { "agreed": 40, "diverged": 1, "failed": 1, "skipped": 2 }, "samples": [sample],
     });
     assert_eq!(shown, json!([expected]));
 

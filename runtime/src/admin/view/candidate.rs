@@ -41,6 +41,8 @@ pub struct DecisionsView {
     pub diverged: u64,
     /// The shadow failed.
     pub failed: u64,
+    /// The shadow was not asked: connections need the instances.
+    pub skipped: u64,
 }
 
 /// A handshake or a message about which a shadow disagreed with its filter.

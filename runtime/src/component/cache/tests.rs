@@ -25,7 +25,7 @@ impl Bed {
     /// A component loaded by another process, as far as the cache can tell.
     fn load(&self, bytes: &[u8]) -> Component {
         let directory = CacheDirectory::open(&self.directory()).unwrap();
-        let host = Host::with(1, Some(directory), None).unwrap();
+        let host = Host::with(1, Some(directory), None, Default::default()).unwrap();
         host.load("filter", bytes, Limits::default()).unwrap()
     }
 
@@ -199,7 +199,7 @@ fn a_cache_that_cannot_be_written_is_none() {
     let bed = Bed::new();
     let bytes = module(FILTER, "filter");
     let directory = CacheDirectory::open(&bed.directory()).unwrap();
-    let host = Host::with(1, Some(directory), None).unwrap();
+    let host = Host::with(1, Some(directory), None, Default::default()).unwrap();
     fs::remove_dir(bed.directory()).unwrap();
     for _ in 0..2 {
         let component = host.load("filter", &bytes, Limits::default()).unwrap();

@@ -43,6 +43,21 @@ impl Session {
         self.filter.recipe().trial().is_some_and(|trial| trial.standing() == Standing::Failed)
     }
 
+    /// Has the place among instances that its predecessor had, which is about to end.
+    pub fn sit_down(&self, predecessor: &Self) {
+        self.slot.change_seats(&predecessor.slot);
+    }
+
+    /// Whether its instance serves this connection alone.
+    pub(in crate::component) fn is_isolated(&self) -> bool {
+        self.slot.has_seat()
+    }
+
+    /// Whether its instance is gone, because a connection needed its place.
+    pub(in crate::component) fn is_ousted(&self) -> bool {
+        self.slot.is_vacated()
+    }
+
     /// The use of the filter that serves this connection.
     pub fn filter(&self) -> &Arc<FilterUse> {
         self.filter.shared()

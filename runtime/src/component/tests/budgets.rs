@@ -170,7 +170,7 @@ mod quarantine {
 
     #[test]
     fn an_instance_that_cannot_be_had_is_nobodys_failure() {
-        let host = Host::with(1, None, std::num::NonZeroUsize::new(1)).unwrap();
+        let host = Host::with(1, None, std::num::NonZeroUsize::new(1), Arc::default()).unwrap();
         let metrics = crate::metrics::Metrics::new(1);
         let limits = Limits { isolation: Isolation::Connection, ..limits(1) };
         let component = host.load("filter", &module(FILTER, "filter"), limits).unwrap();

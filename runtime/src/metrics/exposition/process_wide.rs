@@ -4,14 +4,14 @@ use std::sync::PoisonError;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::super::cells::Gauge;
-use super::super::labels::{CompileSource, ConnectionRefusal, ReloadOutcome, UpgradeFailure};
+use super::super::labels::{CompileSource, ConnectionRefusal, InstanceHolder, ReloadOutcome, UpgradeFailure};
 use super::super::registry::{Metrics, Name, RouteMetrics};
 use super::super::roster::Present;
 use super::single::Single;
 
 impl Metrics {
     /// The families of the process, in the order of the documentation.
-    pub(super) fn process_wide(&self, routes: &Present<Name, RouteMetrics>) -> [Single; 10] {
+    pub(super) fn process_wide(&self, routes: &Present<Name, RouteMetrics>) -> [Single; 11] {
         let count = |counter: &AtomicU64| counter.load(Ordering::Relaxed) as f64;
         let workers = Single::gauge(
             "tidegate_worker_connections_active",
@@ -32,6 +32,10 @@ impl Metrics {
         let assemblies = Single::gauge(
             "tidegate_assembly_bytes",
             "Memory held of messages that have begun and not ended, for filters that wait for them, in bytes.",
+        );
+        let isolated = Single::gauge(
+            "tidegate_isolated_instances",
+            "Component instances that serve one connection each, as many as there may be, by who has them.",
         );
         let compiles = Single::counter(
             "tidegate_component_compiles_total",
@@ -54,6 +58,7 @@ impl Metrics {
         let of_workers = self.worker_connections_active(routes);
         let of_workers = of_workers.iter().enumerate();
         let of_refusals = ConnectionRefusal::ALL.iter().zip(&self.incidents.connections_refused);
+        let of_holders = InstanceHolder::ALL.iter();
         let of_compiles = CompileSource::ALL.iter().zip(self.compiles.iter());
         let of_reloads = ReloadOutcome::ALL.iter().zip(&self.reloads);
         let of_upgrades = UpgradeFailure::ALL.iter().zip(&self.upgrade_failures);
@@ -66,6 +71,9 @@ impl Metrics {
             panics.with(&[], count(&self.incidents.panics)),
             restarts.with(&[], count(&self.incidents.worker_restarts)),
             assemblies.with(&[], self.assembly_bytes.iter().map(Gauge::value).sum::<i64>() as f64),
+            of_holders.fold(isolated, |family, holder| {
+                family.with(&[("holder", holder.label())], self.isolated.of(*holder) as f64)
+            }),
             of_compiles.fold(compiles, |family, (source, it)| family.with(&[("source", source.label())], count(it))),
             of_reloads.fold(reloads, |family, (outcome, it)| family.with(&[("outcome", outcome.label())], count(it))),
             of_upgrades.fold(upgrades, |family, (reason, it)| family.with(&[("reason", reason.label())], count(it))),
