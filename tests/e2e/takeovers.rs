@@ -2,7 +2,7 @@
 
 use serde_json::json;
 use tidegate_tests::config::{guest, route, upstream};
-use tidegate_tests::{Backend, Echo, Frame, Peer, Proxy};
+use tidegate_tests::{Backend, Echo, Frame, Peer, Proxy, guests};
 
 const SWAPS: &str = "tidegate_component_swaps_total";
 const FAILURES: &str = "tidegate_component_failures_total";
@@ -205,6 +205,22 @@ async fn a_former_version_that_does_not_save_stays() {
 }
 
 #[tokio::test]
+async fn a_former_version_that_saves_for_nobody_goes_on_serving_all() {
+    let backend = Backend::bind().await;
+    let config = |config: &str| {
+        let budget = format!("{}max_failures = 2\n", guest("counter"));
+        format!("{}{budget}", route(&[&backend.address()], &format!("filters = [{}]", counter(config))))
+    };
+    let proxy = Proxy::start(&config("label = 'a', fail_to_save = true")).await;
+    let mut behind = open(&backend, &proxy, "/", 6).await;
+    applied(&proxy, &config("label = 'b'")).await;
+    proxy.until(SWAPS, &of("counter", "failed"), 6).await;
+    for connection in &mut behind {
+        passes(connection, "a1:x").await;
+    }
+}
+
+#[tokio::test]
 async fn where_the_former_version_has_failed_its_successor_begins_with_an_empty_state() {
     let backend = Backend::bind().await;
     let hostile = |config: &str| {
@@ -291,6 +307,35 @@ async fn with_keep_a_failed_canary_is_all_that_changes() {
     applied(&proxy, &trapping(&backend.address(), "b", "swap")).await;
     proxy.until(SWAPS, &of("counter", "swapped"), 1).await;
     passes(&mut open, "b3:x!").await;
+}
+
+#[tokio::test]
+async fn with_keep_a_build_of_a_canary_that_was_replaced_gives_its_connections_back_when_it_fails() {
+    let backend = Backend::bind().await;
+    let config = |rest: &str| {
+        let candidate =
+            "{ component = 'own', config = { label = 'b', fail_at = 2 }, canary = '100%', max_failures = 2 }";
+        let filter = format!("{{ component = 'counter', config = {{ label = 'a' }}, candidate = {candidate} }}");
+        let own = "[components.own]\npath = 'own.wasm'\ndeadline = '1s'\n";
+        let filters = format!("on_change = 'keep'\nfilters = [{filter}]\n{}{own}{rest}", guest("counter"));
+        format!("watch = false\n{}", route(&[&backend.address()], &filters))
+    };
+    let proxy = Proxy::start(&route(&[&backend.address()], "")).await;
+    proxy.place("own.wasm", guests::rebuilt("counter", 0));
+    applied(&proxy, &config("")).await;
+    let mut connections = open(&backend, &proxy, "/", 3).await;
+    for connection in &mut connections {
+        passes(connection, "b1:x").await;
+    }
+    proxy.place("own.wasm", guests::rebuilt("counter", 1));
+    applied(&proxy, &config("")).await;
+    for connection in connections.drain(..2) {
+        lose(connection).await;
+    }
+    proxy.until(SWAPS, &of("counter", "swapped"), 1).await;
+    passes(&mut connections[0], "a1:x").await;
+    let mut newcomer = backend.open(proxy.address, "/").await;
+    passes(&mut newcomer, "b1:x").await;
 }
 
 #[tokio::test]

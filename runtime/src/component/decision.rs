@@ -60,7 +60,8 @@ impl Decisions {
     /// Takes a decision, which holds for this version and all later ones so far.
     pub(super) fn decide(&self, decision: Decision) {
         let moment = Moment::now();
-        self.about.last.store(moment.number() << 1 | u64::from(decision == Decision::Promoted), Ordering::Relaxed);
+        let last = moment.number() << 1 | u64::from(decision == Decision::Promoted);
+        self.about.last.fetch_max(last, Ordering::Relaxed);
         self.note(moment);
     }
 

@@ -154,6 +154,25 @@ impl<E: Exports> Slot<E> {
         connection: &str,
         call: impl FnOnce(&mut Store<Guest>, &E) -> wasmtime::Result<R>,
     ) -> Result<R, Failure> {
+        self.call_and(connection, call, |failure| self.failed(connection, failure))
+    }
+
+    /// The same; but what fails here takes the use from nobody, however often it does.
+    pub(super) fn call_forgiven<R>(
+        &self,
+        connection: &str,
+        call: impl FnOnce(&mut Store<Guest>, &E) -> wasmtime::Result<R>,
+    ) -> Result<R, Failure> {
+        self.call_and(connection, call, |failure| self.reported(connection, failure))
+    }
+
+    #[inline]
+    fn call_and<R>(
+        &self,
+        connection: &str,
+        call: impl FnOnce(&mut Store<Guest>, &E) -> wasmtime::Result<R>,
+        report: impl FnOnce(Failure) -> Failure,
+    ) -> Result<R, Failure> {
         if self.recipe.quarantine().is_on() {
             return Err(self.quarantined());
         }
@@ -173,7 +192,7 @@ impl<E: Exports> Slot<E> {
                 let deadline = self.recipe.limits().deadline;
                 let failure = classify(self.recipe.name(), &error, live.store.data(), deadline);
                 place.clear();
-                Err(self.failed(connection, failure))
+                Err(report(failure))
             }
         }
     }

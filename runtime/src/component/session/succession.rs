@@ -96,7 +96,8 @@ impl Session {
         let before = self.guest;
         let saved = self.resource().map(|handle| {
             let connection = &self.handshake.connection_id;
-            self.slot.call(connection, |store, exports| Ok(exports.save.call(store, (handle,))?.0))
+            // Those that it does not save stay with it, so it has to go on.
+            self.slot.call_forgiven(connection, |store, exports| Ok(exports.save.call(store, (handle,))?.0))
         });
         match saved {
             Ok(Ok(state)) => Ok(Saved::State(state)),
