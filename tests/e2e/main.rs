@@ -45,6 +45,7 @@ mod routing;
 mod secrets;
 mod shadowing;
 mod spelling;
+mod steering;
 mod swapping;
 mod takeovers;
 mod timers;
