@@ -344,6 +344,11 @@ where
             }
             Event::NoRoom => {
                 self.drain(from);
+                let receiver = self.peer(from.other());
+                if receiver.outlet.held() > 0 {
+                    receiver.outlet.discard();
+                    receiver.shut_after_flush();
+                }
                 self.shared.metrics.of(self.shared.worker).limit_close(from, Limit::AssemblyMemory);
                 self.end(Ending::ordered(CloseFrame::new(1013, "assembly_memory"), "assembly_memory"));
                 self.peer(from).shut_after_flush();
@@ -413,10 +418,19 @@ where
         match due {
             Due::Ping => self.ping(),
             Due::PongMissing(side) => self.end(Ending::pong_timeout(side)),
-            Due::Inactivity => self.end(Ending::ordered(CloseFrame::new(1001, "max_inactivity"), "max_inactivity")),
+            Due::Inactivity => self.look_for_activity(),
             Due::Lifetime => self.end(Ending::ordered(CloseFrame::new(1001, "max_lifetime"), "max_lifetime")),
             Due::Lease => self.end(Ending::ordered(CloseFrame::new(1008, "the lease has run out"), "lease")),
             Due::CloseTimeout => {}
+        }
+    }
+
+    /// Closes a connection that carries nothing.
+    fn look_for_activity(&mut self) {
+        let is_held_back = self.from_client.is_held_back() || self.from_upstream.is_held_back();
+        let unwritten = self.client.peer.outlet.unwritten() + self.upstream.peer.outlet.unwritten();
+        if self.shared.clock.is_inactive(is_held_back, unwritten) {
+            self.end(Ending::ordered(CloseFrame::new(1001, "max_inactivity"), "max_inactivity"));
         }
     }
 

@@ -52,6 +52,33 @@ async fn the_message_that_has_waited_longest_makes_room_with_1013_and_the_others
 }
 
 #[tokio::test]
+async fn messages_whose_receivers_do_not_read_take_no_more_than_assembly_memory() {
+    const CROWD: usize = 12;
+    const BUDGET: u64 = 24 << 20;
+    let (proxy, backend) = filtered("assembly_memory = \"24MiB\"", "").await;
+    let before = proxy.resident();
+    let message = Frame::binary(vec![7; 10 << 20]);
+    let mut crowd = Vec::new();
+    for _ in 0..CROWD {
+        let (mut client, upstream) = backend.open(proxy.address, "/").await;
+        let wire = client.encode(&message);
+        client.write_while_open(wire).await;
+        crowd.push((client, upstream));
+    }
+    let (first, _) = &mut crowd[0];
+    first.expect_close(1013).await;
+    let held = proxy.metrics().await.count(HELD, &[]);
+    assert!(held > 0 && held <= BUDGET, "{held} bytes are held");
+    // The copies of one message on its way through a filter come on top.
+    let grown = proxy.resident().saturating_sub(before);
+    assert!(grown < BUDGET + (48 << 20), "the proxy grew by {grown} bytes");
+    let (_, mut last) = crowd.pop().unwrap();
+    assert!(last.frame().await == message);
+    drop((crowd, last));
+    proxy.until(HELD, &[], 0).await;
+}
+
+#[tokio::test]
 async fn one_message_alone_passes_whatever_the_memory_for_all() {
     let (proxy, backend) = filtered("assembly_memory = \"64KiB\"", "").await;
     let (mut client, mut upstream) = backend.open(proxy.address, "/").await;

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use tidegate_tests::config::{guest, route};
 use tidegate_tests::{Backend, Frame, Peer, Proxy, Request};
-use tokio::time::Instant;
+use tokio::time::{Instant, interval};
 
 /// A proxy whose one route has these filters (a TOML list), with `rest` after them, and a back end.
 async fn start(filters: &str, rest: &str) -> (Proxy, Backend) {
@@ -89,6 +89,37 @@ async fn a_client_that_has_left_during_a_delay_is_gone_after_close_timeout() {
     drop(upstream);
     proxy.until("tidegate_closes_total", &[("by", "client"), ("code", "1006")], 1).await;
     backend.open(proxy.address, "/").await;
+}
+
+#[tokio::test]
+async fn pings_that_wait_behind_a_delay_count_over_the_time_in_which_they_came() {
+    let (proxy, backend) = start("[\"script\"]", "control_frames_per_second = 10").await;
+    let (mut client, mut upstream) = backend.open(proxy.address, "/").await;
+    client.send(Frame::text("delay:1600")).await;
+    upstream.expect(Frame::text("delay:1600")).await;
+    let mut ticks = interval(Duration::from_millis(110));
+    for _ in 0..14 {
+        ticks.tick().await;
+        client.send(Frame::ping("there?")).await;
+    }
+    for _ in 0..14 {
+        upstream.expect(Frame::ping("there?")).await;
+    }
+    // What was not sent meanwhile is no credit for later.
+    client.send_all(&vec![Frame::ping("now"); 30]).await;
+    client.expect_close(1008).await;
+}
+
+#[tokio::test]
+async fn a_connection_whose_messages_a_filter_delays_is_not_inactive_meanwhile() {
+    let (proxy, backend) = start("[\"script\"]", "max_inactivity = \"400ms\"").await;
+    let (mut client, mut upstream) = backend.open(proxy.address, "/").await;
+    client.send_all(&[Frame::text("delay:1500"), Frame::text("held")]).await;
+    upstream.expect(Frame::text("delay:1500")).await;
+    upstream.expect(Frame::text("held")).await;
+    client.send(Frame::text("more")).await;
+    upstream.expect(Frame::text("more")).await;
+    upstream.expect_close(1001).await;
 }
 
 #[tokio::test]

@@ -9,14 +9,14 @@ mod crowd;
 mod model;
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use rand::rngs::StdRng;
 use rand::seq::IndexedRandom;
 use rand::{RngExt, SeedableRng};
 use serde_json::Value;
 use tidegate_tests::{Echo, Frame, Proxy, Reply, Request, guests, within};
-use tokio::time::{interval, sleep};
+use tokio::time::{Instant, interval, sleep};
 
 use crowd::{Crowd, Side};
 use model::{Candidate, HOSTILE, Model, ROUTES, Standing};

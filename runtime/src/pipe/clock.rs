@@ -38,6 +38,8 @@ struct Running {
     active_at: Instant,
     ping_at: Option<Instant>,
     pongs: [Pong; Side::COUNT],
+    /// What the peers had not taken when it was last asked whether the connection carries anything.
+    unwritten: usize,
     lifetime_at: Option<Instant>,
     lease_at: Option<Instant>,
     close_at: Option<Instant>,
@@ -81,6 +83,18 @@ impl Clock {
         {
             running.active_at = Instant::now();
         }
+    }
+
+    /// Whether a connection is inactive for which no data message came for `max_inactivity`: not while a filter holds
+    /// something back, and not while a peer takes what is `unwritten`. What one never takes is seen once more.
+    pub(super) fn is_inactive(&mut self, is_held_back: bool, unwritten: usize) -> bool {
+        let Some(running) = &mut self.running else { return true };
+        let before = std::mem::replace(&mut running.unwritten, unwritten);
+        let is_inactive = !is_held_back && (unwritten == 0 || unwritten == before);
+        if !is_inactive {
+            running.active_at = Instant::now();
+        }
+        is_inactive
     }
 
     /// A ping has left for one side; its pong is due in `pong_timeout`, if an earlier one is not due already.
@@ -155,6 +169,7 @@ impl Running {
             active_at: now,
             ping_at: None,
             pongs: [Pong::default(); Side::COUNT],
+            unwritten: 0,
             lifetime_at: None,
             lease_at: None,
             close_at: None,

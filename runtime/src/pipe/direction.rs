@@ -161,6 +161,11 @@ impl Direction {
         self.awaits == Awaited::Bytes
     }
 
+    /// Whether a filter holds back what it has sent.
+    pub(super) fn is_held_back(&self) -> bool {
+        self.awaits == Awaited::Gate
+    }
+
     /// Whether replies that it waited for have gone out, so that it has to be polled again.
     pub(super) fn may_go_on(&self, source: &Peer) -> bool {
         self.awaits == Awaited::Replies && !source.outlet.holds_messages()
@@ -211,6 +216,8 @@ impl Direction {
             }
             if target.peer.outlet.is_shut() {
                 if target.peer.outlet.open(Instant::now()) {
+                    // What was held back goes on only now.
+                    shared.clock.active();
                     continue;
                 }
                 // The connection's clock wakes the task.
@@ -221,7 +228,12 @@ impl Direction {
             }
             self.awaits = Awaited::Bytes;
             self.be_patient();
+            self.walk.reads(true);
+            if !self.walk.is_assembling() {
+                self.assembly = None;
+            }
             if self.poll_read(context, source, target, shared, scratch).is_pending() {
+                self.walk.has_all();
                 if let Some(assembly) = &mut self.assembly {
                     assembly.wait();
                 }
@@ -265,6 +277,7 @@ impl Direction {
         shared: &Shared,
     ) -> Poll<Event> {
         self.awaits = awaits;
+        self.walk.reads(false);
         // The end of a connection has its own time-out.
         if shared.is_ending || self.mode == Mode::Ended {
             if let Some(aside) = &mut self.aside {
@@ -349,7 +362,7 @@ impl Direction {
         let consumed = self.absorb(carry.bytes(), context, source, target, shared, scratch);
         if self.mode != Mode::Drain {
             self.carry = carry.consume(consumed, &mut scratch.spare);
-            self.account(context, shared, scratch);
+            self.account(context, &target.peer, shared, scratch);
         }
         Poll::Ready(())
     }
@@ -378,7 +391,7 @@ impl Direction {
                 let consumed = self.absorb(bytes, context, source, target, shared, scratch);
                 if self.mode != Mode::Drain {
                     self.carry = Carry::of(bytes.get(consumed..).unwrap_or_default());
-                    self.account(context, shared, scratch);
+                    self.account(context, &target.peer, shared, scratch);
                 }
                 Poll::Ready(())
             }
@@ -393,14 +406,16 @@ impl Direction {
         polled
     }
 
-    /// Says what is held of a message that has begun and not ended, if a filter waits for it.
-    fn account(&mut self, context: &Context<'_>, shared: &Shared, scratch: &Scratch) {
-        if !self.walk.is_assembling() {
+    /// Says what is held of a message that has begun and not ended, if a filter waits for it, and of those for which the
+    /// receiver, or a filter's delay, is waited for.
+    fn account(&mut self, context: &Context<'_>, target: &Peer, shared: &Shared, scratch: &Scratch) {
+        let unwritten = target.outlet.held();
+        if !self.walk.is_assembling() && unwritten == 0 {
             self.assembly = None;
             return;
         }
         let (room, carried) = self.carry.as_ref().map_or((0, 0), |carry| (carry.room(), carry.bytes().len()));
-        let (bytes, came) = (room + self.walk.held(), carried + self.walk.gathered());
+        let (bytes, came) = (room + self.walk.held() + unwritten, carried + self.walk.gathered());
         let waker = context.waker();
         let assembly = self.assembly.get_or_insert_with(|| Box::new(scratch.assemblies.begin(waker)));
         assembly.hold(bytes, came, shared.clock.timers().message_timeout, waker);

@@ -16,6 +16,7 @@ use tokio::io::AsyncWrite;
 use tokio::time::Instant;
 
 use super::item::Boundary;
+use super::scratch::Scratch;
 use gate::Gates;
 
 /// The way out to one peer.
@@ -102,6 +103,14 @@ impl Outlet {
     pub(super) fn unwritten(&self) -> usize {
         self.pending.as_ref().map_or(0, |pending| pending.left())
             + self.waiting.as_ref().map_or(0, |waiting| waiting.messages.len())
+    }
+
+    /// The memory of what is here, where that is more than one read brings: of messages that were assembled.
+    pub(super) fn held(&self) -> usize {
+        let pending = self.pending.as_ref().map_or(0, |pending| pending.bytes.capacity());
+        let waiting = |waiting: &Waiting| waiting.messages.capacity() + waiting.gates.held();
+        let held = pending + self.waiting.as_deref().map_or(0, waiting);
+        if held > Scratch::BULK { held } else { 0 }
     }
 
     /// Whether a close frame has gone past the gates.

@@ -106,6 +106,22 @@ impl Walk {
         self.inflation.as_mut().map(|inflation| &mut inflation.receiver)
     }
 
+    /// Says whether what the peer sends is read from now on: what it says meanwhile is counted later.
+    #[inline]
+    pub(super) fn reads(&mut self, is_read: bool) {
+        if is_read {
+            self.control_rate.resume();
+        } else if self.limits.control_frames_per_second.is_some() {
+            self.control_rate.pause();
+        }
+    }
+
+    /// Says that all was read that has come so far.
+    #[inline]
+    pub(super) fn has_all(&mut self) {
+        self.control_rate.has_all();
+    }
+
     /// Whether filters can read what comes: nothing may come compressed, or it is inflated all along.
     pub(super) fn is_legible(&self) -> bool {
         self.inflation.is_some() || !self.sequence.may_compress()

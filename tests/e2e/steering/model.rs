@@ -93,7 +93,7 @@ impl Model {
         for other in 0..self.others {
             let filter = format!("{{ component = 'counter', config = {{ label = 'o{other} ' }} }}");
             let route = format!("[[routes]]\nname = \"o{other}\"\npath = \"/o{other}\"\nupstream = \"back\"\n");
-            let _ = write!(text, "{route}filters = [{filter}]\n");
+            let _ = writeln!(text, "{route}filters = [{filter}]");
         }
         for component in ["counter", "next"] {
             let _ = write!(text, "[components.{component}]\npath = \"{component}.wasm\"\ndeadline = \"1s\"\n");

@@ -69,10 +69,11 @@ pub(super) const ROOT: Section = Section {
             takes: "size or percentage",
             absent: Absent::Default("\"25%\""),
             example: "\"512MiB\"",
-            meaning: "Memory for messages that have begun and not ended, where filters wait for them, over all connections; a \
-                      percentage is of what the machine has, or its control group allows. Each worker has an equal share. \
-                      Where it is full, the messages that have waited longest close their connections with 1013; a worker \
-                      that holds only one always has room for it.",
+            meaning: "Memory for messages that have begun and not ended, where filters wait for them, and for those that a \
+                      slow receiver or a filter's delay keeps waiting, over all connections; a percentage is of what the \
+                      machine has, or its control group allows. Each worker has an equal share. Where it is full, the \
+                      messages that have waited longest close their connections with 1013; a worker that holds only one \
+                      always has room for it.",
         },
         Key {
             name: "watch",

@@ -32,6 +32,11 @@ impl Gates {
         self.0.back().map(|gate| gate.opens_at)
     }
 
+    /// The memory of what they hold back.
+    pub(super) fn held(&self) -> usize {
+        self.0.iter().map(|gate| gate.bytes.capacity()).sum()
+    }
+
     /// Shuts one behind the others; it opens with the one before it at the earliest.
     pub(super) fn shut(&mut self, until: Instant) {
         let opens_at = self.last_opens_at().map_or(until, |before| before.max(until));

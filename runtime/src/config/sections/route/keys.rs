@@ -91,7 +91,8 @@ pub(in crate::config) const ROUTE: Section = Section {
             "duration or `off`",
             Default("\"off\""),
             "\"60s\"",
-            "How long a connection may carry no data message before it is closed with 1001. Pings are no activity.",
+            "How long a connection may carry no data message before it is closed with 1001. Pings are no activity. While a \
+             filter's delay holds a message back it stands still, and a peer that takes what waits for it is active.",
         ),
         key(
             "max_lifetime",
@@ -156,8 +157,8 @@ pub(in crate::config) const ROUTE: Section = Section {
             "whole number or `off`",
             Default("100"),
             "10",
-            "Pings and pongs that each side may send in a second, and at once; one more closes with 1008. Filters do not see \
-             them.",
+            "Pings and pongs that each side may send in a second, and at once; one more closes with 1008. Time in which a \
+             side was not read, as behind a delay, is to its credit. Filters do not see them.",
         ),
         key(
             "max_connections",
