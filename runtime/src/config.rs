@@ -11,6 +11,7 @@
 mod address;
 mod document;
 mod expansion;
+pub mod file;
 mod include;
 mod pattern;
 mod problem;

@@ -52,6 +52,22 @@ async fn sigterm_closes_both_sides_with_1012_and_ends_with_0() {
 }
 
 #[tokio::test]
+async fn a_first_sigterm_lets_a_drain_of_the_admin_api_go_on_and_a_second_one_ends_it() {
+    let backend = Backend::bind().await;
+    let mut proxy = Proxy::start(&format!("{LONG}\n{}", route(&[&backend.address()], ""))).await;
+    let mut open = [backend.open(proxy.address, "/").await, backend.open(proxy.address, "/").await];
+    assert_eq!(drain(&proxy, "?over=10h").await.0, 202);
+    proxy.wait_for_log(&["draining; two signals end at once"]).await;
+    proxy.signal(Signal::TERM);
+    proxy.wait_for_log(&["draining already"]).await;
+    // One is closed at the start, and the other one not for hours.
+    let [_, (client, upstream)] = &mut open;
+    expect_echo(client, upstream).await;
+    proxy.signal(Signal::TERM);
+    proxy.exit_code().await;
+}
+
+#[tokio::test]
 async fn a_second_sigterm_ends_the_process_at_once() {
     let backend = Backend::bind().await;
     let config = format!("drain_time = \"10h\"\n{}", route(&[&backend.address()], ""));

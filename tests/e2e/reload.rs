@@ -1,7 +1,7 @@
 //! Reloading: what is new comes into force, what is open goes on, and what is wrong changes nothing.
 
 use tidegate_tests::config::{guest, route};
-use tidegate_tests::{Backend, Echo, Frame, Proxy, Signal};
+use tidegate_tests::{Backend, Echo, Frame, Proxy, Signal, guests};
 
 async fn reached(proxy: &Proxy) -> String {
     let mut client = proxy.open("/").await;
@@ -13,6 +13,28 @@ const APPLIED: &[(&str, &str)] = &[("outcome", "applied")];
 const REJECTED: &[(&str, &str)] = &[("outcome", "rejected")];
 const UNCHANGED: &[(&str, &str)] = &[("outcome", "unchanged")];
 const RELOADS: &str = "tidegate_reloads_total";
+
+#[tokio::test]
+async fn a_pipe_in_the_place_of_a_file_is_refused_and_keeps_nobody_waiting() {
+    let backend = Backend::bind().await;
+    let own = "filters = [\"own\"]\n[components.own]\npath = \"own.wasm\"\ndeadline = \"1s\"";
+    let config = route(&[&backend.address()], own);
+    let proxy = Proxy::start(&route(&[&backend.address()], "")).await;
+    proxy.place("own.wasm", guests::bytes("counter"));
+    proxy.rewrite(&config);
+    assert_eq!(proxy.reload().await.status, 200);
+    for name in ["own.wasm", "tidegate.toml"] {
+        proxy.place_pipe(name);
+        let reply = proxy.reload().await;
+        assert_eq!((reply.status, reply.body.contains("it is a pipe")), (422, true), "{reply:?}");
+        proxy.place("own.wasm", guests::bytes("counter"));
+        proxy.rewrite(&config);
+        assert_eq!(proxy.reload().await.status, 200);
+    }
+    let (mut client, mut upstream) = backend.open(proxy.address, "/").await;
+    client.send(Frame::text("x")).await;
+    upstream.expect(Frame::text("1:x")).await;
+}
 
 #[tokio::test]
 async fn a_changed_file_is_reloaded_by_itself() {

@@ -220,6 +220,14 @@ impl Proxy {
         std::fs::rename(&draft, self.directory.path().join(name)).expect("replace a file");
     }
 
+    /// Puts a pipe that nobody writes to in the place of a file beside the configuration, or of the configuration itself.
+    pub fn place_pipe(&self, name: &str) {
+        let draft = self.directory.path().join("draft-of-pipe");
+        let made = std::process::Command::new("mkfifo").arg(&draft).status().expect("run mkfifo");
+        assert!(made.success(), "no pipe: {made}");
+        std::fs::rename(&draft, self.directory.path().join(name)).expect("replace a file");
+    }
+
     /// Waits for the process to end, and gives its exit code.
     pub async fn exit_code(&mut self) -> Option<i32> {
         within("the proxy to end", self.child.wait()).await.expect("wait").code()

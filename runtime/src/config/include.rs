@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use toml::de::{DeTable, DeValue};
 
 use super::expansion::{Environment, replaced};
+use super::file;
 use super::reader::{Fault, kind};
 
 /// The files of a configuration, the one that includes the others first.
@@ -41,7 +42,7 @@ pub(super) struct File {
 
 /// Reads a file and all that it includes; fails where the file itself cannot be read.
 pub(super) fn read(path: &Path, environment: Environment<'_>) -> Result<Files, std::io::Error> {
-    let bytes = std::fs::read(path)?;
+    let bytes = file::read(path, LARGEST)?;
     let files = Files { texts: Vec::new(), faults: Vec::new(), looked_for: Vec::new() };
     let mut reading = Reading { environment, files, known: BTreeMap::new() };
     reading.take(path, bytes, 0);
@@ -124,7 +125,7 @@ impl Reading<'_> {
                 self.files.faults.push((by, span.clone(), Fault::new(what, "include each file once")));
                 continue;
             }
-            match regular(&path).and_then(|()| std::fs::read(&path)) {
+            match file::read(&path, LARGEST) {
                 Ok(bytes) => self.take(&path, bytes, depth),
                 Err(error) => self.files.faults.push((by, span.clone(), unread(error))),
             }
@@ -197,15 +198,12 @@ fn wanted(
     found
 }
 
-/// Reading a pipe could take for ever.
-fn regular(path: &Path) -> std::io::Result<()> {
-    if path.metadata()?.is_file() { Ok(()) } else { Err(std::io::Error::other("it is no regular file")) }
-}
-
 /// What is wrong with a file that is no text.
 pub(super) const NOT_UTF8: &str = "the file is not UTF-8";
 /// Deeper than anybody means, and a bound for links in a circle.
 const DEEPEST: usize = 8;
+/// Of each file, in bytes: a hundred thousand endpoints are a tenth of it.
+const LARGEST: u64 = 64 << 20;
 /// A bound for what a wildcard may find by accident.
 const MOST: usize = 1000;
 

@@ -2,14 +2,12 @@
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
-use std::fs::OpenOptions;
-use std::io::Read;
-use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 use toml::de::{DeTable, DeValue};
 
 use super::expansion::{Environment, is_name};
+use super::file;
 use super::reader::Fault;
 
 /// Looks secrets up, each file once.
@@ -74,18 +72,7 @@ impl<'s> Secrets<'s> {
 fn read(path: &Path) -> Result<String, Fault> {
     const ADVICE: &str = "name a file that holds the secret and nothing else";
     let fault = |what: &dyn std::fmt::Display| Fault::new(format!("the file {} {what}", path.display()), ADVICE);
-    // A pipe that nobody writes to must not keep a reload waiting.
-    let opened = OpenOptions::new().read(true).custom_flags(libc::O_NONBLOCK).open(path);
-    let file = opened.map_err(|error| fault(&format_args!("cannot be read: {error}")))?;
-    let metadata = file.metadata().map_err(|error| fault(&format_args!("cannot be read: {error}")))?;
-    if !metadata.is_file() {
-        return Err(fault(&"is no regular file"));
-    }
-    let mut bytes = Vec::new();
-    file.take(MOST + 1).read_to_end(&mut bytes).map_err(|error| fault(&format_args!("cannot be read: {error}")))?;
-    if bytes.len() as u64 > MOST {
-        return Err(fault(&format_args!("holds more than {MOST} bytes")));
-    }
+    let bytes = file::read(path, MOST).map_err(|error| fault(&format_args!("cannot be read: {error}")))?;
     let mut text = String::from_utf8(bytes).map_err(|_| fault(&"is not UTF-8"))?;
     if text.ends_with('\n') {
         text.pop();
@@ -147,8 +134,8 @@ mod tests {
         assert_eq!(at(b"hush\n\n"), Ok(Some("hush\n".to_owned())));
         assert!(at(b"\n").unwrap_err().ends_with("is empty"));
         assert!(at(b"\xff").unwrap_err().ends_with("is not UTF-8"));
-        assert!(at(&[b'x'; 65537]).unwrap_err().ends_with("holds more than 65536 bytes"));
-        assert!(secret(directory.path(), "secret = { file = '.' }").unwrap_err().ends_with("is no regular file"));
+        assert!(at(&[b'x'; 65537]).unwrap_err().ends_with("it has more than 65536 bytes"));
+        assert!(secret(directory.path(), "secret = { file = '.' }").unwrap_err().ends_with("not a regular file"));
         assert!(secret(directory.path(), "secret = { file = 'none' }").unwrap_err().contains("cannot be read"));
     }
 }

@@ -91,12 +91,8 @@ pub(super) fn bytes(name: &str, component: &Component) -> Result<Option<Arc<[u8]
 }
 
 fn read(path: &Path) -> Result<Arc<[u8]>, String> {
-    let describe = |error| format!("{}: {error}", path.display());
-    let length = std::fs::metadata(path).map_err(describe)?.len();
-    if length > MAX_COMPONENT {
-        return Err(format!("{}: {length} bytes are more than a component may have ({MAX_COMPONENT})", path.display()));
-    }
-    std::fs::read(path).map(Into::into).map_err(describe)
+    let bytes = config::file::read(path, MAX_COMPONENT);
+    bytes.map(Into::into).map_err(|error| format!("{}: {error}", path.display()))
 }
 
 /// An embedded Python is 18 MB; what is larger was not meant.

@@ -42,12 +42,13 @@ impl Signals {
 
     /// Serves until the process is to end: drained, or told twice.
     pub(super) async fn until_drained(mut self, state: &State) {
-        let drain = self.until_drain(state).await;
+        let (drain, mut is_told) = self.until_drain(state).await;
+        let then = if is_told { "a second signal ends at once" } else { "two signals end at once" };
         tracing::info!(
             connections = state.loads.total(),
             over = ?drain.over,
             code = drain.code.number(),
-            "draining; a second signal ends at once",
+            "draining; {then}",
         );
         state.begin_drain(drain);
         let mut drained = std::pin::pin!(drained(state, drain));
@@ -55,19 +56,24 @@ impl Signals {
             tokio::select! {
                 () = drained.as_mut() => return tracing::info!("drained"),
                 () = told_to_end(&mut self.terminate, &mut self.interrupt) => {
-                    return tracing::warn!(connections = state.loads.total(), "ending at once");
+                    let connections = state.loads.total();
+                    if std::mem::replace(&mut is_told, true) {
+                        return tracing::warn!(connections, "ending at once");
+                    }
+                    tracing::info!(connections, "draining already; a second signal ends at once");
                 }
                 _ = self.upgrade.recv() => tracing::warn!("no upgrade: this process is draining"),
             }
         }
     }
 
-    /// Serves until somebody asks for a drain, or a new process has taken over.
-    async fn until_drain(&mut self, state: &State) -> Drain {
+    /// Serves until somebody asks for a drain, or a new process has taken over; whether it was a signal that asked.
+    async fn until_drain(&mut self, state: &State) -> (Drain, bool) {
         let mut asked = state.drain.subscribe();
         let mut upgrade: Option<Upgrade> = None;
         // An upgrade waits for a reload under way, and further reloads for it.
         let (mut is_wanted, mut turn) = (false, None);
+        let mut is_told = false;
         loop {
             let event = tokio::select! {
                 _ = self.hangup.recv() => Event::Hangup,
@@ -106,7 +112,10 @@ impl Signals {
                     }
                 }
                 // Both come back as a drain.
-                Event::End => drop(state.ask_drain(state.usual_drain())),
+                Event::End => {
+                    is_told = true;
+                    state.ask_drain(state.usual_drain());
+                }
                 Event::Drain(drain) => {
                     if let Some(upgrade) = upgrade {
                         tracing::warn!("the upgrade is given up");
@@ -115,7 +124,7 @@ impl Signals {
                     if !state.is_handed_over() {
                         notify("STOPPING=1");
                     }
-                    return drain;
+                    return (drain, is_told);
                 }
             }
         }

@@ -115,7 +115,7 @@ fn what_cannot_be_included_is_told_where_it_is_asked_for() {
         ("'a.toml', './a.toml'", "include: ./a.toml is a part of the configuration already"),
         ("'circle.toml'", "include: circle.toml is a part of the configuration already"),
         ("'*/a.toml'", "include: only the name of a file may have wildcards"),
-        ("'folder'", "include: folder cannot be read: it is no regular file"),
+        ("'folder'", "include: folder cannot be read: it is a directory, and not a regular file"),
         ("7", "include: expected the path of a file, found a whole number"),
         ("''", "include: the path is empty"),
         ("'${NO_SUCH_VARIABLE}'", "include: the environment has no variable `NO_SUCH_VARIABLE`"),
