@@ -39,9 +39,9 @@ enum Command {
         /// The configuration, a TOML file.
         #[arg(long, short, value_name = "FILE")]
         config: PathBuf,
-        /// Worker threads; overrides the configuration. Default: one for each core.
-        #[arg(long, value_name = "N")]
-        workers: Option<NonZeroUsize>,
+        /// Worker threads, 1 to 1024; overrides the configuration. Default: one for each core.
+        #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
+        workers: Option<u16>,
     },
     /// Check a configuration and its components, and print everything that is wrong. Binds nothing.
     Check {
@@ -189,7 +189,7 @@ pub fn main() -> ExitCode {
         }
     };
     match cli.command {
-        Command::Run { config, workers } => finish(run(config, workers)),
+        Command::Run { config, workers } => finish(run(config, workers.map(usize::from).and_then(NonZeroUsize::new))),
         Command::Check { config, json } => check::check(config, json),
         Command::Demo { listen, admin, print_config: true } => {
             say(demo::configuration(listen, admin).trim_end());

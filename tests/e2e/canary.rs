@@ -108,6 +108,18 @@ async fn a_promoted_candidate_has_all_connections_with_their_state() {
 }
 
 #[tokio::test]
+async fn a_decision_with_a_query_is_refused_and_decides_nothing() {
+    let echo = Echo::start().await;
+    let proxy = Proxy::start(&counting(echo.address(), "canary = '50%'")).await;
+    for decision in ["promote", "roll-back"] {
+        let target = format!("/api/v1/routes/main/candidates/next/{decision}?dry_run=true");
+        assert_eq!(proxy.admin("POST", &target).await.status, 400);
+    }
+    assert_eq!(shown(&proxy).await["standing"], "on_trial");
+    assert_eq!(proxy.admin("GET", "/readyz?verbose").await.status, 400);
+}
+
+#[tokio::test]
 async fn a_connection_that_is_opening_while_a_candidate_is_promoted_has_it() {
     let backend = Backend::bind().await;
     let proxy = Proxy::start(&counting(&backend.address(), "canary = '0.01%'")).await;

@@ -29,7 +29,8 @@ async fn bad_usage_ends_with_2() {
         &["frobnicate"],
         &["check"],
         &["component", "inspect"],
-        &["run", "--workers", "0"],
+        &["run", "--config", "tidegate.toml", "--workers", "0"],
+        &["run", "--config", "tidegate.toml", "--workers", "1025"],
         &["drain", "--over", "10"],
         &["drain", "--code", "1000"],
     ] {

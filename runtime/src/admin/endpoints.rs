@@ -78,6 +78,10 @@ impl<'a> Endpoint<'a> {
             _ => &[Method::GET, Method::HEAD],
         }
     }
+
+    fn takes_query(self, method: &Method) -> bool {
+        matches!(self, Self::Connections | Self::Reload | Self::Drain) || self == Self::Log && method == Method::PUT
+    }
 }
 
 /// Answers a request. Its body is never read: hyper closes the connection when there is more of one than it holds.
@@ -102,6 +106,11 @@ pub(super) async fn respond(admin: &Admin, request: Request<Incoming>) -> Respon
 
     let operations = admin.operations.as_ref();
     let query = request.uri().query().unwrap_or_default();
+    if !endpoint.takes_query(method)
+        && let Err(error) = query::none(query)
+    {
+        return problem(StatusCode::BAD_REQUEST, &error.to_string());
+    }
     match endpoint {
         Endpoint::Index => text(StatusCode::OK, INDEX),
         Endpoint::Metrics => metrics(&admin.metrics, request.headers()),

@@ -24,6 +24,13 @@ pub(super) enum InvalidQuery {
     Level,
     #[error("the query takes {0}, each once")]
     Unknown(&'static str),
+    #[error("no query is taken here")]
+    Any,
+}
+
+/// Reads the query of what takes none. What somebody means by one must not be passed over: `dry_run=true` least of all.
+pub(super) fn none(query: &str) -> Result<(), InvalidQuery> {
+    if query.is_empty() { Ok(()) } else { Err(InvalidQuery::Any) }
 }
 
 /// Reads `limit=10&route=chat`; both may be absent.

@@ -98,7 +98,11 @@ fn host_of(authority: &str) -> Option<Cow<'_, str>> {
     if !host.bytes().all(in_name) || !ends(rest) || (host.is_empty() && rest.len() > 1) {
         return None;
     }
-    let host = host.strip_suffix('.').unwrap_or(host);
+    let name = host.strip_suffix('.').unwrap_or(host);
+    if !host.is_empty() && name.split('.').any(str::is_empty) {
+        return None;
+    }
+    let host = name;
     let is_lower = !host.bytes().any(|byte| byte.is_ascii_uppercase());
     Some(if is_lower { Cow::Borrowed(host) } else { Cow::Owned(host.to_ascii_lowercase()) })
 }
@@ -165,6 +169,10 @@ mod tests {
             &["[x]"],
             &["[::1]x"],
             &[":80"],
+            &["."],
+            &["a.."],
+            &[".a"],
+            &["a..b"],
         ] {
             assert!(
                 matches!(Target::of(&parts("/ws", hosts), Paths::Canonical), Err(Refused::Malformed(_))),
