@@ -4,6 +4,7 @@
 //! cache line that two cores fight over. A scrape reads all shards and sums them, so `/metrics` is exact, not sampled.
 //! Label values come from closed sets or from the configuration, never from a peer.
 
+mod candidate;
 mod cells;
 mod exposition;
 mod incidents;
@@ -12,6 +13,7 @@ mod labels;
 mod registry;
 mod roster;
 
+pub use candidate::CandidateShard;
 pub use cells::{Counter, Gauge, Histogram, Sharded, WorkerIndex};
 pub use exposition::Scrape;
 pub use isolated::IsolatedInstances;
@@ -21,6 +23,6 @@ pub use labels::{
     UpgradeFailure,
 };
 pub use registry::{
-    CandidateMetrics, CandidateShard, ComponentMetrics, ComponentShard, EndpointMetrics, EndpointShard, Metrics,
-    RouteMetrics, RouteShard, UseMetrics, UseShard, Version,
+    CandidateMetrics, ComponentMetrics, ComponentShard, EndpointMetrics, EndpointShard, Metrics, RouteMetrics,
+    RouteShard, UseMetrics, UseShard, Version,
 };

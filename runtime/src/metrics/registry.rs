@@ -8,12 +8,13 @@ use std::time::Duration;
 
 use tracing_appender::non_blocking::ErrorCounter;
 
+use super::candidate::CandidateShard;
 use super::cells::{Counter, Gauge, Histogram, Sharded, WorkerIndex};
 use super::incidents::Incidents;
 use super::isolated::IsolatedInstances;
 use super::labels::{
     CallVerdict, CloseLabel, CompileSource, ConnectOutcome, FailureReason, HandshakeOutcome, InflateFailure, Initiator,
-    Limit, MessageKind, ReloadOutcome, ShadowOutcome, Side, SwapOutcome, UpgradeFailure,
+    Limit, MessageKind, ReloadOutcome, Side, SwapOutcome, UpgradeFailure,
 };
 use super::roster::{Counts, Roster};
 
@@ -245,7 +246,7 @@ impl Counts for AtomicU64 {
     }
 }
 
-fn are_blank<'a>(counters: impl IntoIterator<Item = &'a Counter>) -> bool {
+pub(super) fn are_blank<'a>(counters: impl IntoIterator<Item = &'a Counter>) -> bool {
     counters.into_iter().all(|counter| counter.value() == 0)
 }
 
@@ -449,29 +450,6 @@ impl UseShard {
     #[expect(clippy::indexing_slicing, reason = "sized by the enum that indexes it")]
     pub fn swap(&self, outcome: SwapOutcome) {
         self.swaps[outcome as usize].add(1);
-    }
-}
-
-/// What one thread counted for a candidate on a route.
-#[derive(Debug, Default)]
-pub struct CandidateShard {
-    /// `candidate_decisions_total`, by [`ShadowOutcome`].
-    pub decisions: [Counter; ShadowOutcome::COUNT],
-    /// `candidate_rollbacks_total`.
-    pub rollbacks: Counter,
-}
-
-impl Counts for CandidateShard {
-    fn is_blank(&self) -> bool {
-        are_blank(&self.decisions) && self.rollbacks.value() == 0
-    }
-}
-
-impl CandidateShard {
-    /// Counts what came of comparing verdicts.
-    #[expect(clippy::indexing_slicing, reason = "sized by the enum that indexes it")]
-    pub fn decided(&self, outcome: ShadowOutcome, count: u64) {
-        self.decisions[outcome as usize].add(count);
     }
 }
 
