@@ -14,5 +14,5 @@ mod watch;
 pub use build::build;
 pub use examine::examine;
 pub use plan::{Change, Plan};
-pub use sources::{ReadSources, Sources};
+pub use sources::{ReadSources, Sources, read_component};
 pub use watch::{Watch, WatchError};

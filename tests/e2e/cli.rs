@@ -76,6 +76,13 @@ async fn inspect_shows_what_a_standard_component_is() {
 }
 
 #[tokio::test]
+async fn inspect_refuses_a_device_at_once() {
+    let finished = tidegate(&["component", "inspect", "/dev/zero"]).await;
+    assert_eq!(finished.code, Some(2), "{finished:?}");
+    assert!(finished.stderr.contains("it is a device, and not a regular file"), "{finished:?}");
+}
+
+#[tokio::test]
 async fn inspect_shows_imports_as_permissions() {
     let finished = tidegate(&["component", "inspect", &path("script")]).await;
     assert!(finished.stdout.contains("log"), "{finished:?}");

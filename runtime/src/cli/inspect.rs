@@ -7,6 +7,7 @@ use std::process::ExitCode;
 
 use super::{complain, say, wrong};
 use crate::component::{Component, ConfigureError, Host, Interest, Kind, Limits, OnFailure, Payload, Selection};
+use crate::control;
 use crate::metrics::Metrics;
 
 /// Prints what a component is and may do.
@@ -41,7 +42,7 @@ pub(super) fn inspect(file: &Path, config: &str) -> ExitCode {
 /// A file's bytes; where there is no such file, those of the standard component of that name.
 fn bytes(file: &Path) -> Result<Cow<'static, [u8]>, String> {
     let standard = file.to_str().and_then(tidegate_filters::find);
-    match (std::fs::read(file), standard) {
+    match (control::read_component(file), standard) {
         (Ok(bytes), _) => Ok(Cow::Owned(bytes)),
         (Err(_), Some(standard)) => Ok(Cow::Borrowed(standard.bytes)),
         (Err(error), None) => Err(error.to_string()),

@@ -15,11 +15,12 @@ pub fn read(path: &Path, most: u64) -> Result<Vec<u8>> {
     let file = OpenOptions::new().read(true).custom_flags(libc::O_NONBLOCK).open(path)?;
     let kind = file.metadata()?.file_type();
     if !kind.is_file() {
-        let is = match () {
-            () if kind.is_dir() => "a directory",
-            () if kind.is_fifo() => "a pipe",
-            () if kind.is_char_device() || kind.is_block_device() => "a device",
-            () => "something else",
+        let is = if kind.is_dir() {
+            "a directory"
+        } else if kind.is_fifo() {
+            "a pipe"
+        } else {
+            "a device"
         };
         return Err(Error::other(format!("it is {is}, and not a regular file")));
     }

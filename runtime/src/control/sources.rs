@@ -1,6 +1,7 @@
 //! The bytes that a configuration refers to.
 
 use std::collections::BTreeMap;
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -86,13 +87,19 @@ impl ReadSources {
 pub(super) fn bytes(name: &str, component: &Component) -> Result<Option<Arc<[u8]>>, String> {
     match &component.source {
         ComponentSource::Standard => Ok(tidegate_filters::find(name).map(|standard| standard.bytes.into())),
-        ComponentSource::File(path) => read(path).map(Some),
+        ComponentSource::File(path) => {
+            let bytes = read_component(path).map_err(|error| format!("{}: {error}", path.display()))?;
+            Ok(Some(bytes.into()))
+        }
     }
 }
 
-fn read(path: &Path) -> Result<Arc<[u8]>, String> {
-    let bytes = config::file::read(path, MAX_COMPONENT);
-    bytes.map(Into::into).map_err(|error| format!("{}: {error}", path.display()))
+/// The bytes of a component's file, 256 MiB at most.
+///
+/// # Errors
+/// When it cannot be read, is no regular file or is larger.
+pub fn read_component(path: &Path) -> io::Result<Vec<u8>> {
+    config::file::read(path, MAX_COMPONENT)
 }
 
 /// An embedded Python is 18 MB; what is larger was not meant.

@@ -109,7 +109,7 @@ impl Metrics {
         WorkerIndex(self.threads - 1)
     }
 
-    /// `assembly_bytes`: what each worker holds of messages that have begun and not ended.
+    /// `assembly_bytes`: what each worker holds of messages, as `assembly_memory` bounds it.
     pub fn assembly_bytes(&self) -> Arc<Sharded<Gauge>> {
         Arc::clone(&self.assembly_bytes)
     }

@@ -1,5 +1,6 @@
-//! What a worker holds of messages that have begun and not ended, for filters that wait for them: within the worker's
-//! share of `assembly_memory`, each no longer than `message_timeout`.
+//! What a worker holds of messages that have begun and not ended, for filters that wait for them, and of those that a slow
+//! receiver or a delay keeps waiting: within the worker's share of `assembly_memory`. The former are held no longer than
+//! `message_timeout`.
 //!
 //! Who began first has waited longest, and goes first when there is no more room. One message alone may always be held,
 //! however small the share is, because `max_message_size` bounds it.

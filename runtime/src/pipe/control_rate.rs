@@ -84,40 +84,40 @@ mod tests {
     use super::*;
     use tokio::time::advance;
 
+    const LIMIT: Option<NonZeroU32> = NonZeroU32::new(10);
+
+    /// Demands that so many may come now, and no more.
+    fn admits(rate: &mut ControlRate, count: usize) {
+        for _ in 0..count {
+            rate.count(LIMIT).unwrap();
+        }
+        assert_eq!(rate.count(LIMIT), Err(Violation::ControlFrames { limit: 10 }));
+    }
+
     #[tokio::test(start_paused = true)]
     async fn as_many_come_at_once_as_a_second_may_bring_and_then_one_after_the_other() {
-        let (mut rate, limit) = (ControlRate::default(), NonZeroU32::new(10));
+        let mut rate = ControlRate::default();
         for _ in 0..10 {
-            rate.count(limit).unwrap();
+            rate.count(LIMIT).unwrap();
         }
         advance(SECOND / 10).await;
-        rate.count(limit).unwrap();
-        assert_eq!(rate.count(limit), Err(Violation::ControlFrames { limit: 10 }));
+        admits(&mut rate, 1);
         advance(SECOND).await;
-        for _ in 0..10 {
-            rate.count(limit).unwrap();
-        }
-        assert_eq!(rate.count(limit), Err(Violation::ControlFrames { limit: 10 }));
+        admits(&mut rate, 10);
     }
 
     #[tokio::test(start_paused = true)]
     async fn what_has_come_while_nothing_was_read_is_counted_over_that_time_and_only_until_all_was_read() {
-        let (mut rate, limit) = (ControlRate::default(), NonZeroU32::new(10));
+        let mut rate = ControlRate::default();
         rate.pause();
         advance(3 * SECOND).await;
         rate.pause();
         rate.resume();
-        for _ in 0..40 {
-            rate.count(limit).unwrap();
-        }
-        assert_eq!(rate.count(limit), Err(Violation::ControlFrames { limit: 10 }));
+        admits(&mut rate, 40);
         rate.pause();
         advance(3 * SECOND).await;
         rate.resume();
         rate.has_all();
-        for _ in 0..10 {
-            rate.count(limit).unwrap();
-        }
-        assert_eq!(rate.count(limit), Err(Violation::ControlFrames { limit: 10 }));
+        admits(&mut rate, 10);
     }
 }

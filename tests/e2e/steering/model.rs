@@ -15,7 +15,7 @@ pub(super) const HOSTILE: &str = "hostile";
 pub(super) const MAX_FAILURES: usize = 3;
 
 /// The configuration, and what was decided beside it.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub(super) struct Model {
     upstream: String,
     routes: Vec<Route>,
@@ -25,14 +25,14 @@ pub(super) struct Model {
     labels: usize,
 }
 
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 struct Route {
     label: String,
     candidate: Option<Candidate>,
 }
 
 /// A candidate for the filter of a route.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub(super) struct Candidate {
     label: String,
     pub(super) standing: Standing,

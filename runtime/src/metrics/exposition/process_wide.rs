@@ -31,7 +31,7 @@ impl Metrics {
         );
         let assemblies = Single::gauge(
             "tidegate_assembly_bytes",
-            "Memory held of messages that have begun and not ended, for filters that wait for them, in bytes.",
+            "Memory held of messages that filters wait for, and of those that a slow receiver or a delay keeps waiting, in bytes.",
         );
         let isolated = Single::gauge(
             "tidegate_isolated_instances",
