@@ -13,7 +13,7 @@ use tokio::runtime;
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::control::ReadSources;
-use crate::listener;
+use crate::listener::{self, Claim};
 use crate::metrics::{CallVerdict, Counter, Gauge, Metrics, Side};
 use crate::server::{RunError, Server};
 
@@ -49,7 +49,8 @@ fn config(listen: SocketAddr, admin: SocketAddr, backends: &Backends) -> String 
 }
 
 fn bind(address: SocketAddr) -> Result<TcpListener, RunError> {
-    let bound = listener::bind_alone(address, false, &[]).and_then(|front| listener::listen(&front).map(|()| front));
+    let wanted = Claim { address, only_v6: false };
+    let bound = listener::bind_one(wanted, &[]).and_then(|front| listener::listen(&front).map(|()| front));
     bound.map_err(|error| RunError::Bind { address, error })
 }
 

@@ -7,18 +7,21 @@
 mod accept;
 mod bind;
 mod bound;
+mod claim;
 mod loads;
 mod refuse;
+mod retire;
 mod taken;
 
-use std::net::SocketAddr;
 use std::time::Duration;
 
 pub use self::accept::{Acceptor, Shortage};
-pub use self::bind::{BindError, bind_alone, listen};
+pub use self::bind::{BindError, bind_one, is_shared, listen, share};
 pub use self::bound::Bound;
+pub use self::claim::Claim;
 pub use self::loads::{Counted, Loads};
 pub use self::refuse::{Refusals, refuse, refuse_at_once};
+pub use self::retire::retire;
 pub use self::taken::listening;
 use crate::handshake::HeadLimits;
 
@@ -29,15 +32,4 @@ pub struct Settings {
     pub head: HeadLimits,
     /// How long a client may take for the head of a request.
     pub handshake_timeout: Duration,
-}
-
-/// Whether two sockets cannot both listen on these addresses: the port is the same, and an address or all of its family.
-/// `[::]` is IPv6 here; port 0 takes a free one and is in nobody's way.
-pub fn overlap(one: SocketAddr, other: SocketAddr) -> bool {
-    let (first, second) = (one.ip().to_canonical(), other.ip().to_canonical());
-    let of_one_family = first.is_ipv4() == second.is_ipv4();
-    one.port() != 0
-        && one.port() == other.port()
-        && of_one_family
-        && (first == second || first.is_unspecified() || second.is_unspecified())
 }

@@ -43,7 +43,7 @@ use crate::admin::{Admin, Guard};
 use crate::component::{CacheDirectory, CacheError, Host, HostError, Moment};
 use crate::config::{Config, Examined, Problems};
 use crate::control::{self, ReadSources, Sources};
-use crate::listener::{self, BindError, Loads, Refusals};
+use crate::listener::{self, BindError, Claim, Loads, Refusals};
 use crate::log::{self, AccessLog, Verbosity};
 use crate::metrics::Metrics;
 use crate::upstream::{Lookups, Resolver};
@@ -52,6 +52,7 @@ pub use files::TooFewFiles;
 pub use supervisor::WorkerError;
 
 use course::Team;
+use doors::Leftover;
 use files::OpenFiles;
 use handover::{Inherited, Link};
 use operations::Control;
@@ -107,6 +108,8 @@ pub struct Server {
     blueprint: Blueprint,
     reports: mpsc::Receiver<(usize, Report)>,
     doors: Doors,
+    /// Of the process that this one replaces.
+    leftover: Leftover,
     admin: Option<StdListener>,
     requests: reload::Requests,
     lookups: Lookups,
@@ -163,27 +166,26 @@ impl Server {
         (metrics, access): (Arc<Metrics>, AccessLog),
     ) -> Result<Self, RunError> {
         let config = &read.config;
-        let own = inherited.addresses();
-        let kept = |wanted, only_v6| {
-            inherited.take_listener(wanted, only_v6).map(|bound| Ok(Arc::new(bound.complete(count)?)))
-        };
+        let own = inherited.claims();
+        let wanted_admin = config.admin.as_ref().map(|admin| config.claim(admin.listen));
+        let kept_admin = inherited.take_admin(wanted_admin);
+        let kept = |wanted: &_| inherited.take_listener(wanted).map(|bound| Ok(Arc::new(bound.complete(count)?)));
         let listeners = doors::open(config, count, &own, kept)
             .map_err(|doors::Shut { listener, error }| RunError::Bind { address: listener.listen, error })?;
         let bound: Vec<_> = listeners.iter().map(|listening| listening.bound.clone()).collect();
         let addresses: Vec<_> = bound.iter().map(|bound| bound.address()).collect();
-        let mut sockets = handover::Sockets { listeners: bound, admin: None };
+        let mut sockets = handover::Sockets { listeners: bound, ..Default::default() };
         let mut admin = None;
-        if let Some(wanted) = &config.admin {
-            let address = wanted.listen;
-            let only_v6 = config.takes_only_v6(address);
-            let socket = match inherited.take_admin(address) {
+        if let Some(wanted) = wanted_admin {
+            let address = wanted.address;
+            let socket = match kept_admin {
                 Some(socket) => socket,
-                None => listener::bind_alone(address, only_v6, &sockets.addresses())
-                    .map_err(|error| RunError::Bind { address, error })?,
+                None => listener::bind_one(wanted, &own).map_err(|error| RunError::Bind { address, error })?,
             };
             admin = Some(socket.try_clone()?);
             sockets.admin = Some((address, Arc::new(socket)));
         }
+        let leftover = Leftover::of(inherited, config);
 
         let host = Host::with(count, cache(config)?, config.max_isolated_instances, metrics.isolated_instances())?;
         let snapshot = control::build(&read, None, Moment::now(), 1, &host, &metrics)?;
@@ -214,7 +216,8 @@ impl Server {
         let blueprint =
             Blueprint { host, metrics, snapshot, access, resolver, loads, refusals, team, course, reports: reporter };
         let doors = Doors { listeners, limit };
-        Ok(Self { state, blueprint, reports, doors, admin, requests, lookups, addresses, link: None, log: None })
+        let (link, log) = (None, None);
+        Ok(Self { state, blueprint, reports, doors, leftover, admin, requests, lookups, addresses, link, log })
     }
 
     /// Where clients can connect, in the order of the configuration.
@@ -262,7 +265,7 @@ impl Server {
     where
         S: FnMut(usize) -> io::Result<std::thread::JoinHandle<()>>,
     {
-        let Self { state, doors, admin, requests, lookups, addresses, link, .. } = self;
+        let Self { state, doors, mut leftover, admin, requests, lookups, addresses, link, .. } = self;
         let signals = Signals::new()?;
         if let Err(error) = workers.start().await {
             link.iter().for_each(|link| link.failed(&error.to_string()));
@@ -281,8 +284,12 @@ impl Server {
             listens?;
         }
         state.listen(true).map_err(refused)?;
-        state.open(doors);
+        leftover.retire_admin();
+        // Who has come to those that are gone is served, too, and then they close as in a reload.
+        let all = doors.listeners.iter().cloned().chain(leftover.listeners).collect();
+        state.open(Doors { listeners: all, ..doors });
         workers.until_accepting().await?;
+        state.open(doors);
         for address in &addresses {
             tracing::info!(%address, "listening");
         }
@@ -402,8 +409,11 @@ fn warnings(config: &Config) -> Problems {
     let listening = listener::listening().unwrap_or_default();
     let admin = config.admin.iter().map(|admin| (admin.listen, &admin.place));
     let own = config.listeners.iter().map(|listener| (listener.listen, &listener.place)).chain(admin);
-    for (address, place) in own.filter(|(address, _)| address.port() != 0) {
-        if let Some(taken) = listening.iter().find(|taken| listener::overlap(address, **taken)) {
+    for (address, place) in own {
+        let wanted = config.claim(address);
+        // Whether a socket of IPv6 takes IPv4, too, the system does not tell.
+        let is_in_the_way = |taken: &&SocketAddr| wanted.overlaps(&Claim { address: **taken, only_v6: false });
+        if let Some(taken) = listening.iter().find(is_in_the_way) {
             let what = format!("something listens on {taken} now");
             warnings.add(place, what, "choose another port, unless that is the proxy which this is for");
         }

@@ -36,6 +36,7 @@ mod hostile_crowd;
 mod limits;
 mod listeners;
 mod metrics;
+mod moving_listeners;
 mod negotiation;
 mod observing;
 mod paths;

@@ -17,6 +17,7 @@ use super::{
     source::{Place, Source},
 };
 use crate::component::{Configuration, Kind};
+use crate::listener::Claim;
 use crate::pipe::{Limits, Timers};
 use crate::route::Paths;
 use crate::transport::Liveness;
@@ -84,14 +85,16 @@ pub struct Parts {
 }
 
 impl Config {
-    /// Whether a socket of this address leaves IPv4 to others: `[::]` takes it too, unless a listener or the admin API has
-    /// the same port with IPv4.
-    pub fn takes_only_v6(&self, listen: SocketAddr) -> bool {
+    /// What a socket of this address takes: that of `[::]` takes IPv4 too, unless a listener or the admin API has the same
+    /// port with IPv4.
+    pub fn claim(&self, listen: SocketAddr) -> Claim {
         let admin = self.admin.iter().map(|admin| admin.listen);
         let mut others = self.listeners.iter().map(|listener| listener.listen).chain(admin);
-        listen.is_ipv6()
+        let only_v6 = listen.is_ipv6()
             && listen.ip().is_unspecified()
-            && others.any(|other| other.is_ipv4() && other.port() == listen.port() && other.port() != 0)
+            && others
+                .any(|other| other.ip().to_canonical().is_ipv4() && other.port() == listen.port() && other.port() != 0);
+        Claim { address: listen, only_v6 }
     }
 
     /// An empty report about this file, for what later stages find.

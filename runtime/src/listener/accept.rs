@@ -49,6 +49,11 @@ impl Acceptor {
     pub fn accept_now(&self) -> io::Result<(TcpStream, SocketAddr)> {
         self.0.get_ref().accept()
     }
+
+    /// Whether nobody can connect any more, and who has begun to may be waited for.
+    pub fn is_retired(&self) -> bool {
+        self.0.get_ref().is_retired()
+    }
 }
 
 fn is_about_one_connection(error: &io::Error) -> bool {

@@ -4,39 +4,44 @@ use std::io;
 use std::net::{SocketAddr, TcpListener as StdListener};
 use std::os::fd::{AsRawFd, RawFd};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use rustix::net::{SocketFlags, acceptfrom_with};
 use socket2::SockRef;
 
 use super::bind::{self, BindError};
-use super::overlap;
+use super::{Claim, retire};
 
 /// The sockets of one listener, at least one for each worker. All who use them share them: the port is closed with the
 /// last, and none of them has to be duplicated.
 #[derive(Debug)]
 pub struct Bound {
-    listen: SocketAddr,
-    only_v6: bool,
+    configured: Claim,
     /// Whether nobody else may listen there when these begin to.
     alone: bool,
+    /// Whether nobody can connect any more.
+    retired: AtomicBool,
     sockets: Vec<StdListener>,
 }
 
 impl Bound {
     /// Binds one socket for each worker. Port 0 takes a free port, the same for all of them. Nobody can connect before
-    /// they listen. `own` are the addresses that this process, or the one that it replaces, has already: those may be
-    /// shared.
+    /// they listen. `own` is what this process has already, or the one that it replaces: that may be shared.
     ///
     /// # Errors
     /// When the address is taken, is not this machine's, or needs a privilege.
-    pub fn new(listen: SocketAddr, only_v6: bool, workers: usize, own: &[SocketAddr]) -> Result<Self, BindError> {
-        let alone = !own.iter().any(|own| overlap(*own, listen));
-        Ok(Self { listen, only_v6, alone, sockets: bind::bind(listen, only_v6, workers, own)? })
+    pub fn new(wanted: Claim, workers: usize, own: &[Claim]) -> Result<Self, BindError> {
+        let alone = !own.iter().any(|own| own.overlaps(&wanted));
+        let sockets = bind::bind(wanted, workers, own)?;
+        Ok(Self { configured: wanted, alone, retired: AtomicBool::new(false), sockets })
     }
 
     /// Sockets that another process has bound for this address of its configuration.
     pub fn inherited(listen: SocketAddr, sockets: Vec<StdListener>) -> Self {
-        Self { listen, only_v6: sockets.first().is_some_and(bind::is_only_v6), alone: false, sockets }
+        let claim = sockets.first().and_then(|socket| Claim::of(socket).ok());
+        let retired = AtomicBool::new(sockets.iter().any(retire::is_retired));
+        let configured = Claim { address: listen, only_v6: claim.is_some_and(|claim| claim.only_v6) };
+        Self { configured, alone: false, retired, sockets }
     }
 
     /// Makes them enough for `workers`. The further ones share their port, and get none of its connections before they
@@ -45,10 +50,9 @@ impl Bound {
     /// # Errors
     /// When the port cannot be shared, as when the sockets are another user's.
     pub fn complete(mut self, workers: usize) -> Result<Self, BindError> {
-        let address = self.address();
+        let claim = self.claim();
         for _ in self.sockets.len()..workers {
-            let socket = bind::bind_shared(address, self.only_v6);
-            self.sockets.push(socket.map_err(|error| BindError::of(error, address, &[]))?);
+            self.sockets.push(bind::bind_shared(claim).map_err(|error| BindError::of(error, claim, &[]))?);
         }
         Ok(self)
     }
@@ -65,28 +69,40 @@ impl Bound {
             socket.listen(BACKLOG)
         };
         // Two processes that were started at once have both found the port free.
-        let is_free = if self.alone { bind::probe(self.address(), self.only_v6).map(drop) } else { Ok(()) };
+        let is_free = if self.alone { bind::probe(self.claim()).map(drop) } else { Ok(()) };
         is_free
             .and_then(|()| self.sockets.iter().try_for_each(listen))
-            .map_err(|error| BindError::of(error, self.address(), &[]))
+            .map_err(|error| BindError::of(error, self.claim(), &[]))
+    }
+
+    /// Has nobody connect any more, so that who does gets to other sockets of the port; who has begun to can still be
+    /// accepted. Whether the system can do that.
+    pub fn retire(&self) -> bool {
+        let is_done = self.sockets.iter().all(retire::retire);
+        self.retired.store(is_done, Ordering::Relaxed);
+        is_done
     }
 
     /// The address as the configuration has it.
     pub fn configured(&self) -> SocketAddr {
-        self.listen
+        self.configured.address
     }
 
     /// Where clients can connect.
     pub fn address(&self) -> SocketAddr {
-        self.sockets.first().and_then(|socket| socket.local_addr().ok()).unwrap_or(self.listen)
+        self.claim().address
     }
 
-    /// Whether these are what a configuration wants that has this address. Port 0 took a free one, which another
-    /// configuration may name.
-    pub fn serves(&self, wanted: SocketAddr, only_v6: bool) -> bool {
-        let is_there = self.listen == wanted || self.address() == wanted;
-        let is_dual = wanted.is_ipv6() && wanted.ip().is_unspecified();
-        is_there && (!is_dual || self.only_v6 == only_v6)
+    /// What they take.
+    pub fn claim(&self) -> Claim {
+        let bound = self.sockets.first().and_then(|socket| socket.local_addr().ok());
+        Claim { address: bound.unwrap_or(self.configured.address), ..self.configured }
+    }
+
+    /// Whether these are what a configuration wants. Port 0 took a free one, which another configuration may name.
+    pub fn serves(&self, wanted: &Claim) -> bool {
+        let is_open = !self.retired.load(Ordering::Relaxed);
+        is_open && (self.configured.serves(wanted) || self.claim().serves(wanted))
     }
 
     /// Whether others may listen there, too: those of the process that this one replaces.
@@ -124,6 +140,11 @@ impl Shared {
         let peer = peer.and_then(|peer| SocketAddr::try_from(peer).ok()).ok_or(io::ErrorKind::ConnectionAborted)?;
         Ok((stream.into(), peer))
     }
+
+    /// Whether nobody can connect any more, and who has begun to may be waited for.
+    pub fn is_retired(&self) -> bool {
+        self.bound.retired.load(Ordering::Relaxed)
+    }
 }
 
 impl AsRawFd for Shared {
@@ -139,14 +160,22 @@ const BACKLOG: i32 = 4096;
 mod tests {
     use super::*;
 
+    fn claim(address: impl Into<SocketAddr>) -> Claim {
+        Claim { address: address.into(), only_v6: false }
+    }
+
+    fn at(address: &str) -> Claim {
+        claim(address.parse::<SocketAddr>().unwrap())
+    }
+
     fn free(workers: usize) -> Bound {
-        Bound::new("127.0.0.1:0".parse().unwrap(), false, workers, &[]).unwrap()
+        Bound::new(at("127.0.0.1:0"), workers, &[]).unwrap()
     }
 
     #[test]
     fn a_port_that_somebody_listens_on_is_refused() {
         let taken = StdListener::bind("127.0.0.1:0").unwrap();
-        let error = Bound::new(taken.local_addr().unwrap(), false, 2, &[]).unwrap_err();
+        let error = Bound::new(claim(taken.local_addr().unwrap()), 2, &[]).unwrap_err();
         assert!(matches!(error, BindError::Taken), "{error}");
     }
 
@@ -155,13 +184,13 @@ mod tests {
         let socket = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap();
         socket.bind(&"127.0.0.1:0".parse::<SocketAddr>().unwrap().into()).unwrap();
         let address = socket.local_addr().unwrap().as_socket().unwrap();
-        let error = Bound::new(address, false, 1, &[]).unwrap_err();
+        let error = Bound::new(claim(address), 1, &[]).unwrap_err();
         assert!(matches!(error, BindError::InUse), "{error}");
     }
 
     #[test]
     fn an_address_of_another_machine_is_told_from_a_port_that_is_taken() {
-        let error = Bound::new("192.0.2.1:0".parse().unwrap(), false, 1, &[]).unwrap_err();
+        let error = Bound::new(at("192.0.2.1:0"), 1, &[]).unwrap_err();
         assert!(matches!(error, BindError::NoSuchAddress), "{error}");
     }
 
@@ -176,7 +205,7 @@ mod tests {
     #[test]
     fn of_two_that_were_bound_at_once_only_one_listens() {
         let first = free(2);
-        let second = Bound::new(first.address(), false, 2, &[]).unwrap();
+        let second = Bound::new(first.claim(), 2, &[]).unwrap();
         first.listen().unwrap();
         assert!(matches!(second.listen(), Err(BindError::Taken)));
     }
@@ -203,24 +232,60 @@ mod tests {
 
     #[test]
     fn all_of_ipv6_goes_beside_all_of_ipv4_and_takes_both_alone() {
-        let v4 = Bound::new("0.0.0.0:0".parse().unwrap(), false, 2, &[]).unwrap();
+        let v4 = Bound::new(at("0.0.0.0:0"), 2, &[]).unwrap();
         v4.listen().unwrap();
-        let beside: SocketAddr = ([0_u16; 8], v4.address().port()).into();
-        let v6 = Bound::new(beside, true, 2, &[]).unwrap();
+        let both = claim(([0_u16; 8], v4.address().port()));
+        let beside = Claim { only_v6: true, ..both };
+        let v6 = Bound::new(beside, 2, &[]).unwrap();
         v6.listen().unwrap();
-        assert!(v6.serves(beside, true) && !v6.serves(beside, false));
+        assert!(v6.serves(&beside) && !v6.serves(&both));
 
-        let both = Bound::new("[::]:0".parse().unwrap(), false, 1, &[]).unwrap();
+        let both = Bound::new(at("[::]:0"), 1, &[]).unwrap();
         both.listen().unwrap();
         assert!(std::net::TcpStream::connect(("127.0.0.1", both.address().port())).is_ok());
     }
 
     #[test]
     fn one_of_our_own_may_share_a_port_with_one_that_is_about_to_go() {
-        let old = Bound::new("0.0.0.0:0".parse().unwrap(), false, 2, &[]).unwrap();
+        let old = Bound::new(at("0.0.0.0:0"), 2, &[]).unwrap();
         old.listen().unwrap();
-        let wanted: SocketAddr = ([127, 0, 0, 1], old.address().port()).into();
-        assert!(Bound::new(wanted, false, 2, &[]).is_err());
-        Bound::new(wanted, false, 2, &[old.address()]).unwrap().listen().unwrap();
+        let port = old.address().port();
+        for wanted in [claim(([127, 0, 0, 1], port)), claim(([0_u16; 8], port))] {
+            assert!(matches!(Bound::new(wanted, 2, &[]), Err(BindError::Taken)));
+            Bound::new(wanted, 2, &[old.claim()]).unwrap().listen().unwrap();
+        }
+    }
+
+    #[test]
+    fn one_of_our_own_that_shares_with_none_is_not_said_to_be_somebody_elses() {
+        let own = bind::bind_one(at("127.0.0.1:0"), &[]).unwrap();
+        bind::listen(&own).unwrap();
+        let claim = Claim::of(&own).unwrap();
+        let error = Bound::new(claim, 1, &[claim]).unwrap_err();
+        assert!(matches!(error, BindError::Own(own) if own == claim), "{error}");
+        bind::share(&own);
+        Bound::new(claim, 1, &[claim]).unwrap().listen().unwrap();
+    }
+
+    #[test]
+    #[cfg(target_os = "linux")]
+    fn who_connects_when_sockets_are_retired_gets_to_their_successors() {
+        let old = Arc::new(free(1));
+        old.listen().unwrap();
+        let address = old.address();
+        let waiting = std::net::TcpStream::connect(address).unwrap();
+        let new = Arc::new(Bound::new(claim(([0, 0, 0, 0], address.port())), 1, &[old.claim()]).unwrap());
+        new.listen().unwrap();
+        assert!(old.retire());
+        let next = std::net::TcpStream::connect(address).unwrap();
+        for (bound, client) in [(&old, waiting), (&new, next)] {
+            let socket = bound.share(0, 1).next().unwrap();
+            assert_eq!(socket.accept().unwrap().1, client.local_addr().unwrap());
+            assert!(socket.accept().is_err());
+        }
+        let claim = old.claim();
+        assert!(!old.serves(&claim));
+        let sockets = Arc::into_inner(old).unwrap().sockets;
+        assert!(!Bound::inherited(address, sockets).serves(&claim));
     }
 }

@@ -2,6 +2,7 @@
 
 use std::cell::RefCell;
 use std::io;
+use std::pin::pin;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
@@ -115,10 +116,22 @@ struct Loop {
 
 impl Loop {
     async fn run(self, stop: Rc<Notify>) {
+        self.accept_until(stop.notified()).await;
+        if self.acceptor.is_retired() {
+            self.accept_until(sleep(LAST_COMERS)).await;
+        }
+        // Who has come before the end is served, because the listener's end resets what waits in it.
+        while let Ok((stream, peer)) = self.acceptor.accept_now() {
+            self.server.admit(stream, peer, self.settings());
+        }
+    }
+
+    async fn accept_until(&self, end: impl Future<Output = ()>) {
+        let mut end = pin!(end);
         loop {
             let accepted = tokio::select! {
                 accepted = self.acceptor.accept() => accepted,
-                () = stop.notified() => break,
+                () = end.as_mut() => return,
             };
             match accepted {
                 Ok((stream, peer)) => self.server.admit(stream, peer, self.settings()),
@@ -128,10 +141,6 @@ impl Loop {
                     sleep(PAUSE).await;
                 }
             }
-        }
-        // Who has come before the end is served, because the listener's end resets what waits in it.
-        while let Ok((stream, peer)) = self.acceptor.accept_now() {
-            self.server.admit(stream, peer, self.settings());
         }
     }
 
@@ -167,6 +176,8 @@ impl Loop {
     }
 }
 
+/// How long who has begun to connect to a listener that is gone may take to have done so: a way there and back or two.
+const LAST_COMERS: Duration = Duration::from_secs(1);
 /// Until there may be a descriptor again.
 const PAUSE: Duration = Duration::from_millis(100);
 /// How long a request is waited for that has not come yet, while nobody else can be accepted.

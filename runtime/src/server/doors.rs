@@ -1,14 +1,15 @@
 //! Opening the listeners of a configuration, all of them or none.
 
-use std::net::SocketAddr;
+use std::net::TcpListener as StdListener;
 use std::sync::Arc;
 
 use socket2::SockRef;
 
 use super::course::Listening;
+use super::handover::Inherited;
 use crate::config::{Config, Listener};
 use crate::handshake::HeadLimits;
-use crate::listener::{BindError, Bound, Settings};
+use crate::listener::{BindError, Bound, Claim, Settings, retire};
 
 /// A listener that cannot be opened.
 #[derive(Debug)]
@@ -17,19 +18,19 @@ pub(super) struct Shut<'a> {
     pub(super) error: BindError,
 }
 
-/// Binds what the configuration wants, except where `kept` has sockets that will do. `own` are the addresses that this
-/// process has already, or the one that it replaces. Nobody can connect to a new socket before it listens.
+/// Binds what the configuration wants, except where `kept` has sockets that will do. `own` is what this process has
+/// already, or the one that it replaces. Nobody can connect to a new socket before it listens.
 pub(super) fn open<'a>(
     config: &'a Config,
     workers: usize,
-    own: &[SocketAddr],
-    mut kept: impl FnMut(SocketAddr, bool) -> Option<Result<Arc<Bound>, BindError>>,
+    own: &[Claim],
+    mut kept: impl FnMut(&Claim) -> Option<Result<Arc<Bound>, BindError>>,
 ) -> Result<Vec<Listening>, Shut<'a>> {
     let mut opened = Vec::with_capacity(config.listeners.len());
     for listener in &config.listeners {
-        let (address, only_v6) = (listener.listen, config.takes_only_v6(listener.listen));
-        let bound = kept(address, only_v6)
-            .unwrap_or_else(|| Bound::new(address, only_v6, workers, own).map(Arc::new))
+        let wanted = config.claim(listener.listen);
+        let bound = kept(&wanted)
+            .unwrap_or_else(|| Bound::new(wanted, workers, own).map(Arc::new))
             .map_err(|error| Shut { listener, error })?;
         // What they accept inherits it.
         let watched = bound.sockets().iter().try_for_each(|socket| listener.liveness.apply(&SockRef::from(socket)));
@@ -37,6 +38,33 @@ pub(super) fn open<'a>(
         opened.push(Listening { settings: Arc::new(settings(listener)), bound });
     }
     Ok(opened)
+}
+
+/// What another process has handed over and the configuration does not have.
+#[derive(Debug, Default)]
+pub(super) struct Leftover {
+    /// Who has come to them is served as who comes to the listener of the same port.
+    pub(super) listeners: Vec<Listening>,
+    admin: Option<StdListener>,
+}
+
+impl Leftover {
+    pub(super) fn of(inherited: Inherited, config: &Config) -> Self {
+        let (listeners, admin) = inherited.into_leftover();
+        let listening = |bound: Bound| {
+            let is_next = |listener: &&Listener| listener.listen.port() == bound.address().port();
+            let next = config.listeners.iter().find(is_next).or(config.listeners.first())?;
+            Some(Listening { settings: Arc::new(settings(next)), bound: Arc::new(bound) })
+        };
+        Self { listeners: listeners.into_iter().filter_map(listening).collect(), admin }
+    }
+
+    /// Has nobody reach the other process's admin API any more.
+    pub(super) fn retire_admin(&mut self) {
+        if let Some(socket) = self.admin.take() {
+            retire(&socket);
+        }
+    }
 }
 
 fn settings(listener: &Listener) -> Settings {

@@ -13,7 +13,7 @@ use std::io::{self, IoSlice, IoSliceMut};
 use std::mem::MaybeUninit;
 use std::net::{SocketAddr, TcpListener as StdListener};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use rustix::cmsg_space;
@@ -23,7 +23,7 @@ use rustix::net::{
     SendFlags, Shutdown, SocketFlags, SocketType, recvmsg, sendmsg, shutdown, socketpair,
 };
 
-use crate::listener::Bound;
+use crate::listener::{self, Bound, Claim};
 
 /// Tells a process that its standard input is a link.
 pub(super) const VARIABLE: &str = "TIDEGATE_HANDOVER";
@@ -66,15 +66,32 @@ pub(super) enum Answer {
 #[derive(Clone, Debug, Default)]
 pub(super) struct Sockets {
     pub(super) listeners: Vec<Arc<Bound>>,
+    /// Those that are no longer in force, and wait a moment for who has begun to connect.
+    pub(super) closing: Vec<Weak<Bound>>,
     /// With the address of the configuration.
     pub(super) admin: Option<(SocketAddr, Arc<StdListener>)>,
 }
 
 impl Sockets {
-    /// The addresses that they have.
-    pub(super) fn addresses(&self) -> Vec<SocketAddr> {
-        let admin = self.admin.iter().filter_map(|(_, socket)| socket.local_addr().ok());
-        self.listeners.iter().map(|bound| bound.address()).chain(admin).collect()
+    /// What they take.
+    pub(super) fn claims(&self) -> Vec<Claim> {
+        let admin = self.admin.iter().filter_map(|(_, socket)| Claim::of(socket).ok());
+        self.bound().map(|bound| bound.claim()).chain(admin).collect()
+    }
+
+    /// The same process with other listeners. Nobody can connect to those that are gone, from now on.
+    pub(super) fn with(&self, listeners: Vec<Arc<Bound>>) -> Self {
+        let is_kept = |bound: &Arc<Bound>| listeners.iter().any(|kept| Arc::ptr_eq(kept, bound));
+        let gone = self.listeners.iter().filter(|bound| !is_kept(bound)).inspect(|bound| {
+            bound.retire();
+        });
+        let before = self.closing.iter().filter(|bound| bound.strong_count() > 0).cloned();
+        let closing = before.chain(gone.map(Arc::downgrade)).collect();
+        Self { listeners, closing, admin: self.admin.clone() }
+    }
+
+    fn bound(&self) -> impl Iterator<Item = Arc<Bound>> {
+        self.listeners.iter().cloned().chain(self.closing.iter().filter_map(Weak::upgrade))
     }
 }
 
@@ -86,26 +103,35 @@ pub(super) struct Inherited {
 }
 
 impl Inherited {
-    /// The addresses that they have.
-    pub(super) fn addresses(&self) -> Vec<SocketAddr> {
-        let admin = self.admin.iter().filter_map(|(_, socket)| socket.local_addr().ok());
-        self.listeners.iter().map(Bound::address).chain(admin).collect()
+    /// What they take.
+    pub(super) fn claims(&self) -> Vec<Claim> {
+        let admin = self.admin.iter().filter_map(|(_, socket)| Claim::of(socket).ok());
+        self.listeners.iter().map(Bound::claim).chain(admin).collect()
     }
 
     /// The sockets that will do for this address, where there are any; they are then no longer here.
-    pub(super) fn take_listener(&mut self, wanted: SocketAddr, only_v6: bool) -> Option<Bound> {
-        let found = self.listeners.iter().position(|bound| bound.serves(wanted, only_v6));
+    pub(super) fn take_listener(&mut self, wanted: &Claim) -> Option<Bound> {
+        let found = self.listeners.iter().position(|bound| bound.serves(wanted));
         found.map(|index| self.listeners.remove(index))
     }
 
-    /// The socket of the admin API, if it listens there.
-    pub(super) fn take_admin(&mut self, wanted: SocketAddr) -> Option<StdListener> {
-        self.admin.take_if(|(address, socket)| *address == wanted || is_at(socket, wanted)).map(|(_, socket)| socket)
+    /// The socket of the admin API, if it listens there; otherwise, sockets of this process may from now on.
+    pub(super) fn take_admin(&mut self, wanted: Option<Claim>) -> Option<StdListener> {
+        let is_wanted = |address: SocketAddr, socket: &StdListener| {
+            let (Some(wanted), Ok(bound)) = (&wanted, Claim::of(socket)) else { return false };
+            bound.serves(wanted) || Claim { address, ..bound }.serves(wanted)
+        };
+        let taken = self.admin.take_if(|(address, socket)| is_wanted(*address, socket)).map(|(_, socket)| socket);
+        if let Some((_, socket)) = &self.admin {
+            listener::share(socket);
+        }
+        taken
     }
-}
 
-fn is_at(socket: &StdListener, wanted: SocketAddr) -> bool {
-    socket.local_addr().is_ok_and(|address| address == wanted)
+    /// What nobody has taken: sockets of listeners, and that of the admin API.
+    pub(super) fn into_leftover(self) -> (Vec<Bound>, Option<StdListener>) {
+        (self.listeners, self.admin.map(|(_, socket)| socket))
+    }
 }
 
 impl Link {
@@ -137,7 +163,7 @@ impl Link {
     /// # Errors
     /// When it has ended, or reads nothing for too long.
     pub(super) fn offer(&self, sockets: &Sockets) -> io::Result<()> {
-        for (number, bound) in sockets.listeners.iter().enumerate() {
+        for (number, bound) in sockets.bound().enumerate() {
             for socket in bound.sockets() {
                 self.send(&format!("listener {number} {}", bound.configured()), Some(socket.as_fd()))?;
             }
@@ -297,8 +323,12 @@ mod tests {
         (ours, Link(theirs))
     }
 
+    fn claim(address: SocketAddr) -> Claim {
+        Claim { address, only_v6: false }
+    }
+
     fn bound(address: &str, sockets: usize) -> Arc<Bound> {
-        let bound = Bound::new(address.parse().unwrap(), false, sockets, &[]).unwrap();
+        let bound = Bound::new(claim(address.parse().unwrap()), sockets, &[]).unwrap();
         bound.listen().unwrap();
         Arc::new(bound)
     }
@@ -310,19 +340,21 @@ mod tests {
         let (first, second) = (bound("127.0.0.1:0", 2), bound("127.0.0.1:0", 1));
         let admin = StdListener::bind(any).unwrap();
         let at = [first.address(), second.address(), admin.local_addr().unwrap()];
-        let sockets = Sockets { listeners: vec![first, second], admin: Some((any, Arc::new(admin))) };
+        let sockets =
+            Sockets { listeners: vec![first, second], admin: Some((any, Arc::new(admin))), ..Sockets::default() };
 
         old.offer(&sockets).unwrap();
         let mut taken = new.take().unwrap();
 
-        assert_eq!(taken.addresses(), at);
-        assert!(taken.take_listener("127.0.0.1:1".parse().unwrap(), false).is_none());
-        assert_eq!(taken.take_listener(at[1], false).unwrap().sockets().len(), 1);
-        let rest = taken.take_listener(any, false).unwrap();
+        assert_eq!(taken.claims(), at.map(claim));
+        assert!(taken.take_listener(&claim("127.0.0.1:1".parse().unwrap())).is_none());
+        assert_eq!(taken.take_listener(&claim(at[1])).unwrap().sockets().len(), 1);
+        let rest = taken.take_listener(&claim(any)).unwrap();
         assert_eq!((rest.sockets().len(), rest.address()), (2, at[0]));
-        assert!(taken.take_listener(any, false).is_none());
-        assert_eq!(taken.take_admin(any).unwrap().local_addr().unwrap(), at[2]);
-        assert!(taken.take_admin(any).is_none());
+        assert!(taken.take_listener(&claim(any)).is_none());
+        assert!(taken.take_admin(None).is_none());
+        assert_eq!(taken.take_admin(Some(claim(any))).unwrap().local_addr().unwrap(), at[2]);
+        assert!(taken.take_admin(Some(claim(any))).is_none());
     }
 
     #[test]

@@ -214,8 +214,8 @@ fn doors(state: &State, config: &Config, dry_run: bool) -> Result<Doors, Problem
     // Nobody is accepted any more.
     let Some(sockets) = state.sockets() else { return Ok(Doors { listeners: Vec::new(), limit }) };
     let mut known = sockets.listeners.clone();
-    let kept = |wanted, only_v6| {
-        let found = known.iter().position(|bound| bound.serves(wanted, only_v6));
+    let kept = |wanted: &_| {
+        let found = known.iter().position(|bound| bound.serves(wanted));
         found.map(|index| Ok(known.remove(index)))
     };
     let refused = |listener: &Listener, error: &BindError| {
@@ -223,7 +223,7 @@ fn doors(state: &State, config: &Config, dry_run: bool) -> Result<Doors, Problem
         problems.add(&listener.place, format!("cannot listen on {}: {error}", listener.listen), error.advice());
         problems
     };
-    let listeners = doors::open(config, state.team.len(), &sockets.addresses(), kept)
+    let listeners = doors::open(config, state.team.len(), &sockets.claims(), kept)
         .map_err(|doors::Shut { listener, error }| refused(listener, &error))?;
     let fresh = |bound: &Arc<Bound>| !sockets.listeners.iter().any(|known| Arc::ptr_eq(known, bound));
     for (Listening { bound, .. }, listener) in listeners.iter().zip(&config.listeners) {

@@ -140,7 +140,7 @@ impl State {
         let mut sockets = self.sockets.lock().unwrap_or_else(PoisonError::into_inner);
         let bound = listeners.iter().map(|listening| listening.bound.clone()).collect();
         if let Some(known) = &mut *sockets {
-            *known = Arc::new(Sockets { listeners: bound, admin: known.admin.clone() });
+            *known = Arc::new(known.with(bound));
         }
         let is_open = sockets.is_some();
         self.course.send_modify(|course| {
@@ -193,7 +193,9 @@ impl State {
             bound.listen().map_err(|error| (bound.configured(), error))?;
         }
         match &sockets.admin {
-            Some((address, socket)) if !shared => listener::listen(socket).map_err(|error| (*address, error)),
+            Some((address, socket)) if shared == listener::is_shared(socket) => {
+                listener::listen(socket).map_err(|error| (*address, error))
+            }
             _ => Ok(()),
         }
     }

@@ -5,7 +5,7 @@ use std::{net::SocketAddr, num::NonZeroUsize, path::Path, time::Duration};
 use toml::de::DeTable;
 
 use super::{Names, component, liveness, route, upstream};
-use crate::listener::overlap;
+use crate::listener::Claim;
 use crate::{
     config::{
         address::Network,
@@ -371,6 +371,11 @@ fn listeners(root: &Table<'_>, admin: Option<SocketAddr>) -> Read<Vec<Listener>>
     if listeners.is_empty() {
         return Err(value.refuse("there is no listener", "add a table [[listeners]] with `listen = \"0.0.0.0:8080\"`"));
     }
+    // `[::]` leaves IPv4 to the others.
+    let overlap = |one, other| {
+        let claim = |address| Claim { address, only_v6: true };
+        claim(one).overlaps(&claim(other))
+    };
     let mut taken: Vec<(SocketAddr, String)> = Vec::new();
     taken.extend(admin.map(|address| (address, "the admin API".to_owned())));
     let mut result = Ok(());
