@@ -22,7 +22,7 @@ use clap::{Args, Parser, Subcommand};
 use crate::config;
 use crate::control::ReadSources;
 use crate::demo;
-use crate::server::{RunError, Server};
+use crate::server::{EarlySignals, RunError, Server};
 
 /// A WebSocket edge proxy that is programmed in WebAssembly.
 #[derive(Debug, Parser)]
@@ -206,7 +206,8 @@ pub fn main() -> ExitCode {
 }
 
 fn run(config: PathBuf, workers: Option<NonZeroUsize>) -> Result<(), RunError> {
-    Server::prepare(ReadSources::File(config), workers)?.run()
+    let signals = EarlySignals::heed()?;
+    Server::prepare(signals, ReadSources::File(config), workers)?.run()
 }
 
 fn finish(ended: Result<(), RunError>) -> ExitCode {

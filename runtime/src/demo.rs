@@ -15,16 +15,18 @@ use tokio::signal::unix::{SignalKind, signal};
 use crate::control::ReadSources;
 use crate::listener::{self, Claim};
 use crate::metrics::{CallVerdict, Counter, Gauge, Metrics, Side};
-use crate::server::{RunError, Server};
+use crate::server::{EarlySignals, RunError, Server};
 
 /// Runs the demo until a signal ends it: for clients at `listen`, with its admin API at `admin`.
 pub fn run(listen: SocketAddr, admin: SocketAddr) -> Result<(), RunError> {
+    let signals = EarlySignals::heed()?;
     let front = bind(listen)?;
     let listen = front.local_addr()?;
     let backends = backends::start()?;
     // The front is between the clients and the proxy, which takes a port of its own.
     let inner = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
-    let server = Server::prepare(ReadSources::Text("demo.toml", config(inner, admin, &backends)), None)?;
+    let sources = ReadSources::Text("demo.toml", config(inner, admin, &backends));
+    let server = Server::prepare(signals, sources, None)?;
     let admin = server.admin_address().unwrap_or(admin);
     let told = |text: &str| text.replace("{listen}", &listen.to_string()).replace("{admin}", &admin.to_string());
     let proxy = server.addresses().first().copied().unwrap_or(inner);

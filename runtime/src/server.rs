@@ -49,6 +49,7 @@ use crate::metrics::Metrics;
 use crate::upstream::{Lookups, Resolver};
 
 pub use files::TooFewFiles;
+pub use signals::EarlySignals;
 pub use supervisor::WorkerError;
 
 use course::Team;
@@ -110,6 +111,7 @@ pub struct Server {
     doors: Doors,
     /// Of the process that this one replaces.
     leftover: Leftover,
+    signals: EarlySignals,
     admin: Option<StdListener>,
     requests: reload::Requests,
     lookups: Lookups,
@@ -125,12 +127,16 @@ impl Server {
     /// process that this one was started to replace. Nobody can connect yet.
     ///
     /// `workers` overrides the configuration's number of worker threads, which is one for each core by default.
-    pub fn prepare(sources: ReadSources, workers: Option<NonZeroUsize>) -> Result<Self, RunError> {
+    pub fn prepare(
+        signals: EarlySignals,
+        sources: ReadSources,
+        workers: Option<NonZeroUsize>,
+    ) -> Result<Self, RunError> {
         let Some(link) = Link::inherited().map_err(RunError::HandedOver)? else {
-            return Self::prepare_with(sources, workers, Inherited::default());
+            return Self::prepare_with(signals, sources, workers, Inherited::default());
         };
         let inherited = link.take().map_err(RunError::HandedOver)?;
-        match Self::prepare_with(sources, workers, inherited) {
+        match Self::prepare_with(signals, sources, workers, inherited) {
             Ok(server) => Ok(Self { link: Some(link), ..server }),
             Err(error) => {
                 link.failed(&error.to_string());
@@ -141,6 +147,7 @@ impl Server {
 
     /// Prepares with the sockets of another process, as far as the configuration has their addresses.
     fn prepare_with(
+        signals: EarlySignals,
         sources: ReadSources,
         workers: Option<NonZeroUsize>,
         inherited: Inherited,
@@ -153,12 +160,13 @@ impl Server {
         let (access, guard) = log::start(&log_settings(&read.config), &metrics)?;
         log::panics(metrics.clone());
         tell_room(files, &read.config, limit);
-        let server = Self::assemble((sources, read), count, (files, limit), inherited, (metrics, access))?;
+        let server = Self::assemble(signals, (sources, read), count, (files, limit), inherited, (metrics, access))?;
         Ok(Self { log: Some(guard), ..server })
     }
 
     /// Binds first, because it is done in a moment, and builds then.
     fn assemble(
+        signals: EarlySignals,
         (origin, read): (ReadSources, Sources),
         count: usize,
         (files, limit): (OpenFiles, usize),
@@ -217,7 +225,7 @@ impl Server {
             Blueprint { host, metrics, snapshot, access, resolver, loads, refusals, team, course, reports: reporter };
         let doors = Doors { listeners, limit };
         let (link, log) = (None, None);
-        Ok(Self { state, blueprint, reports, doors, leftover, admin, requests, lookups, addresses, link, log })
+        Ok(Self { state, blueprint, reports, doors, leftover, signals, admin, requests, lookups, addresses, link, log })
     }
 
     /// Where clients can connect, in the order of the configuration.
@@ -265,8 +273,8 @@ impl Server {
     where
         S: FnMut(usize) -> io::Result<std::thread::JoinHandle<()>>,
     {
-        let Self { state, doors, mut leftover, admin, requests, lookups, addresses, link, .. } = self;
-        let signals = Signals::new()?;
+        let Self { state, doors, mut leftover, signals, admin, requests, lookups, addresses, link, .. } = self;
+        let signals = Signals::new(signals)?;
         if let Err(error) = workers.start().await {
             link.iter().for_each(|link| link.failed(&error.to_string()));
             return Err(error.into());

@@ -25,6 +25,7 @@ mod decisions;
 mod delays;
 mod dry_run;
 mod draining;
+mod early_signals;
 mod failing_endpoints;
 mod filters;
 mod forwarding;

@@ -39,7 +39,7 @@ pub use frame::{Frame, Opcode};
 pub use http::{Head, Reply, Request, request};
 pub use lines::Lines;
 pub use peer::{Peer, Role};
-pub use proxy::{Finished, Proxy, Signal, tidegate};
+pub use proxy::{Finished, Proxy, Signal, Started, tidegate};
 pub use samples::Samples;
 
 /// The most that anything a test waits for may take.

@@ -69,28 +69,38 @@ impl Proxy {
     /// Starts a proxy that may start another in its place, from a file of its own that [`Proxy::install`] replaces. It is
     /// told its configuration by a relative path, which says how many workers it has. All of them die with it.
     pub async fn upgradable(config: &str) -> Self {
-        let directory = tempfile::tempdir().expect("a directory");
-        let program = directory.path().join(PROGRAM);
-        std::os::unix::fs::symlink(tidegate(), &program).expect("a link to the program");
-        let mut command = Command::new(program);
-        command.args(["run", "--config", CONFIG]).process_group(0);
+        let (command, directory) = Self::upgradable_command();
         let mut proxy = Self::launch(command, directory, config).await;
         proxy.group = Some(Group(proxy.pid()));
         proxy
     }
 
+    /// Starts an upgradable proxy that gets these signals from its first moment on, again and again, until it is ready.
+    pub async fn signalled(config: &str, signals: &[Signal]) -> Self {
+        let (mut command, directory) = Self::upgradable_command();
+        std::fs::write(directory.path().join(CONFIG), complete(config)).expect("write the configuration");
+        command.current_dir(directory.path());
+        let started = Started::signalled(command, signals, "\"message\":\"ready\"").await;
+        let group = Some(Group(started.pid()));
+        Self { group, ..Self::of(started, directory).await }
+    }
+
+    fn upgradable_command() -> (Command, TempDir) {
+        let directory = tempfile::tempdir().expect("a directory");
+        let program = directory.path().join(PROGRAM);
+        std::os::unix::fs::symlink(tidegate(), &program).expect("a link to the program");
+        let mut command = Command::new(program);
+        command.args(["run", "--config", CONFIG]).process_group(0);
+        (command, directory)
+    }
+
     async fn launch(mut command: Command, directory: TempDir, config: &str) -> Self {
         std::fs::write(directory.path().join(CONFIG), complete(config)).expect("write the configuration");
-        let mut child = command
-            .current_dir(directory.path())
-            .stdin(Stdio::null())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .kill_on_drop(true)
-            .spawn()
-            .expect("start the proxy");
-        let access = Lines::of(child.stdout.take().expect("stdout"));
-        let log = Lines::of(child.stderr.take().expect("stderr"));
+        command.current_dir(directory.path());
+        Self::of(Started::new(command), directory).await
+    }
+
+    async fn of(Started { child, log, output: access }: Started, directory: TempDir) -> Self {
         log.find("that the proxy is ready", |line| field(line, "message") == "ready").await;
         let address = address(&log, "listening").await;
         let admin = self::address(&log, "admin listening").await;
@@ -206,6 +216,11 @@ impl Proxy {
         send(self.pid(), signal);
     }
 
+    /// Sends a signal to a process that it has started.
+    pub fn signal_to(pid: u32, signal: Signal) {
+        send(pid, signal);
+    }
+
     /// Writes another configuration, as [`Proxy::start`] takes it, in one step.
     pub fn rewrite(&self, config: &str) {
         let draft = self.directory.path().join("draft");
@@ -257,6 +272,67 @@ impl Proxy {
         let status = std::fs::read_to_string(format!("/proc/{}/status", self.pid())).expect("a process status");
         let line = status.lines().find_map(|line| line.strip_prefix(key)).expect("a line of memory");
         line.trim().trim_end_matches(" kB").parse::<u64>().expect("a size") * 1024
+    }
+}
+
+/// A process that may not be ready yet.
+#[derive(Debug)]
+pub struct Started {
+    /// What it says on standard error.
+    pub log: Lines,
+    /// What it says on standard output.
+    pub output: Lines,
+    child: Child,
+}
+
+impl Started {
+    /// Starts a command, which ends with this.
+    pub fn new(mut command: Command) -> Self {
+        let command = command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).kill_on_drop(true);
+        let mut child = command.spawn().expect("start the proxy");
+        let output = Lines::of(child.stdout.take().expect("stdout"));
+        let log = Lines::of(child.stderr.take().expect("stderr"));
+        Self { log, output, child }
+    }
+
+    /// Starts a command that gets these signals from its first moment on, again and again, until it has said `word`. They
+    /// are blocked until it has them handled, because no program can do so in its very first moment.
+    pub async fn signalled(command: Command, signals: &[Signal], word: &str) -> Self {
+        let blocked: nix::sys::signal::SigSet = signals
+            .iter()
+            .map(|signal| nix::sys::signal::Signal::try_from(signal.as_raw()).expect("a signal"))
+            .collect();
+        let before = blocked.thread_swap_mask(nix::sys::signal::SigmaskHow::SIG_BLOCK).expect("block signals");
+        let started = Self::new(command);
+        before.thread_set_mask().expect("unblock signals");
+        let again = async {
+            loop {
+                signals.iter().for_each(|signal| send(started.pid(), *signal));
+                tokio::task::yield_now().await;
+            }
+        };
+        let says = |line: &Value| line.to_string().contains(word);
+        tokio::select! {
+            _ = started.log.find(word, says) => {}
+            _ = started.output.find(word, says) => {}
+            () = again => {}
+        }
+        started
+    }
+
+    /// The process id.
+    pub fn pid(&self) -> u32 {
+        self.child.id().expect("a running process")
+    }
+
+    /// Sends a signal.
+    pub fn signal(&self, signal: Signal) {
+        send(self.pid(), signal);
+    }
+
+    /// Waits for the process to end, and gives its exit code; `None` when a signal has ended it.
+    pub async fn exit_code(&mut self) -> Option<i32> {
+        within("the process to end", self.child.wait()).await.expect("wait").code()
     }
 }
 

@@ -2,8 +2,11 @@
 
 use std::future::pending;
 use std::io;
+use std::process::{Child, Command};
 use std::time::Duration;
 
+use nix::sys::signal::{SigSet, SigmaskHow, Signal as Number};
+use tokio::runtime;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::OwnedMutexGuard;
 use tokio::time::{Instant, interval};
@@ -12,7 +15,45 @@ use super::notify::notify;
 use super::state::{Drain, State};
 use super::upgrade::{Successor, Upgrade, UpgradeError};
 
-/// The signals that the process listens to, from when this is made: before that they end it.
+/// SIGHUP and SIGUSR2, from when this is made. What comes of them before the process serves is carried out once it does.
+///
+/// Until then SIGTERM and SIGINT end the process.
+#[derive(Debug)]
+pub struct EarlySignals {
+    hangup: Signal,
+    upgrade: Signal,
+}
+
+impl EarlySignals {
+    /// To be called before anything that takes time: until then these signals end the process, unless whoever has started
+    /// it blocks them. They are no longer blocked afterwards.
+    ///
+    /// # Errors
+    /// When the system refuses to have them handled.
+    pub fn heed() -> io::Result<Self> {
+        // Signals belong to the process, and whichever runtime lives then notices them.
+        let registering = runtime::Builder::new_current_thread().enable_io().build()?;
+        let _entered = registering.enter();
+        let early = Self { hangup: signal(SignalKind::hangup())?, upgrade: signal(SignalKind::user_defined2())? };
+        early_signals().thread_unblock()?;
+        Ok(early)
+    }
+}
+
+/// Starts a program that has SIGHUP and SIGUSR2 blocked until it heeds them, so that none ends it before.
+pub(super) fn spawn(command: &mut Command) -> io::Result<Child> {
+    // They come to the other threads meanwhile.
+    let before = early_signals().thread_swap_mask(SigmaskHow::SIG_BLOCK)?;
+    let child = command.spawn();
+    before.thread_set_mask()?;
+    child
+}
+
+fn early_signals() -> SigSet {
+    SigSet::from_iter([Number::SIGHUP, Number::SIGUSR2])
+}
+
+/// The signals that the process listens to once it serves.
 pub(super) struct Signals {
     hangup: Signal,
     upgrade: Signal,
@@ -31,10 +72,11 @@ enum Event {
 }
 
 impl Signals {
-    pub(super) fn new() -> io::Result<Self> {
+    /// Takes note of SIGTERM and SIGINT, too, which end the process until then.
+    pub(super) fn new(EarlySignals { hangup, upgrade }: EarlySignals) -> io::Result<Self> {
         Ok(Self {
-            hangup: signal(SignalKind::hangup())?,
-            upgrade: signal(SignalKind::user_defined2())?,
+            hangup,
+            upgrade,
             terminate: signal(SignalKind::terminate())?,
             interrupt: signal(SignalKind::interrupt())?,
         })

@@ -32,7 +32,8 @@ impl Running {
         let (files, metrics) = (OpenFiles::of_process(), Metrics::new(2));
         let limit = files.limit_of(&read.config, 2).unwrap();
         let logs = (metrics, AccessLog::off());
-        let server = Server::assemble((origin, read), 2, (files, limit), Inherited::default(), logs).unwrap();
+        let signals = EarlySignals::heed().unwrap();
+        let server = Server::assemble(signals, (origin, read), 2, (files, limit), Inherited::default(), logs).unwrap();
         let (state, address) = (server.state.clone(), server.addresses()[0]);
         let ended = thread::spawn(|| server.run());
         let running = Self { state, address, ended };

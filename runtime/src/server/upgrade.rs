@@ -12,6 +12,7 @@ use thiserror::Error;
 use tokio::task::{JoinHandle, spawn_blocking};
 
 use super::handover::{Answer, Link, Sockets, VARIABLE};
+use super::signals;
 use crate::metrics::UpgradeFailure;
 
 /// Why this process goes on.
@@ -60,7 +61,7 @@ impl Upgrade {
         let link = Arc::new(link);
         let ours = link.clone();
         let starting = spawn_blocking(move || {
-            let child = program()?.stdin(Stdio::from(theirs)).env(VARIABLE, "stdin").spawn()?;
+            let child = signals::spawn(program()?.stdin(Stdio::from(theirs)).env(VARIABLE, "stdin"))?;
             tracing::info!(pid = child.id(), "a new process starts, to take over");
             introduce(child, &ours, &sockets, patience)
         });
