@@ -34,7 +34,7 @@ pub use self::view::{
     CandidateView, ChangeView, ChangesView, ComponentView, ConnectionView, ConnectionsQuery, ConnectionsView, Decision,
     DecisionReport, DecisionsView, DrainCode, DrainPlan, DrainQuery, DrainReport, EndpointView, FailingView,
     FilterView, ImportView, InterestView, LogView, Readiness, ReloadReport, RestoreReport, RouteView, SampleView,
-    SampledMessageView, SelectionView, UpstreamView, VersionView,
+    SampledMessageView, SelectionView, Superseded, UpstreamView, VersionView,
 };
 use crate::metrics::Metrics;
 
@@ -60,11 +60,17 @@ pub trait Operations: Send + Sync {
     /// The candidates for filters in force, in the order of the configuration.
     fn candidates(&self) -> Vec<CandidateView>;
     /// Ends the trial of a component that is a candidate on a route; `None` when it is none there.
-    fn decide(&self, route: &str, component: &str, decision: Decision) -> Option<DecisionReport>;
+    ///
+    /// # Errors
+    /// When a new process takes over, which would not know of it.
+    fn decide(&self, route: &str, component: &str, decision: Decision) -> Result<Option<DecisionReport>, Superseded>;
     /// The least severe level that the log shows.
     fn log_level(&self) -> Level;
     /// Has the log show this level from now on.
-    fn set_log_level(&self, level: Level);
+    ///
+    /// # Errors
+    /// When a new process takes over, which would not know of it.
+    fn set_log_level(&self, level: Level) -> Result<(), Superseded>;
 }
 
 /// A value that takes a while.

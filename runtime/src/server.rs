@@ -20,6 +20,7 @@ mod reload;
 mod serving;
 mod signals;
 mod state;
+mod succession;
 mod supervisor;
 #[cfg(test)]
 mod tests;
@@ -282,12 +283,13 @@ impl Server {
         let refused = |(address, error)| RunError::Bind { address, error };
         // Before the other process leaves everything to this one.
         let listens = state.listen(false).map_err(refused);
+        let mut reload_is_due = false;
         if let Some(link) = link {
             if let Err(error) = listens {
                 link.failed(&error.to_string());
                 return Err(error);
             }
-            link.ready().map_err(RunError::HandedOver)?;
+            reload_is_due = link.ready().map_err(RunError::HandedOver)?;
         } else {
             listens?;
         }
@@ -310,10 +312,14 @@ impl Server {
             let config = &state.sources().config;
             let hosts = config.admin.iter().flat_map(|admin| admin.hosts.iter().cloned());
             let admin = Admin::new(operations, state.metrics.clone(), Guard::new(hosts));
-            admin_task = Some(tokio::spawn(admin.serve(TcpListener::from_std(listener)?, state.until_handed_over())));
+            admin_task =
+                Some(tokio::spawn(admin.serve(TcpListener::from_std(listener)?, state.succession.until_over())));
+        }
+        if reload_is_due {
+            state.reloads.trigger(signals::HANGUP);
         }
         let reloads = reload::serve(state.clone(), requests);
-        let replaced = state.until_handed_over();
+        let replaced = state.succession.until_over();
         tokio::spawn(async {
             tokio::select! {
                 () = reloads => {}
@@ -343,7 +349,7 @@ impl Server {
                 Err(error.into())
             }
         };
-        if let Some(admin) = admin_task.filter(|_| state.is_handed_over()) {
+        if let Some(admin) = admin_task.filter(|_| state.succession.is_over()) {
             // What it has been asked before the other process took over.
             let _ = timeout(LAST_ANSWERS, admin).await;
         }

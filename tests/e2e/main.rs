@@ -48,6 +48,7 @@ mod secrets;
 mod shadowing;
 mod spelling;
 mod steering;
+mod succession;
 mod swapping;
 mod takeovers;
 mod timers;

@@ -39,6 +39,15 @@ impl Lines {
         self.try_find(&wanted).await.unwrap_or_else(|| panic!("no line is {what}: {:#?}", self.so_far()))
     }
 
+    /// Waits until there are `count` lines that `wanted` accepts.
+    pub async fn many(&self, count: usize, wanted: impl Fn(&Value) -> bool) {
+        let mut seen = self.seen.clone();
+        let enough = seen.wait_for(|lines| lines.iter().filter(|line| wanted(line)).count() >= count);
+        if within("lines", enough).await.is_err() {
+            panic!("the stream ended before the line {count} of its kind: {:#?}", self.so_far());
+        }
+    }
+
     /// Waits until there are `count` lines, and gives them.
     pub async fn at_least(&self, count: usize) -> Vec<Value> {
         let mut seen = self.seen.clone();

@@ -191,6 +191,11 @@ impl Proxy {
         self.log.find(&format!("{parts:?}"), contains).await
     }
 
+    /// Waits until this many lines of the log say so.
+    pub async fn wait_for_lines(&self, count: usize, message: &str) {
+        self.log.many(count, |line| field(line, "message") == message).await;
+    }
+
     /// The log so far.
     pub fn log(&self) -> Vec<Value> {
         self.log.so_far()

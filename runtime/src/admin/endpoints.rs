@@ -137,10 +137,10 @@ pub(super) async fn respond(admin: &Admin, request: Request<Incoming>) -> Respon
             Err(error) => problem(StatusCode::BAD_REQUEST, &error.to_string()),
         },
         Endpoint::Log if method == Method::PUT => match query::log(query) {
-            Ok(level) => {
-                operations.set_log_level(level);
-                json(StatusCode::OK, &LogView::from(level))
-            }
+            Ok(level) => match operations.set_log_level(level) {
+                Ok(()) => json(StatusCode::OK, &LogView::from(level)),
+                Err(superseded) => problem(StatusCode::CONFLICT, &superseded.to_string()),
+            },
             Err(error) => problem(StatusCode::BAD_REQUEST, &error.to_string()),
         },
         Endpoint::Log => json(StatusCode::OK, &LogView::from(operations.log_level())),
@@ -150,8 +150,9 @@ pub(super) async fn respond(admin: &Admin, request: Request<Incoming>) -> Respon
         },
         Endpoint::Candidates => json(StatusCode::OK, &operations.candidates()),
         Endpoint::Decide { route, component, decision } => match operations.decide(route, component, decision) {
-            Some(report) => json(StatusCode::OK, &report),
-            None => problem(StatusCode::NOT_FOUND, "this component is no candidate on this route"),
+            Ok(Some(report)) => json(StatusCode::OK, &report),
+            Ok(None) => problem(StatusCode::NOT_FOUND, "this component is no candidate on this route"),
+            Err(superseded) => problem(StatusCode::CONFLICT, &superseded.to_string()),
         },
     }
 }
@@ -175,7 +176,7 @@ async fn reload(operations: &dyn Operations, dry_run: bool) -> Response<AnswerBo
             StatusCode::OK
         }
         ReloadReport::Rejected { .. } => StatusCode::UNPROCESSABLE_ENTITY,
-        ReloadReport::Busy { .. } => StatusCode::CONFLICT,
+        ReloadReport::Busy { .. } | ReloadReport::Refused { .. } => StatusCode::CONFLICT,
     };
     json(status, &report)
 }

@@ -21,7 +21,7 @@ use super::{
     Admin, Answer, CandidateView, ComponentView, ConnectionView, ConnectionsQuery, ConnectionsView, Decision,
     DecisionReport, DecisionsView, DrainPlan, DrainQuery, DrainReport, EndpointView, FailingView, FilterView, Guard,
     ImportView, Operations, Readiness, ReloadReport, RestoreReport, RouteView, SampleView, SampledMessageView,
-    UpstreamView, VersionView,
+    Superseded, UpstreamView, VersionView,
 };
 use crate::component::{Interest, Kinds, Payload, Selection};
 use crate::metrics::Metrics;
@@ -32,6 +32,7 @@ struct Fake {
     dry_run: fn() -> ReloadReport,
     drains: AtomicU64,
     level: Mutex<Level>,
+    superseded: Option<Superseded>,
 }
 
 impl Default for Fake {
@@ -42,6 +43,7 @@ impl Default for Fake {
             dry_run: || ReloadReport::Unchanged { generation: 1 },
             drains: AtomicU64::new(0),
             level: Mutex::new(Level::INFO),
+            superseded: None,
         }
     }
 }
@@ -165,22 +167,25 @@ impl Operations for Fake {
         }]
     }
 
-    fn decide(&self, route: &str, component: &str, decision: Decision) -> Option<DecisionReport> {
-        ((route, component) == ("chat", "shout-2")).then(|| DecisionReport {
+    fn decide(&self, route: &str, component: &str, decision: Decision) -> Result<Option<DecisionReport>, Superseded> {
+        self.superseded.map_or(Ok(()), Err)?;
+        Ok(((route, component) == ("chat", "shout-2")).then(|| DecisionReport {
             route: route.to_owned(),
             component: component.to_owned(),
             filters: vec!["shout".to_owned()],
             standing: if decision == Decision::Promote { "promoted" } else { "rolled_back" },
             connections_active: 7,
-        })
+        }))
     }
 
     fn log_level(&self) -> Level {
         *self.level.lock().unwrap()
     }
 
-    fn set_log_level(&self, level: Level) {
+    fn set_log_level(&self, level: Level) -> Result<(), Superseded> {
+        self.superseded.map_or(Ok(()), Err)?;
         *self.level.lock().unwrap() = level;
+        Ok(())
     }
 }
 

@@ -8,7 +8,8 @@ mod candidate;
 use std::collections::BTreeMap;
 use std::time::{Duration, SystemTime};
 
-use serde::Serialize;
+use serde::{Serialize, Serializer};
+use thiserror::Error;
 use tracing::Level;
 
 pub use self::candidate::{CandidateView, Decision, DecisionReport, DecisionsView, SampleView, SampledMessageView};
@@ -252,6 +253,33 @@ pub enum ReloadReport {
         /// The number of the configuration in force.
         generation: u64,
     },
+    /// 409: a new process takes over.
+    Refused {
+        /// The number of the configuration in force.
+        generation: u64,
+        /// Why it is refused.
+        reason: Superseded,
+    },
+}
+
+/// Why a process is not told anything that has to last: the one that takes its place would not know of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
+pub enum Superseded {
+    /// An upgrade is under way.
+    #[error(
+        "an upgrade is under way, and the new process would not know of this; ask again when it has taken over, or has failed"
+    )]
+    Underway,
+    /// A new process has taken over.
+    #[error("a new process has taken over; ask that one")]
+    Over,
+}
+
+/// In words.
+impl Serialize for Superseded {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
 }
 
 /// What was restored (`POST /api/v1/components/NAME/restore`).

@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::process::ExitCode;
 
 use http::StatusCode;
+use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use tokio::runtime;
 
@@ -23,10 +24,19 @@ pub(super) fn ask(
     })
 }
 
-/// Reads an answer; says so where it is none of the admin API.
+/// What the admin API says where it does nothing.
+#[derive(Deserialize)]
+struct Refusal {
+    error: String,
+}
+
+/// Reads an answer; says why where it is a refusal, or that it is none of the admin API.
 pub(super) fn read<T: DeserializeOwned>(address: SocketAddr, status: StatusCode, body: &str) -> Result<T, ExitCode> {
     serde_json::from_str(body).map_err(|_| {
-        complain(&format!("tidegate: {address} answered {status}, which is no answer of the admin API"));
+        complain(&match serde_json::from_str(body) {
+            Ok(Refusal { error }) => format!("tidegate: {address} answered {status}: {error}"),
+            Err(_) => format!("tidegate: {address} answered {status}, which is no answer of the admin API"),
+        });
         ExitCode::FAILURE
     })
 }

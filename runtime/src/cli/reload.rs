@@ -18,6 +18,8 @@ struct Answer {
     #[serde(default)]
     problems: Vec<Problem>,
     changes: Option<Changes>,
+    /// Why it is refused.
+    reason: Option<String>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -60,6 +62,7 @@ pub(super) fn reload(address: SocketAddr, dry_run: bool) -> ExitCode {
         let advice = if instead.is_empty() { String::new() } else { format!("; {instead}") };
         complain(&format!("{file}:{line}:{column}: {key}: {what}{advice}"));
     }
+    answer.reason.iter().for_each(|reason| complain(reason));
     answer.changes.iter().flat_map(described).for_each(|line| say(&line));
     say(&format!("{}: generation {} is in force", answer.outcome, answer.generation));
     match status {

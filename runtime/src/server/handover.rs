@@ -45,8 +45,8 @@ enum Word {
     Ready,
     /// The new process ends, and why.
     Failed(String),
-    /// The new process shall serve.
-    Go,
+    /// The new process shall serve, and then reload if that was asked for meanwhile.
+    Go { reload: bool },
 }
 
 /// How a new process answered.
@@ -219,19 +219,19 @@ impl Link {
         while matches!(self.receive(), Ok(Some(_))) {}
     }
 
-    /// Has the new process serve.
-    pub(super) fn go(&self) -> io::Result<()> {
-        self.send("go", None)
+    /// Has the new process serve, and then reload if that was asked for meanwhile.
+    pub(super) fn go(&self, reload: bool) -> io::Result<()> {
+        self.send(if reload { "go reload" } else { "go" }, None)
     }
 
-    /// Says that this process can serve, and waits for being told to.
+    /// Says that this process can serve, and waits for being told to; whether it shall reload then.
     ///
     /// # Errors
     /// When the old process has given this one up, or has ended.
-    pub(super) fn ready(&self) -> io::Result<()> {
+    pub(super) fn ready(&self) -> io::Result<bool> {
         self.send("ready", None)?;
         match self.receive()? {
-            Some(Word::Go) => Ok(()),
+            Some(Word::Go { reload }) => Ok(reload),
             _ => Err(unexpected("that this process is not wanted")),
         }
     }
@@ -299,7 +299,7 @@ impl Word {
             "end" => Self::End,
             "ready" => Self::Ready,
             "failed" => Self::Failed(rest.to_owned()),
-            "go" => Self::Go,
+            "go" => Self::Go { reload: rest == "reload" },
             _ => return None,
         })
     }
@@ -358,12 +358,14 @@ mod tests {
     }
 
     #[test]
-    fn the_new_process_serves_once_it_is_told_to() {
-        let (old, new) = linked();
-        let waiting = std::thread::spawn(move || new.ready().is_ok());
-        assert!(matches!(old.answer(), Answer::Ready));
-        old.go().unwrap();
-        assert!(waiting.join().unwrap());
+    fn the_new_process_serves_once_it_is_told_to_and_knows_whether_to_reload() {
+        for reload in [false, true] {
+            let (old, new) = linked();
+            let waiting = std::thread::spawn(move || new.ready().unwrap());
+            assert!(matches!(old.answer(), Answer::Ready));
+            old.go(reload).unwrap();
+            assert_eq!(waiting.join().unwrap(), reload);
+        }
     }
 
     #[test]

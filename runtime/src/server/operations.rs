@@ -15,10 +15,10 @@ use super::state::{Drain, Phase, State};
 use crate::admin::{
     Answer, CandidateView, ChangeView, ChangesView, ComponentView, ConnectionsQuery, ConnectionsView, Decision,
     DecisionReport, DrainPlan, DrainQuery, DrainReport, EndpointView, FailingView, FilterView, ImportView, Operations,
-    Readiness, ReloadReport, RestoreReport, RouteView, UpstreamView, VersionView,
+    Readiness, ReloadReport, RestoreReport, RouteView, Superseded, UpstreamView, VersionView,
 };
 use crate::balance::{Endpoint, JustStarted};
-use crate::component::OnFailure;
+use crate::component::{Candidate, OnFailure};
 use crate::config::{ComponentSource, PathPattern, Target};
 use crate::control::{Change, Plan};
 use crate::log::Verbosity;
@@ -129,14 +129,17 @@ impl Operations for Control {
         Box::pin(async move {
             let reloaded = self.0.reloads.ask("POST /api/v1/reload", dry_run).await;
             let generation = self.0.snapshot.load().generation;
-            match reloaded {
-                Some(Reloaded::Applied(generation, _)) => ReloadReport::Applied { generation },
-                Some(Reloaded::Applicable(plan)) => {
+            // What is left of a queue when a new process takes over, nobody answers.
+            let answer = reloaded.map_or_else(|| self.0.succession.none().map(|()| None), |answer| answer.map(Some));
+            match answer {
+                Ok(Some(Reloaded::Applied(generation, _))) => ReloadReport::Applied { generation },
+                Ok(Some(Reloaded::Applicable(plan))) => {
                     ReloadReport::Applicable { generation, changes: self.changes(plan) }
                 }
-                Some(Reloaded::Unchanged) => ReloadReport::Unchanged { generation },
-                Some(Reloaded::Rejected(problems)) => ReloadReport::Rejected { generation, problems },
-                None => ReloadReport::Busy { generation },
+                Ok(Some(Reloaded::Unchanged)) => ReloadReport::Unchanged { generation },
+                Ok(Some(Reloaded::Rejected(problems))) => ReloadReport::Rejected { generation, problems },
+                Ok(None) => ReloadReport::Busy { generation },
+                Err(reason) => ReloadReport::Refused { generation, reason },
             }
         })
     }
@@ -181,9 +184,10 @@ impl Operations for Control {
         self.0.snapshot.load().routes.routes().flat_map(|route| route.candidates()).map(candidate).collect()
     }
 
-    fn decide(&self, route: &str, component: &str, decision: Decision) -> Option<DecisionReport> {
+    fn decide(&self, route: &str, component: &str, decision: Decision) -> Result<Option<DecisionReport>, Superseded> {
+        self.0.succession.none()?;
         let snapshot = self.0.snapshot.load_full();
-        let found = snapshot.routes.routes().find(|known| known.name == route)?;
+        let Some(found) = snapshot.routes.routes().find(|known| known.name == route) else { return Ok(None) };
         let decided = || found.candidates().filter(|known| known.filter().component().name() == component);
         for candidate in decided() {
             match decision {
@@ -191,22 +195,23 @@ impl Operations for Control {
                 Decision::RollBack => candidate.roll_back(),
             }
         }
-        let standing = decided().next()?.standing();
+        let Some(standing) = decided().next().map(Candidate::standing) else { return Ok(None) };
         self.0.renew();
-        Some(DecisionReport {
+        Ok(Some(DecisionReport {
             route: route.to_owned(),
             component: component.to_owned(),
             filters: decided().map(|candidate| candidate.of().to_owned()).collect(),
             standing: label(standing),
             connections_active: found.metrics.connections_active(),
-        })
+        }))
     }
 
     fn log_level(&self) -> Level {
         self.1.level()
     }
 
-    fn set_log_level(&self, level: Level) {
+    fn set_log_level(&self, level: Level) -> Result<(), Superseded> {
+        self.0.succession.none()?;
         let before = self.1.level();
         // Said while it is shown, be it before or after.
         let tell = || tracing::info!(%before, %level, "the log level has changed");
@@ -217,6 +222,7 @@ impl Operations for Control {
         if level >= before {
             tell();
         }
+        Ok(())
     }
 }
 

@@ -10,6 +10,7 @@ use tokio::time::{Instant, timeout_at};
 use super::course::Listening;
 use super::state::{Doors, State};
 use super::{background, doors};
+use crate::admin::Superseded;
 use crate::component::Moment;
 use crate::config::{Config, Listener, Place, Problems};
 use crate::control::{self, Plan, ReadSources, Sources, Watch, WatchError};
@@ -30,6 +31,9 @@ pub(super) enum Reloaded {
     Applicable(Plan),
 }
 
+/// How a reload ended, or why there was none.
+pub(super) type Answer = Result<Reloaded, Superseded>;
+
 /// Asks for reloads.
 #[derive(Clone, Debug)]
 pub(super) struct Sender(mpsc::Sender<Request>);
@@ -41,7 +45,7 @@ pub(super) struct Requests(mpsc::Receiver<Request>);
 struct Request {
     cause: &'static str,
     dry_run: bool,
-    answer: Option<oneshot::Sender<Reloaded>>,
+    answer: Option<oneshot::Sender<Answer>>,
 }
 
 /// Connects those who ask with the one who reloads.
@@ -57,19 +61,20 @@ impl Sender {
     }
 
     /// Asks for a reload, or for what one would do, and waits for its end; `None` when too many are waiting.
-    pub(super) async fn ask(&self, cause: &'static str, dry_run: bool) -> Option<Reloaded> {
+    pub(super) async fn ask(&self, cause: &'static str, dry_run: bool) -> Option<Answer> {
         let (answer, reloaded) = oneshot::channel();
         self.0.try_send(Request { cause, dry_run, answer: Some(answer) }).ok()?;
         reloaded.await.ok()
     }
 }
 
-/// Reloads whenever it is asked for or a file has changed.
+/// Reloads whenever it is asked for or a file has changed; while an upgrade is under way, only those that ask are told that
+/// this is no time for it. The others have what they want by the files that the new process reads, or once there is none.
 pub(super) async fn serve(state: Arc<State>, Requests(mut requests): Requests) {
     let (changed, mut changes) = mpsc::channel(1);
     let mut watch = watching(Watch::new(changed.clone()));
     let mut files = state.origin.files([&state.sources().config]);
-    let mut rejected = None;
+    let (mut rejected, mut deferred) = (None, None);
     loop {
         if !state.sources().config.watch {
             files.clear();
@@ -91,8 +96,22 @@ pub(super) async fn serve(state: Arc<State>, Requests(mut requests): Requests) {
                 settle(&mut changes).await;
                 Request { cause: CHANGED_FILE, dry_run: false, answer: None }
             }
+            () = state.succession.until_alone(), if deferred.is_some() => {
+                Request { cause: deferred.take().unwrap_or(CHANGED_FILE), dry_run: false, answer: None }
+            }
         };
-        let turn = state.turn.clone().lock_owned().await;
+        let turn = match state.turn_to_reload().await {
+            Ok(turn) => turn,
+            Err(superseded) => {
+                match request.answer {
+                    // Whoever asked may have gone.
+                    Some(answer) => drop(answer.send(Err(superseded))),
+                    None if request.cause == CHANGED_FILE => deferred = deferred.or(Some(CHANGED_FILE)),
+                    None => deferred = Some(request.cause),
+                }
+                continue;
+            }
+        };
         let reloaded;
         (reloaded, files) = reload(&state, request.dry_run).await;
         drop(turn);
@@ -115,7 +134,7 @@ pub(super) async fn serve(state: Arc<State>, Requests(mut requests): Requests) {
             rejected = problems;
         }
         if let Some(answer) = request.answer {
-            let _ = answer.send(reloaded);
+            let _ = answer.send(Ok(reloaded));
         }
     }
 }

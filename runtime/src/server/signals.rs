@@ -105,6 +105,7 @@ impl Signals {
                     tracing::info!(connections, "draining already; a second signal ends at once");
                 }
                 _ = self.upgrade.recv() => tracing::warn!("no upgrade: this process is draining"),
+                _ = self.hangup.recv() => tracing::warn!("no reload: this process is draining"),
             }
         }
     }
@@ -113,35 +114,55 @@ impl Signals {
     async fn until_drain(&mut self, state: &State) -> (Drain, bool) {
         let mut asked = state.drain.subscribe();
         let mut upgrade: Option<Upgrade> = None;
-        // An upgrade waits for a reload under way, and further reloads for it.
+        // An upgrade waits for a reload under way.
         let (mut is_wanted, mut turn) = (false, None);
         let mut is_told = false;
+        // By a signal that came when the new process may have read the files already.
+        let mut is_reload_due = false;
         loop {
             let event = tokio::select! {
-                _ = self.hangup.recv() => Event::Hangup,
-                _ = self.upgrade.recv() => Event::Upgrade,
-                guard = state.turn.clone().lock_owned(), if is_wanted => Event::Turn(guard),
-                result = finished(&mut upgrade) => Event::Upgraded(result),
+                // A process that is told to end does not hand over in the same moment.
+                biased;
                 () = told_to_end(&mut self.terminate, &mut self.interrupt) => Event::End,
                 Some(drain) = async { asked.wait_for(Option::is_some).await.ok().and_then(|drain| *drain) } => {
                     Event::Drain(drain)
                 }
+                _ = self.hangup.recv() => Event::Hangup,
+                _ = self.upgrade.recv() => Event::Upgrade,
+                guard = state.turn.clone().lock_owned(), if is_wanted => Event::Turn(guard),
+                result = finished(&mut upgrade) => Event::Upgraded(result),
             };
             match event {
-                Event::Hangup => state.reloads.trigger("SIGHUP"),
-                Event::Upgrade if upgrade.is_some() || is_wanted => tracing::warn!("an upgrade is under way already"),
-                Event::Upgrade => is_wanted = true,
+                Event::Hangup => {
+                    if state.succession.none().is_err() {
+                        is_reload_due = true;
+                        tracing::info!("an upgrade is under way: the reload of this SIGHUP follows it");
+                    }
+                    state.reloads.trigger(HANGUP);
+                }
+                Event::Upgrade if state.succession.none().is_err() => {
+                    tracing::warn!("an upgrade is under way already");
+                }
+                Event::Upgrade => {
+                    is_wanted = true;
+                    state.succession.begin();
+                }
                 Event::Turn(guard) => {
                     is_wanted = false;
                     let patience = state.sources().config.upgrade_timeout;
                     upgrade = state.sockets().and_then(|sockets| {
                         Upgrade::begin(sockets, patience).inspect_err(|error| upgrade_failed(state, error)).ok()
                     });
-                    turn = upgrade.is_some().then_some(guard);
+                    if upgrade.is_some() {
+                        turn = Some(guard);
+                    } else {
+                        is_reload_due = false;
+                        state.succession.fail();
+                    }
                 }
                 Event::Upgraded(result) => {
                     upgrade = None;
-                    match result.and_then(Successor::go) {
+                    match result.and_then(|successor| successor.go(is_reload_due)) {
                         Ok(pid) => {
                             tracing::info!(pid, "a new process has taken over");
                             notify(&format!("MAINPID={pid}"));
@@ -150,6 +171,8 @@ impl Signals {
                         Err(error) => {
                             upgrade_failed(state, &error);
                             drop(turn.take());
+                            is_reload_due = false;
+                            state.succession.fail();
                         }
                     }
                 }
@@ -163,7 +186,8 @@ impl Signals {
                         tracing::warn!("the upgrade is given up");
                         upgrade.give_up().await;
                     }
-                    if !state.is_handed_over() {
+                    if !state.succession.is_over() {
+                        state.succession.fail();
                         notify("STOPPING=1");
                     }
                     return (drain, is_told);
@@ -203,5 +227,7 @@ async fn drained(state: &State, drain: Drain) {
     while state.loads.total() > 0 && look.tick().await < latest {}
 }
 
+/// What the log calls the cause of a reload by a signal.
+pub(super) const HANGUP: &str = "SIGHUP";
 const LOOK: Duration = Duration::from_millis(20);
 const GRACE: Duration = Duration::from_secs(1);

@@ -7,16 +7,17 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
-use tokio::sync::{Mutex as AsyncMutex, watch};
+use tokio::sync::{Mutex as AsyncMutex, OwnedMutexGuard, watch};
 
 use super::course::{Course, Listening, Stage, Team};
 use super::files::OpenFiles;
 use super::handover::Sockets;
 use super::pace::Pace;
 use super::reload;
+use super::succession::Succession;
 use super::supervisor::Missing;
 use super::worker::Order;
-use crate::admin::{DrainCode, Readiness};
+use crate::admin::{DrainCode, Readiness, Superseded};
 use crate::component::Host;
 use crate::config::Config;
 use crate::control::{ReadSources, Sources};
@@ -46,8 +47,8 @@ pub(super) struct State {
     sources: Mutex<Arc<Sources>>,
     /// What the workers follow.
     course: watch::Sender<Course>,
-    /// Whether a new process serves in place of this one.
-    handed_over: watch::Sender<bool>,
+    /// Whether a new process takes the place of this one.
+    pub(super) succession: Succession,
     /// For a process that replaces this one, and for workers that replace others; `None` once nobody is accepted.
     sockets: Mutex<Option<Arc<Sockets>>>,
     phase: AtomicU8,
@@ -110,7 +111,7 @@ impl State {
             turn: Arc::default(),
             sources: Mutex::new(Arc::new(sources)),
             course,
-            handed_over: watch::Sender::new(false),
+            succession: Succession::default(),
             sockets: Mutex::new(Some(Arc::new(sockets))),
             phase: AtomicU8::new(Phase::Starting as u8),
         };
@@ -220,21 +221,21 @@ impl State {
 
     /// Leaves what comes from now on to the process that has taken over, and drains.
     pub(super) fn hand_over(&self) {
-        self.handed_over.send_replace(true);
+        self.succession.complete();
         self.ask_drain(self.usual_drain());
     }
 
-    /// Whether a new process has taken over.
-    pub(super) fn is_handed_over(&self) -> bool {
-        *self.handed_over.borrow()
-    }
-
-    /// Waits until a new process has taken over.
-    pub(super) fn until_handed_over(&self) -> impl Future<Output = ()> + Send + use<> {
-        let mut handed_over = self.handed_over.subscribe();
-        async move {
-            if handed_over.wait_for(|handed_over| *handed_over).await.is_err() {
-                std::future::pending().await
+    /// Waits for the turn to reload.
+    ///
+    /// # Errors
+    /// When an upgrade is under way, or over.
+    pub(super) async fn turn_to_reload(&self) -> Result<OwnedMutexGuard<()>, Superseded> {
+        loop {
+            self.succession.none()?;
+            tokio::select! {
+                biased;
+                () = self.succession.until_superseded() => {}
+                turn = self.turn.clone().lock_owned() => return Ok(turn),
             }
         }
     }

@@ -87,12 +87,12 @@ impl Upgrade {
 }
 
 impl Successor {
-    /// Has it serve, and gives its process id.
+    /// Has it serve, and then reload if that was asked for meanwhile; gives its process id.
     ///
     /// # Errors
     /// When it has ended since it said that it is ready.
-    pub(super) fn go(self) -> Result<u32, UpgradeError> {
-        match self.link.go() {
+    pub(super) fn go(self, reload: bool) -> Result<u32, UpgradeError> {
+        match self.link.go(reload) {
             Ok(()) => Ok(self.child.id()),
             Err(error) => Err(UpgradeError::Ended(self.end(), error.to_string())),
         }

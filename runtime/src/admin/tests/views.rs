@@ -5,8 +5,9 @@ use std::path::Path;
 use std::sync::atomic::Ordering;
 
 use serde_json::{Value, json};
+use tracing::Level;
 
-use super::super::{ChangeView, ChangesView, Readiness, ReloadReport};
+use super::super::{ChangeView, ChangesView, Operations, Readiness, ReloadReport, Superseded};
 use super::{Fake, Server, dechunked, parted};
 use crate::config::{self, Problems};
 use crate::metrics::{MessageKind, Side, WorkerIndex};
@@ -148,10 +149,17 @@ async fn connections_are_limited_and_selected_by_the_query() {
 #[tokio::test]
 async fn a_reload_answers_how_it_ended() {
     type Case = (fn() -> ReloadReport, u16, Value);
-    let cases: [Case; 4] = [
+    let cases: [Case; 5] = [
         (|| ReloadReport::Applied { generation: 2 }, 200, json!({ "outcome": "applied", "generation": 2 })),
         (|| ReloadReport::Unchanged { generation: 1 }, 200, json!({ "outcome": "unchanged", "generation": 1 })),
         (|| ReloadReport::Busy { generation: 1 }, 409, json!({ "outcome": "busy", "generation": 1 })),
+        (
+            || ReloadReport::Refused { generation: 1, reason: Superseded::Over },
+            409,
+            json!({
+                "outcome": "refused", "generation": 1, "reason": "a new process has taken over; ask that one",
+            }),
+        ),
         (
             || ReloadReport::Rejected { generation: 1, problems: unclosed() },
             422,
@@ -325,4 +333,17 @@ async fn the_level_of_the_log_is_shown_and_set() {
     assert_eq!((set.status(), set.json()), (200, json!({ "level": "debug" })));
     assert_eq!(server.get("/api/v1/log").await.json(), json!({ "level": "debug" }));
     assert_eq!(server.request("PUT", "/api/v1/log?level=loud", "").await.status(), 400);
+}
+
+#[tokio::test]
+async fn what_a_new_process_would_not_know_of_is_refused_with_the_reason() {
+    let server = Server::start(Fake { superseded: Some(Superseded::Underway), ..Fake::default() }).await;
+    for (method, path) in
+        [("POST", "/api/v1/routes/chat/candidates/shout-2/promote"), ("PUT", "/api/v1/log?level=debug")]
+    {
+        let answer = server.request(method, path, "").await;
+        let error = answer.json()["error"].as_str().unwrap().to_owned();
+        assert_eq!((answer.status(), error.starts_with("an upgrade is under way")), (409, true), "{error}");
+    }
+    assert_eq!(server.operations.log_level(), Level::INFO);
 }
