@@ -24,7 +24,7 @@ use tokio::time::{Instant, timeout};
 
 pub use connection::{Connection, Registry};
 pub use following::follow;
-pub use limit::{Permit, Permits, Rate};
+pub use limit::{Admission, Permit, Permits};
 pub use snapshot::{OnChange, Route, Snapshot, Target, Upstream};
 pub use worker::Worker;
 
@@ -124,7 +124,7 @@ impl Open {
         client: (Socket, Bytes),
         upstream: (Socket, Bytes),
         agreed: Agreed,
-        permit: Option<Permit>,
+        permit: Permit,
     ) -> Self {
         let connection = Rc::new(connection);
         let route = connection.route();
@@ -146,7 +146,10 @@ impl Open {
         if worker.told() != agreed.told && following::catch_up(worker, &connection) {
             connection.handle.switch.turn(CloseFrame::new(1012, "the route has changed"));
         }
-        Self { pipe, ending: Ending { worker: worker.clone(), connection, listed, permit, outcome: None } }
+        Self {
+            pipe,
+            ending: Ending { worker: worker.clone(), connection, listed, permit: Some(permit), outcome: None },
+        }
     }
 }
 

@@ -43,6 +43,7 @@ mod observing;
 mod paths;
 mod quarantine;
 mod reload;
+mod reload_limits;
 mod routing;
 mod secrets;
 mod shadowing;

@@ -1,7 +1,7 @@
 //! From sources to a snapshot.
 
 use std::collections::btree_map::Entry;
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 
 use tokio::time::Instant;
@@ -18,7 +18,7 @@ use crate::config::{self, ComponentUse, Config, PathPattern, Place, Problems};
 use crate::handshake::{Forwarding, Networks};
 use crate::metrics::Metrics;
 use crate::route::{Matcher, Origins, PathRule, RouteTable, Services};
-use crate::session::{OnChange, Permits, Rate, Route, Snapshot, Target, Upstream};
+use crate::session::{Admission, OnChange, Route, Snapshot, Target, Upstream};
 use crate::upstream::Address;
 
 /// Compiles, links and configures everything in `sources`. Takes what is still good from `previous`, with the sources
@@ -53,6 +53,7 @@ pub fn build(
     let upstreams = builder.upstreams();
     let trusted = builder.trusted();
     let routes = builder.routes(&upstreams, &trusted);
+    let departed = builder.departed(&routes);
     let Builder { components, findings, .. } = builder;
     let problems = findings.into_problems();
     if !problems.is_empty() {
@@ -61,7 +62,7 @@ pub fn build(
     let drain_time = sources.config.drain_time;
     let assembly_memory = memory::bytes(sources.config.assembly_memory);
     let routes = RouteTable::new(routes);
-    Ok(Snapshot { generation, drain_time, assembly_memory, routes, trusted, upstreams, components })
+    Ok(Snapshot { generation, drain_time, assembly_memory, routes, trusted, upstreams, components, departed })
 }
 
 struct Builder<'a> {
@@ -90,6 +91,12 @@ impl<'a> Previous<'a> {
             sources.config.routes.iter().map(|route| (route.name.as_str(), route)).collect();
         let named = |route: &'a Arc<Route>| (route.name.as_str(), (route, said.get(route.name.as_str()).copied()));
         Self { snapshot, sources, routes: snapshot.routes.routes().map(named).collect() }
+    }
+
+    /// Whom a route of this name has let in.
+    fn admission(&self, name: &str) -> Option<&Admission> {
+        let route = self.routes.get(name).map(|(route, _)| &route.admission);
+        route.or_else(|| self.snapshot.departed.get(name))
     }
 }
 
@@ -212,12 +219,6 @@ impl Builder<'_> {
                 routes.push((matcher, before.clone()));
                 continue;
             }
-            let places = route.max_connections.map(|limit| limit as usize);
-            // The connections that are open hold places of the route as it was; they go on counting.
-            let permits = places.map(|limit| match before.as_ref().and_then(|before| before.permits.clone()) {
-                Some(permits) => permits.resized(limit),
-                None => Permits::new(limit),
-            });
             let forwarding = Forwarding {
                 append: route.forwarded_headers,
                 trusted: trusted.clone(),
@@ -237,14 +238,30 @@ impl Builder<'_> {
                 timers: Arc::new(route.timers.clone()),
                 limits: Arc::new(route.limits.clone()),
                 handshake_timeout: route.handshake_timeout,
-                permits,
-                rate: route.handshakes_per_second.map(|rate| Arc::new(Rate::new(rate))),
+                admission: self.admission(route),
                 forwarding,
                 metrics: self.metrics.route(&route.name),
             };
             routes.push((matcher, Arc::new(built)));
         }
         routes
+    }
+
+    /// Whom a route lets in. What its name has counted so far goes on counting.
+    fn admission(&self, route: &config::Route) -> Admission {
+        let limits = (route.max_connections.map(|limit| limit as usize), route.handshakes_per_second);
+        let before = self.previous.as_ref().and_then(|previous| previous.admission(&route.name));
+        before.map_or_else(|| Admission::new(limits.0, limits.1), |before| before.limited(limits.0, limits.1))
+    }
+
+    /// What is to be remembered of routes that are not among these.
+    fn departed(&self, routes: &[(Matcher, Arc<Route>)]) -> BTreeMap<String, Admission> {
+        let Some(previous) = &self.previous else { return BTreeMap::new() };
+        let (now, names): (_, HashSet<_>) = (Instant::now(), routes.iter().map(|(_, route)| &route.name).collect());
+        let known = previous.snapshot.routes.routes().map(|route| (&route.name, &route.admission));
+        let known = known.chain(&previous.snapshot.departed);
+        let departed = known.filter(|(name, admission)| !names.contains(name) && !admission.is_idle(now));
+        departed.map(|(name, admission)| (name.clone(), admission.clone())).collect()
     }
 
     /// Whether nothing that the configuration says about a route has changed.

@@ -52,7 +52,7 @@ pub(super) struct Joined {
     opening: Opening,
     accepted: upstream::Accepted,
     client_headers: Vec<HeaderEdit>,
-    permit: Option<Permit>,
+    permit: Permit,
 }
 
 /// What a pipe is made of, beside its sockets.
@@ -123,10 +123,7 @@ impl<'w> Attempt<'w> {
         if !route.origins.as_ref().is_none_or(|origins| origins.allow(&parts.headers)) {
             return Err(Refusal::Request(Refused::Origin));
         }
-        if !route.rate.as_ref().is_none_or(|rate| rate.admit(Instant::now())) {
-            return Err(Refusal::TooFast);
-        }
-        let permit = route.permits.as_ref().map(|permits| permits.take().ok_or(Refusal::Full)).transpose()?;
+        let permit = route.admission.enter(Instant::now())?;
         let decided = route.decided();
         let admitted = self.admit(&route, &mut handshake)?;
         let (mut request, channel) =

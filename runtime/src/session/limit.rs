@@ -27,6 +27,11 @@ impl Permits {
         Self { limit, taken: Arc::clone(&self.taken) }
     }
 
+    /// Whether nobody has a place.
+    fn is_empty(&self) -> bool {
+        self.taken.load(Ordering::Relaxed) == 0
+    }
+
     /// Takes a place; `None` when there is none.
     pub fn take(&self) -> Option<Permit> {
         // Never counts more than there are, not even for a moment: whoever came then would be refused for nothing.
@@ -42,30 +47,99 @@ impl Drop for Permit {
     }
 }
 
-/// A rate with a burst of one second, as a single number: the time up to which it is used up (GCRA).
-#[derive(Debug)]
-pub struct Rate {
-    started: Instant,
+/// A rate with a burst of one second; what is made of one by [`Rate::changed`] shares its level.
+#[derive(Clone, Debug)]
+struct Rate {
     /// Nanoseconds that one admission uses up.
     cost: u64,
+    level: Arc<Level>,
+}
+
+/// How far a rate is used up, as a single number: the time up to which it is (GCRA).
+#[derive(Debug)]
+struct Level {
+    started: Instant,
     used_up_to: AtomicU64,
 }
 
 impl Rate {
-    /// Admits this many in a second; at least one.
-    pub fn new(per_second: u32) -> Self {
-        let cost = SECOND / u64::from(per_second.max(1));
-        Self { started: Instant::now(), cost, used_up_to: AtomicU64::new(0) }
+    /// Admits this many in a second; all where there is no limit.
+    fn new(per_second: Option<u32>) -> Self {
+        let level = Level { started: Instant::now(), used_up_to: AtomicU64::new(0) };
+        Self { cost: cost(per_second), level: Arc::new(level) }
+    }
+
+    /// The same rate with another limit: what was admitted in the last second counts.
+    fn changed(&self, per_second: Option<u32>) -> Self {
+        Self { cost: cost(per_second), level: self.level.clone() }
     }
 
     /// Whether one more is admitted now.
-    pub fn admit(&self, now: Instant) -> bool {
-        let now = u64::try_from(now.saturating_duration_since(self.started).as_nanos()).unwrap_or(u64::MAX);
+    fn admit(&self, now: Instant) -> bool {
+        let now = self.level.at(now);
         let step = |used: u64| {
             let next = used.max(now).saturating_add(self.cost);
             (next <= now.saturating_add(SECOND)).then_some(next)
         };
-        self.used_up_to.fetch_update(Ordering::Relaxed, Ordering::Relaxed, step).is_ok()
+        self.level.used_up_to.fetch_update(Ordering::Relaxed, Ordering::Relaxed, step).is_ok()
+    }
+
+    /// Whether nothing of it is used up.
+    fn is_whole(&self, now: Instant) -> bool {
+        self.level.used_up_to.load(Ordering::Relaxed) <= self.level.at(now)
+    }
+}
+
+impl Level {
+    fn at(&self, now: Instant) -> u64 {
+        u64::try_from(now.saturating_duration_since(self.started).as_nanos()).unwrap_or(u64::MAX)
+    }
+}
+
+fn cost(per_second: Option<u32>) -> u64 {
+    per_second.map_or(0, |per_second| SECOND / u64::from(per_second.max(1)))
+}
+
+/// Whom a route lets in. Its limits are those of one generation; what it counts belongs to the route's name, so that a
+/// reload changes nothing about who is there.
+#[derive(Clone, Debug)]
+pub struct Admission {
+    places: Permits,
+    rate: Rate,
+}
+
+/// Why a route does not let a handshake in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Denied {
+    /// All places are taken.
+    Full,
+    /// Too many have come in the last second.
+    TooFast,
+}
+
+impl Admission {
+    /// Of a route that nobody has come to: so many connections at a time, and handshakes in a second; `None`: no limit.
+    pub fn new(max_connections: Option<usize>, handshakes_per_second: Option<u32>) -> Self {
+        Self { places: Permits::new(max_connections.unwrap_or(usize::MAX)), rate: Rate::new(handshakes_per_second) }
+    }
+
+    /// Of the same route with other limits. Connections beyond them stay.
+    pub fn limited(&self, max_connections: Option<usize>, handshakes_per_second: Option<u32>) -> Self {
+        let places = self.places.resized(max_connections.unwrap_or(usize::MAX));
+        Self { places, rate: self.rate.changed(handshakes_per_second) }
+    }
+
+    /// Whether it has nothing to remember.
+    pub fn is_idle(&self, now: Instant) -> bool {
+        self.places.is_empty() && self.rate.is_whole(now)
+    }
+
+    /// Takes a place for a handshake. One that finds none has used up its share of the rate all the same.
+    pub(super) fn enter(&self, now: Instant) -> Result<Permit, Denied> {
+        if !self.rate.admit(now) {
+            return Err(Denied::TooFast);
+        }
+        self.places.take().ok_or(Denied::Full)
     }
 }
 
@@ -125,11 +199,37 @@ mod tests {
 
     #[test]
     fn a_rate_admits_a_burst_of_a_second_and_then_one_at_a_time() {
-        let rate = Rate::new(4);
-        let start = rate.started;
+        let rate = Rate::new(Some(4));
+        let start = rate.level.started;
         assert_eq!((0..6).filter(|_| rate.admit(start)).count(), 4);
         let later = start + Duration::from_millis(250);
         assert!(rate.admit(later));
         assert!(!rate.admit(later));
+    }
+    #[test]
+    fn another_rate_begins_where_the_one_before_has_got_to() {
+        let rate = Rate::new(Some(4));
+        let start = rate.level.started;
+        assert!((0..4).all(|_| rate.admit(start)));
+        let slower = rate.changed(Some(2));
+        assert!(!slower.admit(start + Duration::from_millis(499)));
+        assert!(slower.admit(start + Duration::from_millis(500)));
+        assert!(!rate.admit(start + Duration::from_millis(500)));
+        let unlimited = rate.changed(None);
+        assert!((0..100).all(|_| unlimited.admit(start + Duration::from_millis(500))));
+        assert!(!rate.is_whole(start + Duration::from_secs(1)));
+        assert!(rate.is_whole(start + Duration::from_millis(1_500)));
+    }
+
+    #[test]
+    fn a_route_remembers_as_long_as_somebody_is_there() {
+        let unlimited = Admission::new(None, None);
+        let now = Instant::now();
+        let taken = unlimited.enter(now);
+        assert!(taken.is_ok());
+        assert!(!unlimited.is_idle(now));
+        assert_eq!(unlimited.limited(Some(1), None).enter(now).unwrap_err(), Denied::Full);
+        drop(taken);
+        assert!(unlimited.is_idle(now));
     }
 }

@@ -5,6 +5,7 @@
 
 use http::{Response, StatusCode};
 
+use super::limit::Denied;
 use crate::component::{Failure, Refusal as FilterRefusal};
 use crate::handshake::{self, AnswerBody, Refused};
 use crate::metrics::HandshakeOutcome;
@@ -29,6 +30,15 @@ pub(super) enum Refusal {
     Dial(DialError),
     /// The client left.
     ClientGone,
+}
+
+impl From<Denied> for Refusal {
+    fn from(denied: Denied) -> Self {
+        match denied {
+            Denied::Full => Self::Full,
+            Denied::TooFast => Self::TooFast,
+        }
+    }
 }
 
 impl Refusal {

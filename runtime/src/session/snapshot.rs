@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::limit::{Permits, Rate};
+use super::limit::Admission;
 use crate::balance::Balance;
 use crate::component::{AnyUse, BalancerUse, Candidate, Component, Moment, PredicateUse, Rollout};
 use crate::handshake::{Forwarding, Networks};
@@ -31,6 +31,8 @@ pub struct Snapshot {
     pub upstreams: BTreeMap<String, Arc<Upstream>>,
     /// By name.
     pub components: BTreeMap<String, Component>,
+    /// By name, whom routes have let in that were there before, as far as they have not forgotten it: they may come back.
+    pub departed: BTreeMap<String, Admission>,
 }
 
 impl Snapshot {
@@ -74,10 +76,8 @@ pub struct Route {
     pub limits: Arc<Limits>,
     /// How long an upstream may take to answer the handshake.
     pub handshake_timeout: Duration,
-    /// The places for connections; `None`: no limit.
-    pub permits: Option<Permits>,
-    /// The handshakes admitted in a second; `None`: no limit.
-    pub rate: Option<Arc<Rate>>,
+    /// Whom it lets in.
+    pub admission: Admission,
     /// What upstreams are told about clients.
     pub forwarding: Forwarding,
     /// What is counted.

@@ -165,14 +165,15 @@ pub(in crate::config) const ROUTE: Section = Section {
             "whole number or `off`",
             Default("\"off\""),
             "10000",
-            "Connections that the route holds at most; further handshakes are refused.",
+            "Connections that the route holds at most; further handshakes are refused. Those that were there before a reload \
+             count.",
         ),
         key(
             "handshakes_per_second",
             "whole number or `off`",
             Default("\"off\""),
             "500",
-            "Handshakes that are admitted in a second; further ones are refused.",
+            "Handshakes that are admitted in a second, and at once; further ones are refused. A reload does not begin anew.",
         ),
         key(
             "forwarded_headers",
