@@ -20,6 +20,7 @@ use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::time::Duration;
 
+use http::HeaderValue;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
@@ -28,7 +29,7 @@ use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinSet;
 use tracing::Level;
 
-pub use self::client::{ClientError, get, post, put};
+pub use self::client::{ClientError, ask, ask_patiently};
 pub use self::guard::Guard;
 pub use self::view::{
     CandidateView, ChangeView, ChangesView, ComponentView, ConnectionView, ConnectionsQuery, ConnectionsView, Decision,
@@ -159,6 +160,8 @@ async fn accept(listener: &TcpListener) -> TcpStream {
     }
 }
 
+/// What every answer has as its `Server`, so that it can be told from another server's.
+const NAME: HeaderValue = HeaderValue::from_static("tidegate-admin");
 /// Scrapers, probes and operators need a handful.
 const MAX_CONNECTIONS: usize = 64;
 /// Also how long an idle connection is kept.

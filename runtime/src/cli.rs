@@ -1,6 +1,7 @@
 //! The command line: arguments in, exit codes out.
 //!
-//! Exit codes: 0 done, 1 a failure while running, 2 a wrong call or a wrong configuration.
+//! Exit codes: 0 done, 1 a failure while running, 2 a wrong call or a wrong configuration. Output that cannot be written is a
+//! failure; that nobody reads it to its end is none.
 
 mod ask;
 mod candidate;
@@ -8,6 +9,7 @@ mod check;
 mod drain;
 mod inspect;
 mod log_level;
+mod outcome;
 mod reload;
 mod restore;
 
@@ -19,6 +21,7 @@ use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand};
 
+use self::outcome::Outcome;
 use crate::config;
 use crate::control::ReadSources;
 use crate::demo;
@@ -104,7 +107,7 @@ struct Drain {
     #[command(flatten)]
     whom: Whom,
     /// Only the connections of this route. New ones are served as before, and the proxy goes on.
-    #[arg(long, value_name = "NAME")]
+    #[arg(long, value_name = "NAME", value_parser = name)]
     route: Option<String>,
     /// The time over which connections are closed, such as 30s. Default: the configuration's `drain_time`.
     #[arg(long, value_name = "DURATION", value_parser = duration)]
@@ -128,13 +131,14 @@ enum Component {
     Inspect {
         /// A component, or a core module built with the guest SDK; or the name of a standard component.
         file: PathBuf,
-        /// Configuration to ask a filter's interest with, JSON text. Default: {}.
-        #[arg(long, value_name = "JSON", default_value = "{}")]
-        config: String,
+        /// A configuration for it, JSON text; refused if it does not take it. Without one, it is asked what it does with {}.
+        #[arg(long, value_name = "JSON", value_parser = json)]
+        config: Option<String>,
     },
     /// Have a running proxy call a component again that is in quarantine because it failed too often.
     Restore {
         /// The component's name in the configuration.
+        #[arg(value_parser = name)]
         name: String,
         #[command(flatten)]
         whom: Whom,
@@ -178,28 +182,37 @@ fn name(text: &str) -> Result<String, String> {
     config::name(text).map(str::to_owned)
 }
 
+/// JSON text, kept as it was written.
+fn json(text: &str) -> Result<String, serde_json::Error> {
+    serde_json::from_str::<serde::de::IgnoredAny>(text).map(|_| text.to_owned())
+}
+
 /// Carries out what the command line says.
 pub fn main() -> ExitCode {
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
         Err(error) => {
             // Help and version are no errors, and go to standard output.
-            let _ = error.print();
-            return if error.use_stderr() { wrong() } else { ExitCode::SUCCESS };
+            let printed = outcome::unless_closed(error.print().and_then(|()| io::stdout().flush()));
+            return outcome::ended(printed, if error.use_stderr() { outcome::WRONG } else { 0 });
         }
     };
-    match cli.command {
+    let (Ok(outcome) | Err(outcome)) = carry_out(cli.command);
+    outcome.tell()
+}
+
+fn carry_out(command: Command) -> Result<Outcome, Outcome> {
+    match command {
         Command::Run { config, workers } => finish(run(config, workers.map(usize::from).and_then(NonZeroUsize::new))),
         Command::Check { config, json } => check::check(config, json),
         Command::Demo { listen, admin, print_config: true } => {
-            say(demo::configuration(listen, admin).trim_end());
-            ExitCode::SUCCESS
+            Ok(Outcome::done(demo::configuration(listen, admin).trim_end()))
         }
-        Command::Demo { listen, admin, print_config: false } => finish(demo::run(listen, admin)),
+        Command::Demo { listen, admin, print_config: false } => finish(demo::run(listen, admin, outcome::print)),
         Command::Reload { whom, dry_run } => reload::reload(whom.admin, dry_run),
         Command::Drain(drain) => drain::drain(&drain),
         Command::LogLevel { level, whom } => log_level::log_level(level.as_deref(), whom.admin),
-        Command::Component(Component::Inspect { file, config }) => inspect::inspect(&file, &config),
+        Command::Component(Component::Inspect { file, config }) => inspect::inspect(&file, config.as_deref()),
         Command::Candidate(command) => candidate::candidate(&command),
         Command::Component(Component::Restore { name, whom }) => restore::restore(&name, whom.admin),
     }
@@ -210,38 +223,14 @@ fn run(config: PathBuf, workers: Option<NonZeroUsize>) -> Result<(), RunError> {
     Server::prepare(signals, ReadSources::File(config), workers)?.run()
 }
 
-fn finish(ended: Result<(), RunError>) -> ExitCode {
-    match ended {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => refuse(&error),
-    }
+fn finish(ended: Result<(), RunError>) -> Result<Outcome, Outcome> {
+    ended.map(|()| Outcome::done("")).map_err(|error| refuse(&error))
 }
 
 /// Says why nothing was served, and with which code the process ends.
-fn refuse(error: &RunError) -> ExitCode {
+fn refuse(error: &RunError) -> Outcome {
     match error {
-        RunError::Config(problems) => {
-            complain(&problems.to_string());
-            wrong()
-        }
-        error => {
-            complain(&format!("tidegate: {error}"));
-            ExitCode::FAILURE
-        }
+        RunError::Config(problems) => Outcome::misconfigured(problems.to_string()),
+        error => Outcome::failed(&error.to_string()),
     }
-}
-
-/// Prints to standard output; who closed it has read enough.
-fn say(text: &str) {
-    let _ = writeln!(io::stdout(), "{text}");
-}
-
-/// Prints to standard error.
-fn complain(text: &str) {
-    let _ = writeln!(io::stderr(), "{text}");
-}
-
-/// The exit code of a wrong call or a wrong configuration.
-fn wrong() -> ExitCode {
-    ExitCode::from(2)
 }

@@ -31,7 +31,7 @@ pub use self::include::matches_name;
 pub use self::{
     address::{EndpointUrl, Network},
     pattern::{HostPattern, PathPattern},
-    problem::{Problem, Problems},
+    problem::{Finding, Problem, Problems, Severity},
     reference::reference,
     refusal::Refusal,
     source::Place,

@@ -17,8 +17,9 @@ use crate::listener::{self, Claim};
 use crate::metrics::{CallVerdict, Counter, Gauge, Metrics, Side};
 use crate::server::{EarlySignals, RunError, Server};
 
-/// Runs the demo until a signal ends it: for clients at `listen`, with its admin API at `admin`.
-pub fn run(listen: SocketAddr, admin: SocketAddr) -> Result<(), RunError> {
+/// Runs the demo until a signal ends it: for clients at `listen`, with its admin API at `admin`. What there is to see is told
+/// by `print`, and nothing runs where that fails.
+pub fn run(listen: SocketAddr, admin: SocketAddr, print: impl Fn(&str) -> io::Result<()>) -> Result<(), RunError> {
     let signals = EarlySignals::heed()?;
     let front = bind(listen)?;
     let listen = front.local_addr()?;
@@ -31,7 +32,8 @@ pub fn run(listen: SocketAddr, admin: SocketAddr) -> Result<(), RunError> {
     let told = |text: &str| text.replace("{listen}", &listen.to_string()).replace("{admin}", &admin.to_string());
     let proxy = server.addresses().first().copied().unwrap_or(inner);
     accompany(front, proxy, told(PAGE))?;
-    let _ = io::stdout().write_all(told(INTRODUCTION).as_bytes());
+    print(&told(INTRODUCTION))
+        .map_err(|error| io::Error::new(error.kind(), format!("the introduction cannot be written: {error}")))?;
     watch(server.metrics())?;
     server.run()
 }

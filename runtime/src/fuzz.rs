@@ -86,9 +86,9 @@ pub fn configuration(data: &[u8]) {
     };
     assert!(!problems.is_empty());
     for problem in &problems {
-        assert!(!problem.what.is_empty(), "{problem:?}");
+        assert!(!problem.message.is_empty(), "{problem:?}");
         assert!(problem.line <= text.lines().count() + 1, "{problem:?}");
-        assert!(problem.line > 0 || !problem.key.is_empty() || !problem.instead.is_empty(), "{problem:?}");
+        assert!(problem.line > 0 || !problem.key.is_empty() || !problem.help.is_empty(), "{problem:?}");
     }
     assert!(!problems.to_string().contains("please report this"), "{problems}");
 }

@@ -19,6 +19,7 @@ mod budgets;
 mod canary;
 mod check;
 mod cli;
+mod cli_answers;
 mod closing;
 mod compression;
 mod decisions;

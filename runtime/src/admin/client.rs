@@ -4,13 +4,15 @@ use std::io;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::header::HOST;
+use http::header::{HOST, SERVER};
 use http::{Method, Request, StatusCode};
 use http_body_util::{BodyExt, Empty, Limited};
 use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
 use tokio::net::TcpStream;
 use tokio::time::timeout;
+
+use super::{MAX_LIFETIME, NAME};
 
 /// Why there is no answer.
 #[derive(Debug, thiserror::Error)]
@@ -23,7 +25,7 @@ pub enum ClientError {
         /// What the system said.
         error: io::Error,
     },
-    /// What listens there is not an admin API.
+    /// What listens there does not speak HTTP.
     #[error("{address} did not answer in HTTP: {error}")]
     Http {
         /// Where, as given.
@@ -31,37 +33,46 @@ pub enum ClientError {
         /// What hyper said.
         error: hyper::Error,
     },
+    /// What listens there is another server.
+    #[error("{0} answers, but is not Tidegate's admin API")]
+    Foreign(String),
     /// The address or path cannot stand in a request.
     #[error("not an address and a path: {0}")]
     Request(#[from] http::Error),
     /// The answer has more than 16 MiB, breaks off, or is not UTF-8.
     #[error("the answer cannot be read: {0}")]
     Body(Box<dyn std::error::Error + Send + Sync>),
-    /// It took longer than ten seconds to connect, or ten minutes to answer.
-    #[error("{0} took too long")]
-    Timeout(String),
+    /// It took longer than ten seconds to connect or to answer, or ten minutes where patience was asked for.
+    #[error("{address} has not answered within {patience:?}")]
+    Timeout {
+        /// Where, as given.
+        address: String,
+        /// How long it had.
+        patience: Duration,
+    },
 }
 
-/// Sends a POST without a body to an admin listener (`host:port`) and returns the status and the body of its answer.
-pub async fn post(address: &str, path: &str) -> Result<(StatusCode, String), ClientError> {
-    send(Method::POST, address, path).await
+/// Sends a request without a body to an admin listener (`host:port`) and returns the status and the body of its answer,
+/// which may take ten seconds.
+pub async fn ask(address: &str, method: Method, path: &str) -> Result<(StatusCode, String), ClientError> {
+    send(method, address, path, PATIENCE).await
 }
 
-/// As [`post`], with a GET.
-pub async fn get(address: &str, path: &str) -> Result<(StatusCode, String), ClientError> {
-    send(Method::GET, address, path).await
+/// As [`ask`], with as much patience as the server has: ten minutes.
+pub async fn ask_patiently(address: &str, method: Method, path: &str) -> Result<(StatusCode, String), ClientError> {
+    send(method, address, path, MAX_LIFETIME).await
 }
 
-/// As [`post`], with a PUT.
-pub async fn put(address: &str, path: &str) -> Result<(StatusCode, String), ClientError> {
-    send(Method::PUT, address, path).await
-}
-
-async fn send(method: Method, address: &str, path: &str) -> Result<(StatusCode, String), ClientError> {
-    let late = |_| ClientError::Timeout(address.to_owned());
+async fn send(
+    method: Method,
+    address: &str,
+    path: &str,
+    patience: Duration,
+) -> Result<(StatusCode, String), ClientError> {
+    let late = |patience| move |_| ClientError::Timeout { address: address.to_owned(), patience };
     let connect = |error| ClientError::Connect { address: address.to_owned(), error };
-    let stream = timeout(CONNECT_TIMEOUT, TcpStream::connect(address)).await.map_err(late)?.map_err(connect)?;
-    timeout(ANSWER_TIMEOUT, exchange(stream, method, address, path)).await.map_err(late)?
+    let stream = timeout(PATIENCE, TcpStream::connect(address)).await.map_err(late(PATIENCE))?.map_err(connect)?;
+    timeout(patience, exchange(stream, method, address, path)).await.map_err(late(patience))?
 }
 
 async fn exchange(
@@ -76,6 +87,9 @@ async fn exchange(
     let answer = async {
         let response = sender.send_request(request).await.map_err(http)?;
         let (parts, body) = response.into_parts();
+        if parts.headers.get(SERVER) != Some(&NAME) {
+            return Err(ClientError::Foreign(address.to_owned()));
+        }
         let body = Limited::new(body, MAX_BODY).collect().await.map_err(ClientError::Body)?.to_bytes();
         let text = String::from_utf8(body.into()).map_err(|error| ClientError::Body(error.into()))?;
         Ok((parts.status, text))
@@ -88,6 +102,6 @@ async fn exchange(
     }
 }
 
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
-const ANSWER_TIMEOUT: Duration = Duration::from_secs(600);
+/// Nothing but a reload takes longer.
+const PATIENCE: Duration = Duration::from_secs(10);
 const MAX_BODY: usize = 16 << 20;

@@ -1,7 +1,7 @@
 //! The endpoints: which path takes which method, and what it answers.
 
 use bytes::Bytes;
-use http::header::{ALLOW, CACHE_CONTROL, CONTENT_ENCODING, CONTENT_TYPE, VARY};
+use http::header::{ALLOW, CACHE_CONTROL, CONTENT_ENCODING, CONTENT_TYPE, SERVER, VARY};
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode};
 use http_body_util::Full;
 use hyper::body::Incoming;
@@ -11,7 +11,7 @@ use super::body::{AnswerBody, accepts_gzip};
 use super::guard::Unwelcome;
 use super::query;
 use super::view::{Decision, DrainReport, LogView, Readiness, ReloadReport};
-use super::{Admin, Operations};
+use super::{Admin, NAME, Operations};
 use crate::metrics::Metrics;
 
 /// What a path stands for.
@@ -235,6 +235,7 @@ fn response(status: StatusCode, content_type: &'static str, body: AnswerBody) ->
     *response.status_mut() = status;
     response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
     response.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    response.headers_mut().insert(SERVER, NAME);
     response
 }
 

@@ -174,6 +174,7 @@ impl Operations for Fake {
             component: component.to_owned(),
             filters: vec!["shout".to_owned()],
             standing: if decision == Decision::Promote { "promoted" } else { "rolled_back" },
+            changed: true,
             connections_active: 7,
         }))
     }

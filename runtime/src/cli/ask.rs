@@ -1,42 +1,64 @@
 //! Asking a running proxy.
 
 use std::net::SocketAddr;
-use std::process::ExitCode;
 
-use http::StatusCode;
+use http::{Method, StatusCode};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use tokio::runtime;
 
-use super::complain;
-use crate::admin::ClientError;
+use super::outcome::Outcome;
+use crate::admin::{self, ClientError};
 
-/// Waits for the answer of the admin API at `address`; says so where there is none.
-pub(super) fn ask(
-    address: SocketAddr,
-    request: impl Future<Output = Result<(StatusCode, String), ClientError>>,
-) -> Result<(StatusCode, String), ExitCode> {
-    let runtime = runtime::Builder::new_current_thread().enable_all().build().map_err(|error| error.to_string());
-    let asked = runtime.and_then(|runtime| runtime.block_on(request).map_err(|error| error.to_string()));
-    asked.map_err(|error| {
-        complain(&format!("tidegate: the admin API at {address} did not answer: {error}"));
-        ExitCode::FAILURE
-    })
+/// What the admin API has answered.
+#[derive(Debug)]
+pub(super) struct Answer {
+    pub(super) status: StatusCode,
+    body: String,
 }
 
-/// What the admin API says where it does nothing.
-#[derive(Deserialize)]
+/// What it answers where it does not do what it was asked to.
+#[derive(Debug, Deserialize)]
 struct Refusal {
     error: String,
 }
 
-/// Reads an answer; says why where it is a refusal, or that it is none of the admin API.
-pub(super) fn read<T: DeserializeOwned>(address: SocketAddr, status: StatusCode, body: &str) -> Result<T, ExitCode> {
-    serde_json::from_str(body).map_err(|_| {
-        complain(&match serde_json::from_str(body) {
-            Ok(Refusal { error }) => format!("tidegate: {address} answered {status}: {error}"),
-            Err(_) => format!("tidegate: {address} answered {status}, which is no answer of the admin API"),
-        });
-        ExitCode::FAILURE
+/// Asks the admin API at an address, and waits for its answer; says so where there is none.
+pub(super) fn ask(address: SocketAddr, method: Method, path: &str) -> Result<Answer, Outcome> {
+    wait(admin::ask(&address.to_string(), method, path))
+}
+
+/// The same for what takes as long as the proxy lets it, once it is known that it is the proxy who answers there.
+pub(super) fn ask_patiently(address: SocketAddr, method: Method, path: &str) -> Result<Answer, Outcome> {
+    let address = address.to_string();
+    wait(async {
+        admin::ask(&address, Method::GET, "/healthz").await?;
+        admin::ask_patiently(&address, method, path).await
     })
+}
+
+fn wait(answer: impl Future<Output = Result<(StatusCode, String), ClientError>>) -> Result<Answer, Outcome> {
+    let runtime = runtime::Builder::new_current_thread().enable_all().build();
+    let runtime = runtime.map_err(|error| Outcome::failed(&format!("cannot start: {error}")))?;
+    let (status, body) = runtime.block_on(answer).map_err(|error| Outcome::failed(&error.to_string()))?;
+    Ok(Answer { status, body })
+}
+
+impl Answer {
+    /// Reads it. What it says instead is told as a wrong call, where that is what it is about.
+    pub(super) fn read<T: DeserializeOwned>(&self, address: SocketAddr) -> Result<T, Outcome> {
+        if let Ok(read) = serde_json::from_str(&self.body) {
+            return Ok(read);
+        }
+        match serde_json::from_str(&self.body) {
+            Ok(Refusal { error }) if matches!(self.status, StatusCode::BAD_REQUEST | StatusCode::NOT_FOUND) => {
+                Err(Outcome::wrong(&format!("{address} says: {error}")))
+            }
+            Ok(Refusal { error }) => Err(Outcome::failed(&format!("{address} says: {error}"))),
+            Err(_) => {
+                let status = self.status;
+                Err(Outcome::failed(&format!("{address} answered {status}, with nothing that this version can read")))
+            }
+        }
+    }
 }

@@ -1,14 +1,14 @@
 //! `tidegate candidate`.
 
 use std::net::SocketAddr;
-use std::process::ExitCode;
 
-use http::StatusCode;
+use http::{Method, StatusCode};
 use serde::Deserialize;
 
-use super::ask::{ask, read};
-use super::{Candidate, Which, complain, say, wrong};
-use crate::admin::{self, Decision};
+use super::ask::ask;
+use super::outcome::Outcome;
+use super::{Candidate, Which};
+use crate::admin::Decision;
 
 /// The parts of the admin API's list that are shown.
 #[derive(Debug, Deserialize)]
@@ -35,11 +35,12 @@ struct Decisions {
 #[derive(Debug, Deserialize)]
 struct Decided {
     filters: Vec<String>,
+    changed: bool,
     connections_active: u64,
 }
 
 /// Shows the candidates of a running proxy, or ends the trial of one.
-pub(super) fn candidate(command: &Candidate) -> ExitCode {
+pub(super) fn candidate(command: &Candidate) -> Result<Outcome, Outcome> {
     match command {
         Candidate::List { whom } => list(whom.admin),
         Candidate::Promote { which } => decide(which, Decision::Promote),
@@ -47,48 +48,41 @@ pub(super) fn candidate(command: &Candidate) -> ExitCode {
     }
 }
 
-fn list(address: SocketAddr) -> ExitCode {
-    let answered = ask(address, admin::get(&address.to_string(), "/api/v1/candidates"));
-    match answered.and_then(|(status, body)| read::<Vec<Listed>>(address, status, &body)) {
-        Ok(listed) if listed.is_empty() => say("no filter has a candidate"),
-        Ok(listed) => listed.iter().for_each(|candidate| say(&candidate.describe())),
-        Err(code) => return code,
+fn list(address: SocketAddr) -> Result<Outcome, Outcome> {
+    let listed: Vec<Listed> = ask(address, Method::GET, "/api/v1/candidates")?.read(address)?;
+    if listed.is_empty() {
+        return Ok(Outcome::done("no filter has a candidate"));
     }
-    ExitCode::SUCCESS
+    Ok(Outcome::done(listed.iter().map(Listed::describe).collect::<Vec<_>>().join("\n")))
 }
 
-fn decide(which: &Which, decision: Decision) -> ExitCode {
+fn decide(which: &Which, decision: Decision) -> Result<Outcome, Outcome> {
     let Which { route, component, whom } = which;
     let verb = match decision {
         Decision::Promote => "promote",
         Decision::RollBack => "roll-back",
     };
-    let path = format!("/api/v1/routes/{route}/candidates/{component}/{verb}");
-    let (status, body) = match ask(whom.admin, admin::post(&whom.admin.to_string(), &path)) {
-        Ok(answer) => answer,
-        Err(code) => return code,
-    };
-    if status == StatusCode::NOT_FOUND {
-        complain(&format!("tidegate: {component:?} is no candidate on route {route:?} there"));
-        return wrong();
+    let answer = ask(whom.admin, Method::POST, &format!("/api/v1/routes/{route}/candidates/{component}/{verb}"))?;
+    if answer.status == StatusCode::NOT_FOUND {
+        return Err(Outcome::wrong(&format!("{component:?} is no candidate on route {route:?} there")));
     }
-    let decided: Decided = match read(whom.admin, status, &body) {
-        Ok(decided) => decided,
-        Err(code) => return code,
-    };
-    let (filters, open) = (decided.filters.join(" and "), decided.connections_active);
-    say(&match decision {
-        Decision::Promote => format!(
+    let Decided { filters, changed, connections_active: open } = answer.read(whom.admin)?;
+    let filters = filters.join(" and ");
+    Ok(Outcome::done(match (decision, changed) {
+        (Decision::Promote, true) => format!(
             "{component} has taken the place of {filters} on route {route}, also for what may change of its {open} open \
              connections;\nname it in the configuration as the filter, because a restart knows only that"
         ),
-        Decision::RollBack => {
+        (Decision::Promote, false) => format!("{component} is promoted already on route {route}; nothing has changed"),
+        (Decision::RollBack, true) => {
             format!(
                 "{filters} has all connections of route {route} again, also what may change of its {open} open ones"
             )
         }
-    });
-    ExitCode::SUCCESS
+        (Decision::RollBack, false) => {
+            format!("{component} is rolled back already on route {route}; nothing has changed")
+        }
+    }))
 }
 
 impl Listed {

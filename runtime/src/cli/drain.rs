@@ -1,13 +1,11 @@
 //! `tidegate drain`.
 
-use std::process::ExitCode;
-
-use http::StatusCode;
+use http::Method;
 use serde::Deserialize;
 
-use super::ask::{ask, read};
-use super::{Drain, complain, say};
-use crate::admin;
+use super::Drain;
+use super::ask::ask;
+use super::outcome::Outcome;
 
 /// What the admin API answers.
 #[derive(Debug, Deserialize)]
@@ -30,27 +28,16 @@ struct Plan {
 }
 
 /// Has a running proxy drain, and prints the plan.
-pub(super) fn drain(drain: &Drain) -> ExitCode {
+pub(super) fn drain(drain: &Drain) -> Result<Outcome, Outcome> {
     let address = drain.whom.admin;
-    let (status, body) = match ask(address, admin::post(&address.to_string(), &target(drain))) {
-        Ok(answer) => answer,
-        Err(code) => return code,
-    };
-    match read(address, status, &body) {
-        Ok(Answer::Begun(plan)) => say(&format!("draining: {}", plan.describe())),
-        Ok(Answer::Planned(plan)) => say(&format!("would drain: {}", plan.describe())),
-        Ok(Answer::Underway { connections }) => {
-            complain(&format!("tidegate: {address} is draining already; {connections} connections are left"));
-            return ExitCode::FAILURE;
+    match ask(address, Method::POST, &target(drain))?.read(address)? {
+        Answer::Begun(plan) => Ok(Outcome::done(format!("draining: {}", plan.describe()))),
+        Answer::Planned(plan) => Ok(Outcome::done(format!("would drain: {}", plan.describe()))),
+        Answer::Underway { connections } => {
+            Err(Outcome::failed(&format!("{address} is draining already; {connections} connections are left")))
         }
-        Ok(Answer::Unknown { route }) => {
-            complain(&format!("tidegate: {address} has no route {route:?}"));
-            return super::wrong();
-        }
-        Err(_) if status == StatusCode::BAD_REQUEST => return super::wrong(),
-        Err(code) => return code,
+        Answer::Unknown { route } => Err(Outcome::wrong(&format!("{address} has no route {route:?}"))),
     }
-    ExitCode::SUCCESS
 }
 
 fn target(drain: &Drain) -> String {

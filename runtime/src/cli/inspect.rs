@@ -3,39 +3,44 @@
 use std::borrow::Cow;
 use std::io::{self, IsTerminal};
 use std::path::Path;
-use std::process::ExitCode;
 
-use super::{complain, say, wrong};
+use super::outcome::Outcome;
 use crate::component::{Component, ConfigureError, Host, Interest, Kind, Limits, OnFailure, Payload, Selection};
 use crate::control;
 use crate::metrics::Metrics;
 
-/// Prints what a component is and may do.
-pub(super) fn inspect(file: &Path, config: &str) -> ExitCode {
-    let bytes = match bytes(file) {
-        Ok(bytes) => bytes,
-        Err(error) => {
-            complain(&format!("{}: {error}", file.display()));
-            return wrong();
-        }
-    };
+/// Prints what a component is and may do, and with this configuration, if it takes it.
+pub(super) fn inspect(file: &Path, config: Option<&str>) -> Result<Outcome, Outcome> {
+    let about_file = |error: &dyn std::fmt::Display| Outcome::wrong(&format!("{}: {error}", file.display()));
+    let bytes = bytes(file).map_err(|error| about_file(&error))?;
     let name = file.file_stem().map_or(Cow::Borrowed("component"), |stem| stem.to_string_lossy());
-    let host = match Host::new(1) {
-        Ok(host) => host,
-        Err(error) => {
-            complain(&format!("tidegate: {error}"));
-            return ExitCode::FAILURE;
+    let host = Host::new(1).map_err(|error| Outcome::failed(&error.to_string()))?;
+    let component = host.load(&name, &bytes, Limits::default()).map_err(|error| about_file(&error))?;
+    let taken = take(&component, config.unwrap_or("{}"));
+    let said = describe(&component, &taken);
+    match taken {
+        Err(error) if config.is_some() => {
+            Err(Outcome::wrong(&format!("{}: {}", file.display(), told(&error))).saying(said))
         }
-    };
-    match host.load(&name, &bytes, Limits::default()) {
-        Ok(component) => {
-            say(&describe(&component, config));
-            ExitCode::SUCCESS
-        }
-        Err(error) => {
-            complain(&format!("{}: {error}", file.display()));
-            wrong()
-        }
+        _ => Ok(Outcome::done(said)),
+    }
+}
+
+/// Has it take a configuration; gives the interest of a filter.
+fn take(component: &Component, config: &str) -> Result<Option<Interest>, ConfigureError> {
+    let metrics = Metrics::new(1);
+    Ok(match component.kind() {
+        Kind::Predicate => component.predicate("inspect", config, &metrics).map(|_| None)?,
+        Kind::Balancer => component.balancer("inspect", config, &metrics).map(|_| None)?,
+        Kind::Filter => Some(component.filter("inspect", config, OnFailure::Close, 1, &metrics)?.interest()),
+    })
+}
+
+/// Why it does not take it: on a terminal in its own words, which may quote the configuration.
+fn told(error: &ConfigureError) -> String {
+    match error {
+        ConfigureError::Rejected(words) if io::stderr().is_terminal() => format!("{error}: {}", words.reveal()),
+        error => error.to_string(),
     }
 }
 
@@ -49,22 +54,19 @@ fn bytes(file: &Path) -> Result<Cow<'static, [u8]>, String> {
     }
 }
 
-fn describe(component: &Component, config: &str) -> String {
+fn describe(component: &Component, taken: &Result<Option<Interest>, ConfigureError>) -> String {
     let mut lines = vec![
         format!("kind:      {}", component.kind().label()),
         format!("size:      {} bytes", component.size()),
         format!("compiled:  in {:.1} ms", component.compile_time().as_secs_f64() * 1e3),
     ];
-    if component.kind() == Kind::Filter {
-        match component.filter("inspect", config, OnFailure::Close, 1, &Metrics::new(1)) {
-            Ok(filter) => lines.extend(interest(filter.interest())),
-            Err(ConfigureError::Rejected(words)) => {
-                let words = if io::stdout().is_terminal() { format!(": {}", words.reveal()) } else { String::new() };
-                lines.push(format!("interest:  depends on its configuration, which it refuses{words}"));
-                lines.push("           give one that it takes with --config".to_owned());
-            }
-            Err(error) => lines.push(format!("interest:  unknown: {error}")),
+    match taken {
+        Ok(taken) => lines.extend(taken.iter().flat_map(|taken| interest(*taken))),
+        Err(ConfigureError::Rejected(_)) if component.kind() == Kind::Filter => {
+            lines.push("interest:  depends on its configuration; give one that it takes with --config".to_owned());
         }
+        Err(error) if component.kind() == Kind::Filter => lines.push(format!("interest:  unknown: {error}")),
+        Err(_) => {}
     }
     if component.imports().is_empty() {
         lines.push("may:       nothing but compute".to_owned());

@@ -1,13 +1,12 @@
 //! `tidegate log-level`.
 
 use std::net::SocketAddr;
-use std::process::ExitCode;
 
+use http::Method;
 use serde::Deserialize;
 
-use super::ask::{ask, read};
-use super::say;
-use crate::admin;
+use super::ask::ask;
+use super::outcome::Outcome;
 
 /// The admin API's answer.
 #[derive(Debug, Deserialize)]
@@ -16,15 +15,11 @@ struct Answer {
 }
 
 /// Has a running proxy log from this level on, or asks it from which it does, and prints the level.
-pub(super) fn log_level(level: Option<&str>, address: SocketAddr) -> ExitCode {
-    let to = address.to_string();
-    let answered = match level {
-        Some(level) => ask(address, admin::put(&to, &format!("/api/v1/log?level={level}"))),
-        None => ask(address, admin::get(&to, "/api/v1/log")),
+pub(super) fn log_level(level: Option<&str>, address: SocketAddr) -> Result<Outcome, Outcome> {
+    let answer = match level {
+        Some(level) => ask(address, Method::PUT, &format!("/api/v1/log?level={level}")),
+        None => ask(address, Method::GET, "/api/v1/log"),
     };
-    match answered.and_then(|(status, body)| read::<Answer>(address, status, &body)) {
-        Ok(Answer { level }) => say(&level),
-        Err(code) => return code,
-    }
-    ExitCode::SUCCESS
+    let Answer { level } = answer?.read(address)?;
+    Ok(Outcome::done(level))
 }

@@ -1,14 +1,12 @@
 //! `tidegate reload`.
 
 use std::net::SocketAddr;
-use std::process::ExitCode;
 
-use http::StatusCode;
+use http::{Method, StatusCode};
 use serde::Deserialize;
 
-use super::ask::{ask, read};
-use super::{complain, say};
-use crate::admin;
+use super::ask::ask_patiently;
+use super::outcome::Outcome;
 
 /// The parts of the admin API's answer that are shown.
 #[derive(Debug, Deserialize)]
@@ -45,30 +43,37 @@ struct Problem {
     line: usize,
     column: usize,
     key: String,
-    what: String,
-    instead: String,
+    message: String,
+    help: String,
 }
 
 /// Has a running proxy reload, and prints how that ended; a dry run prints what would change.
-pub(super) fn reload(address: SocketAddr, dry_run: bool) -> ExitCode {
+pub(super) fn reload(address: SocketAddr, dry_run: bool) -> Result<Outcome, Outcome> {
     let path = if dry_run { "/api/v1/reload?dry_run=true" } else { "/api/v1/reload" };
-    let answered = ask(address, admin::post(&address.to_string(), path));
-    let read = answered.and_then(|(status, body)| Ok((status, read::<Answer>(address, status, &body)?)));
-    let (status, answer) = match read {
-        Ok(answer) => answer,
-        Err(code) => return code,
-    };
-    for Problem { file, line, column, key, what, instead } in &answer.problems {
-        let advice = if instead.is_empty() { String::new() } else { format!("; {instead}") };
-        complain(&format!("{file}:{line}:{column}: {key}: {what}{advice}"));
-    }
-    answer.reason.iter().for_each(|reason| complain(reason));
-    answer.changes.iter().flat_map(described).for_each(|line| say(&line));
-    say(&format!("{}: generation {} is in force", answer.outcome, answer.generation));
-    match status {
-        StatusCode::OK => ExitCode::SUCCESS,
-        StatusCode::UNPROCESSABLE_ENTITY => super::wrong(),
-        _ => ExitCode::FAILURE,
+    let answer = ask_patiently(address, Method::POST, path)?;
+    let Answer { outcome, generation, reason, problems, changes } = answer.read(address)?;
+    let last = format!("{outcome}: generation {generation} is in force");
+    let lines: Vec<_> = changes.iter().flat_map(described).chain([last]).collect();
+    let said = lines.join("\n");
+    let problems = problems.iter().map(Problem::describe).collect::<Vec<_>>().join("\n");
+    Ok(match answer.status {
+        StatusCode::OK => Outcome::done(said),
+        StatusCode::UNPROCESSABLE_ENTITY => Outcome::misconfigured(problems).saying(said),
+        StatusCode::CONFLICT => {
+            Outcome::failed(reason.as_deref().unwrap_or("another reload is under way there")).saying(said)
+        }
+        status => Outcome::failed(&format!("{address} answered {status}")).saying(said),
+    })
+}
+
+impl Problem {
+    /// As `tidegate check` tells it.
+    fn describe(&self) -> String {
+        let Self { file, line, column, key, message, help } = self;
+        let place = if *line == 0 { String::new() } else { format!("{line}:{column}:") };
+        let key = if key.is_empty() { String::new() } else { format!(" {key}:") };
+        let help = if help.is_empty() { String::new() } else { format!("; {help}") };
+        format!("{file}:{place}{key} {message}{help}")
     }
 }
 
@@ -93,6 +98,26 @@ fn line(kind: &str, Change { name, change, because, connections_active }: &Chang
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_problem_is_told_with_what_is_known_of_its_place() {
+        let problem = |line, key: &str, help: &str| Problem {
+            file: "tidegate.toml".to_owned(),
+            line,
+            column: 3,
+            key: key.to_owned(),
+            message: "it is wrong".to_owned(),
+            help: help.to_owned(),
+        };
+        for (problem, told) in [
+            (problem(7, "routes[0].path", "right it"), "tidegate.toml:7:3: routes[0].path: it is wrong; right it"),
+            (problem(7, "", ""), "tidegate.toml:7:3: it is wrong"),
+            (problem(0, "admin", ""), "tidegate.toml: admin: it is wrong"),
+            (problem(0, "", ""), "tidegate.toml: it is wrong"),
+        ] {
+            assert_eq!(problem.describe(), told);
+        }
+    }
 
     #[test]
     fn changes_are_told_in_words() {

@@ -1,14 +1,12 @@
 //! `tidegate component restore`.
 
 use std::net::SocketAddr;
-use std::process::ExitCode;
 
-use http::StatusCode;
+use http::{Method, StatusCode};
 use serde::Deserialize;
 
-use super::ask::{ask, read};
-use super::{complain, say, wrong};
-use crate::admin;
+use super::ask::ask;
+use super::outcome::Outcome;
 
 /// The part of the admin API's answer that is shown.
 #[derive(Debug, Deserialize)]
@@ -17,24 +15,15 @@ struct Answer {
 }
 
 /// Has a running proxy lift the quarantine of a component, and prints how many of its uses were in it.
-pub(super) fn restore(name: &str, address: SocketAddr) -> ExitCode {
-    let path = format!("/api/v1/components/{name}/restore");
-    let (status, body) = match ask(address, admin::post(&address.to_string(), &path)) {
-        Ok(answer) => answer,
-        Err(code) => return code,
-    };
-    if status == StatusCode::NOT_FOUND {
-        complain(&format!("tidegate: no component is named {name:?} there"));
-        return wrong();
+pub(super) fn restore(name: &str, address: SocketAddr) -> Result<Outcome, Outcome> {
+    let answer = ask(address, Method::POST, &format!("/api/v1/components/{name}/restore"))?;
+    if answer.status == StatusCode::NOT_FOUND {
+        return Err(Outcome::wrong(&format!("no component is named {name:?} there")));
     }
-    let Answer { lifted } = match read(address, status, &body) {
-        Ok(answer) => answer,
-        Err(code) => return code,
-    };
-    say(&match lifted {
+    let Answer { lifted } = answer.read(address)?;
+    Ok(Outcome::done(match lifted {
         0 => format!("no use of {name} was in quarantine"),
         1 => format!("1 use of {name} is called again"),
         lifted => format!("{lifted} uses of {name} are called again"),
-    });
-    ExitCode::SUCCESS
+    }))
 }

@@ -6,15 +6,16 @@
 //! Problems go to logs and over the admin API, so they quote nothing that may be a secret: neither lines of the file nor
 //! the words of a component. Those are shown by [`Problems::on_terminal`] alone.
 
+use std::borrow::Cow;
 use std::fmt;
 
-use serde::{Serialize, Serializer, ser::SerializeSeq};
+use serde::{Serialize, Serializer};
 
 use super::source::{Place, SHOWN, Source};
 use crate::component::Words;
 
 /// One thing that is wrong.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Problem {
     /// The file as it was named when it was loaded.
     pub file: String,
@@ -25,16 +26,35 @@ pub struct Problem {
     /// See [`Place::key`].
     pub key: String,
     /// What is wrong: a fragment in lower case.
-    pub what: String,
+    pub message: String,
     /// What to write instead, as an instruction; empty where there is no advice.
-    pub instead: String,
+    pub help: String,
     /// What is wrong, for a terminal.
-    #[serde(skip)]
     words: Option<Words>,
-    #[serde(skip)]
     at: usize,
-    #[serde(skip)]
     width: usize,
+}
+
+/// How bad a problem is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Severity {
+    /// The configuration cannot be put in force.
+    Error,
+    /// It can, and is most likely not meant.
+    Warning,
+}
+
+/// A problem as programs read it, wherever one is written out. The names are promised to those who do.
+#[derive(Debug, Serialize)]
+pub struct Finding<'p> {
+    severity: Severity,
+    file: &'p str,
+    line: usize,
+    column: usize,
+    key: &'p str,
+    message: Cow<'p, str>,
+    help: &'p str,
 }
 
 /// Everything that is wrong with one configuration, in the order of the file; of very much, the first 1000.
@@ -82,8 +102,8 @@ impl Problems {
             line: place.line,
             column: place.column,
             key: place.key.clone(),
-            what,
-            instead,
+            message: what,
+            help: instead,
             words,
             at: place.at,
             width: place.width,
@@ -118,6 +138,20 @@ impl Problems {
     /// The problems in the order of the file.
     pub fn iter(&self) -> std::slice::Iter<'_, Problem> {
         self.problems.iter()
+    }
+
+    /// The problems as programs read them, and last how many more there are.
+    pub fn findings(&self, severity: Severity) -> impl Iterator<Item = Finding<'_>> {
+        let more = self.more().map(|more| Finding {
+            severity,
+            file: self.source.name(),
+            line: 0,
+            column: 0,
+            key: "",
+            message: more.into(),
+            help: "",
+        });
+        self.problems.iter().map(move |problem| Finding::of(problem, severity)).chain(more)
     }
 
     /// For the eyes of who wrote the file: each problem with its line of it, underlined, and in a component's own words.
@@ -162,30 +196,27 @@ impl<'a> IntoIterator for &'a Problems {
 
 impl std::error::Error for Problems {}
 
-/// An array of problems.
-impl Serialize for Problems {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let mut array = serializer.serialize_seq(None)?;
-        for problem in &self.problems {
-            array.serialize_element(problem)?;
-        }
-        if let Some(what) = self.more() {
-            let file = self.source.name().to_owned();
-            let (key, instead) = (String::new(), String::new());
-            let (line, column, at, width) = (0, 0, 0, 0);
-            array.serialize_element(&Problem { file, line, column, key, what, instead, words: None, at, width })?;
-        }
-        array.end()
+impl<'p> Finding<'p> {
+    fn of(problem: &'p Problem, severity: Severity) -> Self {
+        let Problem { file, line, column, key, message, help, .. } = problem;
+        Self { severity, file, line: *line, column: *column, key, message: message.into(), help }
     }
 }
 
-/// `file:line:column: key: what; instead`, without the parts that are unknown.
+/// An array of errors.
+impl Serialize for Problems {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_seq(self.findings(Severity::Error))
+    }
+}
+
+/// `file:line:column: key: message; help`, without the parts that are unknown.
 impl fmt::Display for Problem {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.place(f)?;
-        f.write_str(&self.what)?;
-        if !self.instead.is_empty() {
-            write!(f, "; {}", self.instead)?;
+        f.write_str(&self.message)?;
+        if !self.help.is_empty() {
+            write!(f, "; {}", self.help)?;
         }
         Ok(())
     }

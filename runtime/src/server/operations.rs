@@ -189,11 +189,15 @@ impl Operations for Control {
         let snapshot = self.0.snapshot.load_full();
         let Some(found) = snapshot.routes.routes().find(|known| known.name == route) else { return Ok(None) };
         let decided = || found.candidates().filter(|known| known.filter().component().name() == component);
+        let mut changed = false;
         for candidate in decided() {
+            let before = candidate.standing();
+            // Also where it stands so already: a reload under way asks for the last decision.
             match decision {
                 Decision::Promote => candidate.promote(),
                 Decision::RollBack => candidate.roll_back(),
             }
+            changed |= candidate.standing() != before;
         }
         let Some(standing) = decided().next().map(Candidate::standing) else { return Ok(None) };
         self.0.renew();
@@ -202,6 +206,7 @@ impl Operations for Control {
             component: component.to_owned(),
             filters: decided().map(|candidate| candidate.of().to_owned()).collect(),
             standing: label(standing),
+            changed,
             connections_active: found.metrics.connections_active(),
         }))
     }

@@ -1,18 +1,19 @@
 //! The client against our server and against others.
 
+use http::Method;
 use serde_json::{Value, json};
-use tokio::io::AsyncWriteExt;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
 use tokio::task::JoinSet;
 
-use super::super::{ClientError, post};
+use super::super::{ClientError, ask, ask_patiently};
 use super::{Fake, Server};
 
 #[tokio::test]
 async fn the_client_gets_the_status_and_the_body() {
     let server = Server::start(Fake::default()).await;
 
-    let (status, body) = post(&server.address.to_string(), "/api/v1/reload").await.unwrap();
+    let (status, body) = ask(&server.address.to_string(), Method::POST, "/api/v1/reload").await.unwrap();
 
     assert_eq!(status, 200);
     assert_eq!(serde_json::from_str::<Value>(&body).unwrap(), json!({ "outcome": "applied", "generation": 2 }));
@@ -24,7 +25,7 @@ async fn the_client_says_where_nobody_answers() {
     let address = listener.local_addr().unwrap().to_string();
     drop(listener);
 
-    let error = post(&address, "/api/v1/reload").await.unwrap_err();
+    let error = ask(&address, Method::POST, "/api/v1/reload").await.unwrap_err();
 
     assert!(error.to_string().starts_with(&format!("nothing answers at {address}: ")), "{error}");
 }
@@ -39,7 +40,36 @@ async fn the_client_notices_a_server_that_does_not_speak_http() {
         stream.write_all(b"220 mail.example ESMTP\r\n").await.unwrap();
     });
 
-    let error = post(&address, "/api/v1/reload").await.unwrap_err();
+    let error = ask(&address, Method::POST, "/api/v1/reload").await.unwrap_err();
 
     assert!(matches!(error, ClientError::Http { .. }), "{error:?}");
+}
+
+#[tokio::test]
+async fn the_client_notices_a_server_that_is_another_one() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap().to_string();
+    let mut task = JoinSet::new();
+    task.spawn(async move {
+        let (mut stream, _) = listener.accept().await.unwrap();
+        // The request fits into one read.
+        assert!(stream.read(&mut [0; 4096]).await.unwrap() > 0);
+        stream.write_all(b"HTTP/1.1 200 OK\r\nServer: nginx\r\nContent-Length: 2\r\n\r\n[]").await.unwrap();
+    });
+
+    let error = ask(&address, Method::GET, "/api/v1/candidates").await.unwrap_err();
+
+    assert_eq!(error.to_string(), format!("{address} answers, but is not Tidegate's admin API"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_client_waits_ten_seconds_for_an_answer_and_for_a_reload_as_long_as_the_server_does() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap().to_string();
+    for (patience, error) in [
+        (10, ask(&address, Method::GET, "/api/v1/candidates").await.unwrap_err()),
+        (600, ask_patiently(&address, Method::POST, "/api/v1/reload").await.unwrap_err()),
+    ] {
+        assert_eq!(error.to_string(), format!("{address} has not answered within {patience}s"));
+    }
 }

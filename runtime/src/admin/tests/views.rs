@@ -257,7 +257,7 @@ async fn candidates_are_shown_and_decided_about_by_route_and_component() {
         let decided = server.request("POST", &path, "").await;
         let expected = json!({
             "route": "chat", "component": "shout-2", "filters": ["shout"], "standing": standing,
-            "connections_active": 7,
+            "changed": true, "connections_active": 7,
         });
         assert_eq!((decided.status(), decided.json()), (200, expected));
         assert_eq!(server.get(&path).await.status(), 405);

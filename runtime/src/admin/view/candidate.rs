@@ -93,6 +93,8 @@ pub struct DecisionReport {
     pub filters: Vec<String>,
     /// `promoted` or `rolled_back`.
     pub standing: &'static str,
+    /// Whether it was not so before.
+    pub changed: bool,
     /// The route's open connections, over all workers.
     pub connections_active: u64,
 }

@@ -16,7 +16,7 @@ fn candidate(table: &str) -> Candidate {
 /// What is said about it, without the place.
 fn refused(table: &str) -> String {
     let problems = read(&filter(table)).expect_err("the candidate has no problem");
-    problems.iter().map(|problem| format!("{}: {}; {}\n", problem.key, problem.what, problem.instead)).collect()
+    problems.iter().map(|problem| format!("{}: {}; {}\n", problem.key, problem.message, problem.help)).collect()
 }
 
 #[test]

@@ -114,7 +114,7 @@ fn every_key_of_the_reference_is_read() {
             let text = format!("{}\n{} = 2026-01-01\n", header(section.title), key.name);
             let problems = super::refuse(&text);
             let refused = problems.iter().any(|problem| {
-                problem.key.ends_with(key.name) && problem.what.starts_with("expected") && !problem.instead.is_empty()
+                problem.key.ends_with(key.name) && problem.message.starts_with("expected") && !problem.help.is_empty()
             });
             assert!(refused, "{} of {} took a date: {problems}", key.name, section.title);
         }
