@@ -33,7 +33,7 @@ pub use self::{
     pattern::{HostPattern, PathPattern},
     problem::{Finding, Problem, Problems, Severity},
     reference::reference,
-    refusal::Refusal,
+    refusal::{How, MEND, Refusal},
     source::Place,
     types::{
         Admin, CacheDirectory, Candidate, Component, ComponentLimits, ComponentSource, ComponentUse, Config, Endpoint,

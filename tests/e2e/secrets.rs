@@ -104,3 +104,90 @@ async fn the_admin_api_shows_nothing_of_a_components_configuration() {
     }
     assert!(!proxy.admin("GET", "/metrics").await.body.contains("hush"));
 }
+
+/// Checks a configuration beside a file `token` that holds `resolved`.
+async fn check_with_a_secret(config: &str) -> (Finished, Finished) {
+    let directory = tempfile::tempdir().unwrap();
+    std::fs::write(directory.path().join("token"), "resolved\n").unwrap();
+    std::fs::write(directory.path().join("tidegate.toml"), format!("{config}[[listeners]]\nlisten = '127.0.0.1:0'"))
+        .unwrap();
+    let arguments = ["check", "--config", "tidegate.toml"];
+    (Finished::run(directory.path(), &arguments).await, Finished::on_terminal(directory.path(), &arguments).await)
+}
+
+#[tokio::test]
+async fn every_faulty_secret_is_told_with_its_line_and_key() {
+    let tokens = "filters = [{ component = 'access', config = { tokens = [\n\
+        { token = { secret = { env = 'TIDEGATE_TEST_NONE' } }, user = 'a' },\n\
+        { token = { secret = { file = 'nowhere' } }, user = 'b' },\n\
+        { token = { secret = { fil = 'token' } }, user = 'c' },\n\
+        { token = { secret = { env = 'A', file = 'token' } }, user = 'd' },\n\
+        { token = { secret = {} }, user = 'e' },\n\
+        ] } }]";
+    let config = route(&["127.0.0.1:9001"], tokens);
+    let first = config.lines().position(|line| line.contains("TIDEGATE_TEST_NONE")).unwrap() + 1;
+    let (finished, _) = check_with_a_secret(&config).await;
+    assert_eq!(finished.code, Some(2), "{finished:?}");
+    for (index, told) in [
+        "the environment has no variable `TIDEGATE_TEST_NONE`",
+        "nowhere cannot be read",
+        "unknown key `fil` in a secret; did you mean `file`?",
+        "a secret comes from one place",
+        "a secret comes from one place",
+    ]
+    .iter()
+    .enumerate()
+    {
+        let place = format!("tidegate.toml:{}:", first + index);
+        let key = format!(" routes[0].filters[0].config.tokens[{index}].token: ");
+        let is_told = |line: &str| line.starts_with(&place) && line.contains(&key) && line.contains(told);
+        assert!(finished.stderr.lines().any(is_told), "{told}: {}", finished.stderr);
+    }
+}
+
+#[tokio::test]
+async fn a_secret_where_none_can_stand_is_refused_as_one() {
+    let secret = "{ secret = { file = 'token' } }";
+    let with = |rest: &str| route(&["127.0.0.1:9001"], rest);
+    for (config, key) in [
+        (with("").replace("\"ws://127.0.0.1:9001\"", secret), "upstreams.back.endpoints[0].url"),
+        (with(&format!("hosts = [{secret}]")), "routes[0].hosts[0]"),
+        (with(&format!("path = {secret}")), "routes[0].path"),
+        (with(&format!("max_connections = {secret}")), "routes[0].max_connections"),
+        (with(&format!("[admin]\nlisten = {secret}\n")), "admin.listen"),
+        (with(&format!("filters = [{{ component = 'access', config = {secret} }}]")), "routes[0].filters[0].config"),
+    ] {
+        let (finished, _) = check_with_a_secret(&config).await;
+        assert_eq!(finished.code, Some(2), "{finished:?}");
+        let told = format!(" {key}: a secret can stand only for a text within the `config` of a component");
+        assert!(finished.stderr.contains(&told), "{key}: {}", finished.stderr);
+    }
+}
+
+#[tokio::test]
+async fn a_secret_that_stands_elsewhere_is_not_even_shown_on_a_terminal() {
+    let secret = "{ secret = { file = 'token' } }";
+    let script = |config: &str| {
+        let filter = format!("filters = [{{ component = 'script', config = {config} }}]\n{}", guest("script"));
+        route(&["127.0.0.1:9001"], &filter)
+    };
+    let access = |config: &str| {
+        route(&["127.0.0.1:9001"], &format!("filters = [{{ component = 'access', config = {config} }}]\n"))
+    };
+    for (config, told) in [
+        (access(&format!("{{ tokens = {secret} }}")), "refuses its configuration: expected a list, found"),
+        (
+            access(&format!("{{ deny = [{{ header = 'a', op = {secret} }}] }}")),
+            "not shown, because it may quote a secret",
+        ),
+        (script(&format!("{{ reject = {secret} }}")), "not shown, because it may quote a secret"),
+        (script(&format!("{{ panic = {secret} }}")), "not shown, because it may quote a secret"),
+    ] {
+        let (finished, terminal) = check_with_a_secret(&config).await;
+        for finished in [&finished, &terminal] {
+            assert_eq!(finished.code, Some(2), "{config}: {finished:?}");
+            assert!(!finished.text().contains("resolved"), "{config}: {finished:?}");
+            assert!(finished.text().contains(told), "{config}: {finished:?}");
+        }
+    }
+}

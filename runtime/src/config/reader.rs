@@ -12,6 +12,7 @@ use std::sync::LazyLock;
 use toml::de::{DeTable, DeValue};
 
 use super::problem::Problems;
+use super::secret::{MISPLACED, is_secret};
 use super::source::{Place, Source};
 use crate::component::Words;
 
@@ -124,9 +125,9 @@ impl<'v> Value<'v> {
         self.node
     }
 
-    /// Refuses what stands at a span within this value.
-    pub(super) fn refuse_within(&self, span: &Range<usize>, fault: Fault) -> Refused {
-        self.report.refuse(&self.report.source.place(span, &self.key), fault.what, fault.instead)
+    /// Refuses what stands at a span within this value, under this key.
+    pub(super) fn refuse_below(&self, span: &Range<usize>, key: &str, fault: Fault) -> Refused {
+        self.report.refuse(&self.report.source.place(span, key), fault.what, fault.instead)
     }
 
     pub(super) fn refuse(&self, what: impl Into<String>, instead: impl Into<String>) -> Refused {
@@ -140,6 +141,9 @@ impl<'v> Value<'v> {
 
     /// Refuses a value of the wrong type.
     pub(super) fn mistyped(&self, expected: &str, instead: impl Into<String>) -> Refused {
+        if is_secret(self.node) {
+            return self.refuse(MISPLACED, "write the text itself, or `${NAME}` for a variable of the environment");
+        }
         self.refuse(format!("expected {expected}, found {}", kind(self.node)), instead)
     }
 
@@ -201,7 +205,9 @@ impl<'v> Value<'v> {
     /// A table with declared keys. Unknown keys are reported here and now.
     pub(super) fn table(&self, section: &'static Section, instead: &str) -> Read<Table<'v>> {
         match self.node {
-            DeValue::Table(table) => Ok(Table::new(self.report, section, table, self.key.clone(), self.span.clone())),
+            DeValue::Table(table) if !is_secret(self.node) => {
+                Ok(Table::new(self.report, section, table, self.key.clone(), self.span.clone()))
+            }
             _ => Err(self.mistyped("a table", instead)),
         }
     }

@@ -2,7 +2,8 @@
 //!
 //! By the contract a component's words begin with the key that they are about, as in `tokens[0].user: expected text,
 //! found a list`. The key is looked up in the file, which gives a place; of the rest only a few phrases are told, which
-//! stand below. Whatever else a component says is for a terminal.
+//! stand below. Whatever else a component says is for a terminal, unless it was given a secret that stands elsewhere: then it
+//! may quote what not even who wrote the file is to see.
 
 use std::ops::Range;
 
@@ -12,19 +13,29 @@ use super::{
     document,
     problem::Problems,
     reader::{join, kind},
+    secret::{holds_secret, is_secret},
     source::Place,
 };
 use crate::component::Words;
 
-/// A component refuses the configuration of one of its uses.
+/// A component does not take the configuration of one of its uses.
 #[derive(Clone, Debug)]
 pub struct Refusal {
     /// Where the use stands.
     pub place: Place,
-    /// The component's name.
-    pub component: String,
+    /// Whether it refuses it, or how it fails over it.
+    pub how: How,
     /// What it says.
     pub words: Words,
+}
+
+/// How a component does not take a configuration.
+#[derive(Clone, Debug)]
+pub enum How {
+    /// The component with this name refuses it.
+    Refused(String),
+    /// It fails so.
+    Failed(String),
 }
 
 impl Problems {
@@ -36,42 +47,57 @@ impl Problems {
         // Once for all of them; for none, which is the usual number, not at all.
         let source = self.source.clone();
         let document = document::read(&source).table;
-        for refusal in refusals {
-            self.add_refusal(&document, refusal);
+        for Refusal { place, how, words } in refusals {
+            match how {
+                How::Refused(component) => self.add_refusal(&document, place, component, words),
+                How::Failed(failure) => self.add_failure(&document, place, failure, words),
+            }
         }
     }
 
-    fn add_refusal(&mut self, document: &DeTable<'_>, Refusal { place, component, words }: &Refusal) {
+    fn add_refusal(&mut self, document: &DeTable<'_>, place: &Place, component: &str, words: &Words) {
         let lead = format!("component `{component}` refuses its configuration");
-        let told = format!("{lead}: {}", words.reveal());
-        let Some(used) = find(document, &place.key) else {
-            return self.add_private(place, lead, ADVICE, Words::new(told));
-        };
+        let used = find(document, &place.key);
+        let told = told(document, used, || format!("{lead}: {}", words.reveal()));
+        let advice = if told.is_some() { ADVICE } else { WITHHELD };
+        let Some(used) = used else { return self.add_told(place, lead, advice, told) };
         let Inside { node, rest, key, span } = inside(used, words.reveal());
         let key = format!("{}.config{key}", place.key);
         let at = |span: Range<usize>, key: &str| self.source.place(&span, key);
         let place = span.map_or_else(|| Place { key: key.clone(), ..place.clone() }, |span| at(span, &key));
-        match phrase(node, rest) {
+        match phrase(node, rest, told.is_some()) {
             Some(Phrase { what, below }) => {
                 let below = below.and_then(|name| node.as_table()?.get_key_value(name));
                 let place = below.map_or(place, |(name, _)| at(name.span(), &join(&key, name.get_ref())));
-                self.add_private(&place, format!("{lead}: {what}"), "", Words::new(told));
+                self.add_told(&place, format!("{lead}: {what}"), "", told);
             }
-            None => self.add_private(&place, lead, ADVICE, Words::new(told)),
+            None => self.add_told(&place, lead, advice, told),
         }
     }
 
-    /// Adds that a component, used at `place`, failed over its configuration, after these words if it had any.
-    pub fn add_failure(&mut self, place: &Place, failure: &str, words: Option<&Words>) {
-        const MEND: &str = "mend the component";
-        match words {
-            Some(words) => {
-                let told = format!("{failure}: {}; {MEND}", words.reveal());
-                self.add_private(place, failure, ADVICE, Words::new(told));
-            }
-            None => self.add(place, failure, MEND),
+    fn add_failure(&mut self, document: &DeTable<'_>, place: &Place, failure: &str, words: &Words) {
+        let told = told(document, find(document, &place.key), || format!("{failure}: {}; {MEND}", words.reveal()));
+        let advice = if told.is_some() { ADVICE } else { WITHHELD };
+        self.add_told(place, failure, advice, told);
+    }
+
+    /// Adds a problem, and what a terminal shows instead, if it may show anything else.
+    fn add_told(&mut self, place: &Place, what: impl Into<String>, instead: &str, told: Option<Words>) {
+        match told {
+            Some(told) => self.add_private(place, what, instead, told),
+            None => self.add(place, what, instead),
         }
     }
+}
+
+/// What a terminal shows of what a component says; `None` where it may quote a secret.
+fn told(document: &DeTable<'_>, used: Option<&DeValue<'_>>, words: impl FnOnce() -> String) -> Option<Words> {
+    let has_secrets = match used {
+        Some(used) => used.get("config").is_some_and(|config| holds_secret(config.get_ref())),
+        // Nobody knows which configuration it is about.
+        None => document.values().any(|value| holds_secret(value.get_ref())),
+    };
+    (!has_secrets).then(|| Words::new(words()))
 }
 
 /// What a component has something against.
@@ -135,11 +161,13 @@ struct Phrase<'w> {
     below: Option<&'w str>,
 }
 
-fn phrase<'w>(node: &DeValue<'_>, words: &'w str) -> Option<Phrase<'w>> {
+/// What of a component's words can be told. Where it was given a secret, what it misses may be named like that.
+fn phrase<'w>(node: &DeValue<'_>, words: &'w str, has_no_secret: bool) -> Option<Phrase<'w>> {
     if let Some(rest) = words.strip_prefix("expected ") {
         let expected =
             KINDS.iter().find(|kind| rest.strip_prefix(**kind).is_some_and(|rest| !rest.starts_with(is_word)))?;
-        return Some(Phrase { what: format!("expected {expected}, found {}", kind(node)), below: None });
+        let found = if is_secret(node) { "text" } else { kind(node) };
+        return Some(Phrase { what: format!("expected {expected}, found {found}"), below: None });
     }
     let named = words.strip_prefix("unknown key `").and_then(|rest| rest.split_once('`'));
     if let Some((name, _)) = named.filter(|(name, _)| node.as_table().is_some_and(|table| table.contains_key(*name))) {
@@ -147,7 +175,8 @@ fn phrase<'w>(node: &DeValue<'_>, words: &'w str) -> Option<Phrase<'w>> {
     }
     let name = words.strip_prefix('`').and_then(|rest| rest.strip_suffix("` is missing"))?;
     let is_name = name.len() <= LONGEST_NAME && !name.is_empty() && name.chars().all(is_word);
-    (is_name && !holds(node, name)).then(|| Phrase { what: format!("`{name}` is missing"), below: None })
+    (is_name && has_no_secret && !holds(node, name))
+        .then(|| Phrase { what: format!("`{name}` is missing"), below: None })
 }
 
 fn is_word(character: char) -> bool {
@@ -205,7 +234,11 @@ const KINDS: [&str; 9] = [
     "text or a table",
     "text",
 ];
+/// What to do about a component that fails.
+pub const MEND: &str = "mend the component";
 /// What a component says that is not told.
 const ADVICE: &str = "`tidegate check` on a terminal shows what it says";
+/// The same where no terminal shows it.
+const WITHHELD: &str = "what it says is not shown, because it may quote a secret";
 /// Longer than any key.
 const LONGEST_NAME: usize = 40;

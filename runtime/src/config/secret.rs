@@ -8,7 +8,7 @@ use toml::de::{DeTable, DeValue};
 
 use super::expansion::{Environment, is_name};
 use super::file;
-use super::reader::Fault;
+use super::reader::{Fault, closest, kind};
 
 /// Looks secrets up, each file once.
 pub(super) struct Secrets<'s> {
@@ -28,23 +28,25 @@ impl<'s> Secrets<'s> {
         self.files.into_inner().into_keys().collect()
     }
 
-    /// The text that a table stands for; `None` if it is a table like any other. A secret is a table with the one key
-    /// `secret`, which is a table with `env` or `file`.
+    /// The text that a table stands for; `None` if it is a table like any other.
     pub(super) fn of(&self, table: &DeTable<'_>) -> Result<Option<String>, Fault> {
-        let Some(whence) =
-            table.get("secret").filter(|_| table.len() == 1).and_then(|whence| whence.get_ref().as_table())
-        else {
-            return Ok(None);
+        const ADVICE: &str = "write { secret = { env = \"NAME\" } } or { secret = { file = \"path\" } }";
+        let Some(whence) = whence(table) else { return Ok(None) };
+        let mut places = whence.iter();
+        let (Some((name, value)), None) = (places.next(), places.next()) else {
+            return Err(Fault::new("a secret comes from one place", ADVICE));
         };
-        let text = |name: &str| whence.get(name).map(|value| value.get_ref());
-        match (text("env"), text("file")) {
-            (None, None) => Ok(None),
-            (Some(DeValue::String(name)), None) if whence.len() == 1 => self.variable(name).map(Some),
-            (None, Some(DeValue::String(path))) if whence.len() == 1 => self.file(path).map(Some),
-            _ => Err(Fault::new(
-                "a secret comes from one place",
-                "write { secret = { env = \"NAME\" } } or { secret = { file = \"path\" } }",
-            )),
+        match (name.get_ref().as_ref(), value.get_ref()) {
+            ("env", DeValue::String(name)) => self.variable(name).map(Some),
+            ("file", DeValue::String(path)) => self.file(path).map(Some),
+            (name @ ("env" | "file"), value) => {
+                Err(Fault::new(format!("expected text as the `{name}` of a secret, found {}", kind(value)), ADVICE))
+            }
+            (name, _) => {
+                let meant = closest(name, ["env", "file"].into_iter());
+                let advice = meant.map_or_else(|| ADVICE.to_owned(), |meant| format!("did you mean `{meant}`?"));
+                Err(Fault::new(format!("unknown key `{name}` in a secret"), advice))
+            }
         }
     }
 
@@ -68,6 +70,25 @@ impl<'s> Secrets<'s> {
     }
 }
 
+/// Whether a value stands for a secret, whatever is wrong with it: it is a table with the one key `secret`, which is a table.
+pub(super) fn is_secret(value: &DeValue<'_>) -> bool {
+    value.as_table().is_some_and(|table| whence(table).is_some())
+}
+
+/// Whether there is a secret in a value.
+pub(super) fn holds_secret(value: &DeValue<'_>) -> bool {
+    match value {
+        DeValue::Array(array) => array.iter().any(|element| holds_secret(element.get_ref())),
+        DeValue::Table(table) => is_secret(value) || table.values().any(|value| holds_secret(value.get_ref())),
+        _ => false,
+    }
+}
+
+/// Where a secret comes from, if a table is one.
+fn whence<'t, 'd>(table: &'t DeTable<'d>) -> Option<&'t DeTable<'d>> {
+    table.get("secret").filter(|_| table.len() == 1).and_then(|whence| whence.get_ref().as_table())
+}
+
 /// The text of a file, without one end of line.
 fn read(path: &Path) -> Result<String, Fault> {
     const ADVICE: &str = "name a file that holds the secret and nothing else";
@@ -83,6 +104,8 @@ fn read(path: &Path) -> Result<String, Fault> {
     if text.is_empty() { Err(fault(&"is empty")) } else { Ok(text) }
 }
 
+/// What is wrong with a secret in any other place.
+pub(super) const MISPLACED: &str = "a secret can stand only for a text within the `config` of a component";
 /// Longer than any key or token.
 const MOST: u64 = 64 << 10;
 
@@ -101,18 +124,20 @@ mod tests {
     }
 
     #[test]
-    fn only_a_table_of_the_one_key_that_names_one_place_is_a_secret() {
+    fn a_table_of_the_one_key_is_a_secret_and_names_one_place() {
         let at = |toml| secret(Path::new(""), toml);
         assert_eq!(at("secret = { env = 'TOKEN' }"), Ok(Some("hush".to_owned())));
-        for plain in
-            ["secret = 'text'", "secret = {}", "secret = { name = 'x' }", "secret = { env = 'TOKEN' }\nmore = 1", ""]
-        {
+        for plain in ["secret = 'text'", "secret = { env = 'TOKEN' }\nmore = 1", "secret = []", ""] {
             assert_eq!(at(plain), Ok(None), "{plain}");
         }
-        for wrong in
-            ["secret = { env = 7 }", "secret = { env = 'TOKEN', file = 'x' }", "secret = { file = 'x', mode = 1 }"]
-        {
-            assert_eq!(at(wrong), Err("a secret comes from one place".to_owned()), "{wrong}");
+        for (wrong, what) in [
+            ("secret = { env = 7 }", "expected text as the `env` of a secret, found a whole number"),
+            ("secret = { env = 'TOKEN', file = 'x' }", "a secret comes from one place"),
+            ("secret = { file = 'x', mode = 1 }", "a secret comes from one place"),
+            ("secret = {}", "a secret comes from one place"),
+            ("secret = { name = 'x' }", "unknown key `name` in a secret"),
+        ] {
+            assert_eq!(at(wrong), Err(what.to_owned()), "{wrong}");
         }
         assert_eq!(
             at("secret = { env = 'NONE' }").unwrap_err(),

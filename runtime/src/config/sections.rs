@@ -2,6 +2,7 @@
 
 mod candidate;
 mod component;
+mod configuration;
 mod liveness;
 mod names;
 mod route;

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use crate::component::{ConfigureError, LoadError};
-use crate::config::{Component, Place, Problems, Refusal};
+use crate::config::{Component, How, MEND, Place, Problems, Refusal};
 
 /// Problems, and refusals, whose places are looked up together.
 pub(super) struct Findings {
@@ -54,15 +54,17 @@ impl Findings {
         };
         match &*error {
             ConfigureError::Rejected(words) => {
-                let (place, component, words) = (place.clone(), name.to_owned(), words.clone());
-                self.refusals.push(Refusal { place, component, words });
+                let (place, how, words) = (place.clone(), How::Refused(name.to_owned()), words.clone());
+                self.refusals.push(Refusal { place, how, words });
             }
             ConfigureError::WrongKind { expected, .. } => {
                 self.problems.add(place, error.to_string(), format!("name a {} here", expected.label()));
             }
-            ConfigureError::Failed { failure, words } => {
-                self.problems.add_failure(place, &failure.to_string(), words.as_ref());
+            ConfigureError::Failed { failure, words: Some(words) } => {
+                let (place, how, words) = (place.clone(), How::Failed(failure.to_string()), words.clone());
+                self.refusals.push(Refusal { place, how, words });
             }
+            ConfigureError::Failed { failure, words: None } => self.problems.add(place, failure.to_string(), MEND),
         }
         None
     }

@@ -3,7 +3,8 @@
 use std::num::NonZeroU32;
 
 use super::Names;
-use super::component::{COMPONENT_KEY, config};
+use super::component::COMPONENT_KEY;
+use super::configuration::config;
 use crate::component::Configuration;
 use crate::config::{
     reader::{Absent, Fault, Key, Read, Section, Table, Value, quoted},

@@ -1,17 +1,13 @@
 //! Components and their uses.
 
-use std::{collections::BTreeMap, num::NonZeroU32, ops::Range, time::Duration};
-
-use serde_json::{Map, Number, Value as Json};
-use toml::Spanned;
-use toml::de::{DeTable, DeValue};
+use std::{collections::BTreeMap, num::NonZeroU32, time::Duration};
 
 use super::Names;
 use super::candidate::candidate;
+use super::configuration::config;
 use crate::component::{Configuration, Kind};
 use crate::config::{
     reader::{Absent, Fault, Key, Read, Section, Table, Value},
-    secret::Secrets,
     source::Place,
     types::{Candidate, Component, ComponentLimits, ComponentSource, ComponentUse, Isolation, OnFailure},
     value,
@@ -163,7 +159,8 @@ const CONFIG_KEY: Key = Key {
     example: "{ key = \"value\" }",
     meaning: "What the component reads, as JSON; its keys are the component's own. A table `{ secret = { env = \"NAME\" } }` \
               or `{ secret = { file = \"path\" } }` in it stands for a text: that of a variable, or of a file, relative to \
-              the directory of the configuration, at most 64KiB and without one end of line.",
+              the directory of the configuration, at most 64KiB and without one end of line. Any other table with the one \
+              key `secret`, if that is a table, is refused.",
 };
 
 pub(super) fn components(value: &Value<'_>, names: &Names<'_>) -> Read<BTreeMap<String, Component>> {
@@ -311,46 +308,4 @@ fn use_of(
     let used = ComponentUse { component, config, on_failure, candidate, place };
     names.found_use(kind, &used);
     Ok(used)
-}
-
-/// The JSON text of a table, with its secrets.
-pub(super) fn config(value: &Value<'_>, names: &Names<'_>) -> Read<Configuration> {
-    let DeValue::Table(table) = value.node() else {
-        return Err(value.mistyped("a table", "write a table such as { key = \"value\" }"));
-    };
-    match object(table, names.secrets) {
-        Ok(json) => Ok(Configuration::new(json.to_string())),
-        Err((span, fault)) => Err(value.refuse_within(&span, fault)),
-    }
-}
-
-/// What cannot be JSON, and where it stands.
-type NoJson = (Range<usize>, Fault);
-
-fn object(table: &DeTable<'_>, secrets: &Secrets<'_>) -> Result<Json, NoJson> {
-    let members = table.iter().map(|(name, value)| Ok((name.get_ref().to_string(), json(value, secrets)?)));
-    members.collect::<Result<Map<_, _>, _>>().map(Json::Object)
-}
-
-fn json(value: &Spanned<DeValue<'_>>, secrets: &Secrets<'_>) -> Result<Json, NoJson> {
-    let no_number = || (value.span(), Fault::new("JSON has no such number", "write another number, or text"));
-    Ok(match value.get_ref() {
-        DeValue::String(text) => Json::String(text.to_string()),
-        DeValue::Boolean(boolean) => Json::Bool(*boolean),
-        DeValue::Datetime(datetime) => Json::String(datetime.to_string()),
-        DeValue::Integer(integer) => {
-            i64::from_str_radix(integer.as_str(), integer.radix()).map(Json::from).map_err(|_| no_number())?
-        }
-        DeValue::Float(float) => {
-            let number = float.as_str().parse().ok().and_then(Number::from_f64);
-            Json::Number(number.ok_or_else(no_number)?)
-        }
-        DeValue::Array(array) => {
-            Json::Array(array.iter().map(|element| json(element, secrets)).collect::<Result<_, _>>()?)
-        }
-        DeValue::Table(table) => match secrets.of(table).map_err(|fault| (value.span(), fault))? {
-            Some(secret) => Json::String(secret),
-            None => object(table, secrets)?,
-        },
-    })
 }

@@ -183,7 +183,7 @@ fn secrets_of_components_come_from_files_that_are_looked_for() {
     assert_ne!(folder.accept(), config, "another secret is another configuration");
     std::fs::remove_file(folder.0.path().join("token")).unwrap();
     let told = folder.refuse();
-    let expected = "tidegate.toml:9:67: routes[0].filters[0].config: the file ";
+    let expected = "tidegate.toml:9:67: routes[0].filters[0].config.tokens[0].token: the file ";
     assert!(told[0].starts_with(expected) && told[0].contains("cannot be read"), "{told:?}");
     assert_eq!(folder.looked_for(), [Path::new("token")]);
 }
