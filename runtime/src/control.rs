@@ -13,6 +13,6 @@ mod watch;
 
 pub use build::build;
 pub use examine::examine;
-pub use plan::{Change, Plan};
+pub use plan::{Cause, Change, Plan};
 pub use sources::{ReadSources, Sources, read_component};
 pub use watch::{Watch, WatchError};

@@ -197,7 +197,7 @@ impl Server {
         let leftover = Leftover::of(inherited, config);
 
         let host = Host::with(count, cache(config)?, config.max_isolated_instances, metrics.isolated_instances())?;
-        let snapshot = control::build(&read, None, Moment::now(), 1, &host, &metrics)?;
+        let (snapshot, _) = control::build(&read, None, Moment::now(), 1, &host, &metrics)?;
         host.sweep_cache(snapshot.components.values());
         metrics.set_generation(1);
 

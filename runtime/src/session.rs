@@ -6,6 +6,7 @@
 
 mod attempt;
 mod connection;
+mod effect;
 mod following;
 mod limit;
 mod record;
@@ -23,6 +24,7 @@ use tokio::net::TcpStream;
 use tokio::time::{Instant, timeout};
 
 pub use connection::{Connection, Registry};
+pub use effect::Effect;
 pub use following::follow;
 pub use limit::{Admission, Permit, Permits};
 pub use snapshot::{OnChange, Route, Snapshot, Target, Upstream};

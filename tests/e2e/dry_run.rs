@@ -52,7 +52,10 @@ async fn a_dry_run_says_what_would_change_and_for_how_many_connections() {
             "components": [{ "name": "json-guard", "change": "added" }],
             "upstreams": [{ "name": "more", "change": "added" }],
             "routes": [
-                { "name": "main", "change": "changed", "because": ["settings"], "connections_active": 2 },
+                {
+                    "name": "main", "change": "changed", "because": ["settings"], "connections_active": 2,
+                    "open_connections": "swapped",
+                },
                 { "name": "other", "change": "added" },
             ],
         },
@@ -136,7 +139,7 @@ async fn the_command_line_says_what_would_change_and_ends_with_the_code_of_a_rel
     let finished = ask().await;
     let expected = "drain_time: changed\n\
                     component json-guard: added\n\
-                    route main: changed (settings), 1 open connection\n\
+                    route main: changed (settings), 1 open connection: swapped\n\
                     applicable: generation 1 is in force";
     assert_eq!((finished.code, finished.stdout.trim()), (Some(0), expected));
 
@@ -144,4 +147,57 @@ async fn the_command_line_says_what_would_change_and_ends_with_the_code_of_a_rel
     let finished = ask().await;
     assert_eq!(finished.code, Some(2), "{finished:?}");
     assert!(finished.text().contains("nonsense"), "{finished:?}");
+}
+
+/// A route whose connections are closed when it changes, with a predicate and these further keys.
+fn draining(backend: &Backend, top: &str, keys: &str) -> String {
+    let config = "{ all = [{ query = \"a\", op = \"=\", value = \"1\" }] }";
+    let when = format!("when = [{{ component = \"asks\", config = {config} }}]\non_change = \"drain\"");
+    let asks = "[components.asks]\npath = \"asks.wasm\"\ndeadline = \"1s\"\n";
+    unwatched(&format!("drain_time = 0\n{top}\n{}", route(&[&backend.address()], &format!("{when}\n{keys}\n{asks}"))))
+}
+
+fn conditions(build: &[u8]) -> Vec<u8> {
+    let standard = tidegate_filters::all().iter().find(|standard| standard.name == "conditions").unwrap();
+    [standard.bytes, build].concat()
+}
+
+#[tokio::test]
+async fn connections_do_what_a_dry_run_says_they_will() {
+    let backend = Backend::bind().await;
+    let proxy = Proxy::start(&unwatched(&route(&[&backend.address()], ""))).await;
+    proxy.place("asks.wasm", conditions(&[]));
+    proxy.rewrite(&draining(&backend, "", ""));
+    let reply = proxy.reload().await;
+    assert_eq!(reply.status, 200, "{reply:?}");
+    let trust = "trusted_proxies = [\"10.0.0.0/8\"]";
+    let passing = "max_connections = 9\nhandshakes_per_second = 99\nhandshake_timeout = \"9s\"";
+    for (build, top, keys, because, then) in [
+        (&[][..], trust, "", "trusted_proxies", "closed"),
+        (&[0, 1, 0], trust, "", "component asks", "closed"),
+        (&[0, 1, 0], trust, passing, "settings", "kept"),
+        (&[0, 1, 0], trust, "allowed_origins = [\"https://example.com\"]", "settings", "closed"),
+    ] {
+        let (mut client, mut upstream) = backend.open(proxy.address, "/?a=1").await;
+        proxy.place("asks.wasm", conditions(build));
+        proxy.rewrite(&draining(&backend, top, keys));
+
+        let told = json(&dry_run(&proxy).await)["changes"]["routes"].clone();
+        assert_eq!(json(&proxy.reload().await)["outcome"], "applied");
+
+        let expected = json!([{
+            "name": "main", "change": "changed", "because": [because], "connections_active": 1,
+            "open_connections": then,
+        }]);
+        assert_eq!(told, expected);
+        if then == "closed" {
+            client.expect_close(1012).await;
+            upstream.expect_close(1012).await;
+        } else {
+            client.send(Frame::text("still here")).await;
+            upstream.expect(Frame::text("still here")).await;
+        }
+        drop((client, upstream));
+        proxy.until("tidegate_connections_active", &[], 0).await;
+    }
 }

@@ -311,13 +311,16 @@ pub struct ChangeView {
     pub name: String,
     /// `added`, `removed` or `changed`.
     pub change: &'static str,
-    /// Of what is changed: `settings` for its own keys, `component NAME` or `upstream NAME` for what it uses; of a component
-    /// `bytes`, `limits` or `path`.
+    /// Of what is changed: `settings` for its own keys, `component NAME` or `upstream NAME` for what it uses,
+    /// `trusted_proxies`; of a component `bytes`, `limits` or `path`.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub because: Vec<String>,
     /// Of a route that exists: its open connections, over all workers.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub connections_active: Option<u64>,
+    /// Of a route that exists: what becomes of those, `kept`, `swapped` or `closed`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub open_connections: Option<&'static str>,
 }
 
 /// What to drain, and how (`POST /api/v1/drain`).

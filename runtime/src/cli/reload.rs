@@ -35,6 +35,8 @@ struct Change {
     #[serde(default)]
     because: Vec<String>,
     connections_active: Option<u64>,
+    /// What becomes of those.
+    open_connections: Option<String>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -85,14 +87,16 @@ fn described(changes: &Changes) -> Vec<String> {
     settings.chain(parts).collect()
 }
 
-fn line(kind: &str, Change { name, change, because, connections_active }: &Change) -> String {
+fn line(kind: &str, change: &Change) -> String {
+    let Change { name, change, because, connections_active, open_connections } = change;
     let because = if because.is_empty() { String::new() } else { format!(" ({})", because.join(", ")) };
     let open = match connections_active {
         None => String::new(),
         Some(1) => ", 1 open connection".to_owned(),
         Some(count) => format!(", {count} open connections"),
     };
-    format!("{kind} {name}: {change}{because}{open}")
+    let then = open_connections.as_ref().map(|then| format!(": {then}")).unwrap_or_default();
+    format!("{kind} {name}: {change}{because}{open}{then}")
 }
 
 #[cfg(test)]
@@ -126,8 +130,11 @@ mod tests {
             "components": [{ "name": "shout", "change": "changed", "because": ["bytes", "limits"] }],
             "upstreams": [{ "name": "chat", "change": "added" }],
             "routes": [
-                { "name": "a", "change": "removed", "connections_active": 1 },
-                { "name": "b", "change": "changed", "because": ["component shout"], "connections_active": 12 },
+                { "name": "a", "change": "removed", "connections_active": 1, "open_connections": "kept" },
+                {
+                    "name": "b", "change": "changed", "because": ["component shout"], "connections_active": 12,
+                    "open_connections": "closed",
+                },
             ],
         });
         let changes: Changes = serde_json::from_value(changes).unwrap();
@@ -135,8 +142,8 @@ mod tests {
             "drain_time: changed",
             "component shout: changed (bytes, limits)",
             "upstream chat: added",
-            "route a: removed, 1 open connection",
-            "route b: changed (component shout), 12 open connections",
+            "route a: removed, 1 open connection: kept",
+            "route b: changed (component shout), 12 open connections: closed",
         ];
         assert_eq!(described(&changes), expected);
     }

@@ -8,6 +8,7 @@ use tokio::time::Instant;
 
 use super::findings::Findings;
 use super::memory;
+use super::plan::{Change, Plan};
 use super::sources::Sources;
 use crate::balance::{Balance, EndpointSpec, JustStarted};
 use crate::component::{
@@ -21,8 +22,9 @@ use crate::route::{Matcher, Origins, PathRule, RouteTable, Services};
 use crate::session::{Admission, OnChange, Route, Snapshot, Target, Upstream};
 use crate::upstream::Address;
 
-/// Compiles, links and configures everything in `sources`. Takes what is still good from `previous`, with the sources
-/// it was built from. What is decided about candidates since this has `begun` holds for what is built, too.
+/// Compiles, links and configures everything in `sources`, and says what is another than in `previous`, with the sources
+/// that it was built from. What is the same is taken from there. What is decided about candidates since this has `begun`
+/// holds for what is built, too.
 ///
 /// Takes as long as compiling takes: not for a worker, and not for the thread that answers the admin API. Changes nothing
 /// of `previous`, so that what is built may as well be dropped.
@@ -36,11 +38,11 @@ pub fn build(
     generation: u64,
     host: &Host,
     metrics: &Metrics,
-) -> Result<Snapshot, Problems> {
+) -> Result<(Snapshot, Plan), Problems> {
     let findings = Findings::new(sources.config.problems());
     let mut builder = Builder {
         sources,
-        previous: previous.map(|(snapshot, sources)| Previous::new(snapshot, sources)),
+        previous: previous.map(|(snapshot, before)| Previous::new(snapshot, Plan::between(before, sources))),
         begun,
         generation,
         host,
@@ -54,7 +56,7 @@ pub fn build(
     let trusted = builder.trusted();
     let routes = builder.routes(&upstreams, &trusted);
     let departed = builder.departed(&routes);
-    let Builder { components, findings, .. } = builder;
+    let Builder { components, findings, previous, .. } = builder;
     let problems = findings.into_problems();
     if !problems.is_empty() {
         return Err(problems);
@@ -62,7 +64,10 @@ pub fn build(
     let drain_time = sources.config.drain_time;
     let assembly_memory = memory::bytes(sources.config.assembly_memory);
     let routes = RouteTable::new(routes);
-    Ok(Snapshot { generation, drain_time, assembly_memory, routes, trusted, upstreams, components, departed })
+    let snapshot =
+        Snapshot { generation, drain_time, assembly_memory, routes, trusted, upstreams, components, departed };
+    let plan = previous.map_or_else(Plan::default, |it| it.plan.with_effects(it.snapshot, &snapshot));
+    Ok((snapshot, plan))
 }
 
 struct Builder<'a> {
@@ -77,25 +82,24 @@ struct Builder<'a> {
     findings: Findings,
 }
 
-/// What is in force, and what it was built from.
+/// What is in force.
 struct Previous<'a> {
     snapshot: &'a Snapshot,
-    sources: &'a Sources,
-    /// By name, each with what the configuration says about it.
-    routes: HashMap<&'a str, (&'a Arc<Route>, Option<&'a config::Route>)>,
+    /// By name.
+    routes: HashMap<&'a str, &'a Arc<Route>>,
+    /// What is another in what is built.
+    plan: Plan,
 }
 
 impl<'a> Previous<'a> {
-    fn new(snapshot: &'a Snapshot, sources: &'a Sources) -> Self {
-        let said: HashMap<&str, &config::Route> =
-            sources.config.routes.iter().map(|route| (route.name.as_str(), route)).collect();
-        let named = |route: &'a Arc<Route>| (route.name.as_str(), (route, said.get(route.name.as_str()).copied()));
-        Self { snapshot, sources, routes: snapshot.routes.routes().map(named).collect() }
+    fn new(snapshot: &'a Snapshot, plan: Plan) -> Self {
+        let routes = snapshot.routes.routes().map(|route| (route.name.as_str(), route)).collect();
+        Self { snapshot, routes, plan }
     }
 
     /// Whom a route of this name has let in.
     fn admission(&self, name: &str) -> Option<&Admission> {
-        let route = self.routes.get(name).map(|(route, _)| &route.admission);
+        let route = self.routes.get(name).map(|route| &route.admission);
         route.or_else(|| self.snapshot.departed.get(name))
     }
 }
@@ -120,11 +124,8 @@ impl Builder<'_> {
     fn load_components(&mut self) {
         for (name, component) in &self.sources.config.components {
             let Some(bytes) = self.sources.components.get(name) else { continue };
-            let kept = self.previous.as_ref().and_then(|Previous { snapshot, sources: before, .. }| {
-                let same = before.components.get(name) == Some(bytes)
-                    && before.config.components.get(name).is_some_and(|before| before.limits == component.limits);
-                snapshot.components.get(name).filter(|_| same).cloned()
-            });
+            let kept = self.previous.as_ref().filter(|previous| previous.plan.keeps_component(name));
+            let kept = kept.and_then(|previous| previous.snapshot.components.get(name).cloned());
             let load = || {
                 self.host
                     .load(name, bytes, limits(&component.limits))
@@ -143,6 +144,12 @@ impl Builder<'_> {
     fn upstreams(&mut self) -> BTreeMap<String, Arc<Upstream>> {
         let mut upstreams = BTreeMap::new();
         for (name, upstream) in &self.sources.config.upstreams {
+            let before = self.previous.as_ref().and_then(|previous| previous.snapshot.upstreams.get(name));
+            let is_same = self.previous.as_ref().is_some_and(|previous| !previous.plan.upstreams.contains_key(name));
+            if let Some(before) = before.filter(|_| is_same) {
+                upstreams.insert(name.clone(), before.clone());
+                continue;
+            }
             let mut endpoints = Vec::new();
             for endpoint in &upstream.endpoints {
                 match Address::parse(endpoint.url.as_str()) {
@@ -155,18 +162,7 @@ impl Builder<'_> {
                     Err(error) => self.findings.add(&endpoint.place, error.to_string(), ""),
                 }
             }
-            let before = self.previous.as_ref().and_then(|previous| previous.snapshot.upstreams.get(name));
             let balancer = self.balancer(name, &upstream.balance, before.map(|before| &before.balancer));
-            if let (Some(before), Some(balancer)) = (before, &balancer)
-                && self
-                    .previous
-                    .as_ref()
-                    .is_some_and(|previous| previous.sources.config.upstreams.get(name) == Some(upstream))
-                && Arc::ptr_eq(&before.balancer, balancer)
-            {
-                upstreams.insert(name.clone(), before.clone());
-                continue;
-            }
             let previous = before.map(|before| &before.balance);
             let balance = Balance::new(name, endpoints, JustStarted::default(), previous, self.metrics, Instant::now());
             if let Some(balancer) = balancer {
@@ -192,7 +188,14 @@ impl Builder<'_> {
         let mut routes = Vec::new();
         for route in &self.sources.config.routes {
             let before = self.previous.as_ref().and_then(|previous| previous.routes.get(route.name.as_str()));
-            let before = before.map(|(before, _)| (*before).clone());
+            let before = before.map(|before| Arc::clone(before));
+            let change = self.previous.as_ref().and_then(|previous| previous.plan.routes.get(&route.name));
+            let is_passing = change.is_some_and(Change::is_passing);
+            if let Some(before) = before.as_ref().filter(|_| change.is_none()) {
+                let placed = self.placed(route, upstreams);
+                routes.extend(placed.map(|(matcher, _)| (matcher, before.clone())));
+                continue;
+            }
             let when: Vec<_> = route
                 .when
                 .iter()
@@ -210,15 +213,6 @@ impl Builder<'_> {
                 })
                 .collect();
             let Some((matcher, target)) = self.placed(route, upstreams) else { continue };
-            if let Some(before) = before.as_ref().filter(|before| {
-                self.says_the_same(route)
-                    && same(&before.when, &when)
-                    && before.has_filters(&filters)
-                    && self.leads_to_the_same(route, upstreams)
-            }) {
-                routes.push((matcher, before.clone()));
-                continue;
-            }
             let forwarding = Forwarding {
                 append: route.forwarded_headers,
                 trusted: trusted.clone(),
@@ -231,6 +225,7 @@ impl Builder<'_> {
                     config::OnChange::Keep => OnChange::Keep,
                     config::OnChange::Drain => OnChange::Drain,
                 },
+                since: before.as_ref().filter(|_| is_passing).map_or(self.generation, |before| before.since),
                 when,
                 filters,
                 target,
@@ -262,26 +257,6 @@ impl Builder<'_> {
         let known = known.chain(&previous.snapshot.departed);
         let departed = known.filter(|(name, admission)| !names.contains(name) && !admission.is_idle(now));
         departed.map(|(name, admission)| (name.clone(), admission.clone())).collect()
-    }
-
-    /// Whether nothing that the configuration says about a route has changed.
-    fn says_the_same(&self, route: &config::Route) -> bool {
-        self.previous.as_ref().is_some_and(|previous| {
-            previous.sources.config.trusted_proxies == self.sources.config.trusted_proxies
-                && previous.routes.get(route.name.as_str()).is_some_and(|(_, said)| *said == Some(route))
-        })
-    }
-
-    /// Whether the upstreams that a route names are those they were.
-    fn leads_to_the_same(&self, route: &config::Route, upstreams: &BTreeMap<String, Arc<Upstream>>) -> bool {
-        let same = |name: &String| {
-            let before = self.previous.as_ref().and_then(|previous| previous.snapshot.upstreams.get(name));
-            before.zip(upstreams.get(name)).is_some_and(|(before, after)| Arc::ptr_eq(before, after))
-        };
-        match &route.target {
-            config::Target::Upstream(name) => same(name),
-            config::Target::Services(services) => services.upstreams.values().all(same),
-        }
     }
 
     /// Which handshakes a route takes, and where to.
@@ -447,11 +422,6 @@ fn answer<T>(
 /// What a place in a chain may have had before: first of all what was in that very place.
 fn known(before: &[Rollout], place: usize) -> impl Iterator<Item = &Rollout> {
     before.get(place).into_iter().chain(before)
-}
-
-/// Whether two lists hold the same uses in the same order.
-fn same<T>(before: &[Arc<T>], after: &[Arc<T>]) -> bool {
-    before.len() == after.len() && before.iter().zip(after).all(|(before, after)| Arc::ptr_eq(before, after))
 }
 
 pub(super) fn limits(limits: &config::ComponentLimits) -> Limits {

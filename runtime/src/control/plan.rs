@@ -1,10 +1,12 @@
-//! What would change from one configuration to another.
+//! What changes from one configuration to another. What does not is not built again either, so a part of which nothing is
+//! told here is the very same before and after.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
 use super::sources::Sources;
 use crate::config::{ComponentSource, Config, Route, Target, Upstream};
+use crate::session::{Effect, Snapshot};
 
 /// The difference between what is in force and what a reload would put in force.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -17,6 +19,8 @@ pub struct Plan {
     pub upstreams: BTreeMap<String, Change>,
     /// By name.
     pub routes: BTreeMap<String, Change>,
+    /// What becomes of the open connections of these routes, those that are new apart.
+    pub effects: BTreeMap<String, Effect>,
 }
 
 /// What becomes of a part of the configuration.
@@ -26,9 +30,31 @@ pub enum Change {
     Added,
     /// It is gone.
     Removed,
-    /// It is another, because of these: `settings` for its own keys, or `component NAME` or `upstream NAME`; of a component
-    /// `bytes`, `limits` or `path`.
-    Changed(Vec<String>),
+    /// It is another, because of these.
+    Changed(Vec<Cause>),
+}
+
+/// Why a part is another.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Cause {
+    /// `settings` for its own keys, `component NAME`, `upstream NAME` or `trusted_proxies`; of a component `bytes`, `limits`
+    /// or `path`.
+    pub what: String,
+    /// Whether it is only about handshakes: it makes no difference to a connection that is open, nor to who may open one.
+    pub is_passing: bool,
+}
+
+impl Cause {
+    fn new(what: impl Into<String>) -> Self {
+        Self { what: what.into(), is_passing: false }
+    }
+}
+
+impl Change {
+    /// Whether it makes no difference to a connection that is open, nor to who may open one.
+    pub(super) fn is_passing(&self) -> bool {
+        matches!(self, Self::Changed(causes) if causes.iter().all(|cause| cause.is_passing))
+    }
 }
 
 impl Plan {
@@ -39,38 +65,67 @@ impl Plan {
             let causes = [
                 ("bytes", before.components.get(name) != after.components.get(name)),
                 ("limits", old.limits != new.limits),
-                ("path", path(&old.source) != path(&new.source)),
+                (PATH, path(&old.source) != path(&new.source)),
             ];
-            causes.into_iter().filter(|(_, differs)| *differs).map(|(cause, _)| cause.to_owned()).collect()
+            causes.into_iter().filter(|(_, differs)| *differs).map(|(cause, _)| Cause::new(cause)).collect()
         });
-        // A component that has only moved is the same component.
-        let is_other = |name: &str| match components.get(name) {
-            Some(Change::Changed(causes)) => causes.iter().any(|cause| cause != "path"),
-            _ => false,
-        };
+        let is_other = |name: &&str| components.get(*name).is_some_and(is_other_component);
+        let of_component = |name: &str| Cause::new(format!("component {name}"));
         let upstreams = changes(&before.config.upstreams, &after.config.upstreams, |_, old: &Upstream, new| {
-            causes(
-                old != new,
-                [new.balance.component.as_str()].into_iter().filter(|name| is_other(name)),
-                [].into_iter(),
-            )
+            let own = own_keys(old, new, |old, new| {
+                Upstream { retries: new.retries, connect_timeout: new.connect_timeout, ..old.clone() } == *new
+            });
+            own.into_iter().chain(Some(new.balance.component.as_str()).filter(is_other).map(of_component)).collect()
         });
-        let routes = changes(&by_name(&before.config), &by_name(&after.config), |_, old, new| {
+        let trust = before.config.trusted_proxies != after.config.trusted_proxies;
+        let routes = changes(&by_name(&before.config), &by_name(&after.config), |_, &old, &new| {
+            let own = own_keys(old, new, |old, new| {
+                let (max_connections, handshakes_per_second) = (new.max_connections, new.handshakes_per_second);
+                let handshake_timeout = new.handshake_timeout;
+                Route { max_connections, handshakes_per_second, handshake_timeout, ..old.clone() } == *new
+            });
             let candidates = new.filters.iter().filter_map(|filter| filter.candidate.as_ref());
             let used = new.when.iter().chain(&new.filters).map(|used| used.component.as_str());
-            let used = used.chain(candidates.map(|candidate| candidate.component.as_str()));
-            let targets = targets(new).into_iter().filter(|name| upstreams.contains_key(*name));
-            causes(old != new, used.filter(|name| is_other(name)).collect::<BTreeSet<_>>().into_iter(), targets)
+            let used: BTreeSet<_> = used.chain(candidates.map(|it| it.component.as_str())).filter(is_other).collect();
+            let targets = targets(new).into_iter().filter_map(|name| {
+                let is_passing = upstreams.get(name)?.is_passing();
+                Some(Cause { what: format!("upstream {name}"), is_passing })
+            });
+            let trust = trust.then(|| Cause::new("trusted_proxies"));
+            own.into_iter().chain(used.into_iter().map(of_component)).chain(targets).chain(trust).collect()
         });
         let settings = settings(&before.config, &after.config);
-        Self { settings, components, upstreams, routes }
+        Self { settings, components, upstreams, routes, effects: BTreeMap::new() }
+    }
+
+    /// Together with what becomes of open connections where the one takes the place of the other.
+    pub(super) fn with_effects(self, before: &Snapshot, after: &Snapshot) -> Self {
+        let others: BTreeMap<_, _> = after.routes.routes().map(|route| (route.name.as_str(), route)).collect();
+        let changed = before.routes.routes().filter(|route| self.routes.contains_key(&route.name));
+        let effects = changed.map(|route| {
+            let other = others.get(route.name.as_str()).copied();
+            (route.name.clone(), Effect::of(route, other))
+        });
+        Self { effects: effects.collect(), ..self }
+    }
+
+    /// Whether a component that is there before and after is the very same.
+    pub(super) fn keeps_component(&self, name: &str) -> bool {
+        !self.components.get(name).is_some_and(is_other_component)
     }
 }
+
+/// A component that has only moved is the same component.
+fn is_other_component(change: &Change) -> bool {
+    matches!(change, Change::Changed(causes) if causes.iter().any(|cause| cause.what != PATH))
+}
+
+const PATH: &str = "path";
 
 /// In words: the first changes, and how many more there are; `nothing` without one.
 impl fmt::Display for Plan {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { settings, components, upstreams, routes } = self;
+        let Self { settings, components, upstreams, routes, effects: _ } = self;
         let count = settings.len() + components.len() + upstreams.len() + routes.len();
         let parts = [("component", components), ("upstream", upstreams), ("route", routes)];
         let parts = parts.into_iter().flat_map(|(kind, changes)| changes.iter().map(move |change| (kind, change)));
@@ -78,7 +133,10 @@ impl fmt::Display for Plan {
         let parts = parts.map(|(kind, (name, change))| match change {
             Change::Added => format!("{kind} {name} added"),
             Change::Removed => format!("{kind} {name} removed"),
-            Change::Changed(because) => format!("{kind} {name} changed ({})", because.join(", ")),
+            Change::Changed(causes) => {
+                let because: Vec<_> = causes.iter().map(|cause| cause.what.as_str()).collect();
+                format!("{kind} {name} changed ({})", because.join(", "))
+            }
         });
         let told: Vec<_> = settings.chain(parts).take(MOST_TOLD).collect();
         match count.saturating_sub(told.len()) {
@@ -96,7 +154,7 @@ const MOST_TOLD: usize = 16;
 fn changes<T>(
     before: &BTreeMap<String, T>,
     after: &BTreeMap<String, T>,
-    differs: impl Fn(&str, &T, &T) -> Vec<String>,
+    differs: impl Fn(&str, &T, &T) -> Vec<Cause>,
 ) -> BTreeMap<String, Change> {
     let removed = before.keys().filter(|name| !after.contains_key(*name)).map(|name| (name.clone(), Change::Removed));
     let others = after.iter().filter_map(|(name, new)| {
@@ -109,14 +167,9 @@ fn changes<T>(
     removed.chain(others).collect()
 }
 
-fn causes<'a>(
-    settings: bool,
-    components: impl Iterator<Item = &'a str>,
-    upstreams: impl Iterator<Item = &'a str>,
-) -> Vec<String> {
-    let own = settings.then(|| "settings".to_owned());
-    let components = components.map(|name| format!("component {name}"));
-    own.into_iter().chain(components).chain(upstreams.map(|name| format!("upstream {name}"))).collect()
+/// That something's own keys have changed, if they have; `passing`: whether those are only about handshakes.
+fn own_keys<T: PartialEq>(old: &T, new: &T, passing: impl Fn(&T, &T) -> bool) -> Option<Cause> {
+    (old != new).then(|| Cause { what: "settings".to_owned(), is_passing: passing(old, new) })
 }
 
 fn by_name(config: &Config) -> BTreeMap<String, &Route> {
@@ -139,6 +192,7 @@ fn settings(before: &Config, after: &Config) -> Vec<&'static str> {
     let keys = [
         ("workers", before.workers != after.workers),
         ("drain_time", before.drain_time != after.drain_time),
+        ("upgrade_timeout", before.upgrade_timeout != after.upgrade_timeout),
         ("assembly_memory", before.assembly_memory != after.assembly_memory),
         ("max_connections", before.max_connections != after.max_connections),
         ("watch", before.watch != after.watch),
@@ -149,6 +203,8 @@ fn settings(before: &Config, after: &Config) -> Vec<&'static str> {
     keys.into_iter().filter(|(_, differs)| *differs).map(|(key, _)| key).collect()
 }
 
+#[cfg(test)]
+mod random;
 #[cfg(test)]
 mod tests {
     use std::path::Path;
@@ -192,7 +248,7 @@ mod tests {
     }
 
     fn changed(causes: &[&str]) -> Change {
-        Change::Changed(causes.iter().map(|&cause| cause.to_owned()).collect())
+        Change::Changed(causes.iter().map(|&cause| Cause::new(cause)).collect())
     }
 
     #[test]
@@ -202,7 +258,7 @@ mod tests {
 
     #[test]
     fn a_component_with_other_bytes_changes_the_routes_that_use_it() {
-        let Plan { settings, components, upstreams, routes } = plan(BEFORE, b"2");
+        let Plan { settings, components, upstreams, routes, .. } = plan(BEFORE, b"2");
         assert_eq!((settings, upstreams), (vec![], BTreeMap::new()));
         assert_eq!(components, BTreeMap::from([("shout".to_owned(), changed(&["bytes"]))]));
         assert_eq!(routes, BTreeMap::from([("chat".to_owned(), changed(&["component shout"]))]));

@@ -239,7 +239,12 @@ impl Control {
         let open = |name: &str| known.get(name).map(|metrics| metrics.connections_active());
         let views =
             |changes: BTreeMap<String, Change>| changes.into_iter().map(|(name, change)| change_of(name, change));
-        let routes = views(plan.routes).map(|view| ChangeView { connections_active: open(&view.name), ..view });
+        let effects = plan.effects;
+        let routes = views(plan.routes).map(|view| ChangeView {
+            connections_active: open(&view.name),
+            open_connections: effects.get(&view.name).map(|effect| effect.label()),
+            ..view
+        });
         ChangesView {
             settings: plan.settings,
             components: views(plan.components).collect(),
@@ -261,9 +266,9 @@ fn change_of(name: String, change: Change) -> ChangeView {
     let (change, because) = match change {
         Change::Added => ("added", Vec::new()),
         Change::Removed => ("removed", Vec::new()),
-        Change::Changed(because) => ("changed", because),
+        Change::Changed(causes) => ("changed", causes.into_iter().map(|cause| cause.what).collect()),
     };
-    ChangeView { name, change, because, connections_active: None }
+    ChangeView { name, change, because, connections_active: None, open_connections: None }
 }
 
 fn endpoint(endpoint: &Endpoint) -> EndpointView {

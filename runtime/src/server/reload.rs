@@ -210,13 +210,13 @@ fn build(state: &State, dry_run: bool) -> (Result<Option<Built>, Problems>, Vec<
         // What a dry run counts, nobody sees.
         let metrics = if dry_run { Metrics::new(state.metrics.workers()) } else { state.metrics.draft() };
         let previous = Some((&*snapshot, &*before));
-        let snapshot = control::build(&sources, previous, begun, snapshot.generation + 1, &state.host, &metrics)?;
+        let (snapshot, plan) =
+            control::build(&sources, previous, begun, snapshot.generation + 1, &state.host, &metrics)?;
         // Last, because a client may be let in from then on.
         let doors = doors(state, &sources.config, dry_run)?;
         if !dry_run {
             state.host.sweep_cache(snapshot.components.values());
         }
-        let plan = Plan::between(&before, &sources);
         Ok(Some(Built { snapshot, sources, doors, metrics, plan }))
     });
     (built, files)

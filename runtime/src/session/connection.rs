@@ -12,6 +12,8 @@ use tokio::time::Instant;
 use super::snapshot::{Route, Upstream};
 use crate::balance::Lease;
 use crate::component::Moment;
+#[cfg(test)]
+use crate::component::PickEndpoint;
 use crate::pipe::Handle;
 
 /// An open connection.
@@ -55,6 +57,36 @@ impl Connection {
     pub(super) fn follow(&self, route: &Arc<Route>, decided: Moment) {
         self.route.replace(route.clone());
         self.followed.set(decided);
+    }
+}
+
+#[cfg(test)]
+impl super::Worker {
+    /// An open connection of a route in force that nobody has opened and that carries nothing.
+    pub fn open_for_test(&self, route: &str) -> Rc<Connection> {
+        let snapshot = self.snapshot();
+        let route = snapshot.routes.routes().find(|known| known.name == route).unwrap();
+        let upstream = snapshot.upstreams.values().next().unwrap().clone();
+        let first = |_: u64, endpoints: &[PickEndpoint], _: &[u32]| Ok(endpoints.first().map(|endpoint| endpoint.id));
+        let connection = Rc::new(Connection {
+            id: self.connection_id().into(),
+            client: ([127, 0, 0, 1], 1).into(),
+            route: RefCell::new(route.clone()),
+            followed: Cell::new(route.decided()),
+            lease: upstream.balance.lease(self.index(), Instant::now(), &[], first).unwrap().connected(),
+            upstream,
+            started_at: Instant::now(),
+            opened_at: Instant::now(),
+            handle: Rc::default(),
+            told: Box::new(Told::new("", "", None, Vec::new())),
+        });
+        self.registry().list(connection.clone());
+        connection
+    }
+
+    /// Ends one of those.
+    pub fn close_for_test(&self, connection: &Rc<Connection>) {
+        self.registry().0.borrow_mut().retain(|_, open| !Rc::ptr_eq(open, connection));
     }
 }
 

@@ -13,6 +13,7 @@ use std::time::Duration;
 use tokio::task::yield_now;
 
 use super::connection::Connection;
+use super::effect::Effect;
 use super::snapshot::{OnChange, Route};
 use super::worker::Worker;
 use crate::component::Moment;
@@ -98,7 +99,7 @@ impl<'a> Following<'a> {
             // A route that did not change is the very same; but it may have been decided about a candidate.
             Some((route, decided)) => !Arc::ptr_eq(&before, route) || connection.followed.get() != *decided,
             // A route that is gone has no filters that could take over.
-            None => before.on_change == OnChange::Drain,
+            None => Effect::of(&before, None) == Effect::Closed,
         }
     }
 
@@ -112,11 +113,11 @@ impl<'a> Following<'a> {
             OnChange::Swap => Scope::Whole,
             OnChange::Keep | OnChange::Drain => Scope::Failed,
         };
-        // What it has kept so far, it is asked about when its route no longer keeps.
-        let is_asked_first = scope == Scope::Whole && before.on_change != OnChange::Swap;
-        let is_news = is_asked_first || connection.followed.get() != decided || !before.has_filters(&route.filters);
+        let effect = Effect::of(&before, Some(route));
+        let is_news =
+            effect == Effect::Swapped || connection.followed.get() != decided || !before.has_filters(&route.filters);
         connection.follow(route, decided);
-        if route.on_change == OnChange::Drain && !Arc::ptr_eq(&before, route) {
+        if effect == Effect::Closed {
             return Told::ToClose;
         }
         if !is_news || (scope == Scope::Failed && route.candidates().next().is_none()) {

@@ -62,6 +62,8 @@ pub struct Route {
     pub name: String,
     /// What its open connections do when a reload changes it.
     pub on_change: OnChange,
+    /// The generation that has last changed it in a way that makes a difference to its connections, or to who may open one.
+    pub since: u64,
     /// Predicates that must all hold.
     pub when: Vec<Arc<PredicateUse>>,
     /// Filters, in the order of client messages.

@@ -183,13 +183,19 @@ async fn a_dry_run_answers_what_would_change() {
             change,
             because: Vec::new(),
             connections_active: None,
+            open_connections: None,
         };
         let because = vec!["component shout".to_owned()];
         let changes = ChangesView {
             settings: vec!["drain_time"],
             components: vec![change("shout", "removed")],
             upstreams: vec![change("chat", "added")],
-            routes: vec![ChangeView { because, connections_active: Some(7), ..change("chat", "changed") }],
+            routes: vec![ChangeView {
+                because,
+                connections_active: Some(7),
+                open_connections: Some("swapped"),
+                ..change("chat", "changed")
+            }],
         };
         ReloadReport::Applicable { generation: 1, changes }
     };
@@ -212,6 +218,7 @@ async fn a_dry_run_answers_what_would_change() {
                     "change": "changed",
                     "because": ["component shout"],
                     "connections_active": 7,
+                    "open_connections": "swapped",
                 }],
             },
         })

@@ -188,9 +188,10 @@ pub(in crate::config) const ROUTE: Section = Section {
             "`swap`, `keep` or `drain`",
             Default("\"swap\""),
             "\"drain\"",
-            "What open connections do when a reload changes the route, its upstream or a component of its filters: changed \
-             filters take over between two messages with the state their former versions saved; or all goes on as it \
-             began; or they are closed with 1012 over `drain_time`.",
+            "What open connections do when a reload changes the route, its upstream, a component that they use, or \
+             `trusted_proxies`: changed filters take over between two messages with the state their former versions saved; \
+             or all goes on as it began; or they are closed with 1012 over `drain_time`, unless only handshakes are \
+             concerned.",
         ),
         key(
             "group_id_header",
