@@ -174,10 +174,14 @@ async fn a_secret_that_stands_elsewhere_is_not_even_shown_on_a_terminal() {
     let access = |config: &str| {
         route(&["127.0.0.1:9001"], &format!("filters = [{{ component = 'access', config = {config} }}]\n"))
     };
+    let conditions = |condition: &str| {
+        route(&["127.0.0.1:9001"], &format!("when = [{{ component = 'conditions', config = {condition} }}]\n"))
+    };
     for (config, told) in [
-        (access(&format!("{{ tokens = {secret} }}")), "refuses its configuration: expected a list, found"),
+        (access(&format!("{{ tokens = {secret} }}")), "refuses its configuration: expected a list, found text"),
+        (access(&format!("{{ jwt = {{ secret = {secret} }} }}")), "not shown, because it may quote a secret"),
         (
-            access(&format!("{{ deny = [{{ header = 'a', op = {secret} }}] }}")),
+            conditions(&format!("{{ header = 'a', op = {secret}, value = 'b' }}")),
             "not shown, because it may quote a secret",
         ),
         (script(&format!("{{ reject = {secret} }}")), "not shown, because it may quote a secret"),

@@ -70,7 +70,8 @@ impl<'s> Secrets<'s> {
     }
 }
 
-/// Whether a value stands for a secret, whatever is wrong with it: it is a table with the one key `secret`, which is a table.
+/// Whether a value stands for a secret, whatever is wrong with it: it is a table with the one key `secret`, which is a table,
+/// and no secret itself, as that of a component's own key `secret` may be.
 pub(super) fn is_secret(value: &DeValue<'_>) -> bool {
     value.as_table().is_some_and(|table| whence(table).is_some())
 }
@@ -86,7 +87,8 @@ pub(super) fn holds_secret(value: &DeValue<'_>) -> bool {
 
 /// Where a secret comes from, if a table is one.
 fn whence<'t, 'd>(table: &'t DeTable<'d>) -> Option<&'t DeTable<'d>> {
-    table.get("secret").filter(|_| table.len() == 1).and_then(|whence| whence.get_ref().as_table())
+    let place = table.get("secret").filter(|_| table.len() == 1).and_then(|place| place.get_ref().as_table());
+    place.filter(|place| whence(place).is_none())
 }
 
 /// The text of a file, without one end of line.
@@ -127,7 +129,13 @@ mod tests {
     fn a_table_of_the_one_key_is_a_secret_and_names_one_place() {
         let at = |toml| secret(Path::new(""), toml);
         assert_eq!(at("secret = { env = 'TOKEN' }"), Ok(Some("hush".to_owned())));
-        for plain in ["secret = 'text'", "secret = { env = 'TOKEN' }\nmore = 1", "secret = []", ""] {
+        for plain in [
+            "secret = 'text'",
+            "secret = { env = 'TOKEN' }\nmore = 1",
+            "secret = []",
+            "",
+            "secret = { secret = { env = 'TOKEN' } }",
+        ] {
             assert_eq!(at(plain), Ok(None), "{plain}");
         }
         for (wrong, what) in [
