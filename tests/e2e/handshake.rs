@@ -208,3 +208,12 @@ async fn a_foreign_origin_gets_403() {
     let ((_, reply), _upstream) = tokio::join!(Peer::handshake(proxy.address, &own), backend.accept());
     assert_eq!(reply.status, 101);
 }
+
+#[tokio::test]
+async fn a_denied_field_is_denied_in_spellings_that_back_ends_take_for_it() {
+    let rules = "filters = [{ component = 'access', config = { deny = [{ header = 'x-bad' }] } }]";
+    let proxy = Proxy::start(&route(&[&refused_address()], rules)).await;
+    for (name, status) in [("X-Bad", 403), ("X_Bad", 403), ("x.bad", 403), ("X-Good", 502)] {
+        assert_eq!(proxy.answer(&Request::upgrade("/").with(name, "1")).await.status, status, "{name}");
+    }
+}

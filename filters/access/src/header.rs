@@ -25,15 +25,16 @@ impl Rule {
         }
     }
 
-    /// Whether a field of the name has one of the values.
+    /// Whether a field that the upstream may take for one of the name has one of the values.
     pub(crate) fn matches_any(&self, handshake: &Handshake) -> bool {
-        handshake.headers_named(&self.header).any(|value| self.means(value))
+        handshake.headers_resembling(&self.header).any(|value| self.means(value))
     }
 
-    /// Whether the field is there, and has no other value: the upstream may go by any of several lines.
+    /// Whether the field is there, and has no other value, nor has one that the upstream may take for it: it may go by any
+    /// of several lines.
     pub(crate) fn matches_all(&self, handshake: &Handshake) -> bool {
-        let mut values = handshake.headers_named(&self.header).peekable();
-        values.peek().is_some() && values.all(|value| self.means(value))
+        handshake.header(&self.header).is_some()
+            && handshake.headers_resembling(&self.header).all(|value| self.means(value))
     }
 
     fn means(&self, value: &[u8]) -> bool {

@@ -129,6 +129,20 @@ fn an_allowed_value_does_not_carry_another_line_with_it() {
 }
 
 #[test]
+fn a_spelling_that_the_upstream_may_take_for_a_field_is_denied_with_it_and_allows_nothing() {
+    let deny = json!({ "deny": [{ "header": "x-bad" }] });
+    let allow = json!({ "allow": [{ "header": "x-key", "values": ["a"] }] });
+    for name in ["x-bad", "x_bad", "x.bad"] {
+        assert_eq!(status(open(deny.clone(), &[(name, "1")])), 403, "{name}");
+    }
+    assert!(open(deny, &[("xbad", "1")]).is_ok());
+    assert!(open(allow.clone(), &[("x-key", "a"), ("x_key", "a")]).is_ok());
+    for headers in [&[("x_key", "a")][..], &[("x-key", "a"), ("x_key", "b")]] {
+        assert_eq!(status(open(allow.clone(), headers)), 403, "{headers:?}");
+    }
+}
+
+#[test]
 fn a_connection_lasts_no_longer_than_its_token() {
     let claims = json!({"sub": "ann", "exp": NOW + 90, "tenant": "gold", "level": 3, "tags": ["x"]});
     let config = json!({"jwt": {"secret": SECRET, "attributes": ["tenant", "level", "tags", "none"]}});

@@ -27,7 +27,9 @@ impl Condition {
         match self {
             Self::All(conditions) => conditions.iter().all(|condition| condition.holds(handshake, now)),
             Self::Any(conditions) => conditions.iter().any(|condition| condition.holds(handshake, now)),
-            Self::Value(parameter, test) => test.passes_all(&parameter.values(handshake)),
+            Self::Value(parameter, test) => {
+                test.passes_all(&parameter.values(handshake), parameter.is_named(handshake))
+            }
             Self::Now(test) => test.passes_at(now()),
         }
     }

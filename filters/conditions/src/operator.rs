@@ -43,11 +43,12 @@ pub(crate) enum Pattern {
 pub(crate) const MAX_REGEX_VALUE: usize = 2 * 1024;
 
 impl Operator {
-    /// Whether the values of one parameter pass. Without a value only `isBlank` and `exclude` do.
-    pub(crate) fn passes_all(&self, values: &[Cow<'_, str>]) -> bool {
+    /// Whether the values of one parameter pass. Without a value, and without one under the parameter's very name, only
+    /// `isBlank` and `exclude` can.
+    pub(crate) fn passes_all(&self, values: &[Cow<'_, str>], is_named: bool) -> bool {
         match self {
             Self::IsBlank | Self::Exclude(_) => values.iter().all(|value| self.passes(value)),
-            _ => !values.is_empty() && values.iter().all(|value| self.passes(value)),
+            _ => is_named && !values.is_empty() && values.iter().all(|value| self.passes(value)),
         }
     }
 

@@ -1,7 +1,8 @@
 //! What a condition looks at: the part of a handshake that it names.
 //!
 //! A parameter yields every value that came under its name, because a client can send a header, a cookie or a query
-//! parameter twice and only one of the two is what the upstream goes by.
+//! parameter twice and only one of the two is what the upstream goes by. For the same reason a header yields those of
+//! names that the upstream may take for its own.
 
 use std::borrow::Cow;
 
@@ -29,21 +30,25 @@ pub(crate) enum Parameter {
 
 impl Parameter {
     /// All values of this parameter in the order in which they came. Text that is no UTF-8 shows U+FFFD in its place.
-    pub(crate) fn values<'a>(&self, handshake: &'a Handshake) -> Vec<Cow<'a, str>> {
+    pub(crate) fn values<'a>(&'a self, handshake: &'a Handshake) -> Vec<Cow<'a, str>> {
         match self {
             Self::Path => vec![decode_path(&handshake.path)],
             Self::Query(name) => handshake.query_parameters_named(name).collect(),
-            Self::Header(name) => header(handshake, name).collect(),
+            Self::Header(name) => handshake.headers_resembling(name).map(String::from_utf8_lossy).collect(),
             Self::Cookie(name) => handshake.cookies_named(name).map(Cow::Borrowed).collect(),
             Self::Host => vec![Cow::Owned(host(&handshake.authority))],
             Self::Ip => vec![Cow::Borrowed(&handshake.client_address)],
             Self::Method => vec![Cow::Borrowed(&handshake.method)],
         }
     }
-}
 
-fn header<'a>(handshake: &'a Handshake, name: &str) -> impl Iterator<Item = Cow<'a, str>> {
-    handshake.headers.iter().filter(move |(key, _)| key == name).map(|(_, value)| String::from_utf8_lossy(value))
+    /// Whether this parameter came under its very name, if it came at all.
+    pub(crate) fn is_named(&self, handshake: &Handshake) -> bool {
+        match self {
+            Self::Header(name) => handshake.header(name).is_some(),
+            _ => true,
+        }
+    }
 }
 
 fn host(authority: &str) -> String {
@@ -107,6 +112,7 @@ mod tests {
                 ("x-tenant".into(), b"gold".to_vec()),
                 ("cookie".into(), b"session=abc==; theme = dark;broken; Theme=x".to_vec()),
                 ("x-tenant".into(), vec![0xff]),
+                ("x_tenant".into(), b"lead".to_vec()),
                 ("cookie".into(), b"theme=light".to_vec()),
             ],
             client_address: "10.0.0.1".into(),
@@ -121,7 +127,7 @@ mod tests {
             (Parameter::Query("flag".into()), vec![""]),
             (Parameter::Query("Room".into()), vec![]),
             (Parameter::Query("bad".into()), vec!["%zz%4"]),
-            (Parameter::Header("x-tenant".into()), vec!["gold", "\u{fffd}"]),
+            (Parameter::Header("x-tenant".into()), vec!["gold", "\u{fffd}", "lead"]),
             (Parameter::Header("x-absent".into()), vec![]),
             (Parameter::Cookie("theme".into()), vec!["dark", "light"]),
             (Parameter::Cookie("session".into()), vec!["abc=="]),
@@ -130,7 +136,8 @@ mod tests {
             (Parameter::Ip, vec!["10.0.0.1"]),
             (Parameter::Method, vec!["GET"]),
         ] {
-            assert_eq!(parameter.values(&handshake()), expected, "{parameter:?}");
+            let handshake = handshake();
+            assert_eq!(parameter.values(&handshake), expected, "{parameter:?}");
         }
     }
 

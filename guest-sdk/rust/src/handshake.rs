@@ -15,6 +15,19 @@ impl Handshake {
         self.headers.iter().filter(move |(candidate, _)| candidate == name).map(|(_, value)| value.as_slice())
     }
 
+    /// The values of all header fields that a server may take for one of that name, in the order of arrival; `name` in
+    /// lower case. Those that make variables of fields see no difference between `x-key` and `x_key`, some none between
+    /// any two signs. What is to keep a field away goes by these.
+    pub fn headers_resembling<'a>(&'a self, name: &'a str) -> impl Iterator<Item = &'a [u8]> {
+        let resembles = move |candidate: &str| {
+            let mut bytes = candidate.bytes().zip(name.bytes());
+            candidate.len() == name.len()
+                && bytes
+                    .all(|(one, other)| one == other || !(one.is_ascii_alphanumeric() || other.is_ascii_alphanumeric()))
+        };
+        self.headers.iter().filter(move |(candidate, _)| resembles(candidate)).map(|(_, value)| value.as_slice())
+    }
+
     /// The value of the first cookie of that name.
     pub fn cookie<'a>(&'a self, name: &str) -> Option<&'a str> {
         self.cookies_named(name).next()
@@ -126,6 +139,14 @@ mod tests {
         assert_eq!(handshake.header("x-tag"), Some(&b"one"[..]));
         assert_eq!(handshake.headers_named("x-tag").count(), 2);
         assert_eq!(handshake.header("x-none"), None);
+    }
+
+    #[test]
+    fn fields_that_servers_take_for_one_another_resemble_each_other() {
+        let names = ["x-a-key", "x_a-key", "x.a_key", "xa-key", "x-a-keys", "x-b-key", "x0a-key"];
+        let headers = names.map(|name| (name.into(), name.as_bytes().to_vec())).into();
+        let handshake = Handshake { headers, ..Handshake::default() };
+        assert_eq!(handshake.headers_resembling("x-a-key").collect::<Vec<_>>(), [b"x-a-key", b"x_a-key", b"x.a_key"]);
     }
 
     #[test]

@@ -171,3 +171,22 @@ fn a_value_too_long_for_a_regular_expression_does_not_pass() {
         assert_eq!(condition.holds(&handshake, &|| Time::from_unix(Default::default())), expected, "{length}");
     }
 }
+
+#[test]
+fn a_header_that_the_upstream_may_take_for_another_must_pass_with_it_and_does_not_replace_it() {
+    let with = |headers: &[&str]| {
+        let headers = headers.iter().map(|name| ((*name).to_owned(), b"gold".to_vec())).collect();
+        Handshake { headers, ..handshake() }
+    };
+    let holds = |config: &Value, headers: &[&str]| {
+        parse::condition(config).unwrap().holds(&with(headers), &|| Time::parse("2026-11-20 10:31:00").unwrap())
+    };
+    let gold = json!({"header": "x-tenant", "op": "=", "value": "gold"});
+    assert!(holds(&gold, &["x-tenant", "x_tenant"]) && !holds(&gold, &["x_tenant"]));
+    for none in [
+        json!({"header": "x-tenant", "op": "isBlank"}),
+        json!({"header": "x-tenant", "op": "exclude", "value": "gold"}),
+    ] {
+        assert!(holds(&none, &["x-other"]) && !holds(&none, &["x_tenant"]), "{none}");
+    }
+}
