@@ -69,14 +69,17 @@ pub enum RunError {
     /// The configuration, or a component it names, is wrong.
     #[error("{0}")]
     Config(#[from] Problems),
-    /// An address cannot be listened on.
+    /// An address cannot be listened on that no file names.
     #[error("cannot listen on {address}: {error}{}", advice(.error))]
     Bind {
-        /// The address as configured.
+        /// The address.
         address: SocketAddr,
         /// Why.
         error: BindError,
     },
+    /// An address of the configuration cannot be listened on.
+    #[error("{0}")]
+    Listen(Problems),
     /// The process may open too few files.
     #[error("cannot start: {0}")]
     Files(#[from] TooFewFiles),
@@ -179,8 +182,9 @@ impl Server {
         let wanted_admin = config.admin.as_ref().map(|admin| config.claim(admin.listen));
         let kept_admin = inherited.take_admin(wanted_admin);
         let kept = |wanted: &_| inherited.take_listener(wanted).map(|bound| Ok(Arc::new(bound.complete(count)?)));
-        let listeners = doors::open(config, count, &own, kept)
-            .map_err(|doors::Shut { listener, error }| RunError::Bind { address: listener.listen, error })?;
+        let listeners = doors::open(config, count, &own, kept).map_err(|doors::Shut { listener, error }| {
+            RunError::Listen(doors::shut(config, listener.listen, &error))
+        })?;
         let bound: Vec<_> = listeners.iter().map(|listening| listening.bound.clone()).collect();
         let addresses: Vec<_> = bound.iter().map(|bound| bound.address()).collect();
         let mut sockets = handover::Sockets { listeners: bound, ..Default::default() };
@@ -189,7 +193,8 @@ impl Server {
             let address = wanted.address;
             let socket = match kept_admin {
                 Some(socket) => socket,
-                None => listener::bind_one(wanted, &own).map_err(|error| RunError::Bind { address, error })?,
+                None => listener::bind_one(wanted, &own)
+                    .map_err(|error| RunError::Listen(doors::shut(config, address, &error)))?,
             };
             admin = Some(socket.try_clone()?);
             sockets.admin = Some((address, Arc::new(socket)));
@@ -280,7 +285,7 @@ impl Server {
             link.iter().for_each(|link| link.failed(&error.to_string()));
             return Err(error.into());
         }
-        let refused = |(address, error)| RunError::Bind { address, error };
+        let refused = |(address, error)| RunError::Listen(doors::shut(&state.sources().config, address, &error));
         // Before the other process leaves everything to this one.
         let listens = state.listen(false).map_err(refused);
         let mut reload_is_due = false;

@@ -119,15 +119,17 @@ async fn a_port_that_is_taken_ends_with_1_and_is_named() {
     let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let address = taken.local_addr().unwrap().to_string();
     let directory = tempfile::tempdir().unwrap();
-    for tables in [
-        format!("[[listeners]]\nlisten = \"{address}\"\n"),
-        format!("[[listeners]]\nlisten = \"127.0.0.1:0\"\n[admin]\nlisten = \"{address}\"\n"),
+    for (key, tables) in [
+        ("listeners[0].listen", format!("[[listeners]]\nlisten = \"{address}\"\n")),
+        ("admin.listen", format!("[[listeners]]\nlisten = \"127.0.0.1:0\"\n[admin]\nlisten = \"{address}\"\n")),
     ] {
         let config = format!("{}{tables}", route(&[&refused_address()], ""));
-        std::fs::write(directory.path().join("tidegate.toml"), config).unwrap();
+        std::fs::write(directory.path().join("tidegate.toml"), &config).unwrap();
         let finished = Finished::run(directory.path(), &["run", "--config", "tidegate.toml", "--workers", "1"]).await;
         assert_eq!(finished.code, Some(1), "{finished:?}");
-        assert!(finished.text().contains(&address), "{finished:?}");
+        let line = config.lines().count();
+        let told = format!("tidegate: tidegate.toml:{line}:10: {key}: cannot listen on {address}: ");
+        assert!(finished.stderr.contains(&told), "{finished:?}");
     }
 }
 

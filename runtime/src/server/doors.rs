@@ -1,13 +1,13 @@
 //! Opening the listeners of a configuration, all of them or none.
 
-use std::net::TcpListener as StdListener;
+use std::net::{SocketAddr, TcpListener as StdListener};
 use std::sync::Arc;
 
 use socket2::SockRef;
 
 use super::course::Listening;
 use super::handover::Inherited;
-use crate::config::{Config, Listener};
+use crate::config::{Config, Listener, Problems};
 use crate::handshake::HeadLimits;
 use crate::listener::{BindError, Bound, Claim, Settings, retire};
 
@@ -38,6 +38,16 @@ pub(super) fn open<'a>(
         opened.push(Listening { settings: Arc::new(settings(listener)), bound });
     }
     Ok(opened)
+}
+
+/// Tells that an address cannot be listened on, with the place that names it.
+pub(super) fn shut(config: &Config, address: SocketAddr, error: &BindError) -> Problems {
+    let listeners = config.listeners.iter().map(|listener| (listener.listen, &listener.place));
+    let mut named = listeners.chain(config.admin.iter().map(|admin| (admin.listen, &admin.place)));
+    let place = named.find(|(listen, _)| *listen == address).map(|(_, place)| place.clone());
+    let mut problems = config.problems();
+    problems.add(&place.unwrap_or_default(), format!("cannot listen on {address}: {error}"), error.advice());
+    problems
 }
 
 /// What another process has handed over and the configuration does not have.

@@ -237,11 +237,7 @@ fn doors(state: &State, config: &Config, dry_run: bool) -> Result<Doors, Problem
         let found = known.iter().position(|bound| bound.serves(wanted));
         found.map(|index| Ok(known.remove(index)))
     };
-    let refused = |listener: &Listener, error: &BindError| {
-        let mut problems = config.problems();
-        problems.add(&listener.place, format!("cannot listen on {}: {error}", listener.listen), error.advice());
-        problems
-    };
+    let refused = |listener: &Listener, error: &BindError| doors::shut(config, listener.listen, error);
     let listeners = doors::open(config, state.team.len(), &sockets.claims(), kept)
         .map_err(|doors::Shut { listener, error }| refused(listener, &error))?;
     let fresh = |bound: &Arc<Bound>| !sockets.listeners.iter().any(|known| Arc::ptr_eq(known, bound));

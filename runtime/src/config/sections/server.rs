@@ -395,6 +395,7 @@ fn listeners(root: &Table<'_>, admin: Option<SocketAddr>) -> Read<Vec<Listener>>
 
 fn listener(value: &Value<'_>) -> Read<Listener> {
     let table = value.table(&LISTENER, "write a table [[listeners]]")?;
+    let place = table.value("listen").map_or_else(|| value.place(), |value| value.place());
     let listen = table.read("listen", value::address);
     let max_header_bytes =
         table.read("max_header_bytes", |value| value::size_within(value, (1 << 10, "1KiB"), (1 << 20, "1MiB")));
@@ -410,6 +411,6 @@ fn listener(value: &Value<'_>) -> Read<Listener> {
         paths: paths?,
         handshake_timeout: handshake_timeout?,
         liveness: liveness?,
-        place: value.place(),
+        place,
     })
 }
