@@ -8,6 +8,7 @@ mod body;
 mod client;
 mod endpoints;
 mod guard;
+mod places;
 mod query;
 #[cfg(test)]
 mod tests;
@@ -31,13 +32,15 @@ use tracing::Level;
 
 pub use self::client::{ClientError, ask, ask_patiently};
 pub use self::guard::Guard;
+pub use self::places::Bounds;
+use self::places::{Activity, Place, Places, Watched};
 pub use self::view::{
     CandidateView, ChangeView, ChangesView, ComponentView, ConnectionView, ConnectionsQuery, ConnectionsView, Decision,
     DecisionReport, DecisionsView, DrainCode, DrainPlan, DrainQuery, DrainReport, EndpointView, FailingView,
     FilterView, ImportView, InterestView, LogView, Readiness, ReloadReport, RestoreReport, RouteView, SampleView,
     SampledMessageView, SelectionView, Superseded, UpstreamView, VersionView,
 };
-use crate::metrics::Metrics;
+use crate::metrics::{AdminRefusal, Metrics};
 
 /// What the admin API shows and triggers. Called on the control runtime.
 pub trait Operations: Send + Sync {
@@ -82,31 +85,32 @@ pub struct Admin {
     operations: Arc<dyn Operations>,
     metrics: Arc<Metrics>,
     guard: Guard,
+    bounds: Bounds,
+    /// The turns of lists.
+    lists: Arc<Semaphore>,
 }
 
 impl Admin {
     /// An admin server, not yet listening.
-    pub fn new(operations: Arc<dyn Operations>, metrics: Arc<Metrics>, guard: Guard) -> Arc<Self> {
-        Arc::new(Self { operations, metrics, guard })
+    pub fn new(operations: Arc<dyn Operations>, metrics: Arc<Metrics>, guard: Guard, bounds: Bounds) -> Arc<Self> {
+        Arc::new(Self { operations, metrics, guard, bounds, lists: Arc::new(Semaphore::new(places::LISTS)) })
     }
 
     /// Accepts and answers until `stop` is over. Then it leaves the listener to others, finishes the answers under way
     /// and ends. Dropping it ends every connection at once.
     ///
-    /// At most 64 are open at a time; further ones wait in the kernel.
+    /// A connection that comes when [`Bounds::max_connections`] are being answered gets an answer to a probe, or 503.
     pub async fn serve(self: Arc<Self>, listener: TcpListener, stop: impl Future<Output = ()>) {
-        let permits = Arc::new(Semaphore::new(MAX_CONNECTIONS));
+        let mut places = Places::new(self.bounds.max_connections);
         let mut connections = JoinSet::new();
         let (stopping, stopped) = watch::channel(());
         let accepting = async {
-            while let Ok(permit) = Arc::clone(&permits).acquire_owned().await {
+            loop {
                 let stream = accept(&listener).await;
                 while connections.try_join_next().is_some() {}
-                let (admin, stopped) = (Arc::clone(&self), stopped.clone());
-                connections.spawn(async move {
-                    let _permit = permit;
-                    admin.answer(stream, stopped).await;
-                });
+                let (place, activity) = (places.make_room(), Activity::new());
+                let answering = Arc::clone(&self).answer(stream, place, Arc::clone(&activity), stopped.clone());
+                places.take(place, &activity, connections.spawn(answering));
             }
         };
         tokio::select! {
@@ -118,13 +122,25 @@ impl Admin {
     }
 
     /// Answers requests until the client has no more, or nobody holds the other end of `stopped` any longer.
-    async fn answer(&self, stream: TcpStream, mut stopped: watch::Receiver<()>) {
-        let service = service_fn(|request| async { Ok::<_, Infallible>(endpoints::respond(self, request).await) });
+    async fn answer(
+        self: Arc<Self>,
+        stream: TcpStream,
+        place: Place,
+        activity: Arc<Activity>,
+        mut stopped: watch::Receiver<()>,
+    ) {
+        let service = service_fn(|request| async {
+            activity.work();
+            let answer = endpoints::respond(&self, request, place, &activity).await;
+            Ok::<_, Infallible>(answer.map(|body| body.sent(activity.send())))
+        });
+        let is_ordinary = place == Place::Ordinary;
         let connection = http1::Builder::new()
             .timer(TokioTimer::new())
-            .header_read_timeout(HEADER_TIMEOUT)
+            .keep_alive(is_ordinary)
+            .header_read_timeout(if is_ordinary { HEADER_TIMEOUT } else { PROBE_TIMEOUT })
             .max_buf_size(MAX_HEADER_BYTES)
-            .serve_connection(TokioIo::new(stream), service);
+            .serve_connection(TokioIo::new(Watched::new(stream, activity.clone())), service);
         let mut connection = pin!(connection);
         let mut lifetime = pin!(tokio::time::sleep(MAX_LIFETIME));
         let mut is_stopped = false;
@@ -139,6 +155,10 @@ impl Admin {
                 _ = stopped.changed(), if !is_stopped => {
                     is_stopped = true;
                     connection.as_mut().graceful_shutdown();
+                }
+                () = activity.overdue(self.bounds.send_timeout) => {
+                    self.metrics.admin_refused(AdminRefusal::SendTimeout);
+                    return tracing::debug!("an admin client does not read its answer");
                 }
                 () = lifetime.as_mut() => return tracing::debug!("admin connection reached its lifetime"),
             }
@@ -162,10 +182,10 @@ async fn accept(listener: &TcpListener) -> TcpStream {
 
 /// What every answer has as its `Server`, so that it can be told from another server's.
 const NAME: HeaderValue = HeaderValue::from_static("tidegate-admin");
-/// Scrapers, probes and operators need a handful.
-const MAX_CONNECTIONS: usize = 64;
 /// Also how long an idle connection is kept.
 const HEADER_TIMEOUT: Duration = Duration::from_secs(30);
+/// Who probes has its whole request at hand.
+const PROBE_TIMEOUT: Duration = Duration::from_secs(2);
 /// A reload that compiles large components takes seconds; nothing takes this long.
 const MAX_LIFETIME: Duration = Duration::from_secs(600);
 const MAX_HEADER_BYTES: usize = 16 << 10;

@@ -18,9 +18,9 @@ pub use cells::{Counter, Gauge, Histogram, Sharded, WorkerIndex};
 pub use exposition::Scrape;
 pub use isolated::IsolatedInstances;
 pub use labels::{
-    CallVerdict, CloseLabel, CompileSource, ConnectOutcome, ConnectionRefusal, FailureReason, HandshakeOutcome,
-    InflateFailure, Initiator, InstanceHolder, Limit, MessageKind, ReloadOutcome, ShadowOutcome, Side, SwapOutcome,
-    UpgradeFailure,
+    AdminRefusal, CallVerdict, CloseLabel, CompileSource, ConnectOutcome, ConnectionRefusal, FailureReason,
+    HandshakeOutcome, InflateFailure, Initiator, InstanceHolder, Limit, MessageKind, ReloadOutcome, ShadowOutcome,
+    Side, SwapOutcome, UpgradeFailure,
 };
 pub use registry::{
     CandidateMetrics, ComponentMetrics, ComponentShard, EndpointMetrics, EndpointShard, Metrics, RouteMetrics,

@@ -40,7 +40,7 @@ use tokio::runtime;
 use tokio::sync::mpsc;
 use tokio::time::timeout;
 
-use crate::admin::{Admin, Guard};
+use crate::admin::{Admin, Bounds, Guard};
 use crate::component::{CacheDirectory, CacheError, Host, HostError, Moment};
 use crate::config::{Config, Examined, Problems};
 use crate::control::{self, ReadSources, Sources};
@@ -310,13 +310,13 @@ impl Server {
         }
         tokio::spawn(lookups.serve());
         let mut admin_task = None;
-        if let (Some(listener), Some(verbosity)) = (admin, verbosity) {
+        let said = state.sources().config.admin.clone();
+        if let (Some(listener), Some(verbosity), Some(said)) = (admin, verbosity, said) {
             let address = listener.local_addr()?;
             tracing::info!(%address, "admin listening");
             let operations = Arc::new(Control::new(state.clone(), verbosity));
-            let config = &state.sources().config;
-            let hosts = config.admin.iter().flat_map(|admin| admin.hosts.iter().cloned());
-            let admin = Admin::new(operations, state.metrics.clone(), Guard::new(hosts));
+            let bounds = Bounds { max_connections: said.max_connections, send_timeout: said.send_timeout };
+            let admin = Admin::new(operations, state.metrics.clone(), Guard::new(said.hosts), bounds);
             admin_task =
                 Some(tokio::spawn(admin.serve(TcpListener::from_std(listener)?, state.succession.until_over())));
         }

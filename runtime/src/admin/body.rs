@@ -12,7 +12,14 @@ use http::header::ACCEPT_ENCODING;
 use http_body_util::Full;
 use hyper::body::{Body, Frame, SizeHint};
 
+use super::places::Sending;
 use crate::metrics::Scrape;
+
+/// The body of an answer that is being sent.
+pub(super) struct SentBody {
+    body: AnswerBody,
+    _sending: Sending,
+}
 
 /// The body of an answer.
 pub(super) enum AnswerBody {
@@ -38,6 +45,28 @@ impl AnswerBody {
             false => Self::Plain(turns),
             true => Self::Gzip(turns, Some(Box::new(GzEncoder::new(Vec::new(), Compression::fast())))),
         }
+    }
+
+    /// The same, which says how long it is there to be sent.
+    pub(super) fn sent(self, sending: Sending) -> SentBody {
+        SentBody { body: self, _sending: sending }
+    }
+}
+
+impl Body for SentBody {
+    type Data = Bytes;
+    type Error = std::io::Error;
+
+    fn poll_frame(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Self::Error>>> {
+        Pin::new(&mut self.get_mut().body).poll_frame(context)
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
     }
 }
 

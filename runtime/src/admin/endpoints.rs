@@ -1,7 +1,7 @@
 //! The endpoints: which path takes which method, and what it answers.
 
 use bytes::Bytes;
-use http::header::{ALLOW, CACHE_CONTROL, CONTENT_ENCODING, CONTENT_TYPE, SERVER, VARY};
+use http::header::{ALLOW, CACHE_CONTROL, CONTENT_ENCODING, CONTENT_TYPE, RETRY_AFTER, SERVER, VARY};
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode};
 use http_body_util::Full;
 use hyper::body::Incoming;
@@ -9,10 +9,11 @@ use serde::Serialize;
 
 use super::body::{AnswerBody, accepts_gzip};
 use super::guard::Unwelcome;
+use super::places::{Activity, Place};
 use super::query;
 use super::view::{Decision, DrainReport, LogView, Readiness, ReloadReport};
 use super::{Admin, NAME, Operations};
-use crate::metrics::Metrics;
+use crate::metrics::{AdminRefusal, Metrics};
 
 /// What a path stands for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -79,6 +80,11 @@ impl<'a> Endpoint<'a> {
         }
     }
 
+    /// Whether its answer grows with what there is.
+    fn is_list(self) -> bool {
+        matches!(self, Self::Routes | Self::Upstreams | Self::Components | Self::Candidates | Self::Connections)
+    }
+
     fn takes_query(self, method: &Method) -> bool {
         matches!(self, Self::Connections | Self::Reload | Self::Drain) || self == Self::Log && method == Method::PUT
     }
@@ -87,13 +93,22 @@ impl<'a> Endpoint<'a> {
 /// Answers a request. Its body is never read: hyper closes the connection when there is more of one than it holds.
 ///
 /// The answer to HEAD is the one to GET; hyper leaves the body out.
-pub(super) async fn respond(admin: &Admin, request: Request<Incoming>) -> Response<AnswerBody> {
+pub(super) async fn respond(
+    admin: &Admin,
+    request: Request<Incoming>,
+    place: Place,
+    activity: &Activity,
+) -> Response<AnswerBody> {
     if let Err(unwelcome) = admin.guard.check_host(request.headers()) {
         return refusal(unwelcome);
     }
     let Some(endpoint) = Endpoint::at(request.uri().path()) else {
         return problem(StatusCode::NOT_FOUND, "no such endpoint; GET / lists them");
     };
+    if place == Place::Reserved && !matches!(endpoint, Endpoint::Health | Endpoint::Readiness) {
+        admin.metrics.admin_refused(AdminRefusal::MaxConnections);
+        return full(admin.bounds.max_connections);
+    }
     let method = request.method();
     if !endpoint.methods().contains(method) {
         return not_allowed(endpoint.methods());
@@ -110,6 +125,9 @@ pub(super) async fn respond(admin: &Admin, request: Request<Incoming>) -> Respon
         && let Err(error) = query::none(query)
     {
         return problem(StatusCode::BAD_REQUEST, &error.to_string());
+    }
+    if endpoint.is_list() {
+        activity.take_turn(&admin.lists).await;
     }
     match endpoint {
         Endpoint::Index => text(StatusCode::OK, INDEX),
@@ -197,6 +215,13 @@ fn refusal(unwelcome: Unwelcome) -> Response<AnswerBody> {
         Unwelcome::Origin => StatusCode::FORBIDDEN,
     };
     problem(status, &unwelcome.to_string())
+}
+
+fn full(most: usize) -> Response<AnswerBody> {
+    let error = format!("{most} connections of the admin API are being answered (max_connections); ask again");
+    let mut response = problem(StatusCode::SERVICE_UNAVAILABLE, &error);
+    response.headers_mut().insert(RETRY_AFTER, HeaderValue::from_static("1"));
+    response
 }
 
 fn not_allowed(methods: &[Method]) -> Response<AnswerBody> {

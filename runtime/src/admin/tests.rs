@@ -2,6 +2,7 @@
 
 mod client;
 mod http;
+mod places;
 mod views;
 
 use std::collections::BTreeMap;
@@ -13,12 +14,12 @@ use std::time::{Duration, SystemTime};
 use serde_json::Value;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::oneshot;
+use tokio::sync::{Notify, oneshot};
 use tokio::task::JoinSet;
 use tracing::Level;
 
 use super::{
-    Admin, Answer, CandidateView, ComponentView, ConnectionView, ConnectionsQuery, ConnectionsView, Decision,
+    Admin, Answer, Bounds, CandidateView, ComponentView, ConnectionView, ConnectionsQuery, ConnectionsView, Decision,
     DecisionReport, DecisionsView, DrainPlan, DrainQuery, DrainReport, EndpointView, FailingView, FilterView, Guard,
     ImportView, Operations, Readiness, ReloadReport, RestoreReport, RouteView, SampleView, SampledMessageView,
     Superseded, UpstreamView, VersionView,
@@ -33,6 +34,12 @@ struct Fake {
     drains: AtomicU64,
     level: Mutex<Level>,
     superseded: Option<Superseded>,
+    /// How many routes it shows.
+    routes: usize,
+    /// What a reload waits for.
+    pending: Option<Arc<Notify>>,
+    /// A reload has begun.
+    begun: Notify,
 }
 
 impl Default for Fake {
@@ -44,6 +51,9 @@ impl Default for Fake {
             drains: AtomicU64::new(0),
             level: Mutex::new(Level::INFO),
             superseded: None,
+            routes: 1,
+            pending: None,
+            begun: Notify::new(),
         }
     }
 }
@@ -56,7 +66,7 @@ impl Operations for Fake {
     fn routes(&self) -> Vec<RouteView> {
         let whole = Selection { kinds: Kinds { text: true, binary: false }, payload: Payload::Whole };
         let interest = Interest { from_client: whole, from_upstream: Selection::default() };
-        vec![RouteView {
+        let route = || RouteView {
             name: "chat".to_owned(),
             hosts: vec!["chat.example.com".to_owned()],
             path: None,
@@ -71,7 +81,8 @@ impl Operations for Fake {
             upstream: Some("chat".to_owned()),
             services: BTreeMap::new(),
             connections_active: 7,
-        }]
+        };
+        (0..self.routes).map(|_| route()).collect()
     }
 
     fn upstreams(&self) -> Vec<UpstreamView> {
@@ -122,7 +133,13 @@ impl Operations for Fake {
 
     fn reload(&self, dry_run: bool) -> Answer<'_, ReloadReport> {
         let report = if dry_run { self.dry_run } else { self.reload };
-        Box::pin(async move { report() })
+        Box::pin(async move {
+            self.begun.notify_one();
+            if let Some(pending) = &self.pending {
+                pending.notified().await;
+            }
+            report()
+        })
     }
 
     fn drain(&self, query: DrainQuery) -> Answer<'_, DrainReport> {
@@ -201,12 +218,20 @@ struct Server {
 
 impl Server {
     async fn start(operations: Fake) -> Self {
+        Self::bounded(operations, Bounds { max_connections: 64, send_timeout: Duration::from_secs(30) }).await
+    }
+
+    async fn bounded(operations: Fake, bounds: Bounds) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let metrics = Metrics::new(1);
         let operations = Arc::new(operations);
-        let admin =
-            Admin::new(operations.clone(), Arc::clone(&metrics), Guard::new(["metrics.example.com".to_owned()]));
+        let admin = Admin::new(
+            operations.clone(),
+            Arc::clone(&metrics),
+            Guard::new(["metrics.example.com".to_owned()]),
+            bounds,
+        );
         let (stop, stopping) = oneshot::channel();
         let stopped = async move {
             let _ = stopping.await;

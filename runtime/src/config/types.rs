@@ -152,6 +152,10 @@ pub struct Admin {
     pub place: Place,
     /// The names that it is asked by, beside those that need no entry; in lower case, without a port.
     pub hosts: Vec<String>,
+    /// How many connections may be answered at a time, beside those that probe.
+    pub max_connections: usize,
+    /// How long a client may take to read an answer.
+    pub send_timeout: Duration,
 }
 
 /// What is logged, and how.

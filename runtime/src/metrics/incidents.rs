@@ -2,13 +2,14 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use super::labels::ConnectionRefusal;
+use super::labels::{AdminRefusal, ConnectionRefusal};
 use super::registry::Metrics;
 
 /// Connections for which there was no place, and faults of the proxy.
 #[derive(Debug, Default)]
 pub(super) struct Incidents {
     pub(super) connections_refused: [AtomicU64; ConnectionRefusal::COUNT],
+    pub(super) admin_refused: [AtomicU64; AdminRefusal::COUNT],
     pub(super) panics: AtomicU64,
     pub(super) worker_restarts: AtomicU64,
 }
@@ -18,6 +19,13 @@ impl Metrics {
     pub fn connections_refused(&self, reason: ConnectionRefusal, count: u64) {
         if let Some(counter) = self.incidents.connections_refused.get(reason as usize) {
             counter.fetch_add(count, Ordering::Relaxed);
+        }
+    }
+
+    /// Counts a client of the admin API that was refused, or cut off.
+    pub fn admin_refused(&self, reason: AdminRefusal) {
+        if let Some(counter) = self.incidents.admin_refused.get(reason as usize) {
+            counter.fetch_add(1, Ordering::Relaxed);
         }
     }
 

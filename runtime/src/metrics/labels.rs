@@ -266,6 +266,16 @@ labels! {
 }
 
 labels! {
+    /// What the admin API did not bear of a client (label `reason` of `admin_refusals_total`).
+    AdminRefusal {
+        /// As many connections as `max_connections` of `[admin]` allows were being answered.
+        MaxConnections = "max_connections",
+        /// It took longer than `send_timeout` of `[admin]` to read an answer.
+        SendTimeout = "send_timeout",
+    }
+}
+
+labels! {
     /// A close code as a label: the registered ones by number, the others by their range.
     CloseLabel {
         Normal = "1000",

@@ -6,7 +6,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tracing::Level;
 
-use super::super::{MAX_CONNECTIONS, Operations};
+use super::super::Operations;
 use super::{Fake, Server};
 
 #[tokio::test]
@@ -86,46 +86,6 @@ async fn a_host_name_that_the_operator_has_named_is_answered() {
     for (host, status) in [("metrics.example.com:9900", 200), ("METRICS.example.com", 200), ("example.com", 421)] {
         assert_eq!(server.get_as(host, "/metrics").await.status(), status, "{host}");
     }
-}
-
-#[tokio::test]
-async fn connections_beyond_the_bound_are_answered_when_others_leave() {
-    let server = Server::start(Fake::default()).await;
-    let mut idle = Vec::new();
-    for _ in 0..MAX_CONNECTIONS {
-        let mut stream = TcpStream::connect(server.address).await.unwrap();
-        let request = format!("GET /healthz HTTP/1.1\r\nHost: {}\r\n\r\n", server.address);
-        stream.write_all(request.as_bytes()).await.unwrap();
-        // An answer proves that the connection has its place.
-        stream.read_exact(&mut [0; 12]).await.unwrap();
-        idle.push(stream);
-    }
-    let mut further = TcpStream::connect(server.address).await.unwrap();
-    let request = format!("GET /healthz HTTP/1.1\r\nHost: {}\r\nConnection: close\r\n\r\n", server.address);
-    further.write_all(request.as_bytes()).await.unwrap();
-    let mut answer = String::new();
-    tokio::select! {
-        biased;
-        _ = further.read_to_string(&mut answer) => panic!("answered beyond the bound: {answer}"),
-        status = server_is_full(&server, &mut idle) => assert_eq!(&status, b"HTTP/1.1 200"),
-    }
-
-    drop(idle);
-    further.read_to_string(&mut answer).await.unwrap();
-
-    assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
-}
-
-/// A second exchange on a connection that has its place, after which the server has had every chance to accept.
-async fn server_is_full(server: &Server, idle: &mut [TcpStream]) -> [u8; 12] {
-    let stream = idle.last_mut().unwrap();
-    let mut rest = vec![0; 1024];
-    let _ = stream.read(&mut rest).await.unwrap();
-    let request = format!("GET /healthz HTTP/1.1\r\nHost: {}\r\n\r\n", server.address);
-    stream.write_all(request.as_bytes()).await.unwrap();
-    let mut status = [0; 12];
-    stream.read_exact(&mut status).await.unwrap();
-    status
 }
 
 #[tokio::test]

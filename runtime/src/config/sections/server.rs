@@ -168,6 +168,22 @@ pub(super) const ADMIN: Section = Section {
             meaning: "Names with a dot that it is asked by, without a port. An address, `localhost` and a name without a \
                       dot need no entry; any other name is refused, because a web page could have made it lead here.",
         },
+        Key {
+            name: "max_connections",
+            takes: "whole number",
+            absent: Absent::Default("64"),
+            example: "64",
+            meaning: "Connections that may be answered at a time: scrapers and operators need a handful. An idle one goes \
+                      for one that has come. Where all are being answered, probes are answered all the same and others \
+                      get 503.",
+        },
+        Key {
+            name: "send_timeout",
+            takes: "duration",
+            absent: Absent::Default("\"30s\""),
+            example: "\"30s\"",
+            meaning: "How long a client may take to read an answer, before it is cut off: its place is for others.",
+        },
     ],
 };
 
@@ -336,7 +352,15 @@ fn admin(value: &Value<'_>) -> Read<Admin> {
         const ADVICE: &str = "write a list such as [\"tidegate.example.com\"]";
         value.each("a list of hosts", ADVICE, |host| host.parsed("a host", ADVICE, pattern::parse_host))
     });
-    Ok(Admin { listen: listen?, place, hosts: hosts? })
+    let max_connections = table.read("max_connections", |value| value::count(value, 1..=10_000));
+    let send_timeout = table.read("send_timeout", value::duration);
+    Ok(Admin {
+        listen: listen?,
+        place,
+        hosts: hosts?,
+        max_connections: max_connections? as usize,
+        send_timeout: send_timeout?,
+    })
 }
 
 fn log(value: &Value<'_>) -> Read<Log> {

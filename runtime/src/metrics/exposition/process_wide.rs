@@ -4,14 +4,16 @@ use std::sync::PoisonError;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::super::cells::Gauge;
-use super::super::labels::{CompileSource, ConnectionRefusal, InstanceHolder, ReloadOutcome, UpgradeFailure};
+use super::super::labels::{
+    AdminRefusal, CompileSource, ConnectionRefusal, InstanceHolder, ReloadOutcome, UpgradeFailure,
+};
 use super::super::registry::{Metrics, Name, RouteMetrics};
 use super::super::roster::Present;
 use super::single::Single;
 
 impl Metrics {
     /// The families of the process, in the order of the documentation.
-    pub(super) fn process_wide(&self, routes: &Present<Name, RouteMetrics>) -> [Single; 11] {
+    pub(super) fn process_wide(&self, routes: &Present<Name, RouteMetrics>) -> [Single; 12] {
         let count = |counter: &AtomicU64| counter.load(Ordering::Relaxed) as f64;
         let workers = Single::gauge(
             "tidegate_worker_connections_active",
@@ -20,6 +22,10 @@ impl Metrics {
         let refused = Single::counter(
             "tidegate_connections_refused_total",
             "Connections that were answered with 503 unread, because there was no place for them, by what was used up.",
+        );
+        let admin = Single::counter(
+            "tidegate_admin_refusals_total",
+            "Clients of the admin API that were answered with 503 or cut off, by the limit that they met.",
         );
         let panics = Single::counter(
             "tidegate_panics_total",
@@ -58,6 +64,7 @@ impl Metrics {
         let of_workers = self.worker_connections_active(routes);
         let of_workers = of_workers.iter().enumerate();
         let of_refusals = ConnectionRefusal::ALL.iter().zip(&self.incidents.connections_refused);
+        let of_admin = AdminRefusal::ALL.iter().zip(&self.incidents.admin_refused);
         let of_holders = InstanceHolder::ALL.iter();
         let of_compiles = CompileSource::ALL.iter().zip(self.compiles.iter());
         let of_reloads = ReloadOutcome::ALL.iter().zip(&self.reloads);
@@ -68,6 +75,7 @@ impl Metrics {
                 family.with(&[("worker", &worker.to_string())], *active as f64)
             }),
             of_refusals.fold(refused, |family, (reason, it)| family.with(&[("reason", reason.label())], count(it))),
+            of_admin.fold(admin, |family, (reason, it)| family.with(&[("reason", reason.label())], count(it))),
             panics.with(&[], count(&self.incidents.panics)),
             restarts.with(&[], count(&self.incidents.worker_restarts)),
             assemblies.with(&[], self.assembly_bytes.iter().map(Gauge::value).sum::<i64>() as f64),
