@@ -2,8 +2,8 @@
 //!
 //! A scrape sums the shards; nothing is cached between scrapes. Counters with a few label values are written from the
 //! start, at zero, so that the first failure shows up in `rate()`. Where labels multiply (`closes_total`,
-//! `limit_closes_total`, `component_calls_total`) a series appears with its first count, except for closes by the proxy with 1011, our own
-//! faults, which every alert wants. What a reload removes from the configuration keeps its series until its last connection
+//! `component_calls_total`) a series appears with its first count, except for closes by the proxy with 1011, our own faults,
+//! which every alert wants. What a reload removes from the configuration keeps its series until its last connection
 //! has ended and a scrape has shown what was counted last.
 //!
 //! The text of 100,000 endpoints has 100 MB, so it is made in pieces, when somebody has a use for the next one, and straight
@@ -228,10 +228,7 @@ fn message_families(routes: &Present<Name, RouteMetrics>) -> [Family; 4] {
             for (from_index, from) in Side::ALL.iter().enumerate() {
                 for (index, limit) in Limit::ALL.iter().enumerate() {
                     let cells = route.iter().filter_map(|shard| shard.limit_closes.get(from_index)?.get(index));
-                    let count = sum(cells);
-                    if count > 0 {
-                        series.add(&[("route", name), ("from", from.label()), ("limit", limit.label())], count);
-                    }
+                    series.add(&[("route", name), ("from", from.label()), ("limit", limit.label())], sum(cells));
                 }
             }
         },

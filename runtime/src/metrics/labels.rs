@@ -93,6 +93,9 @@ labels! {
     /// How an attempt to connect to an endpoint ended (label `outcome` of `upstream_connects_total`).
     ConnectOutcome {
         Connected = "connected",
+        /// Its name had no address, or none within `connect_timeout`.
+        Unresolved = "unresolved",
+        /// No address took the connection, or it was cut.
         Refused = "refused",
         ConnectTimeout = "connect_timeout",
         HandshakeTimeout = "handshake_timeout",

@@ -199,8 +199,9 @@ impl DialError {
     /// The label of the attempt.
     pub fn outcome(&self) -> ConnectOutcome {
         match self {
-            Self::Unresolved(_) | Self::Refused(_) | Self::Cut(_) => ConnectOutcome::Refused,
-            Self::ResolveTimeout | Self::ConnectTimeout => ConnectOutcome::ConnectTimeout,
+            Self::Unresolved(_) | Self::ResolveTimeout => ConnectOutcome::Unresolved,
+            Self::Refused(_) | Self::Cut(_) => ConnectOutcome::Refused,
+            Self::ConnectTimeout => ConnectOutcome::ConnectTimeout,
             Self::HandshakeTimeout => ConnectOutcome::HandshakeTimeout,
             Self::InvalidAnswer(_) => ConnectOutcome::InvalidAnswer,
             Self::Answered(_) => ConnectOutcome::Answered,

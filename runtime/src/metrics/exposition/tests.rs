@@ -52,6 +52,21 @@ fn every_metric_that_the_documentation_names_is_in_the_text() {
 }
 
 #[test]
+fn each_limit_of_a_route_is_counted_from_zero() {
+    let metrics = Metrics::new(1);
+    let route = metrics.route("chat");
+    route.of(FIRST).limit_close(Side::Upstream, Limit::MaxFragments);
+    let text = encoded(&metrics);
+    for from in Side::ALL.iter().map(|from| from.label()) {
+        for limit in Limit::ALL.iter().map(|limit| limit.label()) {
+            let count = u8::from(from == "upstream" && limit == "max_fragments");
+            let labels = format!(r#"route="chat",from="{from}",limit="{limit}""#);
+            assert_line(&text, &format!("tidegate_limit_closes_total{{{labels}}} {count}"));
+        }
+    }
+}
+
+#[test]
 fn counts_of_several_workers_are_summed_exactly() {
     let metrics = Metrics::new(2);
     let route = metrics.route("chat");

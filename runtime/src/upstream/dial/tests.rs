@@ -327,7 +327,7 @@ async fn a_name_that_nobody_looks_up_in_time_is_told_apart_from_an_address_that_
     let (resolver, _lookups) = Resolver::new();
     let error = dial(&address(), request(), &Timeouts::default(), &resolver).await.unwrap_err();
     assert!(matches!(error, DialError::ResolveTimeout), "{error}");
-    assert_eq!((error.status(), error.outcome()), (StatusCode::GATEWAY_TIMEOUT, ConnectOutcome::ConnectTimeout));
+    assert_eq!((error.status(), error.outcome()), (StatusCode::GATEWAY_TIMEOUT, ConnectOutcome::Unresolved));
     assert!(error.is_retryable() && !error.was_sent());
 }
 
