@@ -34,7 +34,7 @@ use attempt::{Agreed, Attempt};
 use record::Record;
 
 use crate::handshake::{HeadLimits, ReadError, Requests};
-use crate::metrics::{CloseLabel, HandshakeOutcome, Initiator};
+use crate::metrics::{CloseLabel, Initiator};
 use crate::pipe::{Outcome, Pipe, Plan, Socket};
 use crate::ws::CloseFrame;
 
@@ -88,7 +88,7 @@ async fn open(worker: Rc<Worker>, accepted: Box<Accepted>) -> Option<Open> {
                 // A connection that is only kept for a next request may end without a word.
                 if answered || first {
                     let status = answered.then_some(StatusCode::REQUEST_TIMEOUT.as_u16());
-                    Record::new(worker, peer, started).refused(HandshakeOutcome::ClientTimeout, status);
+                    Record::new(worker, peer, started).late(handshake_timeout, status);
                 }
                 return None;
             }

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use serde_json::Value;
 use tidegate_tests::config::{guest, route, upstream};
-use tidegate_tests::{Backend, Echo, Finished, Frame, Proxy, Request, Samples, refused_address};
+use tidegate_tests::{Backend, Echo, Finished, Frame, Peer, Proxy, Request, Samples, refused_address};
 
 const RELOADS: &str = "tidegate_reloads_total";
 const APPLIED: &[(&str, &str)] = &[("outcome", "applied")];
@@ -103,6 +103,7 @@ async fn an_access_line_says_which_filter_refused() {
     proxy.answer(&Request::upgrade("/")).await;
     let line = proxy.access_line().await;
     assert_eq!((&line["outcome"], &line["filter"]), (&"filter_refused".into(), &"access".into()), "{line}");
+    assert_eq!(line["reason"], "unauthorized", "{line}");
 }
 
 #[tokio::test]
@@ -136,6 +137,31 @@ async fn an_access_line_names_the_endpoints_that_were_tried_and_how_each_failed(
     expected.sort();
     assert_eq!(endpoints, expected, "{line}");
     assert!(tried.iter().all(|one| one["outcome"] == "refused" && one["error"] != ""), "{line}");
+}
+
+#[tokio::test]
+async fn an_access_line_of_a_head_that_came_too_late_says_which_time_ran_out() {
+    let listener = "[[listeners]]\nlisten = \"127.0.0.1:0\"\nhandshake_timeout = \"50ms\"\n";
+    let proxy = Proxy::start(&route(&[&refused_address()], listener)).await;
+    let mut client = Peer::connect(proxy.address).await;
+    client.write("GET / HTTP/1.1\r\n").await;
+    assert_eq!(client.read_reply().await.status, 408);
+    let line = proxy.access_line().await;
+    assert_eq!((&line["outcome"], &line["status"]), (&"client_timeout".into(), &408.into()), "{line}");
+    let reason = "the head of the request has not come within 50ms (handshake_timeout)";
+    assert_eq!(line["reason"], reason, "{line}");
+}
+
+#[tokio::test]
+async fn an_endpoint_whose_name_has_no_address_is_not_said_to_refuse() {
+    let proxy = Proxy::start(&route(&["nowhere.invalid:9001"], "")).await;
+    assert!(matches!(proxy.answer(&Request::upgrade("/")).await.status, 502 | 504));
+    let line = proxy.access_line().await;
+    assert_eq!(line["tried"][0]["outcome"], "unresolved", "{line}");
+    // It was tried again once, as by default.
+    proxy.until("tidegate_upstream_connects_total", &[("outcome", "unresolved")], 2).await;
+    let view = proxy.admin("GET", "/api/v1/upstreams").await;
+    assert!(!view.body.contains("refused"), "{view:?}");
 }
 
 #[tokio::test]

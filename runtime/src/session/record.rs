@@ -1,6 +1,7 @@
 //! What is counted and logged of a request or a connection.
 
 use std::net::SocketAddr;
+use std::time::Duration;
 
 use tokio::time::Instant;
 
@@ -63,6 +64,12 @@ impl<'a> Record<'a> {
     pub(super) fn malformed(mut self, error: &ReadError) {
         self.reason = error.to_string();
         self.refused(HandshakeOutcome::Malformed, Some(error.status().as_u16()));
+    }
+
+    /// A request whose head has not come, not all of it, within `patience`.
+    pub(super) fn late(mut self, patience: Duration, status: Option<u16>) {
+        self.reason = format!("the head of the request has not come within {patience:?} (handshake_timeout)");
+        self.refused(HandshakeOutcome::ClientTimeout, status);
     }
 
     /// A request that opened no connection.

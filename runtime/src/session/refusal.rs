@@ -104,7 +104,9 @@ impl Refusal {
             Self::TooFast => "handshakes_per_second of the route is reached".to_owned(),
             Self::Component(failure) => format!("component {}: {}", failure.component, failure.message),
             Self::NoEndpoint => "no endpoint is enabled, or the balancer picked none".to_owned(),
-            Self::Filter(_) | Self::Dial(_) | Self::ClientGone => String::new(),
+            Self::Filter(refusal) => told_by(refusal),
+            Self::ClientGone => "the client left before its answer".to_owned(),
+            Self::Dial(_) => String::new(),
         }
     }
 
@@ -123,3 +125,15 @@ impl Refusal {
         }
     }
 }
+
+/// What a filter tells the client: the first line of its text; where it tells nothing, the status.
+fn told_by(refusal: &FilterRefusal) -> String {
+    let text = std::str::from_utf8(&refusal.body).unwrap_or_default();
+    match text.lines().map(str::trim).find(|line| !line.is_empty()) {
+        Some(line) => line.chars().take(MOST_TOLD).collect(),
+        None => format!("the filter refuses it with {}", refusal.status),
+    }
+}
+
+/// More of a filter's text no line of a log needs.
+const MOST_TOLD: usize = 200;
