@@ -5,8 +5,11 @@
 //! but their own fields belongs in them, so they are formatted once, straight into the queue.
 
 mod access;
+mod lossy;
 
-use std::io::{self, BufWriter, IsTerminal, Write};
+use std::fs::File;
+use std::io::{self, IsTerminal, Write};
+use std::os::fd::AsFd;
 use std::sync::Arc;
 
 use serde::Deserialize;
@@ -18,6 +21,7 @@ use tracing_subscriber::util::SubscriberInitExt;
 use tracing_subscriber::{Layer, Registry, reload};
 
 pub use self::access::{AccessRecord, Ended, Traffic, Tried};
+use self::lossy::Lossy;
 use crate::metrics::Metrics;
 
 /// How lines are written.
@@ -102,8 +106,7 @@ const OURS: &str = "tidegate";
 
 /// Installs the operational log for the process and opens the access log. To be called once, by the binary.
 pub fn start(settings: &Settings, metrics: &Metrics) -> Result<(AccessLog, Guard), AlreadyStarted> {
-    let (operational, operational_guard) = queue("log", io::stderr());
-    metrics.watch_log("operational", operational.error_counter());
+    let (operational, operational_guard) = queue("operational", unbuffered(io::stderr()), metrics);
     let terminal = io::stderr().is_terminal();
     let lines = tracing_subscriber::fmt::layer().with_writer(operational);
     let lines = match settings.format {
@@ -115,7 +118,7 @@ pub fn start(settings: &Settings, metrics: &Metrics) -> Result<(AccessLog, Guard
 
     let (access, access_guard) = match settings.access {
         true => {
-            let (log, guard) = AccessLog::to(io::stdout(), settings.format, metrics);
+            let (log, guard) = AccessLog::to(unbuffered(io::stdout()), settings.format, metrics);
             (AccessLog { on_open: settings.access_on_open, ..log }, Some(guard))
         }
         false => (AccessLog::off(), None),
@@ -151,8 +154,7 @@ impl AccessLog {
 
     /// A log that writes to `target` from a thread of its own; lines beyond the queue's bound are dropped and counted.
     pub fn to(target: impl Write + Send + 'static, format: Format, metrics: &Metrics) -> (Self, WorkerGuard) {
-        let (queue, guard) = queue("access-log", target);
-        metrics.watch_log("access", queue.error_counter());
+        let (queue, guard) = queue("access", target, metrics);
         (Self { queue: Some(queue), format, on_open: false }, guard)
     }
 
@@ -170,18 +172,30 @@ impl AccessLog {
     }
 }
 
-/// A bounded queue and the thread that empties it, with one write for all lines that are ready.
-fn queue(thread: &str, target: impl Write + Send + 'static) -> (NonBlocking, WorkerGuard) {
-    NonBlockingBuilder::default()
+/// A bounded queue and the thread that empties it, with one write for all lines that are ready. Lines that find no room, or
+/// cannot be written, are counted as lost under the log's name.
+fn queue(log: &'static str, target: impl Write + Send + 'static, metrics: &Metrics) -> (NonBlocking, WorkerGuard) {
+    let (lossy, lost) = Lossy::new(log, target);
+    let (queue, guard) = NonBlockingBuilder::default()
         .buffered_lines_limit(QUEUED_LINES)
         .lossy(true)
-        .thread_name(thread)
-        .finish(BufWriter::with_capacity(WRITE_SIZE, target))
+        .thread_name(&format!("{log}-log"))
+        .finish(lossy);
+    metrics.watch_log(log, queue.error_counter(), lost);
+    (queue, guard)
+}
+
+/// The same output without a buffer of the standard library, which keeps what it could not write, and takes one that is
+/// closed for one that takes everything.
+fn unbuffered(standard: impl AsFd + Write + Send + 'static) -> Box<dyn Write + Send> {
+    match standard.as_fd().try_clone_to_owned() {
+        Ok(descriptor) => Box::new(File::from(descriptor)),
+        Err(_) => Box::new(standard),
+    }
 }
 
 /// A burst of connections closed at once; at half a kilobyte a line, some 8 MiB at worst.
 const QUEUED_LINES: usize = 16_384;
-const WRITE_SIZE: usize = 64 << 10;
 
 #[cfg(test)]
 mod tests;

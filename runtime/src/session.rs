@@ -34,7 +34,7 @@ use attempt::{Agreed, Attempt};
 use record::Record;
 
 use crate::handshake::{HeadLimits, ReadError, Requests};
-use crate::metrics::{CloseLabel, Initiator};
+use crate::metrics::{CloseLabel, HandshakeOutcome, Initiator};
 use crate::pipe::{Outcome, Pipe, Plan, Socket};
 use crate::ws::CloseFrame;
 
@@ -75,9 +75,17 @@ async fn open(worker: Rc<Worker>, accepted: Box<Accepted>) -> Option<Open> {
         let started = Instant::now();
         let parts = match timeout(handshake_timeout, requests.next()).await {
             Ok(Ok(Some(parts))) => parts,
-            // Between requests, or before the first, a client may leave as it likes.
-            Ok(Ok(None)) => return None,
-            Ok(Err(ReadError::Broken(_))) => return None,
+            // Between requests, or before the first, a client may leave as it likes: so do those that probe a port.
+            Ok(Ok(None)) => {
+                if first {
+                    worker.unrouted().of(worker.index()).handshake(HandshakeOutcome::NoRequest);
+                }
+                return None;
+            }
+            Ok(Err(ReadError::Broken(_))) => {
+                Record::new(worker, peer, started).left();
+                return None;
+            }
             Ok(Err(error)) => {
                 Record::new(worker, peer, started).malformed(&error);
                 let _ = timeout(worker.close_timeout(), Box::pin(requests.reject(&error))).await;

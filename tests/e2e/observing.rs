@@ -231,3 +231,41 @@ async fn the_level_of_the_log_is_set_while_the_proxy_runs() {
     proxy.wait_for_log(&["no attempt to reach the upstream succeeded"]).await;
     assert_eq!(level(&["loud"]).await.code, Some(2));
 }
+
+#[tokio::test]
+async fn access_lines_that_nobody_takes_are_counted_and_the_log_says_so_once() {
+    for (redirection, error) in [("> /dev/full", "No space left"), ("> >(true)", "Broken pipe")] {
+        let proxy = Proxy::redirected(redirection, &route(&[&refused_address()], "")).await;
+        for lost in 1..=3 {
+            assert_eq!(proxy.answer(&Request::upgrade("/")).await.status, 502);
+            proxy.until("tidegate_log_lines_dropped_total", &[("log", "access")], lost).await;
+        }
+        let line = proxy.wait_for_log(&["lines of a log are lost", error]).await;
+        assert_eq!(line["log"], "access", "{line}");
+        assert_eq!(proxy.log().iter().filter(|line| line["message"] == "lines of a log are lost").count(), 1);
+    }
+}
+
+#[tokio::test]
+async fn a_client_that_leaves_within_its_request_is_told_and_one_that_says_nothing_is_counted() {
+    const HANDSHAKES: &str = "tidegate_handshakes_total";
+    let proxy = Proxy::start(&route(&[&refused_address()], "")).await;
+    drop(Peer::connect(proxy.address).await);
+    Peer::connect(proxy.address).await.reset();
+    proxy.until(HANDSHAKES, &[("outcome", "no_request")], 2).await;
+    for count in 1..=4 {
+        let mut client = Peer::connect(proxy.address).await;
+        client.write(["GET / HTTP/1.1\r\nHost: proxy.test\r\nUpgr", "G"][count % 2]).await;
+        match count {
+            1 | 2 => client.reset(),
+            _ => drop(client),
+        }
+        proxy.until(HANDSHAKES, &[("outcome", "client_gone")], count as u64).await;
+    }
+    let lines = proxy.access_lines(4).await;
+    for line in &lines {
+        assert_eq!(line["reason"], "the client left before its request was there", "{line}");
+        assert!(line.get("status").is_none(), "{line}");
+    }
+    assert_eq!(proxy.metrics().await.count(HANDSHAKES, &[("outcome", "no_request")]), 2);
+}

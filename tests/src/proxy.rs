@@ -57,6 +57,15 @@ impl Proxy {
         Self::launch(command, directory, config).await
     }
 
+    /// Starts a proxy whose standard output is redirected, as a shell says it: `> /dev/full`.
+    pub async fn redirected(redirection: &str, config: &str) -> Self {
+        let directory = tempfile::tempdir().expect("a directory");
+        let mut command = Command::new("bash");
+        command.args(["-c", &format!("exec \"$0\" \"$@\" {redirection}")]).arg(tidegate());
+        command.args(["run", "--workers", "1", "--config"]).arg(directory.path().join(CONFIG));
+        Self::launch(command, directory, config).await
+    }
+
     /// Sets how many files it may have open from now on.
     pub fn limit_open_files(&self, limit: u64) {
         use rustix::process::{Pid, Resource, Rlimit, getrlimit, prlimit};

@@ -43,6 +43,8 @@ impl Default for HeadLimits {
 pub struct Requests<S> {
     stage: Stage<S>,
     limits: HeadLimits,
+    /// Whether a part of a request has come that is not answered.
+    has_begun: bool,
 }
 
 /// Who reads and answers.
@@ -69,7 +71,7 @@ pub enum ReadError {
     /// It is no HTTP/1 request.
     #[error("malformed request: {0}")]
     Malformed(hyper::Error),
-    /// The connection broke, or was closed within a request.
+    /// The connection broke, or was closed, within a request.
     #[error("the client's connection broke: {0}")]
     Broken(hyper::Error),
 }
@@ -107,10 +109,10 @@ pub struct ClientGone;
 impl<S: AsyncRead + AsyncWrite + Unpin + 'static> Requests<S> {
     /// Starts to speak HTTP/1.1 on a connection.
     pub fn new(stream: S, limits: &HeadLimits) -> Self {
-        Self { stage: Stage::Shortcut(Shortcut::new(stream)), limits: limits.clone() }
+        Self { stage: Stage::Shortcut(Shortcut::new(stream)), limits: limits.clone(), has_begun: false }
     }
 
-    /// The next request; `None` when the client has closed the connection between requests. A body is not read.
+    /// The next request; `None` when the client has left between requests, or before the first. A body is not read.
     ///
     /// Cancel safe. Bounding the time it takes is the caller's business.
     pub async fn next(&mut self) -> Result<Option<Parts>, ReadError> {
@@ -119,9 +121,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin + 'static> Requests<S> {
         {
             return Ok(Some(parts));
         }
-        match self.http() {
-            Some(http) => http.next().await,
-            None => Ok(None),
+        let Some(http) = self.http() else { return Ok(None) };
+        match http.next().await {
+            Err(ReadError::Broken(error)) if !self.has_begun && !error.is_incomplete_message() => Ok(None),
+            next => next,
         }
     }
 
@@ -134,7 +137,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin + 'static> Requests<S> {
         if shortcut && !matches!(http.next().await, Ok(Some(_))) {
             return Err(WriteError::Closed);
         }
-        http.answer(response).await
+        http.answer(response).await?;
+        self.has_begun = false;
+        Ok(())
     }
 
     /// Runs a future while the client waits for its answer, and notices when the client leaves.
@@ -208,6 +213,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin + 'static> Requests<S> {
         self.stage = match std::mem::replace(&mut self.stage, Stage::Leaving) {
             Stage::Shortcut(shortcut) => {
                 let (stream, read) = shortcut.into_parts();
+                self.has_begun = !read.is_empty();
                 Stage::Http(Box::new(Http::new(Replay::new(read, stream), &self.limits)))
             }
             stage => stage,

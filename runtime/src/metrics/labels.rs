@@ -84,8 +84,10 @@ labels! {
         UpstreamAnswered = "upstream_answered",
         /// 408: the client took too long.
         ClientTimeout = "client_timeout",
-        /// The client left before its answer.
+        /// The client left before its answer, or within its request.
         ClientGone = "client_gone",
+        /// The client left without a word, as those do that probe a port.
+        NoRequest = "no_request",
     }
 }
 

@@ -37,7 +37,8 @@ pub struct Metrics {
     pub(super) generation: AtomicU64,
     pub(super) assembly_bytes: Arc<Sharded<Gauge>>,
     pub(super) isolated: Arc<IsolatedInstances>,
-    pub(super) logs: Mutex<BTreeMap<&'static str, ErrorCounter>>,
+    /// What each lost because it was too slow, and because nobody took it.
+    pub(super) logs: Mutex<BTreeMap<&'static str, (ErrorCounter, Arc<AtomicU64>)>>,
 }
 
 impl Metrics {
@@ -211,8 +212,8 @@ impl Metrics {
     }
 
     /// Shows under `log_lines_dropped_total` how many lines the log of this name has lost.
-    pub fn watch_log(&self, log: &'static str, dropped: ErrorCounter) {
-        self.logs.lock().unwrap_or_else(PoisonError::into_inner).insert(log, dropped);
+    pub fn watch_log(&self, log: &'static str, dropped: ErrorCounter, unwritten: Arc<AtomicU64>) {
+        self.logs.lock().unwrap_or_else(PoisonError::into_inner).insert(log, (dropped, unwritten));
     }
 }
 

@@ -72,6 +72,12 @@ impl<'a> Record<'a> {
         self.refused(HandshakeOutcome::ClientTimeout, status);
     }
 
+    /// A request of which only a part has come.
+    pub(super) fn left(mut self) {
+        "the client left before its request was there".clone_into(&mut self.reason);
+        self.refused(HandshakeOutcome::ClientGone, None);
+    }
+
     /// A request that opened no connection.
     pub(super) fn refused(&self, outcome: HandshakeOutcome, status: Option<u16>) {
         self.count(outcome);

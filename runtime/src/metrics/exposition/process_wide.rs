@@ -58,7 +58,7 @@ impl Metrics {
         );
         let logs = Single::counter(
             "tidegate_log_lines_dropped_total",
-            "Lines that a log of the proxy lost because its reader was too slow.",
+            "Lines that a log of the proxy lost because its reader was too slow, or is gone, or has no room.",
         );
 
         let of_workers = self.worker_connections_active(routes);
@@ -86,9 +86,9 @@ impl Metrics {
             of_reloads.fold(reloads, |family, (outcome, it)| family.with(&[("outcome", outcome.label())], count(it))),
             of_upgrades.fold(upgrades, |family, (reason, it)| family.with(&[("reason", reason.label())], count(it))),
             generation.with(&[], self.generation() as f64),
-            of_logs
-                .iter()
-                .fold(logs, |family, (log, lines)| family.with(&[("log", log)], lines.dropped_lines() as f64)),
+            of_logs.iter().fold(logs, |family, (log, (dropped, unwritten))| {
+                family.with(&[("log", log)], dropped.dropped_lines() as f64 + count(unwritten))
+            }),
         ]
     }
 
