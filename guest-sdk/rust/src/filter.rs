@@ -119,7 +119,9 @@ pub trait Filter: DeserializeOwned + 'static {
         let _ = (session, by, close);
     }
 
-    /// The state that a successor needs when this component is replaced under a live connection.
+    /// The state that a successor needs when this component is replaced under a live connection. Where the successor does
+    /// not take over, the session goes on as if it had not been asked. A panic leaves the connection with this component,
+    /// and costs the instance with the state of all its sessions.
     ///
     /// Default: none.
     fn save(&self, session: &Self::Session) -> Vec<u8> {
@@ -128,7 +130,8 @@ pub trait Filter: DeserializeOwned + 'static {
     }
 
     /// Takes a live connection over, with the state that its predecessor saved, or with none when the predecessor
-    /// failed. An error leaves the connection with its predecessor.
+    /// failed. An error leaves the connection with its predecessor, and it is asked again only when this component, or its
+    /// configuration, changes again.
     ///
     /// Default: a session as for a new connection; the state is not looked at.
     fn resume(&self, handshake: &Handshake, state: &[u8]) -> Result<Self::Session, String> {
