@@ -46,6 +46,8 @@ use crate::metrics::{AdminRefusal, Metrics};
 pub trait Operations: Send + Sync {
     /// Whether new connections are welcome.
     fn readiness(&self) -> Readiness;
+    /// What an operator should know all the same, a line each.
+    fn remarks(&self) -> Vec<String>;
     /// The routes in force, in the order of the configuration.
     fn routes(&self) -> Vec<RouteView>;
     /// The upstreams in force, by name.

@@ -15,4 +15,4 @@ pub use build::build;
 pub use examine::examine;
 pub use plan::{Cause, Change, Plan};
 pub use sources::{ReadSources, Sources, read_component};
-pub use watch::{Watch, WatchError};
+pub use watch::{Look, Polled, Watch};

@@ -25,6 +25,7 @@ mod supervisor;
 #[cfg(test)]
 mod tests;
 mod upgrade;
+mod watching;
 mod worker;
 
 use std::io;

@@ -54,6 +54,7 @@ mod succession;
 mod swapping;
 mod takeovers;
 mod timers;
+mod unwatchable;
 mod upgrade;
 mod upstream;
 mod vanishing;

@@ -66,6 +66,20 @@ impl Proxy {
         Self::launch(command, directory, config).await
     }
 
+    /// Starts a proxy that permissions of files hold for, also where root runs the tests.
+    pub async fn unprivileged(config: &str) -> Self {
+        let directory = tempfile::tempdir().expect("a directory");
+        let mut command = Command::new(tidegate());
+        if rustix::process::geteuid().is_root() {
+            let without =
+                ["--inh-caps=-dac_override,-dac_read_search", "--bounding-set=-dac_override,-dac_read_search"];
+            command = Command::new("setpriv");
+            command.args(without).arg(tidegate());
+        }
+        command.args(["run", "--workers", "1", "--config"]).arg(directory.path().join(CONFIG));
+        Self::launch(command, directory, config).await
+    }
+
     /// Sets how many files it may have open from now on.
     pub fn limit_open_files(&self, limit: u64) {
         use rustix::process::{Pid, Resource, Rlimit, getrlimit, prlimit};

@@ -133,12 +133,7 @@ pub(super) async fn respond(
         Endpoint::Index => text(StatusCode::OK, INDEX),
         Endpoint::Metrics => metrics(&admin.metrics, request.headers()),
         Endpoint::Health => text(StatusCode::OK, "ok\n"),
-        Endpoint::Readiness => match operations.readiness() {
-            Readiness::Ready => text(StatusCode::OK, "ready\n"),
-            Readiness::Starting => text(StatusCode::SERVICE_UNAVAILABLE, "starting\n"),
-            Readiness::Impaired => text(StatusCode::SERVICE_UNAVAILABLE, "impaired\n"),
-            Readiness::Draining => text(StatusCode::SERVICE_UNAVAILABLE, "draining\n"),
-        },
+        Endpoint::Readiness => readiness(operations),
         Endpoint::Routes => json(StatusCode::OK, &operations.routes()),
         Endpoint::Upstreams => json(StatusCode::OK, &operations.upstreams()),
         Endpoint::Components => json(StatusCode::OK, &operations.components()),
@@ -173,6 +168,18 @@ pub(super) async fn respond(
             Err(superseded) => problem(StatusCode::CONFLICT, &superseded.to_string()),
         },
     }
+}
+
+/// The first line says it, and those that follow what an operator should know all the same.
+fn readiness(operations: &dyn Operations) -> Response<AnswerBody> {
+    let (status, word) = match operations.readiness() {
+        Readiness::Ready => (StatusCode::OK, "ready"),
+        Readiness::Starting => (StatusCode::SERVICE_UNAVAILABLE, "starting"),
+        Readiness::Impaired => (StatusCode::SERVICE_UNAVAILABLE, "impaired"),
+        Readiness::Draining => (StatusCode::SERVICE_UNAVAILABLE, "draining"),
+    };
+    let lines = [word.to_owned()].into_iter().chain(operations.remarks());
+    text(status, lines.map(|line| line + "\n").collect::<String>())
 }
 
 /// The text goes out while it is made, compressed for who takes that.
@@ -247,7 +254,7 @@ fn json(status: StatusCode, value: &impl Serialize) -> Response<AnswerBody> {
     }
 }
 
-fn text(status: StatusCode, body: &'static str) -> Response<AnswerBody> {
+fn text(status: StatusCode, body: impl Into<Bytes>) -> Response<AnswerBody> {
     response(status, "text/plain; charset=utf-8", whole(body))
 }
 

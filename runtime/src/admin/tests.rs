@@ -29,6 +29,7 @@ use crate::metrics::Metrics;
 
 struct Fake {
     readiness: Readiness,
+    remarks: Vec<String>,
     reload: fn() -> ReloadReport,
     dry_run: fn() -> ReloadReport,
     drains: AtomicU64,
@@ -46,6 +47,7 @@ impl Default for Fake {
     fn default() -> Self {
         Self {
             readiness: Readiness::Ready,
+            remarks: Vec::new(),
             reload: || ReloadReport::Applied { generation: 2 },
             dry_run: || ReloadReport::Unchanged { generation: 1 },
             drains: AtomicU64::new(0),
@@ -61,6 +63,10 @@ impl Default for Fake {
 impl Operations for Fake {
     fn readiness(&self) -> Readiness {
         self.readiness
+    }
+
+    fn remarks(&self) -> Vec<String> {
+        self.remarks.clone()
     }
 
     fn routes(&self) -> Vec<RouteView> {

@@ -1,17 +1,18 @@
-//! What befalls the process as a whole, counted by any thread.
+//! What befalls the process as a whole, told by any thread.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::labels::{AdminRefusal, ConnectionRefusal};
 use super::registry::Metrics;
 
-/// Connections for which there was no place, and faults of the proxy.
+/// Connections for which there was no place, faults of the proxy, and what it cannot watch.
 #[derive(Debug, Default)]
 pub(super) struct Incidents {
     pub(super) connections_refused: [AtomicU64; ConnectionRefusal::COUNT],
     pub(super) admin_refused: [AtomicU64; AdminRefusal::COUNT],
     pub(super) panics: AtomicU64,
     pub(super) worker_restarts: AtomicU64,
+    pub(super) polled_directories: AtomicU64,
 }
 
 impl Metrics {
@@ -37,5 +38,10 @@ impl Metrics {
     /// Counts a worker that was started in the place of one that had ended.
     pub fn worker_restarted(&self) {
         self.incidents.worker_restarts.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Sets how many directories cannot be watched, and are polled.
+    pub fn set_polled_directories(&self, count: u64) {
+        self.incidents.polled_directories.store(count, Ordering::Relaxed);
     }
 }

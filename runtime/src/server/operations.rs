@@ -38,6 +38,10 @@ impl Operations for Control {
         self.0.readiness()
     }
 
+    fn remarks(&self) -> Vec<String> {
+        self.0.outlook.remarks()
+    }
+
     fn routes(&self) -> Vec<RouteView> {
         let (snapshot, sources) = (self.0.snapshot.load_full(), self.0.sources());
         let configs: HashMap<_, _> = sources.config.routes.iter().map(|config| (&config.name, config)).collect();

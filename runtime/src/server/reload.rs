@@ -4,16 +4,16 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::{Instant, timeout_at};
 
 use super::course::Listening;
 use super::state::{Doors, State};
-use super::{background, doors};
+use super::{background, doors, watching};
 use crate::admin::Superseded;
 use crate::component::Moment;
 use crate::config::{Config, Listener, Place, Problems};
-use crate::control::{self, Plan, ReadSources, Sources, Watch, WatchError};
+use crate::control::{self, Plan, ReadSources, Sources};
 use crate::listener::{BindError, Bound};
 use crate::metrics::{Metrics, ReloadOutcome};
 use crate::session::Snapshot;
@@ -70,23 +70,24 @@ impl Sender {
 
 /// Reloads whenever it is asked for or a file has changed; while an upgrade is under way, only those that ask are told that
 /// this is no time for it. The others have what they want by the files that the new process reads, or once there is none.
-pub(super) async fn serve(state: Arc<State>, Requests(mut requests): Requests) {
-    let (changed, mut changes) = mpsc::channel(1);
-    let mut watch = watching(Watch::new(changed.clone()));
-    let mut files = state.origin.files([&state.sources().config]);
+pub(super) async fn serve(state: Arc<State>, requests: Requests) {
+    let (changed, changes) = mpsc::channel(1);
+    let (follow, followed) = watch::channel(watched(&state, state.origin.files([&state.sources().config])));
+    tokio::select! {
+        () = carry_out(&state, requests, changes, &follow) => {}
+        () = watching::serve(&state, followed, changed) => {}
+    }
+}
+
+/// As [`serve`], without the watch, which has to `follow` the files that are told here.
+async fn carry_out(
+    state: &Arc<State>,
+    Requests(mut requests): Requests,
+    mut changes: mpsc::Receiver<()>,
+    follow: &watch::Sender<Vec<PathBuf>>,
+) {
     let (mut rejected, mut deferred) = (None, None);
     loop {
-        if !state.sources().config.watch {
-            files.clear();
-        }
-        if let Some(watching) = &mut watch {
-            match self::watching(watching.files(&files)) {
-                // What changed after the files were read and before they were watched, nobody tells.
-                Some(is_news) if is_news => changed.try_send(()).unwrap_or_default(),
-                Some(_) => {}
-                None => watch = None,
-            }
-        }
         let request = tokio::select! {
             request = requests.recv() => match request {
                 Some(request) => request,
@@ -112,9 +113,9 @@ pub(super) async fn serve(state: Arc<State>, Requests(mut requests): Requests) {
                 continue;
             }
         };
-        let reloaded;
-        (reloaded, files) = reload(&state, request.dry_run).await;
+        let (reloaded, files) = reload(state, request.dry_run).await;
         drop(turn);
+        follow.send_replace(watched(state, files));
         if !request.dry_run {
             let outcome = match &reloaded {
                 Reloaded::Applied(..) => ReloadOutcome::Applied,
@@ -139,12 +140,9 @@ pub(super) async fn serve(state: Arc<State>, Requests(mut requests): Requests) {
     }
 }
 
-fn watching<T>(watch: Result<T, WatchError>) -> Option<T> {
-    watch
-        .inspect_err(
-            |error| tracing::warn!(%error, "file changes will go unnoticed; reload by SIGHUP or the admin API"),
-        )
-        .ok()
+/// Which of these files are to be watched.
+fn watched(state: &State, files: Vec<PathBuf>) -> Vec<PathBuf> {
+    if state.sources().config.watch { files } else { Vec::new() }
 }
 
 /// Waits until files have been left alone for a moment: a write is many events, and a deployment several files. Who

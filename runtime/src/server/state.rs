@@ -16,6 +16,7 @@ use super::pace::Pace;
 use super::reload;
 use super::succession::Succession;
 use super::supervisor::Missing;
+use super::watching::Outlook;
 use super::worker::Order;
 use crate::admin::{DrainCode, Readiness, Superseded};
 use crate::component::Host;
@@ -42,6 +43,8 @@ pub(super) struct State {
     /// How to drain, once that was asked for.
     pub(super) drain: watch::Sender<Option<Drain>>,
     pub(super) reloads: reload::Sender,
+    /// What of its files is not watched.
+    pub(super) outlook: Outlook,
     /// Held by a reload or an upgrade under way: each would not know what the other one opens.
     pub(super) turn: Arc<AsyncMutex<()>>,
     sources: Mutex<Arc<Sources>>,
@@ -108,6 +111,7 @@ impl State {
             files,
             drain: watch::Sender::new(None),
             reloads,
+            outlook: Outlook::default(),
             turn: Arc::default(),
             sources: Mutex::new(Arc::new(sources)),
             course,

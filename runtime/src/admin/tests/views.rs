@@ -52,6 +52,16 @@ async fn a_process_that_runs_is_healthy_even_while_it_is_not_ready() {
 }
 
 #[tokio::test]
+async fn what_an_operator_should_know_follows_the_readiness_and_does_not_change_it() {
+    let remarks = ["one", "two"].map(str::to_owned).into();
+    let server = Server::start(Fake { remarks, ..Fake::default() }).await;
+
+    let ready = server.get("/readyz").await;
+
+    assert_eq!((ready.status(), ready.body()), (200, "ready\none\ntwo\n"));
+}
+
+#[tokio::test]
 async fn routes_are_shown_with_what_their_filters_select() {
     let server = Server::start(Fake::default()).await;
 

@@ -13,7 +13,7 @@ use super::single::Single;
 
 impl Metrics {
     /// The families of the process, in the order of the documentation.
-    pub(super) fn process_wide(&self, routes: &Present<Name, RouteMetrics>) -> [Single; 12] {
+    pub(super) fn process_wide(&self, routes: &Present<Name, RouteMetrics>) -> [Single; 13] {
         let count = |counter: &AtomicU64| counter.load(Ordering::Relaxed) as f64;
         let workers = Single::gauge(
             "tidegate_worker_connections_active",
@@ -56,6 +56,10 @@ impl Metrics {
             "tidegate_config_generation",
             "Number of the configuration in force; grows by one with every applied reload.",
         );
+        let polled = Single::gauge(
+            "tidegate_polled_directories",
+            "Directories with files of the configuration that cannot be watched, or not reliably, and are looked at every 5 seconds.",
+        );
         let logs = Single::counter(
             "tidegate_log_lines_dropped_total",
             "Lines that a log of the proxy lost because its reader was too slow, or is gone, or has no room.",
@@ -86,6 +90,7 @@ impl Metrics {
             of_reloads.fold(reloads, |family, (outcome, it)| family.with(&[("outcome", outcome.label())], count(it))),
             of_upgrades.fold(upgrades, |family, (reason, it)| family.with(&[("reason", reason.label())], count(it))),
             generation.with(&[], self.generation() as f64),
+            polled.with(&[], count(&self.incidents.polled_directories)),
             of_logs.iter().fold(logs, |family, (log, (dropped, unwritten))| {
                 family.with(&[("log", log)], dropped.dropped_lines() as f64 + count(unwritten))
             }),
