@@ -181,7 +181,7 @@ async fn neighbours_have_their_turn_while_many_connections_change() {
     proxy.until(SWAPS, &of("counter", "swapped"), CHANGING as u64 + 1).await;
     changed.send_replace(true);
     let answered = talk.await.unwrap();
-    assert!(answered >= CHANGING as u64 / 2, "{answered} messages during {CHANGING} takeovers of 10 ms");
+    assert!(answered >= CHANGING as u64 / 6, "{answered} messages during {CHANGING} takeovers of 10 ms");
 }
 
 #[tokio::test]
