@@ -37,8 +37,8 @@ use self::places::{Activity, Place, Places, Watched};
 pub use self::view::{
     CandidateView, ChangeView, ChangesView, ComponentView, ConnectionView, ConnectionsQuery, ConnectionsView, Decision,
     DecisionReport, DecisionsView, DrainCode, DrainPlan, DrainQuery, DrainReport, EndpointView, FailingView,
-    FilterView, ImportView, InterestView, LogView, Readiness, ReloadReport, RestoreReport, RouteView, SampleView,
-    SampledMessageView, SelectionView, Superseded, UpstreamView, VersionView,
+    FilterView, ImportView, InterestView, LogView, PolledView, Readiness, ReloadReport, ReloadStatus, RestoreReport,
+    RouteView, SampleView, SampledMessageView, SelectionView, Superseded, UnderwayView, UpstreamView, VersionView,
 };
 use crate::metrics::{AdminRefusal, Metrics};
 
@@ -59,6 +59,8 @@ pub trait Operations: Send + Sync {
     /// Reads the configuration again and puts it in force; a dry run stops short of that and says what would change.
     /// Goes on to its end when the answer is dropped.
     fn reload(&self, dry_run: bool) -> Answer<'_, ReloadReport>;
+    /// What is in force, and the reload under way.
+    fn reload_status(&self) -> ReloadStatus;
     /// Begins to close connections: those of a route, or all, and then the process ends.
     fn drain(&self, query: DrainQuery) -> Answer<'_, DrainReport>;
     /// Lifts the quarantine of all uses of a component; `None` when none has that name.

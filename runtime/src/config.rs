@@ -63,11 +63,12 @@ pub struct Examined {
     pub inputs: Inputs,
 }
 
-/// Reads a file and all that it includes. `standard` names the components that need no entry.
-pub fn examine(path: &Path, standard: &[&str]) -> Examined {
+/// Reads a file and all that it includes. `standard` names the components that need no entry; `reading` hears of each file
+/// before it is read, and of each directory before its names are.
+pub fn examine(path: &Path, standard: &[&str], reading: &dyn Fn(&Path)) -> Examined {
     let environment = |name: &str| std::env::var(name).ok();
-    match include::read(path, &environment) {
-        Ok(files) => examined(&files, path.parent().unwrap_or(Path::new("")), standard, &environment),
+    match include::read(path, &environment, reading) {
+        Ok(files) => examined(&files, path.parent().unwrap_or(Path::new("")), standard, (&environment, reading)),
         Err(error) => {
             let mut problems = Problems::new(Source::new(&path.display().to_string(), ""));
             let what = format!("the file cannot be read: {error}");
@@ -81,7 +82,7 @@ pub fn examine(path: &Path, standard: &[&str]) -> Examined {
 /// a file; relative paths in it are relative to `base`.
 pub fn examine_text(name: &str, text: &str, base: &Path, standard: &[&str]) -> Examined {
     let environment = |name: &str| std::env::var(name).ok();
-    examined(&Files::of(name, text), base, standard, &environment)
+    examined(&Files::of(name, text), base, standard, (&environment, &|_| ()))
 }
 
 /// Reads a file as [`examine`] does.
@@ -90,7 +91,7 @@ pub fn examine_text(name: &str, text: &str, base: &Path, standard: &[&str]) -> E
 ///
 /// Everything that is wrong with the file, at least one problem.
 pub fn load(path: &Path, standard: &[&str]) -> Result<Config, Problems> {
-    examine(path, standard).into_config()
+    examine(path, standard, &|_| ()).into_config()
 }
 
 /// Reads a text as [`examine_text`] does.
@@ -122,7 +123,12 @@ impl Examined {
     }
 }
 
-fn examined(files: &Files, base: &Path, standard: &[&str], environment: Environment<'_>) -> Examined {
+fn examined(
+    files: &Files,
+    base: &Path,
+    standard: &[&str],
+    (environment, reading): (Environment<'_>, &dyn Fn(&Path)),
+) -> Examined {
     let source = Source::of(files.texts.iter().map(|file| (file.name.as_str(), file.text.as_str())));
     let mut document = document::read(&source);
     let is_broken = !document.syntax.is_empty() || files.faults.iter().any(|(_, _, fault)| fault.what == NOT_UTF8);
@@ -148,7 +154,7 @@ fn examined(files: &Files, base: &Path, standard: &[&str], environment: Environm
         let what = format!("this stands in {} already", first.seen_from(&place));
         report.refuse(&place, what, "remove one of the two");
     }
-    let secrets = Secrets::new(environment, base);
+    let secrets = Secrets::new(environment, base, reading);
     let (config, parts) = sections::read(&report, &source, &document.table, standard, base, &secrets);
     inputs.0.extend(secrets.into_files());
     let config = config.ok().map(|config| Config { inputs: inputs.clone(), ..config });

@@ -9,10 +9,12 @@ mod findings;
 mod memory;
 mod plan;
 mod sources;
+mod steps;
 mod watch;
 
 pub use build::build;
 pub use examine::examine;
 pub use plan::{Cause, Change, Plan};
 pub use sources::{ReadSources, Sources, read_component};
+pub use steps::{Step, Steps};
 pub use watch::{Look, Polled, Watch};

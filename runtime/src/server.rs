@@ -16,6 +16,7 @@ mod listing;
 mod notify;
 mod operations;
 mod pace;
+mod rebuild;
 mod reload;
 mod serving;
 mod signals;
@@ -24,6 +25,7 @@ mod succession;
 mod supervisor;
 #[cfg(test)]
 mod tests;
+mod underway;
 mod upgrade;
 mod watching;
 mod worker;
@@ -44,7 +46,7 @@ use tokio::time::timeout;
 use crate::admin::{Admin, Bounds, Guard};
 use crate::component::{CacheDirectory, CacheError, Host, HostError, Moment};
 use crate::config::{Config, Examined, Problems};
-use crate::control::{self, ReadSources, Sources};
+use crate::control::{self, ReadSources, Sources, Steps};
 use crate::listener::{self, BindError, Claim, Loads, Refusals};
 use crate::log::{self, AccessLog, Verbosity};
 use crate::metrics::Metrics;
@@ -203,7 +205,7 @@ impl Server {
         let leftover = Leftover::of(inherited, config);
 
         let host = Host::with(count, cache(config)?, config.max_isolated_instances, metrics.isolated_instances())?;
-        let (snapshot, _) = control::build(&read, None, Moment::now(), 1, &host, &metrics)?;
+        let (snapshot, _) = control::build(&read, None, Moment::now(), 1, &host, &metrics, &Steps::untold())?;
         host.sweep_cache(snapshot.components.values());
         metrics.set_generation(1);
 
@@ -393,7 +395,8 @@ pub struct Checked {
 /// # Errors
 /// Only where nothing can be said about the configuration.
 pub fn check(sources: &ReadSources) -> Result<Checked, RunError> {
-    let Examined { config, mut problems, mut parts, .. } = sources.examine();
+    let steps = Steps::untold();
+    let Examined { config, mut problems, mut parts, .. } = sources.examine(&steps);
     let warnings = config.as_ref().map_or_else(|| Problems::none(&problems), warnings);
     let mut cache = None;
     if let Some(wanted) = parts.cache_directory.take() {
@@ -410,14 +413,14 @@ pub fn check(sources: &ReadSources) -> Result<Checked, RunError> {
         return Ok(Checked { config: None, problems, warnings });
     };
     let parts = config.parts();
-    let read = match ReadSources::read_components(config) {
+    let read = match ReadSources::read_components(config, &steps) {
         Ok(read) => read,
         Err(unread) => {
             let problems = control::examine(&parts, Problems::none(&unread), &host, &metrics);
             return Ok(Checked { config: None, problems, warnings });
         }
     };
-    let problems = control::build(&read, None, Moment::now(), 1, &host, &metrics).err();
+    let problems = control::build(&read, None, Moment::now(), 1, &host, &metrics, &steps).err();
     let is_good = problems.is_none();
     let problems = problems.unwrap_or_else(|| read.config.problems());
     Ok(Checked { config: Some(read.config).filter(|_| is_good), problems, warnings })

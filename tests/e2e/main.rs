@@ -44,6 +44,7 @@ mod observing;
 mod paths;
 mod quarantine;
 mod reload;
+mod reload_deadline;
 mod reload_limits;
 mod routing;
 mod secrets;

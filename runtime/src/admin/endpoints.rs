@@ -74,7 +74,8 @@ impl<'a> Endpoint<'a> {
     /// The methods that it takes.
     fn methods(self) -> &'static [Method] {
         match self {
-            Self::Restore(_) | Self::Decide { .. } | Self::Reload | Self::Drain => &[Method::POST],
+            Self::Restore(_) | Self::Decide { .. } | Self::Drain => &[Method::POST],
+            Self::Reload => &[Method::GET, Method::HEAD, Method::POST],
             Self::Log => &[Method::GET, Method::HEAD, Method::PUT],
             _ => &[Method::GET, Method::HEAD],
         }
@@ -86,7 +87,12 @@ impl<'a> Endpoint<'a> {
     }
 
     fn takes_query(self, method: &Method) -> bool {
-        matches!(self, Self::Connections | Self::Reload | Self::Drain) || self == Self::Log && method == Method::PUT
+        match self {
+            Self::Connections | Self::Drain => true,
+            Self::Reload => method == Method::POST,
+            Self::Log => method == Method::PUT,
+            _ => false,
+        }
     }
 }
 
@@ -141,6 +147,7 @@ pub(super) async fn respond(
             Ok(query) => json(StatusCode::OK, &operations.connections(query).await),
             Err(error) => problem(StatusCode::BAD_REQUEST, &error.to_string()),
         },
+        Endpoint::Reload if method != Method::POST => json(StatusCode::OK, &operations.reload_status()),
         Endpoint::Reload => match query::reload(query) {
             Ok(dry_run) => reload(operations, dry_run).await,
             Err(error) => problem(StatusCode::BAD_REQUEST, &error.to_string()),
@@ -288,6 +295,7 @@ POST /api/v1/routes/ROUTE/candidates/COMPONENT/promote
 POST /api/v1/routes/ROUTE/candidates/COMPONENT/roll-back
                            gives all connections back to the filter
 GET  /api/v1/connections   open connections; ?limit=100&route=NAME
+GET  /api/v1/reload        the configuration in force, and the reload under way
 POST /api/v1/reload        reads the configuration again; 422 lists what is wrong with it;
                            ?dry_run=true only says what would change
 POST /api/v1/drain         closes connections at a measured pace and ends the process; ?over=30s&code=1001&dry_run=true,

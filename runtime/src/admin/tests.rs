@@ -21,8 +21,8 @@ use tracing::Level;
 use super::{
     Admin, Answer, Bounds, CandidateView, ComponentView, ConnectionView, ConnectionsQuery, ConnectionsView, Decision,
     DecisionReport, DecisionsView, DrainPlan, DrainQuery, DrainReport, EndpointView, FailingView, FilterView, Guard,
-    ImportView, Operations, Readiness, ReloadReport, RestoreReport, RouteView, SampleView, SampledMessageView,
-    Superseded, UpstreamView, VersionView,
+    ImportView, Operations, PolledView, Readiness, ReloadReport, ReloadStatus, RestoreReport, RouteView, SampleView,
+    SampledMessageView, Superseded, UnderwayView, UpstreamView, VersionView,
 };
 use crate::component::{Interest, Kinds, Payload, Selection};
 use crate::metrics::Metrics;
@@ -58,6 +58,11 @@ impl Default for Fake {
             begun: Notify::new(),
         }
     }
+}
+
+fn underway(cause: &'static str) -> UnderwayView {
+    let (step, step_seconds) = ("compiling component `shout`".to_owned(), 1.5);
+    UnderwayView { cause, dry_run: false, seconds: 2.0, timeout_seconds: 300.0, step, step_seconds }
 }
 
 impl Operations for Fake {
@@ -135,6 +140,12 @@ impl Operations for Fake {
         };
         let connections = (0..query.limit.min(3)).map(connection).collect();
         Box::pin(async { ConnectionsView { total: 3, connections, workers_silent: Vec::new() } })
+    }
+
+    fn reload_status(&self) -> ReloadStatus {
+        let polled = PolledView { directory: "/etc/a".to_owned(), reason: "no".to_owned() };
+        let (underway, given_up) = (Some(underway("POST /api/v1/reload")), vec![underway("SIGHUP")]);
+        ReloadStatus { generation: 2, underway, given_up, polled: vec![polled] }
     }
 
     fn reload(&self, dry_run: bool) -> Answer<'_, ReloadReport> {

@@ -248,10 +248,13 @@ pub enum ReloadReport {
         /// All of them, at least one.
         problems: Problems,
     },
-    /// 409: another reload is under way.
+    /// 409: another reload is under way, and so many wait that this one has no place.
     Busy {
         /// The number of the configuration in force.
         generation: u64,
+        /// The one under way.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        underway: Option<UnderwayView>,
     },
     /// 409: a new process takes over.
     Refused {
@@ -260,6 +263,48 @@ pub enum ReloadReport {
         /// Why it is refused.
         reason: Superseded,
     },
+}
+
+/// A reload under way, or one that was given up and has not ended.
+#[derive(Clone, Debug, Serialize)]
+pub struct UnderwayView {
+    /// Who asked for it, as the log has it.
+    pub cause: &'static str,
+    /// Whether it only says what would change.
+    pub dry_run: bool,
+    /// Since it has begun.
+    pub seconds: f64,
+    /// When it is given up, counted from the same moment.
+    pub timeout_seconds: f64,
+    /// What it does, in words.
+    pub step: String,
+    /// For how long it has done that.
+    pub step_seconds: f64,
+}
+
+/// What is in force, and how it is with reloads (`GET /api/v1/reload`).
+#[derive(Clone, Debug, Serialize)]
+pub struct ReloadStatus {
+    /// The number of the configuration in force.
+    pub generation: u64,
+    /// The reload under way.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub underway: Option<UnderwayView>,
+    /// Reloads that were given up and have not ended.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub given_up: Vec<UnderwayView>,
+    /// Directories that cannot be watched.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub polled: Vec<PolledView>,
+}
+
+/// A directory with files of the configuration that cannot be watched, or not reliably.
+#[derive(Clone, Debug, Serialize)]
+pub struct PolledView {
+    /// Where it is, without symbolic links on the way.
+    pub directory: String,
+    /// Why.
+    pub reason: String,
 }
 
 /// Why a process is not told anything that has to last: the one that takes its place would not know of it.

@@ -18,6 +18,14 @@ struct Answer {
     changes: Option<Changes>,
     /// Why it is refused.
     reason: Option<String>,
+    /// The reload that another one waits for in vain.
+    underway: Option<Underway>,
+}
+
+#[derive(Debug, Deserialize)]
+struct Underway {
+    step: String,
+    step_seconds: f64,
 }
 
 #[derive(Debug, Deserialize)]
@@ -53,7 +61,7 @@ struct Problem {
 pub(super) fn reload(address: SocketAddr, dry_run: bool) -> Result<Outcome, Outcome> {
     let path = if dry_run { "/api/v1/reload?dry_run=true" } else { "/api/v1/reload" };
     let answer = ask_patiently(address, Method::POST, path)?;
-    let Answer { outcome, generation, reason, problems, changes } = answer.read(address)?;
+    let Answer { outcome, generation, reason, problems, changes, underway } = answer.read(address)?;
     let last = format!("{outcome}: generation {generation} is in force");
     let lines: Vec<_> = changes.iter().flat_map(described).chain([last]).collect();
     let said = lines.join("\n");
@@ -62,7 +70,10 @@ pub(super) fn reload(address: SocketAddr, dry_run: bool) -> Result<Outcome, Outc
         StatusCode::OK => Outcome::done(said),
         StatusCode::UNPROCESSABLE_ENTITY => Outcome::misconfigured(problems).saying(said),
         StatusCode::CONFLICT => {
-            Outcome::failed(reason.as_deref().unwrap_or("another reload is under way there")).saying(said)
+            let another = underway.map(|it| format!("{} for {:.0} s", it.step, it.step_seconds));
+            let another = another.unwrap_or_else(|| "ask again".to_owned());
+            let busy = || format!("other reloads are under way there: {another}");
+            Outcome::failed(&reason.unwrap_or_else(busy)).saying(said)
         }
         status => Outcome::failed(&format!("{address} answered {status}")).saying(said),
     })

@@ -41,10 +41,11 @@ pub(super) struct File {
 }
 
 /// Reads a file and all that it includes; fails where the file itself cannot be read.
-pub(super) fn read(path: &Path, environment: Environment<'_>) -> Result<Files, std::io::Error> {
+pub(super) fn read(path: &Path, environment: Environment<'_>, told: &dyn Fn(&Path)) -> Result<Files, std::io::Error> {
+    told(path);
     let bytes = file::read(path, LARGEST)?;
     let files = Files { texts: Vec::new(), faults: Vec::new(), looked_for: Vec::new() };
-    let mut reading = Reading { environment, files, known: BTreeMap::new() };
+    let mut reading = Reading { environment, told, files, known: BTreeMap::new() };
     reading.take(path, bytes, 0);
     Ok(reading.files)
 }
@@ -81,6 +82,8 @@ pub fn matches_name(pattern: &str, name: &str) -> bool {
 
 struct Reading<'e> {
     environment: Environment<'e>,
+    /// Hears of what is about to be read.
+    told: &'e dyn Fn(&Path),
     files: Files,
     /// By their paths without links: the names of the files that were read.
     known: BTreeMap<PathBuf, String>,
@@ -118,6 +121,7 @@ impl Reading<'_> {
                 return Err(Fault::new(what, "put some of them into one"));
             }
             let shown = path.display();
+            (self.told)(&path);
             let unread = |error| Fault::new(format!("{shown} cannot be read: {error}"), "name a file that is readable");
             let own = path.canonicalize().map_err(unread)?;
             if self.known.contains_key(&own) {
@@ -146,6 +150,7 @@ impl Reading<'_> {
             return Ok(vec![pattern.to_owned()]);
         };
         let name = name.to_string_lossy();
+        (self.told)(folder);
         let listed = std::fs::read_dir(if folder.as_os_str().is_empty() { Path::new(".") } else { folder });
         let listed = match listed {
             Ok(listed) => listed,

@@ -15,12 +15,14 @@ pub(super) struct Secrets<'s> {
     environment: Environment<'s>,
     /// What relative paths are relative to.
     base: &'s Path,
+    /// Hears of a file that is about to be read.
+    told: &'s dyn Fn(&Path),
     files: RefCell<BTreeMap<PathBuf, Result<String, Fault>>>,
 }
 
 impl<'s> Secrets<'s> {
-    pub(super) fn new(environment: Environment<'s>, base: &'s Path) -> Self {
-        Self { environment, base, files: RefCell::default() }
+    pub(super) fn new(environment: Environment<'s>, base: &'s Path, told: &'s dyn Fn(&Path)) -> Self {
+        Self { environment, base, told, files: RefCell::default() }
     }
 
     /// The files that were asked for, also those that are not there.
@@ -64,9 +66,14 @@ impl<'s> Secrets<'s> {
         Ok(value)
     }
 
+    fn read(&self, path: &Path) -> Result<String, Fault> {
+        (self.told)(path);
+        read(path)
+    }
+
     fn file(&self, path: &str) -> Result<String, Fault> {
         let path = self.base.join(path);
-        self.files.borrow_mut().entry(path).or_insert_with_key(|path| read(path)).clone()
+        self.files.borrow_mut().entry(path).or_insert_with_key(|path| self.read(path)).clone()
     }
 }
 
@@ -122,7 +129,7 @@ mod tests {
             _ => None,
         };
         let document = DeTable::parse(toml).unwrap().into_inner();
-        Secrets::new(&environment, base).of(&document).map_err(|fault| fault.what)
+        Secrets::new(&environment, base, &|_| ()).of(&document).map_err(|fault| fault.what)
     }
 
     #[test]

@@ -32,6 +32,8 @@ pub struct Config {
     pub drain_time: Duration,
     /// How long a new process may take, in a binary upgrade, until it is ready to serve.
     pub upgrade_timeout: Duration,
+    /// How long a reload may take until it is given up.
+    pub reload_timeout: Duration,
     /// How many connections the process holds at most; `None`: what its limit of open files allows.
     pub max_connections: Option<NonZeroUsize>,
     /// What all workers together may hold of messages that have begun and not ended, for filters that wait for them.

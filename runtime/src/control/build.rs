@@ -10,6 +10,7 @@ use super::findings::Findings;
 use super::memory;
 use super::plan::{Change, Plan};
 use super::sources::Sources;
+use super::steps::{Step, Steps};
 use crate::balance::{Balance, EndpointSpec, JustStarted};
 use crate::component::{
     BalancerUse, Candidacy, Candidate, Component, Configuration, ConfigureError, Decisions, FilterUse, Host, Isolation,
@@ -27,7 +28,7 @@ use crate::upstream::Address;
 /// holds for what is built, too.
 ///
 /// Takes as long as compiling takes: not for a worker, and not for the thread that answers the admin API. Changes nothing
-/// of `previous`, so that what is built may as well be dropped.
+/// of `previous`, so that what is built may as well be dropped; where `steps` are given up, the rest is left out.
 ///
 /// # Errors
 /// Everything that is wrong, each with its place in the configuration. Nothing is in force then that was not before.
@@ -38,6 +39,7 @@ pub fn build(
     generation: u64,
     host: &Host,
     metrics: &Metrics,
+    steps: &Steps<'_>,
 ) -> Result<(Snapshot, Plan), Problems> {
     let findings = Findings::new(sources.config.problems());
     let mut builder = Builder {
@@ -47,6 +49,7 @@ pub fn build(
         generation,
         host,
         metrics,
+        steps,
         components: BTreeMap::new(),
         answered: Answered::default(),
         findings,
@@ -56,7 +59,10 @@ pub fn build(
     let trusted = builder.trusted();
     let routes = builder.routes(&upstreams, &trusted);
     let departed = builder.departed(&routes);
-    let Builder { components, findings, previous, .. } = builder;
+    let Builder { components, mut findings, previous, .. } = builder;
+    if steps.are_given_up() {
+        findings.given_up();
+    }
     let problems = findings.into_problems();
     if !problems.is_empty() {
         return Err(problems);
@@ -77,6 +83,7 @@ struct Builder<'a> {
     generation: u64,
     host: &'a Host,
     metrics: &'a Metrics,
+    steps: &'a Steps<'a>,
     components: BTreeMap<String, Component>,
     answered: Answered,
     findings: Findings,
@@ -131,6 +138,9 @@ impl Builder<'_> {
                     .load(name, bytes, limits(&component.limits))
                     .inspect(|it| self.metrics.compiled(it.compile_source()))
             };
+            if kept.is_none() && !self.steps.take(Step::Compiling(name.clone())) {
+                return;
+            }
             let loaded = kept.map_or_else(load, Ok);
             match loaded {
                 Ok(component) => {
@@ -303,14 +313,17 @@ impl Builder<'_> {
         wanted: &ComponentUse,
         before: &[Arc<PredicateUse>],
     ) -> Option<Arc<PredicateUse>> {
-        let component = self.components.get(&wanted.component)?;
+        let component = self.components.get(&wanted.component).filter(|_| !self.steps.are_given_up())?;
         let kept = before.iter().find(|kept| kept.component().is(component) && *kept.config() == wanted.config);
         let made = match kept {
             Some(kept) => Ok(kept.clone()),
             None => answer(
                 &mut self.answered.predicates,
                 wanted,
-                || component.predicate(route, &wanted.config, self.metrics),
+                || {
+                    self.steps.configuring(&wanted.component);
+                    component.predicate(route, &wanted.config, self.metrics)
+                },
                 |known| known.again(route, self.metrics),
             ),
         };
@@ -323,14 +336,17 @@ impl Builder<'_> {
         wanted: &ComponentUse,
         before: Option<&Arc<BalancerUse>>,
     ) -> Option<Arc<BalancerUse>> {
-        let component = self.components.get(&wanted.component)?;
+        let component = self.components.get(&wanted.component).filter(|_| !self.steps.are_given_up())?;
         let kept = before.filter(|kept| kept.component().is(component) && *kept.config() == wanted.config);
         let made = match kept {
             Some(kept) => Ok(kept.clone()),
             None => answer(
                 &mut self.answered.balancers,
                 wanted,
-                || component.balancer(upstream, &wanted.config, self.metrics),
+                || {
+                    self.steps.configuring(&wanted.component);
+                    component.balancer(upstream, &wanted.config, self.metrics)
+                },
                 |known| known.again(upstream, self.metrics),
             ),
         };
@@ -338,7 +354,7 @@ impl Builder<'_> {
     }
 
     fn filter(&mut self, route: &str, wanted: &ComponentUse, before: &[&Rollout]) -> Option<Rollout> {
-        let component = self.components.get(&wanted.component)?;
+        let component = self.components.get(&wanted.component).filter(|_| !self.steps.are_given_up())?;
         let on_failure = match wanted.on_failure {
             config::OnFailure::Close => OnFailure::Close,
             config::OnFailure::Bypass => OnFailure::Bypass,
@@ -351,7 +367,10 @@ impl Builder<'_> {
             None => answer(
                 &mut self.answered.filters,
                 wanted,
-                || component.filter(route, &wanted.config, on_failure, self.generation, self.metrics),
+                || {
+                    self.steps.configuring(&wanted.component);
+                    component.filter(route, &wanted.config, on_failure, self.generation, self.metrics)
+                },
                 |known| known.again(route, on_failure, self.generation, self.metrics),
             ),
         };
@@ -372,7 +391,7 @@ impl Builder<'_> {
         wanted: &config::Candidate,
         before: &[&Rollout],
     ) -> Option<Candidate> {
-        let component = self.components.get(&wanted.component)?;
+        let component = self.components.get(&wanted.component).filter(|_| !self.steps.are_given_up())?;
         let terms = Terms {
             mode: match wanted.trial {
                 config::Trial::Shadow => Mode::Shadow,
@@ -400,6 +419,7 @@ impl Builder<'_> {
             None => Decisions::none(),
         };
         let candidacy = Candidacy { of: of.to_owned(), terms, decisions };
+        self.steps.configuring(&wanted.component);
         let made = component.candidate(route, &wanted.config, on_failure, self.generation, self.metrics, candidacy);
         let made = made.map_err(Arc::new);
         self.findings.configured(&wanted.component, &wanted.place, made)

@@ -26,6 +26,11 @@ impl Findings {
         self.problems.add(place, what, instead);
     }
 
+    /// That nothing more was looked at. Nobody reads this.
+    pub(super) fn given_up(&mut self) {
+        self.add(&Place::default(), "this was given up", "");
+    }
+
     /// A component whose bytes cannot be had.
     pub(super) fn unreadable(&mut self, component: &Component, what: String) {
         self.problems.add(&component.place, what, "name a component file that exists and is readable");

@@ -193,6 +193,7 @@ fn settings(before: &Config, after: &Config) -> Vec<&'static str> {
         ("workers", before.workers != after.workers),
         ("drain_time", before.drain_time != after.drain_time),
         ("upgrade_timeout", before.upgrade_timeout != after.upgrade_timeout),
+        ("reload_timeout", before.reload_timeout != after.reload_timeout),
         ("assembly_memory", before.assembly_memory != after.assembly_memory),
         ("max_connections", before.max_connections != after.max_connections),
         ("watch", before.watch != after.watch),

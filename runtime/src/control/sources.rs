@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::findings::Findings;
+use super::steps::Steps;
 use crate::config::{self, Component, ComponentSource, Config, Examined, Problems};
 
 /// A configuration and the bytes of all its components, as they were at one moment. Two are equal when nothing would
@@ -33,14 +34,17 @@ impl ReadSources {
     /// # Errors
     /// Everything that is wrong, at least one problem.
     pub fn read(&self) -> Result<Sources, Problems> {
-        Self::read_components(self.examine().into_config()?)
+        let steps = Steps::untold();
+        Self::read_components(self.examine(&steps).into_config()?, &steps)
     }
 
     /// Reads and checks the configuration.
-    pub fn examine(&self) -> Examined {
+    pub fn examine(&self, steps: &Steps<'_>) -> Examined {
         let standard: Vec<&str> = tidegate_filters::all().iter().map(|standard| standard.name).collect();
         match self {
-            Self::File(path) => config::examine(path, &standard),
+            Self::File(path) => config::examine(path, &standard, &|path| {
+                steps.reading(path);
+            }),
             Self::Text(name, text) => config::examine_text(name, text, Path::new(""), &standard),
         }
     }
@@ -49,10 +53,16 @@ impl ReadSources {
     ///
     /// # Errors
     /// Those that cannot be read, at least one.
-    pub fn read_components(config: Config) -> Result<Sources, Problems> {
+    pub fn read_components(config: Config, steps: &Steps<'_>) -> Result<Sources, Problems> {
         let mut findings = Findings::new(config.problems());
         let mut components = BTreeMap::new();
         for (name, component) in &config.components {
+            if let ComponentSource::File(path) = &component.source
+                && !steps.reading(path)
+            {
+                findings.given_up();
+                break;
+            }
             match bytes(name, component) {
                 Ok(bytes) => components.extend(bytes.map(|bytes| (name.clone(), bytes))),
                 Err(what) => findings.unreadable(component, what),

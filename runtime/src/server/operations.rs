@@ -10,12 +10,12 @@ use tracing::Level;
 
 use super::candidates::{candidate, label};
 use super::listing;
-use super::reload::Reloaded;
+use super::rebuild::Reloaded;
 use super::state::{Drain, Phase, State};
 use crate::admin::{
     Answer, CandidateView, ChangeView, ChangesView, ComponentView, ConnectionsQuery, ConnectionsView, Decision,
     DecisionReport, DrainPlan, DrainQuery, DrainReport, EndpointView, FailingView, FilterView, ImportView, Operations,
-    Readiness, ReloadReport, RestoreReport, RouteView, Superseded, UpstreamView, VersionView,
+    PolledView, Readiness, ReloadReport, ReloadStatus, RestoreReport, RouteView, Superseded, UpstreamView, VersionView,
 };
 use crate::balance::{Endpoint, JustStarted};
 use crate::component::{Candidate, OnFailure};
@@ -39,7 +39,7 @@ impl Operations for Control {
     }
 
     fn remarks(&self) -> Vec<String> {
-        self.0.outlook.remarks()
+        self.0.outlook.remarks().into_iter().chain(self.0.ledger.remarks()).collect()
     }
 
     fn routes(&self) -> Vec<RouteView> {
@@ -142,10 +142,22 @@ impl Operations for Control {
                 }
                 Ok(Some(Reloaded::Unchanged)) => ReloadReport::Unchanged { generation },
                 Ok(Some(Reloaded::Rejected(problems))) => ReloadReport::Rejected { generation, problems },
-                Ok(None) => ReloadReport::Busy { generation },
+                Ok(None) => ReloadReport::Busy { generation, underway: self.0.ledger.current() },
                 Err(reason) => ReloadReport::Refused { generation, reason },
             }
         })
+    }
+
+    fn reload_status(&self) -> ReloadStatus {
+        let polled = self.0.outlook.polled().into_iter();
+        ReloadStatus {
+            generation: self.0.snapshot.load().generation,
+            underway: self.0.ledger.current(),
+            given_up: self.0.ledger.given_up(),
+            polled: polled
+                .map(|it| PolledView { directory: it.directory.display().to_string(), reason: it.reason })
+                .collect(),
+        }
     }
 
     fn drain(&self, query: DrainQuery) -> Answer<'_, DrainReport> {

@@ -16,6 +16,7 @@ use super::pace::Pace;
 use super::reload;
 use super::succession::Succession;
 use super::supervisor::Missing;
+use super::underway::Ledger;
 use super::watching::Outlook;
 use super::worker::Order;
 use crate::admin::{DrainCode, Readiness, Superseded};
@@ -43,6 +44,8 @@ pub(super) struct State {
     /// How to drain, once that was asked for.
     pub(super) drain: watch::Sender<Option<Drain>>,
     pub(super) reloads: reload::Sender,
+    /// The reload under way.
+    pub(super) ledger: Ledger,
     /// What of its files is not watched.
     pub(super) outlook: Outlook,
     /// Held by a reload or an upgrade under way: each would not know what the other one opens.
@@ -111,6 +114,7 @@ impl State {
             files,
             drain: watch::Sender::new(None),
             reloads,
+            ledger: Ledger::default(),
             outlook: Outlook::default(),
             turn: Arc::default(),
             sources: Mutex::new(Arc::new(sources)),

@@ -74,6 +74,11 @@ fn tell(state: &State, polled: Vec<Polled>, is_off: bool) {
 }
 
 impl Outlook {
+    /// Directories that are polled.
+    pub(super) fn polled(&self) -> Vec<Polled> {
+        self.seen().polled.clone()
+    }
+
     /// What an operator should know of the watch, a line each; nothing if all is as it should be.
     pub(super) fn remarks(&self) -> Vec<String> {
         let Seen { polled, looking } = &*self.seen();

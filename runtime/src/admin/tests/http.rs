@@ -23,7 +23,7 @@ async fn another_method_is_a_405_that_says_which_is_allowed() {
     for (method, path, allow) in [
         ("POST", "/metrics", "GET, HEAD"),
         ("DELETE", "/api/v1/connections", "GET, HEAD"),
-        ("GET", "/api/v1/reload", "POST"),
+        ("PUT", "/api/v1/reload", "GET, HEAD, POST"),
         ("PUT", "/api/v1/drain", "POST"),
         ("POST", "/api/v1/log", "GET, HEAD, PUT"),
     ] {

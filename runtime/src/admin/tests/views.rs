@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use tracing::Level;
 
 use super::super::{ChangeView, ChangesView, Operations, Readiness, ReloadReport, Superseded};
-use super::{Fake, Server, dechunked, parted};
+use super::{Fake, Server, dechunked, parted, underway};
 use crate::config::{self, Problems};
 use crate::metrics::{MessageKind, Side, WorkerIndex};
 
@@ -156,13 +156,41 @@ async fn connections_are_limited_and_selected_by_the_query() {
     assert_eq!(server.get("/api/v1/connections?limit=all").await.status(), 400);
 }
 
+fn underway_in_json(cause: &str) -> Value {
+    json!({
+        "cause": cause, "dry_run": false, "seconds": 2.0, "timeout_seconds": 300.0,
+        "step": "compiling component `shout`", "step_seconds": 1.5,
+    })
+}
+
+#[tokio::test]
+async fn a_reload_under_way_is_shown_with_its_step_and_those_that_were_given_up() {
+    let server = Server::start(Fake::default()).await;
+
+    assert_eq!(
+        server.get("/api/v1/reload").await.json(),
+        json!({
+            "generation": 2,
+            "underway": underway_in_json("POST /api/v1/reload"),
+            "given_up": [underway_in_json("SIGHUP")],
+            "polled": [{ "directory": "/etc/a", "reason": "no" }],
+        })
+    );
+    assert_eq!(server.get("/api/v1/reload?dry_run=true").await.status(), 400);
+}
+
 #[tokio::test]
 async fn a_reload_answers_how_it_ended() {
     type Case = (fn() -> ReloadReport, u16, Value);
-    let cases: [Case; 5] = [
+    let cases: [Case; 6] = [
         (|| ReloadReport::Applied { generation: 2 }, 200, json!({ "outcome": "applied", "generation": 2 })),
         (|| ReloadReport::Unchanged { generation: 1 }, 200, json!({ "outcome": "unchanged", "generation": 1 })),
-        (|| ReloadReport::Busy { generation: 1 }, 409, json!({ "outcome": "busy", "generation": 1 })),
+        (|| ReloadReport::Busy { generation: 1, underway: None }, 409, json!({ "outcome": "busy", "generation": 1 })),
+        (
+            || ReloadReport::Busy { generation: 1, underway: Some(underway("SIGHUP")) },
+            409,
+            json!({ "outcome": "busy", "generation": 1, "underway": underway_in_json("SIGHUP") }),
+        ),
         (
             || ReloadReport::Refused { generation: 1, reason: Superseded::Over },
             409,
@@ -337,7 +365,7 @@ async fn the_index_names_every_endpoint() {
         let answer = server.request_bytes("GET", path, "").await;
         assert!(!answer.starts_with(b"HTTP/1.1 404"), "{path}");
     }
-    assert_eq!(index.body().matches("/api/v1/").count(), 12);
+    assert_eq!(index.body().matches("/api/v1/").count(), 13);
 }
 
 #[tokio::test]

@@ -57,6 +57,15 @@ pub(super) const ROOT: Section = Section {
                       the old one goes on.",
         },
         Key {
+            name: "reload_timeout",
+            takes: "duration",
+            absent: Absent::Default("\"5m\""),
+            example: "\"30m\"",
+            meaning: "How long a reload may take, at least 1s; then it is given up and what is in force stays. It counts as \
+                      soon as the file that says it is read. So long, because compiling yields to all other work: an \
+                      embedded interpreter takes half a minute of a core, and several times that where all are busy.",
+        },
+        Key {
             name: "max_connections",
             takes: "whole number",
             absent: Absent::Means("what the limit of open files allows"),
@@ -286,6 +295,12 @@ pub(in crate::config) fn read(
     let workers = root.optional("workers", |value| value::count(value, 1..=1024));
     let drain_time = root.read("drain_time", |value| Ok(value::duration_or_off(value)?.unwrap_or(Duration::ZERO)));
     let upgrade_timeout = root.read("upgrade_timeout", value::duration);
+    let reload_timeout = root.read("reload_timeout", |value| match value::duration(value)? {
+        short if short < LEAST_RELOAD => {
+            Err(value.refuse("a reload cannot be done in this time", "write a duration of at least \"1s\""))
+        }
+        duration => Ok(duration),
+    });
     let max_connections = root.optional("max_connections", |value| value::count(value, 1..=u32::MAX));
     let assembly_memory = root.read("assembly_memory", value::memory_size);
     let watch = root.read("watch", value::boolean);
@@ -321,6 +336,7 @@ pub(in crate::config) fn read(
             workers: workers?.and_then(non_zero),
             drain_time: drain_time?,
             upgrade_timeout: upgrade_timeout?,
+            reload_timeout: reload_timeout?,
             max_connections: max_connections?.and_then(non_zero),
             assembly_memory: assembly_memory?,
             watch: watch?,
@@ -438,3 +454,6 @@ fn listener(value: &Value<'_>) -> Read<Listener> {
         place,
     })
 }
+
+/// In which a configuration can be read that allows more.
+const LEAST_RELOAD: Duration = Duration::from_secs(1);

@@ -27,6 +27,7 @@ fn absent_keys_have_the_defaults_of_the_reference() {
 
     assert_eq!((config.workers, config.max_connections), (None::<NonZeroUsize>, None));
     assert_eq!((config.drain_time, config.upgrade_timeout), (Duration::from_secs(10), Duration::from_secs(60)));
+    assert_eq!(config.reload_timeout, Duration::from_secs(300));
     assert_eq!((config.max_isolated_instances, config.assembly_memory), (None, MemorySize::Percent(25)));
     assert_eq!(config.trusted_proxies, []);
     assert_eq!((config.watch, &config.cache_directory), (true, &None));

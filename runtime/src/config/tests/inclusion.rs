@@ -24,7 +24,7 @@ impl Folder {
     }
 
     fn examine(&self) -> Examined {
-        examine(&self.0.path().join("tidegate.toml"), STANDARD)
+        examine(&self.0.path().join("tidegate.toml"), STANDARD, &|_| ())
     }
 
     fn accept(&self) -> Config {

@@ -13,7 +13,7 @@ use rand::seq::IndexedRandom;
 use rand::{RngExt, SeedableRng};
 use tokio::runtime::{Builder, LocalOptions};
 
-use super::super::{Sources, build};
+use super::super::{Sources, Steps, build};
 use super::*;
 use crate::component::{CacheDirectory, Host, Moment};
 use crate::config;
@@ -71,6 +71,7 @@ fn keys() -> Vec<Key> {
         key(Of::Top, TRUST),
         key(Of::Top, &["drain_time = 0", "drain_time = '1s'"]),
         key(Of::Top, &["", "upgrade_timeout = '9s'"]),
+        key(Of::Top, &["", "reload_timeout = '9s'"]),
         key(Of::Top, &["", "max_connections = 99"]),
         key(Of::Top, &["", "assembly_memory = '1MiB'"]),
     ];
@@ -240,7 +241,7 @@ impl Bed {
 
     fn build(&self, sources: &Sources, previous: Option<(&Snapshot, &Sources)>) -> (Snapshot, Plan) {
         let generation = previous.map_or(1, |(snapshot, _)| snapshot.generation + 1);
-        build(sources, previous, Moment::now(), generation, &self.host, &self.metrics).unwrap()
+        build(sources, previous, Moment::now(), generation, &self.host, &self.metrics, &Steps::untold()).unwrap()
     }
 
     fn worker(&self, snapshot: &Arc<ArcSwap<Snapshot>>) -> Rc<Worker> {
