@@ -37,8 +37,9 @@ use self::places::{Activity, Place, Places, Watched};
 pub use self::view::{
     CandidateView, ChangeView, ChangesView, ComponentView, ConnectionView, ConnectionsQuery, ConnectionsView, Decision,
     DecisionReport, DecisionsView, DrainCode, DrainPlan, DrainQuery, DrainReport, EndpointView, FailingView,
-    FilterView, ImportView, InterestView, LogView, PolledView, Readiness, ReloadReport, ReloadStatus, RestoreReport,
-    RouteView, SampleView, SampledMessageView, SelectionView, Superseded, UnderwayView, UpstreamView, VersionView,
+    FilterView, ImportView, InForceView, InterestView, LogView, PolledView, Readiness, ReloadReport, ReloadStatus,
+    RestoreReport, RouteView, SampleView, SampledMessageView, SelectionView, Superseded, UnderwayView, UpstreamView,
+    VersionView,
 };
 use crate::metrics::{AdminRefusal, Metrics};
 

@@ -116,7 +116,9 @@ async fn a_dry_run_of_what_would_be_rejected_says_why_and_counts_nothing() {
 async fn a_dry_run_of_what_is_in_force_changes_nothing_and_a_misspelt_one_is_no_reload() {
     let proxy = Proxy::start(&unwatched(&route(&[&refused_address()], ""))).await;
     let reply = dry_run(&proxy).await;
-    assert_eq!((reply.status, json(&reply)), (200, json!({ "outcome": "unchanged", "generation": 1 })));
+    let answer = json(&reply);
+    assert_eq!((reply.status, &answer["outcome"], &answer["generation"]), (200, &json!("unchanged"), &json!(1)));
+    assert_eq!(answer["in_force"]["cause"], "start", "{reply:?}");
     let reply = proxy.admin("POST", "/api/v1/reload?dryrun=true").await;
     assert_eq!(reply.status, 400, "{reply:?}");
     assert_eq!(proxy.metrics().await.count("tidegate_reloads_total", &[]), 0);
@@ -133,7 +135,9 @@ async fn the_command_line_says_what_would_change_and_ends_with_the_code_of_a_rel
     let ask = || Finished::run(proxy.directory(), &arguments);
 
     let finished = ask().await;
-    assert_eq!((finished.code, finished.stdout.trim()), (Some(0), "unchanged: generation 1 is in force"));
+    assert_eq!(finished.code, Some(0), "{finished:?}");
+    assert!(finished.stdout.starts_with("unchanged: generation 1 is in force, since "), "{finished:?}");
+    assert!(finished.stdout.ends_with(" UTC (start)\n"), "{finished:?}");
 
     proxy.rewrite(&format!("drain_time = \"1s\"\n{good}filters = [\"json-guard\"]\n"));
     let finished = ask().await;

@@ -290,3 +290,54 @@ async fn a_secret_in_a_file_comes_into_force_when_it_changes() {
     let log = format!("{:?}", proxy.log());
     assert!(!log.contains("second") && !log.contains("first"), "{log}");
 }
+
+#[tokio::test]
+async fn who_asks_for_a_reload_does_not_wait_until_files_are_left_alone() {
+    let backend = Backend::bind().await;
+    let config = |limit: u64| {
+        let filter = format!("filters = [\"script\"]\nmax_connections = {limit}");
+        format!("{}[components.script]\npath = \"script.wasm\"\n", route(&[&backend.address()], &filter))
+    };
+    let proxy = Proxy::start(&route(&[&backend.address()], "")).await;
+    let scribble = || proxy.place("script.wasm", guests::bytes("script"));
+    scribble();
+    let mut applied = 0;
+    let ask = async {
+        for limit in 1..=5 {
+            // The watch waits for the end of what is written.
+            tokio::time::sleep(Duration::from_millis(20)).await;
+            proxy.rewrite(&config(limit));
+            let reply = proxy.reload().await;
+            assert_eq!(reply.status, 200, "{reply:?}");
+            applied += u64::from(reply.body.contains("\"outcome\": \"applied\""));
+        }
+    };
+    let write = async {
+        loop {
+            scribble();
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    tokio::select! {
+        () = ask => {}
+        () = write => {}
+    }
+    // Once, the watch may have waited for long enough just then.
+    assert!(applied >= 4, "{applied}: {:?}", proxy.log());
+}
+
+#[tokio::test]
+async fn who_asks_after_the_watch_was_faster_is_told_what_came_into_force_and_by_whom() {
+    let backend = Backend::bind().await;
+    let proxy = Proxy::start(&route(&[&backend.address()], "")).await;
+    proxy.rewrite(&route(&[&backend.address()], "max_connections = 7"));
+    proxy.until("tidegate_config_generation", &[], 2).await;
+    let reply = proxy.reload().await;
+    let answer: serde_json::Value = serde_json::from_str(&reply.body).unwrap();
+    assert_eq!((&answer["outcome"], &answer["generation"]), (&"unchanged".into(), &2.into()), "{reply:?}");
+    let in_force = &answer["in_force"];
+    assert_eq!(in_force["cause"], "changed file", "{reply:?}");
+    assert_eq!(in_force["changes"]["routes"][0]["because"], serde_json::json!(["settings"]), "{reply:?}");
+    let now = std::time::SystemTime::UNIX_EPOCH.elapsed().unwrap().as_secs();
+    assert!((now - 60..=now).contains(&in_force["since_unix_seconds"].as_u64().unwrap()), "{reply:?}");
+}

@@ -21,8 +21,8 @@ use tracing::Level;
 use super::{
     Admin, Answer, Bounds, CandidateView, ComponentView, ConnectionView, ConnectionsQuery, ConnectionsView, Decision,
     DecisionReport, DecisionsView, DrainPlan, DrainQuery, DrainReport, EndpointView, FailingView, FilterView, Guard,
-    ImportView, Operations, PolledView, Readiness, ReloadReport, ReloadStatus, RestoreReport, RouteView, SampleView,
-    SampledMessageView, Superseded, UnderwayView, UpstreamView, VersionView,
+    ImportView, InForceView, Operations, PolledView, Readiness, ReloadReport, ReloadStatus, RestoreReport, RouteView,
+    SampleView, SampledMessageView, Superseded, UnderwayView, UpstreamView, VersionView,
 };
 use crate::component::{Interest, Kinds, Payload, Selection};
 use crate::metrics::Metrics;
@@ -43,13 +43,17 @@ struct Fake {
     begun: Notify,
 }
 
+fn in_force() -> InForceView {
+    InForceView { cause: "start", since_unix_seconds: 70, changes: None }
+}
+
 impl Default for Fake {
     fn default() -> Self {
         Self {
             readiness: Readiness::Ready,
             remarks: Vec::new(),
-            reload: || ReloadReport::Applied { generation: 2 },
-            dry_run: || ReloadReport::Unchanged { generation: 1 },
+            reload: || ReloadReport::Applied { generation: 2, in_force: in_force() },
+            dry_run: || ReloadReport::Unchanged { generation: 1, in_force: in_force() },
             drains: AtomicU64::new(0),
             level: Mutex::new(Level::INFO),
             superseded: None,

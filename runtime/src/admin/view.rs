@@ -14,7 +14,7 @@ use thiserror::Error;
 use tracing::Level;
 
 pub use self::candidate::{CandidateView, Decision, DecisionReport, DecisionsView, SampleView, SampledMessageView};
-pub use self::reload::{ChangeView, ChangesView, PolledView, ReloadReport, ReloadStatus, UnderwayView};
+pub use self::reload::{ChangeView, ChangesView, InForceView, PolledView, ReloadReport, ReloadStatus, UnderwayView};
 use crate::component::{Interest, Payload, Selection};
 
 /// A route (`GET /api/v1/routes`).

@@ -76,7 +76,7 @@ impl Plan {
 }
 
 /// As a clock shows it.
-fn time_of_day(unix_seconds: u64) -> String {
+pub(super) fn time_of_day(unix_seconds: u64) -> String {
     let seconds = unix_seconds % 86_400;
     format!("{:02}:{:02}:{:02}", seconds / 3600, seconds / 60 % 60, seconds % 60)
 }

@@ -6,6 +6,7 @@ use http::{Method, StatusCode};
 use serde::Deserialize;
 
 use super::ask::ask_patiently;
+use super::drain::time_of_day;
 use super::outcome::Outcome;
 
 /// The parts of the admin API's answer that are shown.
@@ -16,10 +17,17 @@ struct Answer {
     #[serde(default)]
     problems: Vec<Problem>,
     changes: Option<Changes>,
+    in_force: Option<InForce>,
     /// Why it is refused.
     reason: Option<String>,
     /// The reload that another one waits for in vain.
     underway: Option<Underway>,
+}
+
+#[derive(Debug, Deserialize)]
+struct InForce {
+    cause: String,
+    since_unix_seconds: u64,
 }
 
 #[derive(Debug, Deserialize)]
@@ -61,8 +69,12 @@ struct Problem {
 pub(super) fn reload(address: SocketAddr, dry_run: bool) -> Result<Outcome, Outcome> {
     let path = if dry_run { "/api/v1/reload?dry_run=true" } else { "/api/v1/reload" };
     let answer = ask_patiently(address, Method::POST, path)?;
-    let Answer { outcome, generation, reason, problems, changes, underway } = answer.read(address)?;
-    let last = format!("{outcome}: generation {generation} is in force");
+    let Answer { outcome, generation, reason, problems, changes, in_force, underway } = answer.read(address)?;
+    // Of what is applied just now, everybody knows since when it is in force.
+    let since = in_force.filter(|_| outcome == "unchanged").map(|InForce { cause, since_unix_seconds }| {
+        format!(", since {} UTC ({cause})", time_of_day(since_unix_seconds))
+    });
+    let last = format!("{outcome}: generation {generation} is in force{}", since.unwrap_or_default());
     let lines: Vec<_> = changes.iter().flat_map(described).chain([last]).collect();
     let said = lines.join("\n");
     let problems = problems.iter().map(Problem::describe).collect::<Vec<_>>().join("\n");

@@ -11,11 +11,12 @@ use tracing::Level;
 use super::candidates::{candidate, label};
 use super::listing;
 use super::rebuild::Reloaded;
-use super::state::{Drain, Phase, State};
+use super::state::{Drain, InForce, Phase, State};
 use crate::admin::{
     Answer, CandidateView, ChangeView, ChangesView, ComponentView, ConnectionsQuery, ConnectionsView, Decision,
-    DecisionReport, DrainPlan, DrainQuery, DrainReport, EndpointView, FailingView, FilterView, ImportView, Operations,
-    PolledView, Readiness, ReloadReport, ReloadStatus, RestoreReport, RouteView, Superseded, UpstreamView, VersionView,
+    DecisionReport, DrainPlan, DrainQuery, DrainReport, EndpointView, FailingView, FilterView, ImportView, InForceView,
+    Operations, PolledView, Readiness, ReloadReport, ReloadStatus, RestoreReport, RouteView, Superseded, UpstreamView,
+    VersionView,
 };
 use crate::balance::{Endpoint, JustStarted};
 use crate::component::{Candidate, OnFailure};
@@ -136,11 +137,13 @@ impl Operations for Control {
             // What is left of a queue when a new process takes over, nobody answers.
             let answer = reloaded.map_or_else(|| self.0.succession.none().map(|()| None), |answer| answer.map(Some));
             match answer {
-                Ok(Some(Reloaded::Applied(generation, _))) => ReloadReport::Applied { generation },
+                Ok(Some(Reloaded::Applied(generation, _))) => {
+                    ReloadReport::Applied { generation, in_force: self.in_force() }
+                }
                 Ok(Some(Reloaded::Applicable(plan))) => {
                     ReloadReport::Applicable { generation, changes: self.changes(plan) }
                 }
-                Ok(Some(Reloaded::Unchanged)) => ReloadReport::Unchanged { generation },
+                Ok(Some(Reloaded::Unchanged)) => ReloadReport::Unchanged { generation, in_force: self.in_force() },
                 Ok(Some(Reloaded::Rejected(problems))) => ReloadReport::Rejected { generation, problems },
                 Ok(None) => ReloadReport::Busy { generation, underway: self.0.ledger.current() },
                 Err(reason) => ReloadReport::Refused { generation, reason },
@@ -248,6 +251,12 @@ impl Operations for Control {
 }
 
 impl Control {
+    fn in_force(&self) -> InForceView {
+        let InForce { cause, since, plan } = self.0.in_force();
+        let since = since.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+        InForceView { cause, since_unix_seconds: since.as_secs(), changes: plan.map(|plan| self.changes(plan)) }
+    }
+
     fn changes(&self, plan: Plan) -> ChangesView {
         let snapshot = self.0.snapshot.load_full();
         let known: HashMap<&str, _> =

@@ -2,9 +2,10 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::SystemTime;
 
 use super::course::Listening;
-use super::state::{Doors, State};
+use super::state::{Doors, InForce, State};
 use super::underway::Underway;
 use super::{background, doors};
 use crate::component::Moment;
@@ -69,6 +70,7 @@ pub(super) async fn reload(state: &Arc<State>, cause: &'static str, dry_run: boo
             tell_what_waits(&before.config, &sources.config);
             state.metrics.adopt(&metrics);
             state.put_in_force(snapshot, sources, doors);
+            state.set_in_force(InForce { cause, since: SystemTime::now(), plan: Some(plan.clone()) });
             Reloaded::Applied(generation, plan)
         }
         Err(problems) => Reloaded::Rejected(problems),

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::{mpsc, oneshot, watch};
-use tokio::time::{Instant, timeout_at};
+use tokio::time::{Instant, sleep_until};
 
 use super::rebuild::{Reloaded, reload};
 use super::state::State;
@@ -68,7 +68,7 @@ async fn carry_out(
     mut changes: mpsc::Receiver<()>,
     follow: &watch::Sender<Vec<PathBuf>>,
 ) {
-    let (mut rejected, mut deferred) = (None, None);
+    let (mut rejected, mut deferred, mut writing) = (None, None, None);
     loop {
         let request = tokio::select! {
             request = requests.recv() => match request {
@@ -76,7 +76,11 @@ async fn carry_out(
                 None => return,
             },
             Some(()) = changes.recv() => {
-                settle(&mut changes).await;
+                Writing::seen(&mut writing);
+                continue;
+            }
+            () = Writing::has_settled(writing), if writing.is_some() => {
+                writing = None;
                 Request { cause: CHANGED_FILE, dry_run: false, answer: None }
             }
             () = state.succession.until_alone(), if deferred.is_some() => {
@@ -95,6 +99,10 @@ async fn carry_out(
                 continue;
             }
         };
+        if !request.dry_run {
+            // What was written until now is read; what is written from now on is told.
+            writing = None;
+        }
         let (reloaded, files) = reload(state, request.cause, request.dry_run).await;
         drop(turn);
         follow.send_replace(watched(state, files));
@@ -127,11 +135,27 @@ fn watched(state: &State, files: Vec<PathBuf>) -> Vec<PathBuf> {
     if state.sources().config.watch { files } else { Vec::new() }
 }
 
-/// Waits until files have been left alone for a moment: a write is many events, and a deployment several files. Who
-/// writes more slowly than that has half of a file refused, and the whole taken when it is there.
-async fn settle(changes: &mut mpsc::Receiver<()>) {
-    let latest = Instant::now() + SETTLE_AT_MOST;
-    while timeout_at((Instant::now() + SETTLE).min(latest), changes.recv()).await.is_ok() && Instant::now() < latest {}
+/// Files that are being written: a write is many events, and a deployment several files. Who writes more slowly than they
+/// are waited for has half of a file refused, and the whole taken when it is there. Who asks for a reload does not wait.
+#[derive(Clone, Copy, Debug)]
+struct Writing {
+    begun: Instant,
+    latest: Instant,
+}
+
+impl Writing {
+    /// Something was written now.
+    fn seen(writing: &mut Option<Self>) {
+        let now = Instant::now();
+        writing.get_or_insert(Self { begun: now, latest: now }).latest = now;
+    }
+
+    /// Waits until the files have been left alone for a moment, or are written to all the time.
+    async fn has_settled(writing: Option<Self>) {
+        if let Some(Self { begun, latest }) = writing {
+            sleep_until((latest + SETTLE).min(begun + SETTLE_AT_MOST)).await;
+        }
+    }
 }
 
 /// Says what has come of a reload; `is_mended`: the one before it was rejected, and this one was not.

@@ -4,7 +4,7 @@ use std::collections::HashSet;
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicU8, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use arc_swap::ArcSwap;
 use tokio::sync::{Mutex as AsyncMutex, OwnedMutexGuard, watch};
@@ -22,7 +22,7 @@ use super::worker::Order;
 use crate::admin::{DrainCode, Readiness, Superseded};
 use crate::component::Host;
 use crate::config::Config;
-use crate::control::{ReadSources, Sources};
+use crate::control::{Plan, ReadSources, Sources};
 use crate::listener::{self, BindError, Loads};
 use crate::metrics::Metrics;
 use crate::session::{Permits, Snapshot};
@@ -58,6 +58,17 @@ pub(super) struct State {
     /// For a process that replaces this one, and for workers that replace others; `None` once nobody is accepted.
     sockets: Mutex<Option<Arc<Sockets>>>,
     phase: AtomicU8,
+    in_force: Mutex<InForce>,
+}
+
+/// How the configuration in force came into force.
+#[derive(Clone, Debug)]
+pub(super) struct InForce {
+    /// Who asked for that.
+    pub(super) cause: &'static str,
+    pub(super) since: SystemTime,
+    /// What became another; `None` at the start.
+    pub(super) plan: Option<Plan>,
 }
 
 /// What a state is made of at a start.
@@ -122,6 +133,7 @@ impl State {
             succession: Succession::default(),
             sockets: Mutex::new(Some(Arc::new(sockets))),
             phase: AtomicU8::new(Phase::Starting as u8),
+            in_force: Mutex::new(InForce { cause: "start", since: SystemTime::now(), plan: None }),
         };
         (Arc::new(state), followed)
     }
@@ -129,6 +141,16 @@ impl State {
     /// What is in force was made of.
     pub(super) fn sources(&self) -> Arc<Sources> {
         self.sources.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// How the configuration in force came into force.
+    pub(super) fn in_force(&self) -> InForce {
+        self.in_force.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Notes how it did.
+    pub(super) fn set_in_force(&self, in_force: InForce) {
+        *self.in_force.lock().unwrap_or_else(PoisonError::into_inner) = in_force;
     }
 
     /// Puts a snapshot in force, and the listeners that go with it. Handshakes from now on see it; the workers let go of

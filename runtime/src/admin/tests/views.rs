@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use tracing::Level;
 
 use super::super::{ChangeView, ChangesView, Operations, Readiness, ReloadReport, Superseded};
-use super::{Fake, Server, dechunked, parted, underway};
+use super::{Fake, Server, dechunked, in_force, parted, underway};
 use crate::config::{self, Problems};
 use crate::metrics::{MessageKind, Side, WorkerIndex};
 
@@ -183,8 +183,16 @@ async fn a_reload_under_way_is_shown_with_its_step_and_those_that_were_given_up(
 async fn a_reload_answers_how_it_ended() {
     type Case = (fn() -> ReloadReport, u16, Value);
     let cases: [Case; 6] = [
-        (|| ReloadReport::Applied { generation: 2 }, 200, json!({ "outcome": "applied", "generation": 2 })),
-        (|| ReloadReport::Unchanged { generation: 1 }, 200, json!({ "outcome": "unchanged", "generation": 1 })),
+        (
+            || ReloadReport::Applied { generation: 2, in_force: in_force() },
+            200,
+            json!({ "outcome": "applied", "generation": 2, "in_force": { "cause": "start", "since_unix_seconds": 70 } }),
+        ),
+        (
+            || ReloadReport::Unchanged { generation: 1, in_force: in_force() },
+            200,
+            json!({ "outcome": "unchanged", "generation": 1, "in_force": { "cause": "start", "since_unix_seconds": 70 } }),
+        ),
         (|| ReloadReport::Busy { generation: 1, underway: None }, 409, json!({ "outcome": "busy", "generation": 1 })),
         (
             || ReloadReport::Busy { generation: 1, underway: Some(underway("SIGHUP")) },

@@ -13,6 +13,8 @@ pub enum ReloadReport {
     Applied {
         /// The new configuration's number.
         generation: u64,
+        /// How it came into force.
+        in_force: InForceView,
     },
     /// 200, of a dry run: a reload would be applied.
     Applicable {
@@ -21,10 +23,12 @@ pub enum ReloadReport {
         /// What would be another.
         changes: ChangesView,
     },
-    /// 200: the files say what is already in force.
+    /// 200: the files say what is already in force; a change of a file may have been noticed before.
     Unchanged {
         /// The number of the configuration in force.
         generation: u64,
+        /// How it came into force.
+        in_force: InForceView,
     },
     /// 422: the files are wrong, and the configuration in force stays.
     Rejected {
@@ -48,6 +52,18 @@ pub enum ReloadReport {
         /// Why it is refused.
         reason: Superseded,
     },
+}
+
+/// How the configuration in force came into force.
+#[derive(Clone, Debug, Serialize)]
+pub struct InForceView {
+    /// Who asked for that, as the log has it; `start` for the one that the process has begun with.
+    pub cause: &'static str,
+    /// When.
+    pub since_unix_seconds: u64,
+    /// What became another then.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub changes: Option<ChangesView>,
 }
 
 /// A reload under way, or one that was given up and has not ended.
