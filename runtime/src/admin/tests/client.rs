@@ -16,7 +16,10 @@ async fn the_client_gets_the_status_and_the_body() {
     let (status, body) = ask(&server.address.to_string(), Method::POST, "/api/v1/reload").await.unwrap();
 
     assert_eq!(status, 200);
-    assert_eq!(serde_json::from_str::<Value>(&body).unwrap(), json!({ "outcome": "applied", "generation": 2 }));
+    assert_eq!(
+        serde_json::from_str::<Value>(&body).unwrap(),
+        json!({ "outcome": "applied", "generation": 2, "in_force": { "cause": "start", "since_unix_seconds": 70 } })
+    );
 }
 
 #[tokio::test]
