@@ -148,6 +148,11 @@ impl Admin {
             .serve_connection(TokioIo::new(Watched::new(stream, activity.clone())), service);
         let mut connection = pin!(connection);
         let mut lifetime = pin!(tokio::time::sleep(MAX_LIFETIME));
+        // Who has come and not asked yet is about to.
+        let mut stopping = pin!(async {
+            let _ = stopped.changed().await;
+            activity.asked().await;
+        });
         let mut is_stopped = false;
         loop {
             tokio::select! {
@@ -157,7 +162,7 @@ impl Admin {
                     }
                     return;
                 }
-                _ = stopped.changed(), if !is_stopped => {
+                () = stopping.as_mut(), if !is_stopped => {
                     is_stopped = true;
                     connection.as_mut().graceful_shutdown();
                 }

@@ -7,6 +7,7 @@
 use std::collections::VecDeque;
 use std::io::{self, IoSlice};
 use std::pin::Pin;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::task::{Context, Poll};
 use std::time::Duration;
@@ -93,6 +94,8 @@ impl Places {
 #[derive(Debug)]
 pub(super) struct Activity {
     doing: watch::Sender<Doing>,
+    /// Whether any request has come.
+    was_asked: AtomicBool,
     /// Held until its answer is sent.
     list: Mutex<Option<OwnedSemaphorePermit>>,
 }
@@ -110,11 +113,13 @@ enum Doing {
 impl Activity {
     /// Of a connection that has just come.
     pub(super) fn new() -> Arc<Self> {
-        Arc::new(Self { doing: watch::Sender::new(Doing::Idle(Instant::now())), list: Mutex::default() })
+        let doing = watch::Sender::new(Doing::Idle(Instant::now()));
+        Arc::new(Self { doing, was_asked: AtomicBool::new(false), list: Mutex::default() })
     }
 
     /// A request has come.
     pub(super) fn work(&self) {
+        self.was_asked.store(true, Ordering::Relaxed);
         self.doing.send_replace(Doing::Working);
     }
 
@@ -141,6 +146,15 @@ impl Activity {
         });
         if was_sent {
             self.list.lock().unwrap_or_else(PoisonError::into_inner).take();
+        }
+    }
+
+    /// Waits until a request has come, if none has.
+    pub(super) async fn asked(&self) {
+        let mut doing = self.doing.subscribe();
+        while !self.was_asked.load(Ordering::Relaxed) {
+            // Its sender is borrowed here.
+            let _ = doing.changed().await;
         }
     }
 

@@ -105,3 +105,20 @@ async fn a_server_that_stops_answers_what_it_has_been_asked_and_leaves_its_idle_
     assert!(rest.ends_with(b"ok\n"), "{rest:?}");
     assert!(TcpStream::connect(server.address).await.is_err());
 }
+
+#[tokio::test]
+async fn a_server_that_stops_answers_who_has_come_and_not_asked_yet() {
+    let mut server = Server::start(Fake::default()).await;
+    let mut silent = TcpStream::connect(server.address).await.unwrap();
+    // It was accepted before one that is answered.
+    assert_eq!(server.get("/healthz").await.status(), 200);
+    server.stop.send(()).unwrap();
+    let request = format!("GET /healthz HTTP/1.1\r\nHost: {}\r\n\r\n", server.address);
+    // Nobody listens any more when it has been told to stop.
+    while TcpStream::connect(server.address).await.is_ok() {}
+    silent.write_all(request.as_bytes()).await.unwrap();
+    let mut answer = String::new();
+    silent.read_to_string(&mut answer).await.unwrap();
+    assert!(answer.starts_with("HTTP/1.1 200") && answer.ends_with("ok\n"), "{answer}");
+    server.task.join_next().await.unwrap().unwrap();
+}
