@@ -39,9 +39,9 @@ fn a_standard_component_imports_only_what_the_proxy_lends() {
 fn a_standard_component_exports_the_one_interface_of_its_kind() {
     for Standard { name, kind, bytes } in all() {
         let interface = match *kind {
-            "predicate" => "tidegate:edge/predicates@0.1.0",
-            "balancer" => "tidegate:edge/balancing@0.1.0",
-            _ => "tidegate:edge/filtering@0.1.0",
+            "predicate" => "tidegate:edge/predicates@0.2.0",
+            "balancer" => "tidegate:edge/balancing@0.2.0",
+            _ => "tidegate:edge/filtering@0.2.0",
         };
         assert_eq!(interfaces(bytes).unwrap().1, [interface], "{name}");
     }

@@ -27,7 +27,7 @@ fn slow_component() -> Vec<u8> {
     let (types, functions) = (section(1, vec![1, 0x60, 1, 0x7f, 0]), section(3, vec![1, 0]));
     let module =
         [b"\0asm\x01\0\0\0".to_vec(), types, functions, section(10, [vec![1], counted(code.concat())].concat())];
-    let name = b"tidegate:edge/filtering@0.1.0".to_vec();
+    let name = b"tidegate:edge/filtering@0.2.0".to_vec();
     // An instance without anything is exported by that name.
     let (instance, export) =
         (section(5, vec![1, 1, 0]), section(11, [vec![1, 0], counted(name), vec![5, 0, 0]].concat()));

@@ -1,7 +1,7 @@
 ;; A filter whose answers lie about where they are and how long: the first byte of a message, or the second byte of the
 ;; path, says how. No compiler makes such a thing; whoever wants to harm the host does.
 (module
-  (import "[export]tidegate:edge/filtering@0.1.0" "[resource-new]session" (func $session_new (param i32) (result i32)))
+  (import "[export]tidegate:edge/filtering@0.2.0" "[resource-new]session" (func $session_new (param i32) (result i32)))
   (memory (export "memory") 2)
   (global $heap (mut i32) (i32.const 65536))
   (global $misplace (mut i32) (i32.const 0))
@@ -17,7 +17,7 @@
     (local.get $start))
 
   ;; Everything whole, both ways.
-  (func (export "tidegate:edge/filtering@0.1.0#configure") (param i32 i32) (result i32)
+  (func (export "tidegate:edge/filtering@0.2.0#configure") (param i32 i32) (result i32)
     (i32.store8 (i32.const 0) (i32.const 0))
     (i32.store8 (i32.const 4) (i32.const 3))
     (i32.store8 (i32.const 8) (i32.const 2))
@@ -25,7 +25,7 @@
     (i32.store8 (i32.const 20) (i32.const 2))
     (i32.const 0))
 
-  (func (export "tidegate:edge/filtering@0.1.0#[static]session.open") (param $handshake i32) (result i32)
+  (func (export "tidegate:edge/filtering@0.2.0#[static]session.open") (param $handshake i32) (result i32)
     (local $how i32)
     (if (i32.gt_u (i32.load offset=28 (local.get $handshake)) (i32.const 1))
       (then (local.set $how (i32.load8_u offset=1 (i32.load offset=24 (local.get $handshake))))))
@@ -47,7 +47,7 @@
     (i32.store (i32.const 12) (local.get $third))
     (i32.const 0))
 
-  (func (export "tidegate:edge/filtering@0.1.0#[method]session.on-message")
+  (func (export "tidegate:edge/filtering@0.2.0#[method]session.on-message")
     (param $session i32) (param $origin i32) (param $kind i32) (param $size i64) (param $payload i32) (param $length i32)
     (result i32)
     (local $how i32)
@@ -85,7 +85,7 @@
     (call $verdict (i32.const 0) (i32.const 0) (i32.const 0) (i32.const 0)))
 
   ;; Forwards.
-  (func (export "tidegate:edge/filtering@0.1.0#[method]session.on-messages")
+  (func (export "tidegate:edge/filtering@0.2.0#[method]session.on-messages")
     (param $session i32) (param $messages i32) (param $length i32) (result i32)
     (global.set $heap (i32.const 65536))
     (memory.fill (i32.const 1024) (i32.const 0) (i32.mul (local.get $length) (i32.const 16)))
@@ -93,14 +93,14 @@
     (i32.store (i32.const 4) (local.get $length))
     (i32.const 0))
 
-  (func (export "tidegate:edge/filtering@0.1.0#[method]session.on-close")
+  (func (export "tidegate:edge/filtering@0.2.0#[method]session.on-close")
     (param $session i32) (param i32 i32 i32 i32 i32 i32)
     (global.set $heap (i32.const 65536)))
 
-  (func (export "tidegate:edge/filtering@0.1.0#[method]session.save") (param i32) (result i32)
+  (func (export "tidegate:edge/filtering@0.2.0#[method]session.save") (param i32) (result i32)
     (i64.store (i32.const 0) (i64.const 0))
     (i32.const 0))
 
-  (func (export "tidegate:edge/filtering@0.1.0#[static]session.resume") (param i32) (result i32) (unreachable))
+  (func (export "tidegate:edge/filtering@0.2.0#[static]session.resume") (param i32) (result i32) (unreachable))
 
-  (func (export "tidegate:edge/filtering@0.1.0#[dtor]session") (param i32)))
+  (func (export "tidegate:edge/filtering@0.2.0#[dtor]session") (param i32)))

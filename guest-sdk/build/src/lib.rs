@@ -30,7 +30,7 @@ pub struct Component {
     pub name: String,
     /// The component's file, in the build script's `OUT_DIR`; for `include_bytes!`.
     pub path: PathBuf,
-    /// The interfaces it exports, such as `tidegate:edge/filtering@0.1.0`.
+    /// The interfaces it exports, such as `tidegate:edge/filtering@0.2.0`.
     pub exports: Vec<String>,
     /// The interfaces it imports.
     pub imports: Vec<String>,

@@ -115,7 +115,7 @@ impl Operations for Fake {
 
     fn components(&self) -> Vec<ComponentView> {
         let import =
-            ImportView { name: "tidegate:edge/log@0.1.0".to_owned(), permission: "write to the log".to_owned() };
+            ImportView { name: "tidegate:edge/log@0.2.0".to_owned(), permission: "write to the log".to_owned() };
         vec![ComponentView {
             name: "shout".to_owned(),
             kind: "filter",

@@ -164,7 +164,7 @@ pub struct VersionView {
 /// An import of a component.
 #[derive(Clone, Debug, Serialize)]
 pub struct ImportView {
-    /// The interface, as `tidegate:edge/log@0.1.0`.
+    /// The interface, as `tidegate:edge/log@0.2.0`.
     pub name: String,
     /// What it permits, in words.
     pub permission: String,

@@ -12,9 +12,9 @@ use super::guest::Guest;
 use super::log::{MAX_LINE, cut};
 use super::wire::Level;
 
-/// Defines the functions. A component built against another 0.1 of the interfaces links as well.
+/// Defines the functions. A component built against another 0.2 of the interfaces links as well.
 pub(super) fn lend(linker: &mut Linker<Guest>) -> wasmtime::Result<()> {
-    let mut log = linker.instance("tidegate:edge/log@0.1.0")?;
+    let mut log = linker.instance("tidegate:edge/log@0.2.0")?;
     log.func_wrap("write", |mut store: StoreContextMut<'_, Guest>, (level, text): (Level, WasmStr)| {
         let text = text.to_str(&store)?;
         let shown = cut(&text, MAX_LINE).to_owned();
@@ -23,14 +23,14 @@ pub(super) fn lend(linker: &mut Linker<Guest>) -> wasmtime::Result<()> {
         Ok(())
     })?;
 
-    let mut clock = linker.instance("tidegate:edge/clock@0.1.0")?;
+    let mut clock = linker.instance("tidegate:edge/clock@0.2.0")?;
     clock.func_wrap("monotonic", |_, (): ()| Ok((nanoseconds(monotonic()),)))?;
     clock.func_wrap("wall", |_, (): ()| Ok((nanoseconds(wall()),)))?;
 
-    let mut random = linker.instance("tidegate:edge/random@0.1.0")?;
+    let mut random = linker.instance("tidegate:edge/random@0.2.0")?;
     random.func_wrap("next", |mut store: StoreContextMut<'_, Guest>, (): ()| Ok((store.data_mut().random.next(),)))?;
 
-    let mut endpoint_stats = linker.instance("tidegate:edge/endpoint-stats@0.1.0")?;
+    let mut endpoint_stats = linker.instance("tidegate:edge/endpoint-stats@0.2.0")?;
     endpoint_stats
         .func_wrap("active", |store: StoreContextMut<'_, Guest>, (id,): (u32,)| Ok((store.data().active(id),)))?;
     endpoint_stats

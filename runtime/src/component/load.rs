@@ -62,7 +62,7 @@ pub enum LoadError {
     #[error("this exports several of our interfaces, and may export one: {}", .0.join(", "))]
     SeveralWorlds(Vec<String>),
     /// An interface of ours in a version that this host does not speak.
-    #[error("this exports {0}, and this version of the proxy speaks 0.1 of that interface")]
+    #[error("this exports {0}, and this version of the proxy speaks 0.2 of that interface")]
     OtherVersion(String),
     /// Everything it imports that is not lent.
     #[error(

@@ -152,7 +152,7 @@ fn ours(name: &str) -> Option<(&str, &str)> {
 
 /// Whether this host speaks that version: all of 0.1.
 fn is_supported(version: &str) -> bool {
-    version.starts_with("0.1.")
+    version.starts_with("0.2.")
 }
 
 enum Permission {

@@ -24,7 +24,7 @@ mod load {
             let loaded = bed.host.load("shout", &bytes, Limits::default()).unwrap();
             assert_eq!((loaded.kind(), loaded.name(), loaded.size()), (Kind::Filter, "shout", bytes.len()));
             let import =
-                Import { name: "tidegate:edge/log@0.1.0".to_owned(), permission: "write to the log".to_owned() };
+                Import { name: "tidegate:edge/log@0.2.0".to_owned(), permission: "write to the log".to_owned() };
             assert_eq!(loaded.imports(), [import]);
         }
     }
@@ -33,11 +33,11 @@ mod load {
     fn every_foreign_import_is_refused_by_name() {
         let imports = r#"(module
             (import "vendor:clouds/weather@1.0.0" "today" (func $today (param i32)))
-            (import "tidegate:edge/endpoint-stats@0.1.0" "active" (func $active (param i32) (result i32)))"#;
+            (import "tidegate:edge/endpoint-stats@0.2.0" "active" (func $active (param i32) (result i32)))"#;
         let text = PREDICATE.replacen("(module", imports, 1);
         let error = Bed::new().load(&text, "forecasting").unwrap_err();
         let LoadError::ForeignImports(names) = &error else { panic!("{error}") };
-        assert_eq!(names, &["tidegate:edge/endpoint-stats@0.1.0", "vendor:clouds/weather@1.0.0"]);
+        assert_eq!(names, &["tidegate:edge/endpoint-stats@0.2.0", "vendor:clouds/weather@1.0.0"]);
         assert!(error.to_string().contains("vendor:clouds/weather@1.0.0"));
     }
 
@@ -64,15 +64,15 @@ mod load {
             let exports = names.map(|name| format!(r#"(export "{name}" (instance $i))"#)).concat();
             wat::parse_str(format!("(component (instance $i) {exports})")).unwrap()
         };
-        let both = component(["tidegate:edge/predicates@0.1.0", "tidegate:edge/balancing@0.1.0"]);
+        let both = component(["tidegate:edge/predicates@0.2.0", "tidegate:edge/balancing@0.2.0"]);
         let error = bed.host.load("x", &both, Limits::default()).unwrap_err();
         assert!(matches!(error, LoadError::SeveralWorlds(names) if names.len() == 2));
-        let newer = component(["tidegate:edge/filtering@0.2.0", "some:thing/else@1.0.0"]);
+        let newer = component(["tidegate:edge/filtering@0.3.0", "some:thing/else@1.0.0"]);
         let error = bed.host.load("x", &newer, Limits::default()).unwrap_err();
-        assert_eq!(error, LoadError::OtherVersion("tidegate:edge/filtering@0.2.0".to_owned()));
-        let empty = component(["tidegate:edge/filtering@0.1.3", "some:thing/else@1.0.0"]);
+        assert_eq!(error, LoadError::OtherVersion("tidegate:edge/filtering@0.3.0".to_owned()));
+        let empty = component(["tidegate:edge/filtering@0.2.3", "some:thing/else@1.0.0"]);
         let error = bed.host.load("x", &empty, Limits::default()).unwrap_err();
-        assert_eq!(error, LoadError::MissingExport("tidegate:edge/filtering@0.1.3.configure".to_owned()));
+        assert_eq!(error, LoadError::MissingExport("tidegate:edge/filtering@0.2.3.configure".to_owned()));
     }
 
     #[test]

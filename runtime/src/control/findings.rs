@@ -41,7 +41,7 @@ impl Findings {
         let instead = match error {
             LoadError::Memory { .. } => "",
             LoadError::ForeignImports(_) => "build it without these imports",
-            _ => "name a component built for tidegate:edge@0.1.0",
+            _ => "name a component built for tidegate:edge@0.2.0",
         };
         self.problems.add(&component.place, format!("component `{name}`: {error}"), instead);
     }

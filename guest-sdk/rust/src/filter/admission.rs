@@ -1,7 +1,8 @@
 //! The answer of a filter to a handshake.
 
 use crate::Header;
-pub use crate::bindings::filter::exports::tidegate::edge::filtering::{HeaderEdit, Refusal};
+pub use crate::bindings::balancer::tidegate::edge::types::HeaderEdit;
+pub use crate::bindings::filter::exports::tidegate::edge::filtering::Refusal;
 
 /// What a filter attaches to a handshake that it admits.
 #[derive(Clone, Debug, PartialEq, Eq)]

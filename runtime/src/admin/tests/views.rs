@@ -122,7 +122,7 @@ async fn components_are_shown_with_what_they_may_do() {
             "size_bytes": 18000,
             "compile_seconds": 0.015,
             "compile_source": "compiled",
-            "imports": [{ "name": "tidegate:edge/log@0.1.0", "permission": "write to the log" }],
+            "imports": [{ "name": "tidegate:edge/log@0.2.0", "permission": "write to the log" }],
             "uses": 1,
             "memory_bytes": 65536,
             "failures": 0,

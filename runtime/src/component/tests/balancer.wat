@@ -1,7 +1,7 @@
 ;; A balancer that answers by how many ids were tried: 0: the first endpoint; 1: an endpoint that does not exist;
 ;; 2: none; 3: the live connections of the first endpoint; 4: how many updates there were; 5: it traps.
 (module
-  (import "tidegate:edge/endpoint-stats@0.1.0" "active" (func $active (param i32) (result i32)))
+  (import "tidegate:edge/endpoint-stats@0.2.0" "active" (func $active (param i32) (result i32)))
   (memory (export "memory") 1)
   (global $heap (mut i32) (i32.const 1024))
   (global $first (mut i32) (i32.const 0))
@@ -13,16 +13,16 @@
     (global.set $heap (i32.add (local.get $start) (local.get 3)))
     (local.get $start))
 
-  (func (export "tidegate:edge/balancing@0.1.0#configure") (param i32 i32) (result i32)
+  (func (export "tidegate:edge/balancing@0.2.0#configure") (param i32 i32) (result i32)
     (i32.store8 (i32.const 0) (i32.const 0))
     (i32.const 0))
 
-  (func (export "tidegate:edge/balancing@0.1.0#update") (param $endpoints i32) (param i32)
+  (func (export "tidegate:edge/balancing@0.2.0#update") (param $endpoints i32) (param i32)
     (global.set $heap (i32.const 1024))
     (global.set $first (i32.load (local.get $endpoints)))
     (global.set $updates (i32.add (global.get $updates) (i32.const 1))))
 
-  (func (export "tidegate:edge/balancing@0.1.0#pick") (param $parameters i32) (result i32)
+  (func (export "tidegate:edge/balancing@0.2.0#pick") (param $parameters i32) (result i32)
     (local $tried i32)
     (global.set $heap (i32.const 1024))
     (local.set $tried (i32.load offset=108 (local.get $parameters)))

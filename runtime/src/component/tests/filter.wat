@@ -1,8 +1,8 @@
 ;; A filter that misbehaves on request: the first byte of a message, the second byte of the path or the first byte of
 ;; the configuration says how.
 (module
-  (import "tidegate:edge/log@0.1.0" "write" (func $log (param i32 i32 i32)))
-  (import "[export]tidegate:edge/filtering@0.1.0" "[resource-new]session" (func $session_new (param i32) (result i32)))
+  (import "tidegate:edge/log@0.2.0" "write" (func $log (param i32 i32 i32)))
+  (import "[export]tidegate:edge/filtering@0.2.0" "[resource-new]session" (func $session_new (param i32) (result i32)))
   (memory (export "memory") 2)
   (global $heap (mut i32) (i32.const 65536))
   (global $sessions (mut i32) (i32.const 0))
@@ -39,7 +39,7 @@
     (i32.store8 (i32.const 20) (local.get $payload))
     (i32.store (i32.const 24) (i32.const 4)))
 
-  (func (export "tidegate:edge/filtering@0.1.0#configure") (param $config i32) (param $length i32) (result i32)
+  (func (export "tidegate:edge/filtering@0.2.0#configure") (param $config i32) (param $length i32) (result i32)
     (local $how i32)
     (local.set $how (i32.load8_u (local.get $config)))
     (call $interest (i32.const 2))
@@ -54,7 +54,7 @@
     (call $reset)
     (i32.const 0))
 
-  (func (export "tidegate:edge/filtering@0.1.0#[static]session.open") (param $handshake i32) (result i32)
+  (func (export "tidegate:edge/filtering@0.2.0#[static]session.open") (param $handshake i32) (result i32)
     (local $how i32)
     (if (i32.gt_u (i32.load offset=28 (local.get $handshake)) (i32.const 1))
       (then (local.set $how (i32.load8_u offset=1 (i32.load offset=24 (local.get $handshake))))))
@@ -139,13 +139,13 @@
     (i32.store offset=4 (local.get $at) (local.get $payload))
     (i32.store offset=8 (local.get $at) (local.get $length)))
 
-  (func (export "tidegate:edge/filtering@0.1.0#[method]session.on-message")
+  (func (export "tidegate:edge/filtering@0.2.0#[method]session.on-message")
     (param $session i32) (param $origin i32) (param $kind i32) (param $size i64) (param $payload i32) (param $length i32)
     (result i32)
     (call $reset)
     (call $decide (i32.const 0) (local.get $session) (local.get $payload) (local.get $length)))
 
-  (func (export "tidegate:edge/filtering@0.1.0#[method]session.on-messages")
+  (func (export "tidegate:edge/filtering@0.2.0#[method]session.on-messages")
     (param $session i32) (param $messages i32) (param $length i32) (result i32)
     (local $place i32) (local $message i32)
     (call $reset)
@@ -169,15 +169,15 @@
     (i32.store (i32.const 4) (local.get $length))
     (i32.const 0))
 
-  (func (export "tidegate:edge/filtering@0.1.0#[method]session.on-close")
+  (func (export "tidegate:edge/filtering@0.2.0#[method]session.on-close")
     (param $session i32) (param i32 i32 i32 i32 i32 i32)
     (call $reset))
 
-  (func (export "tidegate:edge/filtering@0.1.0#[method]session.save") (param i32) (result i32)
+  (func (export "tidegate:edge/filtering@0.2.0#[method]session.save") (param i32) (result i32)
     (i64.store (i32.const 0) (i64.const 0))
     (i32.const 0))
 
-  (func (export "tidegate:edge/filtering@0.1.0#[static]session.resume") (param i32) (result i32) (unreachable))
+  (func (export "tidegate:edge/filtering@0.2.0#[static]session.resume") (param i32) (result i32) (unreachable))
 
-  (func (export "tidegate:edge/filtering@0.1.0#[dtor]session") (param i32)
+  (func (export "tidegate:edge/filtering@0.2.0#[dtor]session") (param i32)
     (global.set $dropped (i32.add (global.get $dropped) (i32.const 1)))))

@@ -9,10 +9,10 @@
     (global.set $heap (i32.add (local.get $start) (local.get 3)))
     (local.get $start))
 
-  (func (export "tidegate:edge/predicates@0.1.0#configure") (param i32 i32) (result i32)
+  (func (export "tidegate:edge/predicates@0.2.0#configure") (param i32 i32) (result i32)
     (i32.store8 (i32.const 0) (i32.const 0))
     (i32.const 0))
 
-  (func (export "tidegate:edge/predicates@0.1.0#matches") (param $handshake i32) (result i32)
+  (func (export "tidegate:edge/predicates@0.2.0#matches") (param $handshake i32) (result i32)
     (global.set $heap (i32.const 1024))
     (i32.gt_u (i32.load offset=28 (local.get $handshake)) (i32.const 1))))

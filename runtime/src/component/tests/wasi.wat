@@ -19,11 +19,11 @@
     (global.set $heap (i32.add (local.get $start) (local.get 3)))
     (local.get $start))
 
-  (func (export "tidegate:edge/predicates@0.1.0#configure") (param i32 i32) (result i32)
+  (func (export "tidegate:edge/predicates@0.2.0#configure") (param i32 i32) (result i32)
     (i32.store8 (i32.const 0) (i32.const 0))
     (i32.const 0))
 
-  (func (export "tidegate:edge/predicates@0.1.0#matches") (param $handshake i32) (result i32)
+  (func (export "tidegate:edge/predicates@0.2.0#matches") (param $handshake i32) (result i32)
     (local $how i32)
     (local.set $how (i32.load8_u offset=1 (i32.load offset=24 (local.get $handshake))))
     (global.set $heap (i32.const 1024))
