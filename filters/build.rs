@@ -18,11 +18,13 @@ fn main() -> Result<()> {
     let mut table = String::from("[");
     for component in tidegate_guest_build::build(folders)? {
         let name = &component.name;
-        let kind = match component.exports.as_slice() {
-            [export] if export.starts_with("tidegate:edge/predicates@") => "predicate",
-            [export] if export.starts_with("tidegate:edge/balancing@") => "balancer",
-            [export] if export.starts_with("tidegate:edge/filtering@") => "filter",
-            exports => bail!("{name} exports {exports:?} and not exactly one interface of tidegate:edge"),
+        let exports = |interface: &str| component.exports.iter().any(|export| export.starts_with(interface));
+        let kind = match ["predicates", "balancing", "filtering"].map(|name| exports(&format!("tidegate:edge/{name}@")))
+        {
+            [true, false, false] => "predicate",
+            [false, true, false] => "balancer",
+            [false, false, true] => "filter",
+            _ => bail!("{name} exports {:?}, which make no kind of component", component.exports),
         };
         let path = component.path;
         write!(table, "Standard {{ name: {name:?}, kind: {kind:?}, bytes: include_bytes!({path:?}) }}, ")?;

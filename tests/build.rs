@@ -28,7 +28,7 @@ fn main() -> Result<()> {
 fn assemble(text: &Path) -> Result<()> {
     let mut resolve = Resolve::default();
     let (package, _) = resolve.push_dir("../wit")?;
-    let world = resolve.select_world(&[package], Some("filter"))?;
+    let world = resolve.select_world(&[package], Some("full-filter"))?;
     let mut module = wat::parse_file(text)?;
     embed_component_metadata(&mut module, &resolve, world, StringEncoding::UTF8)?;
     let name = text.file_stem().context("a file without a name")?;

@@ -8,7 +8,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
-use tidegate::component::{Handshake, Host, Limits, Message, OnFailure, Opened, PickEndpoint, Pool, Session};
+use tidegate::component::{Handshake, Host, Limits, Message, OnFailure, Opened, PickEndpoint, Pool, Session, Verdicts};
 use tidegate::metrics::{MessageKind, Metrics, Side, WorkerIndex};
 use wit_component::{StringEncoding, embed_component_metadata};
 use wit_parser::Resolve;
@@ -49,7 +49,7 @@ fn handshake() -> Handshake {
 fn filter(criterion: &mut Criterion) {
     let host = Host::new(1).expect("a host");
     let metrics = Metrics::new(1);
-    let component = host.load("filter", &module(FILTER, "filter"), Limits::default()).expect("a component");
+    let component = host.load("filter", &module(FILTER, "full-filter"), Limits::default()).expect("a component");
     let filter = component.filter("chat", "{}", OnFailure::Close, 1, &metrics).expect("a filter");
     let pool: Pool = host.pool(WorkerIndex(0));
     let handshake = Rc::new(handshake());
@@ -76,10 +76,10 @@ fn filter(criterion: &mut Criterion) {
         let messages = [message(&payload); 16];
         group.throughput(Throughput::Elements(16));
         group.bench_function(format!("16 of {size}"), |bencher| {
-            let mut verdicts = Vec::new();
+            let mut verdicts = Verdicts::default();
             bencher.iter(|| {
                 verdicts.clear();
-                session.on_messages(black_box(&messages), &mut verdicts)
+                session.on_messages(black_box(&messages).iter().copied(), &mut verdicts)
             });
         });
     }

@@ -9,6 +9,7 @@ mod shadow;
 mod pool;
 mod rollout;
 mod session;
+mod verdicts;
 mod uses;
 mod instance;
 mod load;
@@ -55,7 +56,8 @@ pub use session::{Admission, MAX_BATCH, MAX_BATCH_BYTES, Opened, Resumed, Sessio
 pub use shadow::{Attached, Shadow};
 pub use trial::{Candidacy, Mode, Sample, SampledMessage, Standing, Terms};
 pub use types::{
-    CloseFrame, Failure, Handshake, HeaderEdit, Interest, Kinds, Message, Outgoing, Payload, Refusal, Selection,
+    CloseFrame, Content, Failure, Handshake, HeaderEdit, Interest, Kinds, Message, Need, Outgoing, Refusal, Selection,
     Verdict,
 };
 pub use uses::{AnyUse, BalancerUse, ConfigureError, FilterUse, OnFailure, PredicateUse};
+pub use verdicts::Verdicts;

@@ -6,7 +6,7 @@
   (global $heap (mut i32) (i32.const 65536))
   (global $misplace (mut i32) (i32.const 0))
 
-  ;; 0: answers; 256: a forged message to send; 1024: verdicts of a batch
+  ;; 0: answers; 256: a forged message to send
   (data (i32.const 512) "\ff\fe\fd")
 
   (func (export "cabi_realloc") (param i32 i32 i32 i32) (result i32)
@@ -48,29 +48,30 @@
     (i32.const 0))
 
   (func (export "tidegate:edge/filtering@0.2.0#[method]session.on-message")
-    (param $session i32) (param $origin i32) (param $kind i32) (param $size i64) (param $payload i32) (param $length i32)
+    (param $session i32) (param $origin i32) (param $case i32) (param $payload i32) (param $length i32) (param i32 i32)
     (result i32)
     (local $how i32)
     (global.set $heap (i32.const 65536))
     (if (local.get $length) (then (local.set $how (i32.load8_u (local.get $payload)))))
     (if (i32.eq (local.get $how) (i32.const 112)) ;; p: replace, by what lies outside of the memory
-      (then (return (call $verdict (i32.const 2) (i32.const 0x7fffff00) (i32.const 16) (i32.const 0)))))
+      (then (return (call $verdict (i32.const 2) (i32.const 0) (i32.const 0x7fffff00) (i32.const 16)))))
     (if (i32.eq (local.get $how) (i32.const 108)) ;; l: replace, by 4 GiB
-      (then (return (call $verdict (i32.const 2) (i32.const 0) (i32.const -1) (i32.const 0)))))
+      (then (return (call $verdict (i32.const 2) (i32.const 0) (i32.const 0) (i32.const -1)))))
     (if (i32.eq (local.get $how) (i32.const 104)) ;; h: send more messages than there is memory
       (then (return (call $verdict (i32.const 4) (i32.const 0) (i32.const 0x0fffffff) (i32.const 0)))))
-    (if (i32.eq (local.get $how) (i32.const 119)) ;; w: send so many that 12 bytes for each make 8 in 32 bits
-      (then (return (call $verdict (i32.const 4) (i32.const 0) (i32.const 0x15555556) (i32.const 0)))))
+    (if (i32.eq (local.get $how) (i32.const 119)) ;; w: send so many that 16 bytes for each make 16 in 32 bits
+      (then (return (call $verdict (i32.const 4) (i32.const 0) (i32.const 0x10000001) (i32.const 0)))))
     (if (i32.eq (local.get $how) (i32.const 110)) ;; n: send one whose payload lies outside of the memory
       (then
-        (i32.store16 (i32.const 256) (i32.const 256))
-        (i32.store (i32.const 260) (i32.const 0x7fffff00))
-        (i32.store (i32.const 264) (i32.const 16))
+        (i32.store (i32.const 256) (i32.const 1))
+        (i32.store (i32.const 260) (i32.const 1))
+        (i32.store (i32.const 264) (i32.const 0x7fffff00))
+        (i32.store (i32.const 268) (i32.const 16))
         (return (call $verdict (i32.const 4) (i32.const 256) (i32.const 1) (i32.const 0)))))
     (if (i32.eq (local.get $how) (i32.const 107)) ;; k: send to a side that does not exist
       (then
         (i64.store (i32.const 256) (i64.const 7))
-        (i32.store (i32.const 264) (i32.const 0))
+        (i64.store (i32.const 264) (i64.const 0))
         (return (call $verdict (i32.const 4) (i32.const 256) (i32.const 1) (i32.const 0)))))
     (if (i32.eq (local.get $how) (i32.const 117)) ;; u: close with a reason that is not UTF-8
       (then (return (call $verdict (i32.const 5) (i32.const 1000) (i32.const 512) (i32.const 3)))))
@@ -84,23 +85,21 @@
       (then (global.set $misplace (local.get $how))))
     (call $verdict (i32.const 0) (i32.const 0) (i32.const 0) (i32.const 0)))
 
-  ;; Forwards.
-  (func (export "tidegate:edge/filtering@0.2.0#[method]session.on-messages")
-    (param $session i32) (param $messages i32) (param $length i32) (result i32)
+  ;; Has nothing to say.
+  (func (export "tidegate:edge/batching@0.2.0#on-messages")
+    (param $session i32) (param i32 i32 i32 i32 i32) (result i32)
     (global.set $heap (i32.const 65536))
-    (memory.fill (i32.const 1024) (i32.const 0) (i32.mul (local.get $length) (i32.const 16)))
-    (i32.store (i32.const 0) (i32.const 1024))
-    (i32.store (i32.const 4) (local.get $length))
-    (i32.const 0))
-
-  (func (export "tidegate:edge/filtering@0.2.0#[method]session.on-close")
-    (param $session i32) (param i32 i32 i32 i32 i32 i32)
-    (global.set $heap (i32.const 65536)))
-
-  (func (export "tidegate:edge/filtering@0.2.0#[method]session.save") (param i32) (result i32)
     (i64.store (i32.const 0) (i64.const 0))
     (i32.const 0))
 
-  (func (export "tidegate:edge/filtering@0.2.0#[static]session.resume") (param i32) (result i32) (unreachable))
+  (func (export "tidegate:edge/closing@0.2.0#on-close")
+    (param $session i32) (param i32 i32 i32 i32 i32 i32)
+    (global.set $heap (i32.const 65536)))
+
+  (func (export "tidegate:edge/swapping@0.2.0#save") (param i32) (result i32)
+    (i64.store (i32.const 0) (i64.const 0))
+    (i32.const 0))
+
+  (func (export "tidegate:edge/swapping@0.2.0#resume") (param i32) (result i32) (unreachable))
 
   (func (export "tidegate:edge/filtering@0.2.0#[dtor]session") (param i32)))

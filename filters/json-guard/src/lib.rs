@@ -104,7 +104,7 @@ impl JsonGuard {
             return unwanted("binary messages are not accepted".into());
         }
         if let Some(limit) = self.max_size
-            && message.size() > limit
+            && u64::from(message.size()) > limit
         {
             return unwanted(format!("message of {} bytes; the limit is {limit}", message.size()));
         }
@@ -157,6 +157,8 @@ export_filter!(JsonGuard);
 mod tests {
     use tidegate_guest::Side;
 
+    use tidegate_guest::Content;
+
     use super::*;
 
     fn guard(guard: JsonGuard) -> JsonGuard {
@@ -202,7 +204,8 @@ mod tests {
         else {
             panic!("no reply");
         };
-        let answer: serde_json::Value = serde_json::from_slice(&sent[0].payload).unwrap();
+        let Content::Text(answer) = &sent[0].message else { panic!("no text") };
+        let answer: serde_json::Value = serde_json::from_str(answer).unwrap();
         assert_eq!(answer["error"]["message"], "JSON without the member say \"hi\"\n\\");
     }
 

@@ -84,7 +84,7 @@ impl LogMessages {
         if self.bytes > 0 {
             line.push_str(" payload=");
             push_payload(&mut line, message);
-            if (message.payload().len() as u64) < message.size() {
+            if message.payload().len() < message.size() as usize {
                 line.push_str("...");
             }
         }

@@ -94,11 +94,11 @@ impl Filter for RateLimit {
             buckets.bytes.refill(rate, now);
         }
         match self.action {
-            Action::Delay => self.delayed(buckets, message.size()),
+            Action::Delay => self.delayed(buckets, message.size().into()),
             Action::Drop if self.is_over(buckets) => Verdict::Drop,
             Action::Close if self.is_over(buckets) => Verdict::close(1008, "rate limit exceeded"),
             Action::Drop | Action::Close => {
-                self.take(buckets, message.size());
+                self.take(buckets, message.size().into());
                 Verdict::Forward
             }
         }

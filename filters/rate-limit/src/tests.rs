@@ -21,7 +21,7 @@ fn open(limit: RateLimit) -> (RateLimit, Session) {
     (limit, session)
 }
 
-fn message(size: u64) -> Message<'static> {
+fn message(size: u32) -> Message<'static> {
     Message::text_from(Side::Client, "").of_size(size)
 }
 

@@ -23,13 +23,16 @@ pub mod balancer {
 pub mod filter {
     wit_bindgen::generate!({
         path: "../../wit",
-        world: "filter",
+        world: "full-filter",
         with: {
             "tidegate:edge/types@0.2.0": crate::bindings::balancer::tidegate::edge::types,
             "tidegate:edge/log@0.2.0": crate::bindings::balancer::tidegate::edge::log,
             "tidegate:edge/clock@0.2.0": crate::bindings::balancer::tidegate::edge::clock,
             "tidegate:edge/random@0.2.0": crate::bindings::balancer::tidegate::edge::random,
             "tidegate:edge/filtering@0.2.0": generate,
+            "tidegate:edge/batching@0.2.0": generate,
+            "tidegate:edge/closing@0.2.0": generate,
+            "tidegate:edge/swapping@0.2.0": generate,
         },
         additional_derives: [PartialEq, Eq],
         additional_derives_ignore: ["admission"],

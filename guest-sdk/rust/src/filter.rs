@@ -10,8 +10,8 @@ use serde::de::DeserializeOwned;
 
 pub use self::admission::{Admission, HeaderEdit, Refusal};
 pub use self::export::Export;
-pub use self::interest::{Interest, Kinds, Payload, Selection};
-pub use self::message::{Message, Outgoing, Verdict};
+pub use self::interest::{Interest, Kinds, Need, Selection};
+pub use self::message::{Content, Message, Outgoing, Verdict};
 pub use self::origins::Origins;
 use crate::{CloseFrame, Handshake, Side};
 

@@ -81,7 +81,8 @@ pub mod testing;
 
 pub use balancer::{Balancer, Endpoint};
 pub use filter::{
-    Admission, Filter, HeaderEdit, Interest, Kinds, Message, Origins, Outgoing, Payload, Refusal, Selection, Verdict,
+    Admission, Content, Filter, HeaderEdit, Interest, Kinds, Message, Need, Origins, Outgoing, Refusal, Selection,
+    Verdict,
 };
 pub use handshake::{CloseFrame, Handshake, Header, MessageKind, Side};
 pub use host::{clock, endpoint_stats, log, random};

@@ -24,7 +24,7 @@ use super::{
     ImportView, InForceView, Operations, PolledView, Readiness, ReloadReport, ReloadStatus, RestoreReport, RouteView,
     SampleView, SampledMessageView, Superseded, UnderwayView, UpstreamView, VersionView,
 };
-use crate::component::{Interest, Kinds, Payload, Selection};
+use crate::component::{Interest, Kinds, Need, Selection};
 use crate::metrics::Metrics;
 
 struct Fake {
@@ -79,7 +79,7 @@ impl Operations for Fake {
     }
 
     fn routes(&self) -> Vec<RouteView> {
-        let whole = Selection { kinds: Kinds { text: true, binary: false }, payload: Payload::Whole };
+        let whole = Selection { kinds: Kinds { text: true, binary: false }, need: Need::Whole };
         let interest = Interest { from_client: whole, from_upstream: Selection::default() };
         let route = || RouteView {
             name: "chat".to_owned(),

@@ -15,7 +15,7 @@ use tracing::Level;
 
 pub use self::candidate::{CandidateView, Decision, DecisionReport, DecisionsView, SampleView, SampledMessageView};
 pub use self::reload::{ChangeView, ChangesView, InForceView, PolledView, ReloadReport, ReloadStatus, UnderwayView};
-use crate::component::{Interest, Payload, Selection};
+use crate::component::{Interest, Need, Selection};
 
 /// A route (`GET /api/v1/routes`).
 #[derive(Clone, Debug, Serialize)]
@@ -73,7 +73,7 @@ pub struct SelectionView {
     /// `text`, `binary`, both or neither.
     pub kinds: Vec<&'static str>,
     /// `none`, `whole` or `head(n)`, n in bytes.
-    pub payload: String,
+    pub need: String,
 }
 
 /// An upstream (`GET /api/v1/upstreams`).
@@ -382,11 +382,11 @@ impl From<Interest> for InterestView {
 impl From<Selection> for SelectionView {
     fn from(selection: Selection) -> Self {
         let kinds = [("text", selection.kinds.text), ("binary", selection.kinds.binary)];
-        let payload = match selection.payload {
-            Payload::None => "none".to_owned(),
-            Payload::Head(bytes) => format!("head({bytes})"),
-            Payload::Whole => "whole".to_owned(),
+        let need = match selection.need {
+            Need::Nothing => "nothing".to_owned(),
+            Need::Head(bytes) => format!("head({bytes})"),
+            Need::Whole => "whole".to_owned(),
         };
-        Self { kinds: kinds.into_iter().filter_map(|(kind, wanted)| wanted.then_some(kind)).collect(), payload }
+        Self { kinds: kinds.into_iter().filter_map(|(kind, wanted)| wanted.then_some(kind)).collect(), need }
     }
 }

@@ -5,7 +5,7 @@ use std::io::{self, IsTerminal};
 use std::path::Path;
 
 use super::outcome::Outcome;
-use crate::component::{Component, ConfigureError, Host, Interest, Kind, Limits, OnFailure, Payload, Selection};
+use crate::component::{Component, ConfigureError, Host, Interest, Kind, Limits, Need, OnFailure, Selection};
 use crate::control;
 use crate::metrics::Metrics;
 
@@ -85,16 +85,16 @@ fn interest(interest: Interest) -> [String; 2] {
     ]
 }
 
-fn selection(Selection { kinds, payload }: Selection) -> String {
+fn selection(Selection { kinds, need }: Selection) -> String {
     let kinds = match (kinds.text, kinds.binary) {
         (false, false) => return "nothing".to_owned(),
         (true, false) => "text",
         (false, true) => "binary",
         (true, true) => "text and binary",
     };
-    match payload {
-        Payload::None => format!("{kinds}, kind and size only"),
-        Payload::Head(bytes) => format!("{kinds}, the first {bytes} bytes"),
-        Payload::Whole => format!("{kinds}, whole"),
+    match need {
+        Need::Nothing => format!("{kinds}, kind and size only"),
+        Need::Head(bytes) => format!("{kinds}, the first {bytes} bytes"),
+        Need::Whole => format!("{kinds}, whole"),
     }
 }

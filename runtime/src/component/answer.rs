@@ -4,27 +4,20 @@
 use http::{HeaderName, HeaderValue};
 
 use super::field_names;
-use super::types::{CloseFrame, HeaderEdit, Message, Outgoing, Payload, Refusal, Selection, Verdict};
+use super::types::{CloseFrame, HeaderEdit, Need, Refusal, Selection, Verdict};
 use super::wire;
-use crate::metrics::MessageKind;
 
 /// Why an answer is none.
 pub(super) type Why = String;
 
 /// Checks a verdict on a message that was selected in this way.
 #[inline]
-pub(super) fn verdict(verdict: wire::Verdict, message: &Message<'_>, selection: Selection) -> Result<Verdict, Why> {
+pub(super) fn verdict(verdict: wire::Verdict, selection: Selection) -> Result<Verdict, Why> {
     let verdict = Verdict::from(verdict);
     match &verdict {
         Verdict::Forward | Verdict::Delay(_) | Verdict::Drop => {}
-        Verdict::Replace(payload) => {
-            check_whole(selection, "replaced")?;
-            check_text(message.kind, payload)?;
-        }
-        Verdict::Send(messages) => {
-            check_whole(selection, "sent others for")?;
-            messages.iter().try_for_each(|Outgoing { kind, payload, .. }| check_text(*kind, payload))?;
-        }
+        Verdict::Replace(_) => check_whole(selection, "replaced")?,
+        Verdict::Send(_) => check_whole(selection, "sent others for")?,
         Verdict::Close(close) => check_close(close)?,
     }
     Ok(verdict)
@@ -59,18 +52,9 @@ pub(super) fn edits(edits: Vec<wire::HeaderEdit>) -> Result<Vec<HeaderEdit>, Why
 }
 
 fn check_whole(selection: Selection, did: &str) -> Result<(), Why> {
-    match selection.payload {
-        Payload::Whole => Ok(()),
-        Payload::None | Payload::Head(_) => Err(format!("it {did} a message that it had not asked to see whole")),
-    }
-}
-
-fn check_text(kind: MessageKind, payload: &[u8]) -> Result<(), Why> {
-    match kind {
-        MessageKind::Text if simdutf8::basic::from_utf8(payload).is_err() => {
-            Err("it made a text message that is not UTF-8".to_owned())
-        }
-        MessageKind::Text | MessageKind::Binary => Ok(()),
+    match selection.need {
+        Need::Whole => Ok(()),
+        Need::Nothing | Need::Head(_) => Err(format!("it {did} a message that it had not asked to see whole")),
     }
 }
 

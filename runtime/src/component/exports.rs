@@ -8,7 +8,9 @@ use wasmtime::component::{
 };
 
 use super::guest::Guest;
-use super::wire::{Admission, CloseFrame, Endpoint, Handshake, Interest, Message, MessageKind, Refusal, Side, Verdict};
+use super::wire::{
+    Admission, Arrival, CloseFrame, Decision, Endpoint, Handshake, Interest, Message, Refusal, Side, Verdict,
+};
 
 /// What a component decides; there is one world for each.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -43,7 +45,13 @@ impl Kind {
         }
     }
 
-    fn functions(self) -> &'static [&'static str] {
+    /// The interfaces that a component of this kind may export beside that one, each a hook that the runtime can do
+    /// without.
+    pub(super) fn hooks(self) -> impl Iterator<Item = &'static str> {
+        self.functions().iter().skip(1).map(|(interface, _)| *interface)
+    }
+
+    fn functions(self) -> &'static [Interface] {
         match self {
             Self::Predicate => PredicateExports::FUNCTIONS,
             Self::Balancer => BalancerExports::FUNCTIONS,
@@ -51,15 +59,33 @@ impl Kind {
         }
     }
 
-    /// Finds the functions of this kind in the exported interface of that name; the name of the one that is missing.
-    pub(super) fn find(self, component: &Component, interface: &str) -> Result<Vec<Export>, String> {
-        let instance = component.get_export_index(None, interface).ok_or_else(|| interface.to_owned())?;
-        let find = |name: &&'static str| match component.get_export_index(Some(&instance), *name) {
-            Some(index) => Ok(Export { name, index }),
-            None => Err(format!("{interface}.{name}")),
-        };
-        self.functions().iter().map(find).collect()
+    /// Finds the functions of this kind in the exported interfaces of those names, with package and version; the name of
+    /// the one that is missing. An interface that is not exported has none.
+    pub(super) fn find(self, component: &Component, exported: &[String]) -> Result<Vec<Option<Export>>, String> {
+        let mut found = Vec::new();
+        for (interface, functions) in self.functions() {
+            let Some(full) = exported.iter().find(|full| is_named(full, interface)) else {
+                found.extend(functions.iter().map(|_| None));
+                continue;
+            };
+            let instance = component.get_export_index(None, full).ok_or_else(|| full.clone())?;
+            for name in *functions {
+                let index = component.get_export_index(Some(&instance), *name);
+                let index = index.ok_or_else(|| format!("{full}.{name}"))?;
+                found.push(Some(Export { name, index }));
+            }
+        }
+        Ok(found)
     }
+}
+
+/// An interface of our package, and its functions in the order in which they are bound.
+type Interface = (&'static str, &'static [&'static str]);
+
+/// Whether a name with package and version is that of an interface of ours.
+pub(super) fn is_named(full: &str, interface: &str) -> bool {
+    let name = full.split_once('/').map_or(full, |(_, name)| name);
+    name.split_once('@').map_or(name, |(name, _)| name) == interface
 }
 
 /// An exported function of a compiled component.
@@ -76,8 +102,9 @@ pub(super) trait Exports: Sized {
     /// What `configure` answers.
     type Configured;
 
-    /// Their names, in the order in which `bind` takes them.
-    const FUNCTIONS: &'static [&'static str];
+    /// Their names, in the order in which `bind` takes them: those of the interface that makes the kind, then those of its
+    /// hooks.
+    const FUNCTIONS: &'static [Interface];
 
     fn bind(binder: &mut Binder<'_>) -> wasmtime::Result<Self>;
 
@@ -88,7 +115,7 @@ pub(super) trait Exports: Sized {
 pub(super) struct Binder<'a> {
     store: &'a mut Store<Guest>,
     instance: Instance,
-    exports: std::slice::Iter<'a, Export>,
+    exports: std::slice::Iter<'a, Option<Export>>,
 }
 
 /// An exported function is not what the contract says.
@@ -100,7 +127,7 @@ struct WrongType {
 }
 
 impl<'a> Binder<'a> {
-    pub(super) fn new(store: &'a mut Store<Guest>, instance: Instance, exports: &'a [Export]) -> Self {
+    pub(super) fn new(store: &'a mut Store<Guest>, instance: Instance, exports: &'a [Option<Export>]) -> Self {
         Self { store, instance, exports: exports.iter() }
     }
 
@@ -109,11 +136,20 @@ impl<'a> Binder<'a> {
         P: ComponentNamedList + Lower,
         R: ComponentNamedList + Lift,
     {
-        let Some(export) = self.exports.next() else {
-            return Err(wasmtime::Error::msg("bound more functions than were found"));
-        };
-        let bound = self.instance.get_typed_func(&mut *self.store, export.index);
-        bound.map_err(|error| WrongType { name: export.name, why: format!("{error:#}") }.into())
+        self.hook()?.ok_or_else(|| wasmtime::Error::msg("bound more functions than were found"))
+    }
+
+    /// The next function, if its interface is exported.
+    fn hook<P, R>(&mut self) -> wasmtime::Result<Option<TypedFunc<P, R>>>
+    where
+        P: ComponentNamedList + Lower,
+        R: ComponentNamedList + Lift,
+    {
+        let Some(Some(export)) = self.exports.next() else { return Ok(None) };
+        match self.instance.get_typed_func(&mut *self.store, export.index) {
+            Ok(bound) => Ok(Some(bound)),
+            Err(error) => Err(WrongType { name: export.name, why: format!("{error:#}") }.into()),
+        }
     }
 }
 
@@ -128,7 +164,7 @@ impl Exports for PredicateExports {
     const KIND: Kind = Kind::Predicate;
     type Configured = ();
 
-    const FUNCTIONS: &'static [&'static str] = &["configure", "matches"];
+    const FUNCTIONS: &'static [Interface] = &[("predicates", &["configure", "matches"])];
 
     fn bind(binder: &mut Binder<'_>) -> wasmtime::Result<Self> {
         Ok(Self { configure: binder.next()?, matches: binder.next()? })
@@ -149,7 +185,7 @@ impl Exports for BalancerExports {
     const KIND: Kind = Kind::Balancer;
     type Configured = ();
 
-    const FUNCTIONS: &'static [&'static str] = &["configure", "update", "pick"];
+    const FUNCTIONS: &'static [Interface] = &[("balancing", &["configure", "update", "pick"])];
 
     fn bind(binder: &mut Binder<'_>) -> wasmtime::Result<Self> {
         Ok(Self { configure: binder.next()?, update: binder.next()?, pick: binder.next()? })
@@ -160,33 +196,32 @@ impl Exports for BalancerExports {
     }
 }
 
-/// A session and the fields of a message.
-type FlatMessage<'a> = (ResourceAny, Side, MessageKind, u64, &'a [u8]);
+/// A batch: whose, who sent it, what has arrived, and the bytes of it.
+type Batch<'a> = (ResourceAny, Side, &'a [Arrival], &'a [u8]);
 
-type Resumed = (Result<ResourceAny, String>,);
+type Closed<'a> = (ResourceAny, Option<Side>, Option<CloseFrame<'a>>);
+
+type Resume = TypedFunc<(Handshake<'static>, &'static [u8]), (Result<ResourceAny, String>,)>;
 
 pub(super) struct FilterExports {
     configure: Configure<Interest>,
     pub(super) open: TypedFunc<(Handshake<'static>,), (Result<Admission, Refusal>,)>,
-    pub(super) on_message: TypedFunc<FlatMessage<'static>, (Verdict,)>,
-    pub(super) on_messages: TypedFunc<(ResourceAny, &'static [Message<'static>]), (Vec<Verdict>,)>,
-    pub(super) on_close: TypedFunc<(ResourceAny, Option<Side>, Option<CloseFrame<'static>>), ()>,
-    pub(super) save: TypedFunc<(ResourceAny,), (Vec<u8>,)>,
-    pub(super) resume: TypedFunc<(Handshake<'static>, &'static [u8]), Resumed>,
+    pub(super) on_message: TypedFunc<(ResourceAny, Side, Message<'static>), (Verdict,)>,
+    pub(super) on_messages: Option<TypedFunc<Batch<'static>, (Vec<Decision>,)>>,
+    pub(super) on_close: Option<TypedFunc<Closed<'static>, ()>>,
+    pub(super) save: Option<TypedFunc<(ResourceAny,), (Vec<u8>,)>>,
+    pub(super) resume: Option<Resume>,
 }
 
 impl Exports for FilterExports {
     const KIND: Kind = Kind::Filter;
     type Configured = Interest;
 
-    const FUNCTIONS: &'static [&'static str] = &[
-        "configure",
-        "[static]session.open",
-        "[method]session.on-message",
-        "[method]session.on-messages",
-        "[method]session.on-close",
-        "[method]session.save",
-        "[static]session.resume",
+    const FUNCTIONS: &'static [Interface] = &[
+        ("filtering", &["configure", "[static]session.open", "[method]session.on-message"]),
+        ("batching", &["on-messages"]),
+        ("closing", &["on-close"]),
+        ("swapping", &["save", "resume"]),
     ];
 
     fn bind(binder: &mut Binder<'_>) -> wasmtime::Result<Self> {
@@ -194,10 +229,10 @@ impl Exports for FilterExports {
             configure: binder.next()?,
             open: binder.next()?,
             on_message: binder.next()?,
-            on_messages: binder.next()?,
-            on_close: binder.next()?,
-            save: binder.next()?,
-            resume: binder.next()?,
+            on_messages: binder.hook()?,
+            on_close: binder.hook()?,
+            save: binder.hook()?,
+            resume: binder.hook()?,
         })
     }
 

@@ -207,10 +207,16 @@ impl<E: Exports> Slot<E> {
         self.failed(connection, Failure { component: self.recipe.name().to_owned(), reason, message: message.into() })
     }
 
-    /// Counts verdicts.
+    /// Counts a verdict.
     #[inline]
     pub(super) fn verdict(&self, verdict: CallVerdict) {
-        self.recipe.verdicts().of(self.worker).verdict(verdict, 1);
+        self.verdicts(verdict, 1);
+    }
+
+    /// Counts so many verdicts.
+    #[inline]
+    pub(super) fn verdicts(&self, verdict: CallVerdict, count: u64) {
+        self.recipe.verdicts().of(self.worker).verdict(verdict, count);
     }
 
     /// The instance to go on with: after a trap, or on this worker's first call.

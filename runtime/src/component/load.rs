@@ -10,7 +10,7 @@ use wit_component::ComponentEncoder;
 
 use super::cache::Key;
 use super::engine::Host;
-use super::exports::{Export, Kind};
+use super::exports::{Export, Kind, is_named};
 use super::guest::Guest;
 use super::limits::Limits;
 use super::log::Rate;
@@ -96,13 +96,14 @@ struct Inner {
     kind: Kind,
     size: usize,
     imports: Vec<Import>,
+    hooks: Vec<&'static str>,
     compile_time: Duration,
     compile_source: CompileSource,
     cache_key: Option<Key>,
     limits: Limits,
     rate: Arc<Rate>,
     instances: InstancePre<Guest>,
-    exports: Vec<Export>,
+    exports: Vec<Option<Export>>,
 }
 
 impl Host {
@@ -116,7 +117,7 @@ impl Host {
         let cache = self.cache().map(|cache| (cache, cache.key(bytes)));
         let cache_key = cache.map(|(_, key)| key);
         let kept = cache.and_then(|(cache, key)| cache.get(key, self.engine(), name));
-        let (compiled, Survey { kind, interface, imports }, compile_time, compile_source) = match kept {
+        let (compiled, Survey { kind, exports, imports }, compile_time, compile_source) = match kept {
             Some(compiled) => {
                 let survey = survey_compiled(&compiled, self.engine())?;
                 (compiled, survey, started.elapsed(), CompileSource::Cache)
@@ -130,7 +131,8 @@ impl Host {
             }
         };
         check_memory(&compiled, &limits)?;
-        let exports = kind.find(&compiled, &interface).map_err(LoadError::MissingExport)?;
+        let hooks = kind.hooks().filter(|hook| exports.iter().any(|full| is_named(full, hook))).collect();
+        let exports = kind.find(&compiled, &exports).map_err(LoadError::MissingExport)?;
         let instances = self.linker().instantiate_pre(&compiled);
         let instances = instances.map_err(|error| LoadError::Link(format!("{error:#}")))?;
         Ok(Component(Arc::new(Inner {
@@ -139,6 +141,7 @@ impl Host {
             kind,
             size: bytes.len(),
             imports,
+            hooks,
             compile_time,
             compile_source,
             cache_key,
@@ -205,6 +208,11 @@ impl Component {
         &self.0.imports
     }
 
+    /// The optional interfaces that it exports, without package and version: what it is called for beside the least.
+    pub fn hooks(&self) -> &[&'static str] {
+        &self.0.hooks
+    }
+
     /// How long compiling it took, or taking it from the cache.
     pub fn compile_time(&self) -> Duration {
         self.0.compile_time
@@ -236,7 +244,7 @@ impl Component {
         &self.0.instances
     }
 
-    pub(super) fn exports(&self) -> &[Export] {
+    pub(super) fn exports(&self) -> &[Option<Export>] {
         &self.0.exports
     }
 }

@@ -2,31 +2,26 @@
 //! packages that a package depends on without looking where it has been, so a circle of them, which one damaged bit can
 //! make, would overflow the stack and end the process.
 
-use std::collections::{BTreeMap, BTreeSet};
+mod needs;
 
-use wit_parser::{PackageName, Resolve, decoding};
+use std::collections::BTreeSet;
 
+use self::needs::Needs;
 use super::load::LoadError;
 
 /// The packages of all component types of a module, each with those that it depends on.
 #[derive(Debug, Default)]
-pub(super) struct Packages(BTreeMap<PackageName, Vec<PackageName>>);
+pub(super) struct Packages(Needs);
 
 impl Packages {
     /// Reads one embedded component type.
     pub(super) fn read(&mut self, component_type: &[u8]) -> Result<(), LoadError> {
-        let decoded = decoding::decode_world(component_type);
-        let (resolve, _) = decoded.map_err(|error| LoadError::Encode(format!("{error:#}")))?;
-        self.add(&resolve);
-        Ok(())
-    }
-
-    fn add(&mut self, resolve: &Resolve) {
-        for (id, package) in resolve.packages.iter() {
-            let needs = resolve.package_direct_deps(id).filter_map(|id| resolve.packages.get(id));
-            let needs = needs.map(|package| package.name.clone());
-            self.0.entry(package.name.clone()).or_default().extend(needs);
+        let needs = needs::read(component_type).map_err(|error| LoadError::Encode(error.to_string()))?;
+        for (package, needs) in needs {
+            let others = needs.into_iter().filter(|other| *other != package).collect::<BTreeSet<_>>();
+            self.0.entry(package).or_default().extend(others);
         }
+        Ok(())
     }
 
     /// Refuses packages that depend on each other in a circle.
@@ -34,7 +29,7 @@ impl Packages {
         let Self(mut packages) = self;
         // Whatever depends on nothing that is left goes. Of a circle nothing ever does.
         loop {
-            let left: BTreeSet<PackageName> = packages.keys().cloned().collect();
+            let left: BTreeSet<String> = packages.keys().cloned().collect();
             packages.retain(|_, needs| needs.iter().any(|name| left.contains(name)));
             match packages.keys().next() {
                 None => return Ok(()),
@@ -52,7 +47,7 @@ mod tests {
     use super::*;
 
     fn packages(edges: &[(&str, &[&str])]) -> Packages {
-        let name = |name: &&str| PackageName { namespace: "test".to_owned(), name: (*name).to_owned(), version: None };
+        let name = |name: &&str| (*name).to_owned();
         Packages(edges.iter().map(|(from, to)| (name(from), to.iter().map(name).collect())).collect())
     }
 

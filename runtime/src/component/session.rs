@@ -13,8 +13,9 @@ use wasmtime::component::ResourceAny;
 use super::answer;
 use super::exports::FilterExports;
 use super::instance::Slot;
-use super::types::{CloseFrame, Failure, Handshake, HeaderEdit, Interest, Message, Refusal, Verdict};
+use super::types::{CloseFrame, Failure, Handshake, HeaderEdit, Interest, Message, Refusal, Selection, Verdict};
 use super::uses::{FilterUse, OnFailure, Serving};
+use super::verdicts::Verdicts;
 use super::wire;
 use crate::metrics::{CallVerdict, FailureReason, Side};
 
@@ -125,50 +126,56 @@ impl Session {
     pub fn on_message(&mut self, message: Message<'_>) -> Result<Verdict, Failure> {
         self.check_size(&message)?;
         let handle = self.resource()?;
-        let connection = &self.handshake.connection_id;
-        let called = self.slot.call(connection, |store, exports| {
-            let Message { origin, kind, size, payload } = message;
-            Ok(exports.on_message.call(store, (handle, origin.into(), kind.into(), size, payload))?.0)
+        let selection = self.interest().from(message.origin);
+        let called = self.slot.call(&self.handshake.connection_id, |store, exports| {
+            let lowered = wire::Message::of(&message, selection.need);
+            Ok(exports.on_message.call(store, (handle, message.origin.into(), lowered))?.0)
         });
         let verdict = called.and_then(|verdict| {
-            self.check_reply(std::slice::from_ref(&verdict))?;
-            self.checked(verdict, &message)
+            self.check_reply(verdict.payload_size())?;
+            self.checked(verdict, selection)
         });
         verdict.inspect_err(|_| self.end())
     }
 
-    /// Decides about several messages, in order, and appends a verdict for each. On an error `verdicts` holds those of
+    /// Decides about messages of one sender, in order, and adds a verdict for each. On an error `verdicts` has those on
     /// the messages before the one that failed where the filter may be bypassed, and at least those of the calls before
     /// the one that failed where it may not.
     ///
     /// They reach the guest in batches within [`MAX_BATCH`] and [`MAX_BATCH_BYTES`], a larger message alone.
-    pub fn on_messages(&mut self, messages: &[Message<'_>], verdicts: &mut Vec<Verdict>) -> Result<(), Failure> {
+    pub fn on_messages<'m>(
+        &mut self,
+        messages: impl Iterator<Item = Message<'m>> + Clone,
+        verdicts: &mut Verdicts,
+    ) -> Result<(), Failure> {
         let mut rest = messages;
-        while let Some((batch, later)) = rest.split_at_checked(self.batch_length(rest)) {
-            match batch {
-                [] => break,
-                [message] => verdicts.push(self.on_message(*message)?),
-                batch => {
-                    let before = verdicts.len();
-                    if let Err(failure) = self.on_batch(batch, verdicts) {
-                        self.on_single_messages(batch, verdicts.len() - before, failure, verdicts)?;
+        loop {
+            match self.batch_length(rest.clone()) {
+                0 => return Ok(()),
+                1 => {
+                    let Some(message) = rest.next() else { return Ok(()) };
+                    verdicts.push(self.on_message(message)?);
+                }
+                count => {
+                    let (batch, before) = (rest.clone().take(count), verdicts.given());
+                    if let Err(failure) = self.on_batch(batch.clone(), verdicts) {
+                        self.on_single_messages(batch, verdicts.given() - before, failure, verdicts)?;
                     }
+                    rest.nth(count - 1);
                 }
             }
-            rest = later;
         }
-        Ok(())
     }
 
     /// Decides one by one, in a session that is opened again, about messages of a call that has failed. So none of them
     /// goes by undecided that would not if each had been a call of its own.
     #[cold]
-    fn on_single_messages(
+    fn on_single_messages<'m>(
         &mut self,
-        batch: &[Message<'_>],
+        mut batch: impl Iterator<Item = Message<'m>>,
         decided: usize,
         failure: Failure,
-        verdicts: &mut Vec<Verdict>,
+        verdicts: &mut Verdicts,
     ) -> Result<(), Failure> {
         let is_final = self.on_failure() == OnFailure::Close || failure.reason == FailureReason::Quarantine;
         // An answer that was good up to here was no good for the message behind.
@@ -176,21 +183,23 @@ impl Session {
             return Err(failure);
         }
         self.reopen()?;
-        for message in batch {
-            verdicts.push(self.on_message(*message)?);
-        }
-        Ok(())
+        batch.try_for_each(|message| self.on_message(message).map(|verdict| verdicts.push(verdict)))
     }
 
     /// How many of these messages go into one call: at least one, if there is one, and alone what is too large for any.
-    fn batch_length(&self, messages: &[Message<'_>]) -> usize {
-        let mut bytes = 0_usize;
-        let fits = |message: &&Message<'_>| {
+    fn batch_length<'m>(&self, messages: impl Iterator<Item = Message<'m>>) -> usize {
+        let (mut count, mut bytes) = (0_usize, 0_usize);
+        for message in messages.take(if self.filter.takes_batches() { MAX_BATCH } else { 1 }) {
             bytes = bytes.saturating_add(message.payload.len());
-            bytes <= MAX_BATCH_BYTES && self.is_fitting(message)
-        };
-        let fitting = messages.iter().take(MAX_BATCH).take_while(fits).count();
-        fitting.max(1).min(messages.len())
+            if count > 0 && (bytes > MAX_BATCH_BYTES || !self.is_fitting(&message)) {
+                break;
+            }
+            count += 1;
+            if bytes > MAX_BATCH_BYTES || !self.is_fitting(&message) {
+                break;
+            }
+        }
+        count
     }
 
     /// Tells the filter that the connection has ended, and drops the session. Failures are counted and logged, because
@@ -201,31 +210,60 @@ impl Session {
             let close = close.map(wire::CloseFrame::from);
             let connection = &self.handshake.connection_id;
             // Counted and logged already.
-            let _ = self.slot.call(connection, |store, exports| {
-                exports.on_close.call(store, (resource.handle, by.map(Into::into), close))
+            let _ = self.slot.call(connection, |store, exports| match &exports.on_close {
+                Some(on_close) => on_close.call(store, (resource.handle, by.map(Into::into), close)),
+                None => Ok(()),
             });
         }
     }
 
-    fn on_batch(&mut self, batch: &[Message<'_>], verdicts: &mut Vec<Verdict>) -> Result<(), Failure> {
+    fn on_batch<'m>(
+        &mut self,
+        batch: impl Iterator<Item = Message<'m>> + Clone,
+        verdicts: &mut Verdicts,
+    ) -> Result<(), Failure> {
         let handle = self.resource()?;
-        let connection = &self.handshake.connection_id;
-        let lowered: Vec<wire::Message<'_>> = batch.iter().map(Into::into).collect();
-        let called = self
-            .slot
-            .call(connection, |store, exports| Ok(exports.on_messages.call(store, (handle, lowered.as_slice()))?.0));
-        let decided = called.and_then(|answers| {
-            if answers.len() != batch.len() {
-                let message = format!("it gave {} verdicts on {} messages", answers.len(), batch.len());
-                return Err(self.invalid(message));
-            }
-            self.check_reply(&answers)?;
-            for (verdict, message) in answers.into_iter().zip(batch) {
-                verdicts.push(self.checked(verdict, message)?);
-            }
-            Ok(())
+        let Some(origin) = batch.clone().next().map(|message| message.origin) else { return Ok(()) };
+        let (arrivals, bytes) = verdicts.gather(batch);
+        let count = arrivals.len();
+        let called = self.slot.call(&self.handshake.connection_id, |store, exports| match &exports.on_messages {
+            Some(on_messages) => Ok(on_messages.call(store, (handle, origin.into(), arrivals, bytes))?.0),
+            None => Err(wasmtime::Error::msg("it takes no batches")),
         });
+        let decided = called.and_then(|decisions| self.decided(count, decisions, origin, verdicts));
         decided.inspect_err(|_| self.end())
+    }
+
+    /// Checks and counts what was decided about a batch of so many messages.
+    fn decided(
+        &self,
+        count: usize,
+        decisions: Vec<wire::Decision>,
+        origin: Side,
+        verdicts: &mut Verdicts,
+    ) -> Result<(), Failure> {
+        self.check_reply(decisions.iter().map(|decision| decision.verdict.payload_size()).sum())?;
+        let (selection, mut next) = (self.interest().from(origin), 0);
+        for wire::Decision { message, verdict } in decisions {
+            let place = usize::try_from(message).unwrap_or(usize::MAX);
+            if !(next..count).contains(&place) {
+                return Err(self.invalid(match place < count {
+                    true => format!("it decided about message {place} behind one that comes later"),
+                    false => format!("it decided about message {place} of {count}, which are counted from 0"),
+                }));
+            }
+            self.forward(place - next, verdicts);
+            verdicts.push(self.checked(verdict, selection)?);
+            next = place + 1;
+        }
+        self.forward(count - next, verdicts);
+        Ok(())
+    }
+
+    /// So many messages go on.
+    fn forward(&self, count: usize, verdicts: &mut Verdicts) {
+        verdicts.forward(count);
+        self.slot.verdicts(CallVerdict::Forward, count as u64);
     }
 
     #[inline]
@@ -254,8 +292,7 @@ impl Session {
 
     /// What one call has answered is held until it is sent on.
     #[inline]
-    fn check_reply(&self, verdicts: &[wire::Verdict]) -> Result<(), Failure> {
-        let size: usize = verdicts.iter().map(wire::Verdict::payload_size).sum();
+    fn check_reply(&self, size: usize) -> Result<(), Failure> {
         let most = self.filter.component().limits().max_reply_size;
         if size <= most {
             return Ok(());
@@ -309,9 +346,8 @@ impl Session {
 
     /// Checks and counts a verdict.
     #[inline]
-    fn checked(&self, verdict: wire::Verdict, message: &Message<'_>) -> Result<Verdict, Failure> {
-        let selection = self.interest().from(message.origin);
-        let verdict = answer::verdict(verdict, message, selection).map_err(|why| self.invalid(why))?;
+    fn checked(&self, verdict: wire::Verdict, selection: Selection) -> Result<Verdict, Failure> {
+        let verdict = answer::verdict(verdict, selection).map_err(|why| self.invalid(why))?;
         self.slot.verdict(label(&verdict));
         Ok(verdict)
     }

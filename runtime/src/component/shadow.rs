@@ -8,6 +8,7 @@ use super::rollout::Candidate;
 use super::session::{Admission, Opened, Session};
 use super::trial::describe;
 use super::types::{CloseFrame, Handshake, HeaderEdit, Interest, Message, Verdict};
+use super::verdicts::Verdicts;
 use crate::metrics::{ShadowOutcome, Side, WorkerIndex};
 
 /// A candidate beside the filter that serves a connection.
@@ -91,10 +92,10 @@ impl Shadow {
         }
         let interest = self.interest();
         let selects = |message: &Message<'_>| interest.from(message.origin).kinds.contains(message.kind);
-        let selected: Vec<_> = messages.clone().map(|(message, _)| message).filter(selects).collect();
-        let mut verdicts = Vec::with_capacity(selected.len());
-        let is_alive = self.session.on_messages(&selected, &mut verdicts).is_ok();
-        let mut given = verdicts.into_iter();
+        let selected = messages.clone().map(|(message, _)| message).filter(selects);
+        let mut verdicts = Verdicts::default();
+        let is_alive = self.session.on_messages(selected, &mut verdicts).is_ok();
+        let mut given = verdicts.drain();
         let mut counts = [0; ShadowOutcome::COUNT];
         let (connection, trial) = (&self.session.handshake().connection_id, self.candidate.trial());
         for (message, filters) in messages {

@@ -14,8 +14,8 @@ use super::wasi;
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Survey {
     pub(super) kind: Kind,
-    /// The exported interface that makes it that kind, with package and version.
-    pub(super) interface: String,
+    /// The exported interfaces that this host calls, with package and version.
+    pub(super) exports: Vec<String>,
     pub(super) imports: Vec<Import>,
 }
 
@@ -79,7 +79,7 @@ pub(super) fn survey_compiled(compiled: &Compiled, engine: &Engine) -> Result<Su
 }
 
 fn survey_of(imports: Vec<String>, exports: Vec<String>) -> Result<Survey, LoadError> {
-    let (kind, interface) = world(exports)?;
+    let (kind, exports) = world(exports)?;
     let mut permissions = Vec::new();
     let mut foreign = Vec::new();
     for name in imports {
@@ -92,7 +92,7 @@ fn survey_of(imports: Vec<String>, exports: Vec<String>) -> Result<Survey, LoadE
     if !foreign.is_empty() {
         return Err(LoadError::ForeignImports(foreign));
     }
-    Ok(Survey { kind, interface, imports: permissions })
+    Ok(Survey { kind, exports, imports: permissions })
 }
 
 fn malformed(error: wasmparser::BinaryReaderError) -> LoadError {
@@ -123,23 +123,26 @@ fn names(bytes: &[u8]) -> Result<(Vec<String>, Vec<String>), LoadError> {
     Ok((imports, exports))
 }
 
-/// The one interface of ours that is exported.
-fn world(exports: Vec<String>) -> Result<(Kind, String), LoadError> {
-    let mut found: Vec<(Kind, String)> = Vec::new();
+/// What a component is by the interfaces of ours that it exports, and those of them that a host calls. Others of a
+/// version that it speaks belong to a later one, which can do without a host that knows them.
+fn world(exports: Vec<String>) -> Result<(Kind, Vec<String>), LoadError> {
+    let mut kinds: Vec<(Kind, String)> = Vec::new();
+    let mut interfaces = Vec::new();
     for name in exports {
-        let Some((interface, version)) = ours(&name) else {
+        let Some((interface, version)) = ours(&name) else { continue };
+        let kind = Kind::ALL.into_iter().find(|kind| kind.interface() == interface);
+        let is_hook = || Kind::ALL.into_iter().any(|kind| kind.hooks().any(|hook| hook == interface));
+        if kind.is_none() && !is_hook() {
             continue;
-        };
-        let Some(kind) = Kind::ALL.into_iter().find(|kind| kind.interface() == interface) else {
-            continue;
-        };
+        }
         if !is_supported(version) {
             return Err(LoadError::OtherVersion(name));
         }
-        found.push((kind, name));
+        kinds.extend(kind.map(|kind| (kind, name.clone())));
+        interfaces.push(name);
     }
-    match <[_; 1]>::try_from(found) {
-        Ok([world]) => Ok(world),
+    match <[_; 1]>::try_from(kinds) {
+        Ok([(kind, _)]) => Ok((kind, interfaces)),
         Err(found) if found.is_empty() => Err(LoadError::NoWorld),
         Err(found) => Err(LoadError::SeveralWorlds(found.into_iter().map(|(_, name)| name).collect())),
     }

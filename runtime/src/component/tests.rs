@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
-use guests::{BALANCER, Bed, FILTER, PREDICATE, WASI, handshake, message, module};
+use guests::{BALANCER, Bed, FILTER, PREDICATE, WASI, handshake, message, module, text};
 
 use super::*;
 use crate::metrics::{CallVerdict, FailureReason, MessageKind, Side, WorkerIndex};
@@ -18,7 +18,7 @@ mod load {
     #[test]
     fn a_core_module_is_made_a_component_and_a_component_is_taken_as_it_is() {
         let bed = Bed::new();
-        let module = module(FILTER, "filter");
+        let module = module(FILTER, "full-filter");
         let component = wit_component::ComponentEncoder::default().module(&module).unwrap().encode().unwrap();
         for bytes in [module, component] {
             let loaded = bed.host.load("shout", &bytes, Limits::default()).unwrap();
@@ -52,7 +52,7 @@ mod load {
         let preview1 =
             r#"(module (import "wasi_snapshot_preview1" "fd_write" (func (param i32 i32 i32 i32) (result i32))))"#;
         assert_eq!(load(&wat::parse_str(preview1).unwrap()), LoadError::Preview1);
-        let truncated = module(FILTER, "filter");
+        let truncated = module(FILTER, "full-filter");
         assert!(matches!(load(&truncated[..truncated.len() / 2]), LoadError::Malformed(_)));
     }
 
@@ -89,7 +89,7 @@ mod load {
     #[test]
     fn a_component_that_cannot_fit_its_memory_is_refused_at_once() {
         let limits = Limits { max_memory: 1 << 16, ..Limits::default() };
-        let error = Host::new(1).unwrap().load("x", &module(FILTER, "filter"), limits).unwrap_err();
+        let error = Host::new(1).unwrap().load("x", &module(FILTER, "full-filter"), limits).unwrap_err();
         assert_eq!(error, LoadError::Memory { initial: 2 << 16, limit: 1 << 16 });
     }
 }
@@ -99,12 +99,12 @@ mod configure {
 
     fn configure(config: &str) -> Result<Arc<FilterUse>, ConfigureError> {
         let bed = Bed::new();
-        bed.load(FILTER, "filter").unwrap().filter("chat", config, OnFailure::Close, 1, &bed.metrics)
+        bed.load(FILTER, "full-filter").unwrap().filter("chat", config, OnFailure::Close, 1, &bed.metrics)
     }
 
     #[test]
     fn the_interest_is_what_the_component_answers() {
-        let selection = Selection { kinds: Kinds { text: true, binary: true }, payload: Payload::Head(4) };
+        let selection = Selection { kinds: Kinds { text: true, binary: true }, need: Need::Head(4) };
         let interest = Interest { from_client: selection, from_upstream: selection };
         assert_eq!(configure("head").unwrap().interest(), interest);
     }
@@ -151,13 +151,14 @@ mod filter {
         let bed = Bed::new();
         let filter = bed.filter("{}", Limits::default());
         let mut session = bed.session(&filter);
-        let itself = Outgoing { to: Side::Client, kind: MessageKind::Binary, payload: b"s!".to_vec() };
+        let itself =
+            Outgoing { to: Side::Client, message: Content { kind: MessageKind::Binary, payload: b"s!".to_vec() } };
         let close = CloseFrame { code: 4000, reason: "bye".to_owned() };
         for (payload, verdict) in [
             (&b"x"[..], Verdict::Forward),
             (b"", Verdict::Forward),
             (b"n", Verdict::Delay(3)),
-            (b"replaced", Verdict::Replace(b"replaced".to_vec())),
+            (b"replaced", Verdict::Replace(text(b"replaced"))),
             (b"d", Verdict::Drop),
             (b"s!", Verdict::Send(vec![itself])),
             (b"close", Verdict::Close(close)),
@@ -180,12 +181,12 @@ mod filter {
         let large = vec![b'r'; MAX_BATCH_BYTES * 2];
         payloads.insert(1, &large);
         let messages: Vec<_> = payloads.iter().map(|payload| message(payload)).collect();
-        let mut verdicts = Vec::new();
-        session.on_messages(&messages, &mut verdicts).unwrap();
+        let mut verdicts = Verdicts::default();
+        session.on_messages(messages.into_iter(), &mut verdicts).unwrap();
         let mut expected: Vec<_> = (3..).map(Verdict::Delay).take(MAX_BATCH * 2 - 1).collect();
-        expected.splice(0..0, [Verdict::Delay(1), Verdict::Replace(large.clone())]);
+        expected.splice(0..0, [Verdict::Delay(1), Verdict::Replace(text(&large))]);
         expected.extend([Verdict::Drop, Verdict::Forward]);
-        assert_eq!(verdicts, expected);
+        assert_eq!(verdicts.drain().collect::<Vec<_>>(), expected);
     }
 
     /// What a filter decides about these, and whether that is all.
@@ -194,9 +195,9 @@ mod filter {
         let filter = bed.filter_that(on_failure, "{}", Limits::default());
         let mut session = bed.session(&filter);
         let messages: Vec<_> = payloads.iter().map(|payload| message(payload)).collect();
-        let mut verdicts = Vec::new();
-        let is_all = session.on_messages(&messages, &mut verdicts).is_ok();
-        (verdicts, is_all, bed)
+        let mut verdicts = Verdicts::default();
+        let is_all = session.on_messages(messages.into_iter(), &mut verdicts).is_ok();
+        (verdicts.drain().collect(), is_all, bed)
     }
 
     #[test]
@@ -282,7 +283,7 @@ mod failures {
             (b"memory", FailureReason::Memory, "bytes of memory"),
             (b"verdict 9", FailureReason::InvalidAnswer, "discriminant"),
             (b"C", FailureReason::InvalidAnswer, "code 1005"),
-            (b"R", FailureReason::InvalidAnswer, "not UTF-8"),
+            (b"R", FailureReason::InvalidAnswer, "utf-8"),
             (b"o", FailureReason::ReplySize, "fuel"),
         ] {
             let failure = failure_of(payload);
@@ -298,16 +299,18 @@ mod failures {
     }
 
     #[test]
-    fn a_batch_with_a_verdict_too_few_is_a_failure_and_the_neighbours_go_on() {
-        let bed = Bed::new();
-        let filter = bed.filter("{}", Limits::default());
-        let (mut session, mut neighbour) = (bed.session(&filter), bed.session(&filter));
-        neighbour.on_message(message(b"x")).unwrap();
-        let mut verdicts = Vec::new();
-        let failure = session.on_messages(&[message(b"x"), message(b"b")], &mut verdicts).unwrap_err();
-        assert_eq!(failure.reason, FailureReason::InvalidAnswer, "{failure}");
-        assert!(verdicts.is_empty());
-        assert_eq!(neighbour.on_message(message(b"n")).unwrap(), Verdict::Delay(2), "its state was lost");
+    fn a_decision_about_a_message_that_is_not_there_or_was_decided_is_a_failure_and_the_neighbours_go_on() {
+        for (payload, words) in [(b"b", "message 2 of 2"), (b"B", "message 1 behind one that comes later")] {
+            let bed = Bed::new();
+            let filter = bed.filter("{}", Limits::default());
+            let (mut session, mut neighbour) = (bed.session(&filter), bed.session(&filter));
+            neighbour.on_message(message(b"x")).unwrap();
+            let batch = [message(b"x"), message(payload)];
+            let failure = session.on_messages(batch.into_iter(), &mut Verdicts::default()).unwrap_err();
+            assert_eq!(failure.reason, FailureReason::InvalidAnswer, "{failure}");
+            assert!(failure.message.contains(words), "{failure}");
+            assert_eq!(neighbour.on_message(message(b"n")).unwrap(), Verdict::Delay(2), "its state was lost");
+        }
     }
 
     #[test]

@@ -11,7 +11,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::sync::Notify;
 
 use super::decision::{Decision, Decisions};
-use super::types::{Message, Verdict};
+use super::types::{Content, Message, Outgoing, Verdict};
 use crate::metrics::{CandidateMetrics, MessageKind, ShadowOutcome, Side, WorkerIndex};
 
 /// How a candidate is tried.
@@ -213,12 +213,12 @@ pub(super) fn describe(verdict: &Verdict) -> String {
     match verdict {
         Verdict::Forward => "forward".to_owned(),
         Verdict::Delay(milliseconds) => format!("delay {milliseconds} ms"),
-        Verdict::Replace(payload) => format!("replace: {}", shown(payload)),
+        Verdict::Replace(content) => format!("replace: {}", shown(&content.payload)),
         Verdict::Drop => "drop".to_owned(),
         Verdict::Send(messages) => {
             let each = messages.iter().map(|message| {
-                let (to, kind) = (message.to.label(), message.kind.label());
-                format!("{kind} to {to}: {}", shown(&message.payload))
+                let Outgoing { to, message: Content { kind, payload } } = message;
+                format!("{} to {}: {}", kind.label(), to.label(), shown(payload))
             });
             let all = each.take(SAMPLED_MESSAGES).collect::<Vec<_>>().join(", ");
             format!("send {} ({all})", messages.len())

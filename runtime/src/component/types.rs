@@ -56,10 +56,10 @@ impl Kinds {
 
 /// How much of a message a filter has to see.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Payload {
+pub enum Need {
     /// Nothing.
     #[default]
-    None,
+    Nothing,
     /// The first bytes, at most this many, at least one.
     Head(u32),
     /// Everything.
@@ -72,7 +72,7 @@ pub struct Selection {
     /// The kinds it wants.
     pub kinds: Kinds,
     /// How much of each.
-    pub payload: Payload,
+    pub need: Need,
 }
 
 impl Selection {
@@ -121,8 +121,8 @@ pub enum Verdict {
     Forward,
     /// Forward it, then nothing more from its sender for this many milliseconds after the call.
     Delay(u32),
-    /// It goes on with this payload, which is UTF-8 if it is a text message.
-    Replace(Vec<u8>),
+    /// This goes on in its place.
+    Replace(Content),
     /// It goes no further.
     Drop,
     /// These go out in its place.
@@ -136,9 +136,16 @@ pub enum Verdict {
 pub struct Outgoing {
     /// Whom it goes to.
     pub to: Side,
+    /// What it says.
+    pub message: Content,
+}
+
+/// What a whole message says.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Content {
     /// Text or binary.
     pub kind: MessageKind,
-    /// UTF-8 if it is a text message.
+    /// UTF-8 if it is text.
     pub payload: Vec<u8>,
 }
 

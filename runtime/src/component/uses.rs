@@ -38,6 +38,7 @@ pub struct BalancerUse {
 pub struct FilterUse {
     recipe: Arc<Recipe>,
     interest: Interest,
+    takes_batches: bool,
     on_failure: OnFailure,
     version: Arc<Version>,
 }
@@ -142,7 +143,8 @@ impl Component {
     ) -> Result<Arc<FilterUse>, ConfigureError> {
         let (recipe, interest) = self.configured::<FilterExports>(route, config, metrics, route, trial)?;
         let version = metrics.version(route, self.name(), generation);
-        Ok(Arc::new(FilterUse { recipe, interest: interest.into(), on_failure, version }))
+        let takes_batches = self.hooks().contains(&"batching");
+        Ok(Arc::new(FilterUse { recipe, interest: interest.into(), takes_batches, on_failure, version }))
     }
 
     /// Makes what uses of this component with this configuration are made from. `route` is the label of the verdicts.
@@ -266,12 +268,19 @@ impl FilterUse {
         let Recipe { component, config, .. } = &*self.recipe;
         let version = metrics.version(route, component.name(), generation);
         let recipe = component.recipe(route, config.clone(), metrics, route, trial);
-        Arc::new(Self { recipe, interest: self.interest, on_failure, version })
+        let Self { interest, takes_batches, .. } = *self;
+        Arc::new(Self { recipe, interest, takes_batches, on_failure, version })
     }
 
     /// What it wants of a connection's messages, as it said when it was configured.
     pub fn interest(&self) -> Interest {
         self.interest
+    }
+
+    /// Whether it can be shown several messages in one call.
+    #[inline]
+    pub(super) fn takes_batches(&self) -> bool {
+        self.takes_batches
     }
 
     /// What becomes of a connection when it fails.

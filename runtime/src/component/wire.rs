@@ -67,12 +67,30 @@ pub(super) struct Handshake<'a> {
 }
 
 #[derive(Clone, Copy, Debug, ComponentType, Lower)]
+#[component(variant)]
+pub(super) enum Message<'a> {
+    #[component(name = "text")]
+    Text(&'a str),
+    #[component(name = "binary")]
+    Binary(&'a [u8]),
+    #[component(name = "head")]
+    Head(Head<'a>),
+}
+
+#[derive(Clone, Copy, Debug, ComponentType, Lower)]
 #[component(record)]
-pub(super) struct Message<'a> {
-    origin: Side,
+pub(super) struct Head<'a> {
     kind: MessageKind,
-    size: u64,
-    payload: &'a [u8],
+    size: u32,
+    bytes: &'a [u8],
+}
+
+#[derive(Clone, Copy, Debug, ComponentType, Lower)]
+#[component(record)]
+pub(super) struct Arrival {
+    kind: MessageKind,
+    size: u32,
+    length: u32,
 }
 
 #[derive(Clone, Copy, Debug, ComponentType, Lower)]
@@ -102,9 +120,9 @@ flags! {
 
 #[derive(Clone, Copy, Debug, ComponentType, Lift)]
 #[component(variant)]
-pub(super) enum Payload {
-    #[component(name = "none")]
-    None,
+pub(super) enum Need {
+    #[component(name = "nothing")]
+    Nothing,
     #[component(name = "head")]
     Head(u32),
     #[component(name = "whole")]
@@ -115,7 +133,7 @@ pub(super) enum Payload {
 #[component(record)]
 pub(super) struct Selection {
     kinds: Kinds,
-    payload: Payload,
+    need: Need,
 }
 
 #[derive(Clone, Copy, Debug, ComponentType, Lift)]
@@ -203,11 +221,19 @@ fn header_size((name, value): &Header) -> usize {
 }
 
 #[derive(Debug, ComponentType, Lift)]
+#[component(variant)]
+pub(super) enum Content {
+    #[component(name = "text")]
+    Text(String),
+    #[component(name = "binary")]
+    Binary(Vec<u8>),
+}
+
+#[derive(Debug, ComponentType, Lift)]
 #[component(record)]
 pub(super) struct Outgoing {
     to: Side,
-    kind: MessageKind,
-    payload: Vec<u8>,
+    message: Content,
 }
 
 #[derive(Debug, ComponentType, Lift)]
@@ -225,7 +251,7 @@ pub(super) enum Verdict {
     #[component(name = "delay")]
     Delay(u32),
     #[component(name = "replace")]
-    Replace(Vec<u8>),
+    Replace(Content),
     #[component(name = "drop")]
     Drop,
     #[component(name = "send")]
@@ -234,13 +260,30 @@ pub(super) enum Verdict {
     Close(Closing),
 }
 
+#[derive(Debug, ComponentType, Lift)]
+#[component(record)]
+pub(super) struct Decision {
+    pub(super) message: u32,
+    pub(super) verdict: Verdict,
+}
+
+impl Content {
+    #[inline]
+    fn size(&self) -> usize {
+        match self {
+            Self::Text(text) => text.len(),
+            Self::Binary(bytes) => bytes.len(),
+        }
+    }
+}
+
 impl Verdict {
     /// The payload bytes that it carries.
     #[inline]
     pub(super) fn payload_size(&self) -> usize {
         match self {
-            Self::Replace(payload) => payload.len(),
-            Self::Send(messages) => messages.iter().map(|message| message.payload.len()).sum(),
+            Self::Replace(content) => content.size(),
+            Self::Send(messages) => messages.iter().map(|outgoing| outgoing.message.size()).sum(),
             Self::Forward | Self::Delay(_) | Self::Drop | Self::Close(_) => 0,
         }
     }
@@ -273,15 +316,6 @@ impl From<metrics::MessageKind> for MessageKind {
     }
 }
 
-impl From<MessageKind> for metrics::MessageKind {
-    fn from(kind: MessageKind) -> Self {
-        match kind {
-            MessageKind::Text => Self::Text,
-            MessageKind::Binary => Self::Binary,
-        }
-    }
-}
-
 impl<'a> From<&'a types::Handshake> for Handshake<'a> {
     fn from(handshake: &'a types::Handshake) -> Self {
         Self {
@@ -302,10 +336,36 @@ impl<'a> From<&'a types::Handshake> for Handshake<'a> {
     }
 }
 
-impl<'a> From<&types::Message<'a>> for Message<'a> {
-    fn from(message: &types::Message<'a>) -> Self {
-        Self { origin: message.origin.into(), kind: message.kind.into(), size: message.size, payload: message.payload }
+impl<'a> Message<'a> {
+    /// A message for a filter that needs so much of it.
+    #[inline]
+    pub(super) fn of(message: &types::Message<'a>, need: types::Need) -> Self {
+        let types::Message { kind, size, payload, .. } = *message;
+        match (need, kind) {
+            (types::Need::Whole, metrics::MessageKind::Binary) => Self::Binary(payload),
+            // It was checked before, and is checked again rather than believed.
+            (types::Need::Whole, metrics::MessageKind::Text) => {
+                simdutf8::basic::from_utf8(payload).map_or(Self::Binary(payload), Self::Text)
+            }
+            (types::Need::Nothing | types::Need::Head(_), kind) => {
+                Self::Head(Head { kind: kind.into(), size: saturated(size), bytes: payload })
+            }
+        }
     }
+}
+
+impl From<&types::Message<'_>> for Arrival {
+    #[inline]
+    fn from(message: &types::Message<'_>) -> Self {
+        let types::Message { kind, size, payload, .. } = *message;
+        // What is here fits into 32 bits, as the memory of the guest does.
+        Self { kind: kind.into(), size: saturated(size), length: saturated(payload.len() as u64) }
+    }
+}
+
+/// A size as the contract counts it.
+fn saturated(size: u64) -> u32 {
+    u32::try_from(size).unwrap_or(u32::MAX)
 }
 
 impl<'a> From<&'a types::CloseFrame> for CloseFrame<'a> {
@@ -320,12 +380,12 @@ impl From<Selection> for types::Selection {
             text: selection.kinds.contains(Kinds::TEXT),
             binary: selection.kinds.contains(Kinds::BINARY),
         };
-        let payload = match selection.payload {
-            Payload::None | Payload::Head(0) => types::Payload::None,
-            Payload::Head(length) => types::Payload::Head(length),
-            Payload::Whole => types::Payload::Whole,
+        let need = match selection.need {
+            Need::Nothing | Need::Head(0) => types::Need::Nothing,
+            Need::Head(length) => types::Need::Head(length),
+            Need::Whole => types::Need::Whole,
         };
-        Self { kinds, payload }
+        Self { kinds, need }
     }
 }
 
@@ -345,9 +405,18 @@ impl From<HeaderEdit> for types::HeaderEdit {
     }
 }
 
+impl From<Content> for types::Content {
+    fn from(content: Content) -> Self {
+        match content {
+            Content::Text(text) => Self { kind: metrics::MessageKind::Text, payload: text.into_bytes() },
+            Content::Binary(payload) => Self { kind: metrics::MessageKind::Binary, payload },
+        }
+    }
+}
+
 impl From<Outgoing> for types::Outgoing {
     fn from(outgoing: Outgoing) -> Self {
-        Self { to: outgoing.to.into(), kind: outgoing.kind.into(), payload: outgoing.payload }
+        Self { to: outgoing.to.into(), message: outgoing.message.into() }
     }
 }
 
@@ -356,7 +425,7 @@ impl From<Verdict> for types::Verdict {
         match verdict {
             Verdict::Forward => Self::Forward,
             Verdict::Delay(milliseconds) => Self::Delay(milliseconds),
-            Verdict::Replace(payload) => Self::Replace(payload),
+            Verdict::Replace(content) => Self::Replace(content.into()),
             Verdict::Drop => Self::Drop,
             Verdict::Send(messages) => Self::Send(messages.into_iter().map(Into::into).collect()),
             Verdict::Close(Closing { code, reason }) => Self::Close(types::CloseFrame { code, reason }),

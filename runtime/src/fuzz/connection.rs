@@ -9,7 +9,7 @@ use bytes::Bytes;
 
 use super::run;
 use super::script::Script;
-use crate::component::{Interest, Kinds, Payload, Selection, Verdict};
+use crate::component::{Interest, Kinds, Need, Selection, Verdict};
 use crate::metrics::{Metrics, RouteMetrics, Side, WorkerIndex};
 use crate::pipe::{Pipe, Plan, Scratch, Scripted, Timers};
 use crate::ws::fuzz::{Frame, relayed, written};
@@ -45,7 +45,7 @@ pub fn connection(data: &[u8]) {
 
 /// Delays a few messages a little, unseen.
 fn delaying() -> Scripted {
-    let all = Selection { kinds: Kinds { text: true, binary: true }, payload: Payload::None };
+    let all = Selection { kinds: Kinds { text: true, binary: true }, need: Need::Nothing };
     let mut left = 8;
     Scripted {
         interest: Interest { from_client: all, from_upstream: all },

@@ -18,7 +18,7 @@ use tokio::runtime::Builder;
 use tokio::task::{JoinHandle, LocalSet, spawn_local, yield_now};
 use tokio::time::{Instant, sleep, timeout};
 
-use crate::component::{Interest, Kinds, Payload, Selection};
+use crate::component::{Interest, Kinds, Need, Selection};
 use crate::metrics::{Metrics, Side, WorkerIndex};
 use crate::pipe::{Handle, Limits, Outcome, Pipe, Plan, Scratch, Scripted, Timers};
 use crate::ws::{CloseFrame, DeflateParameters, Extensions, SlidingWindow};
@@ -64,12 +64,12 @@ impl Route {
         let deflate = dice.one_in(2).then(|| DeflateParameters { client: window(dice), server: window(dice) });
         let selection = |dice: &mut Dice| {
             let kinds = [(true, true), (true, false), (false, true), (false, false)][dice.below(4)];
-            let payload = match dice.below(5) {
-                0 => Payload::None,
-                1 => Payload::Head(u32::try_from(1 + dice.below(50)).unwrap()),
-                _ => Payload::Whole,
+            let need = match dice.below(5) {
+                0 => Need::Nothing,
+                1 => Need::Head(u32::try_from(1 + dice.below(50)).unwrap()),
+                _ => Need::Whole,
             };
-            Selection { kinds: Kinds { text: kinds.0, binary: kinds.1 }, payload }
+            Selection { kinds: Kinds { text: kinds.0, binary: kinds.1 }, need }
         };
         let count = 1 + dice.below(2);
         let interest = |dice: &mut Dice| Interest { from_client: selection(dice), from_upstream: selection(dice) };

@@ -12,7 +12,9 @@ use super::item::{Finds, Found, Item, Seen};
 #[cfg(any(fuzzing, test))]
 use super::scripted::{self, Scripted};
 use super::shadow::Shadowing;
-use crate::component::{Failure, Kinds, Message, OnFailure, Outgoing, Payload, Session, Shadow, Verdict};
+use crate::component::{
+    Content, Failure, Kinds, Message, Need, OnFailure, Outgoing, Session, Shadow, Verdict, Verdicts,
+};
 use crate::metrics::{Initiator, MessageKind, Side};
 use crate::ws::CloseFrame;
 
@@ -56,7 +58,7 @@ pub(super) struct Batch {
     pub(super) last: Option<usize>,
     /// Whether a filter dropped out, so that what is wanted has changed.
     pub(super) bypassed: bool,
-    pub(super) verdicts: Vec<Verdict>,
+    pub(super) verdicts: Verdicts,
 }
 
 /// A message on its way through the filters.
@@ -136,7 +138,7 @@ impl Chain {
     }
 
     /// What the filters and their shadows want of each kind of message from one sender: the most that any of them wants.
-    pub(super) fn wanted(&self, from: Side) -> [Option<Payload>; MessageKind::COUNT] {
+    pub(super) fn wanted(&self, from: Side) -> [Option<Need>; MessageKind::COUNT] {
         let of_kind = |kind| {
             let sessions = self.sessions.iter().filter(|session| !session.is_bypassed());
             let shadows = self.aside.iter().flat_map(|aside| &aside.shadows);
@@ -144,12 +146,12 @@ impl Chain {
             #[cfg(any(fuzzing, test))]
             let interests = interests.chain(self.scripted.iter().map(|scripted| scripted.interest));
             let selections = interests.map(|interest| interest.from(from));
-            selections.filter(|selection| selection.kinds.contains(kind)).map(|selection| selection.payload).reduce(
+            selections.filter(|selection| selection.kinds.contains(kind)).map(|selection| selection.need).reduce(
                 |most, payload| match (most, payload) {
-                    (Payload::Whole, _) | (_, Payload::Whole) => Payload::Whole,
-                    (Payload::Head(most), Payload::Head(head)) => Payload::Head(most.max(head)),
-                    (Payload::Head(head), Payload::None) | (Payload::None, Payload::Head(head)) => Payload::Head(head),
-                    (Payload::None, Payload::None) => Payload::None,
+                    (Need::Whole, _) | (_, Need::Whole) => Need::Whole,
+                    (Need::Head(most), Need::Head(head)) => Need::Head(most.max(head)),
+                    (Need::Head(head), Need::Nothing) | (Need::Nothing, Need::Head(head)) => Need::Head(head),
+                    (Need::Nothing, Need::Nothing) => Need::Nothing,
                 },
             )
         };
@@ -257,18 +259,11 @@ fn step(
     }
     let Batch { passing, verdicts, .. } = batch;
     verdicts.clear();
-    let mut messages = passing
+    let messages = passing
         .iter()
         .filter(|passing| selection.kinds.contains(passing.kind))
-        .filter_map(|passing| message(passing, from, selection.payload, bytes, finds));
-    let called = match (messages.next(), messages.next()) {
-        (None, _) => return,
-        (Some(only), None) => session.on_message(only).map(|verdict| verdicts.push(verdict)),
-        (Some(first), Some(second)) => {
-            let all: Vec<_> = [first, second].into_iter().chain(messages).collect();
-            session.on_messages(&all, verdicts)
-        }
-    };
+        .filter_map(|passing| message(passing, from, selection.need, bytes, finds));
+    let called = session.on_messages(messages, verdicts);
     match called {
         Ok(()) => {
             if let Some(shadow) = shadow {
@@ -296,7 +291,7 @@ fn step(
 pub(super) fn message<'a>(
     passing: &'a Passing,
     origin: Side,
-    payload: Payload,
+    payload: Need,
     bytes: &'a [u8],
     finds: &'a Finds,
 ) -> Option<Message<'a>> {
@@ -306,9 +301,9 @@ pub(super) fn message<'a>(
         (None, _) => return None,
     };
     let payload = match payload {
-        Payload::None => &[],
-        Payload::Head(head) => whole.get(..head as usize).unwrap_or(whole),
-        Payload::Whole => whole,
+        Need::Nothing => &[],
+        Need::Head(head) => whole.get(..head as usize).unwrap_or(whole),
+        Need::Whole => whole,
     };
     Some(Message { origin, kind: passing.kind, size, payload })
 }
@@ -328,13 +323,13 @@ pub(super) fn seen<'a>(found: &'a Found, bytes: &'a [u8], finds: &'a Finds) -> &
 /// before it gave all, those that it gave stand; the message that would have had the next one goes by, or ends the
 /// connection with the failure.
 pub(super) fn apply(kinds: Kinds, from: Side, mut failure: Option<Failure>, batch: &mut Batch) {
-    if failure.is_none() && batch.verdicts.iter().all(|verdict| *verdict == Verdict::Forward) {
+    if failure.is_none() && batch.verdicts.is_forward() {
         return;
     }
     let mut verdicts = std::mem::take(&mut batch.verdicts);
-    let mut given = verdicts.drain(..);
+    let mut given = verdicts.drain();
     let before = std::mem::take(&mut batch.passing);
-    for mut passing in before {
+    for passing in before {
         let verdict = if kinds.contains(passing.kind) { given.next() } else { Some(Verdict::Forward) };
         match verdict {
             Some(Verdict::Forward) => batch.passing.push(passing),
@@ -343,9 +338,8 @@ pub(super) fn apply(kinds: Kinds, from: Side, mut failure: Option<Failure>, batc
                 delay(&mut batch.delays, passing.item, until);
                 batch.passing.push(passing);
             }
-            Some(Verdict::Replace(payload)) => {
-                passing.made = Some(payload);
-                batch.passing.push(passing);
+            Some(Verdict::Replace(Content { kind, payload })) => {
+                batch.passing.push(Passing { item: passing.item, kind, made: Some(payload) });
             }
             Some(Verdict::Drop) => {}
             Some(Verdict::Send(list)) => {
@@ -353,7 +347,7 @@ pub(super) fn apply(kinds: Kinds, from: Side, mut failure: Option<Failure>, batc
                     if outgoing.to == from {
                         batch.replies.push((passing.item, outgoing));
                     } else {
-                        let Outgoing { kind, payload, .. } = outgoing;
+                        let Content { kind, payload } = outgoing.message;
                         batch.passing.push(Passing { item: passing.item, kind, made: Some(payload) });
                     }
                 }

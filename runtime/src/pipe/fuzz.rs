@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use crate::component::Payload;
+use crate::component::Need;
 use crate::metrics::{MessageKind, Side};
 use crate::pipe::chain::{Batch, seen};
 use crate::pipe::deflate::Compressing;
@@ -51,10 +51,10 @@ pub fn compressed(data: &[u8]) {
     // How much of a broken message went by before it showed may depend on how it came.
     let is_broken = |outcome: &Outcome| matches!(outcome.end, End::Violation(it) if it.inflate_failure().is_some());
     let got = [&whole, &pieces].map(|outcome| {
-        let inflates = |kind| window.takeover || settings.wanted.get(kind as usize) == Some(&Some(Payload::Whole));
+        let inflates = |kind| window.takeover || settings.wanted.get(kind as usize) == Some(&Some(Need::Whole));
         received(&outcome.frames, window, |kind| inflates(kind) && !is_broken(outcome))
     });
-    let all_whole = settings.wanted == [Some(Payload::Whole); MessageKind::COUNT];
+    let all_whole = settings.wanted == [Some(Need::Whole); MessageKind::COUNT];
     for (got, outcome) in got.iter().zip([&whole, &pieces]).filter(|_| all_whole) {
         assert_eq!(*got, outcome.passed, "the receiver gets something else than the filters let through");
     }
@@ -70,7 +70,7 @@ struct Settings {
     compression: bool,
     /// Of the sender, where compressed messages are inflated.
     window: Option<SlidingWindow>,
-    wanted: [Option<Payload>; MessageKind::COUNT],
+    wanted: [Option<Need>; MessageKind::COUNT],
     max_message_size: usize,
     /// Of the messages that are up to the filters each so many-th is dropped, and the one after it replaced; each third
     /// one delays what is behind it until the next piece.
@@ -96,9 +96,9 @@ impl Settings {
     fn read([flags, head, size, edits, piece_high, piece_low]: [u8; 6]) -> Self {
         let wants = |bits| match bits & 3 {
             0 => None,
-            1 => Some(Payload::None),
-            2 => Some(Payload::Head(u32::from(head).max(1))),
-            _ => Some(Payload::Whole),
+            1 => Some(Need::Nothing),
+            2 => Some(Need::Head(u32::from(head).max(1))),
+            _ => Some(Need::Whole),
         };
         Self {
             from: if flags & 1 == 0 { Side::Client } else { Side::Upstream },
@@ -182,17 +182,17 @@ impl Settings {
         batch.passing.retain_mut(|passing| {
             let Some(Item::Message(found)) = finds.items.get(passing.item) else { return false };
             let payload = seen(found, bytes, finds);
-            let whole = self.wanted.get(found.kind as usize) == Some(&Some(Payload::Whole));
+            let whole = self.wanted.get(found.kind as usize) == Some(&Some(Need::Whole));
             if whole {
                 assert_eq!(found.size, payload.len() as u64);
                 assert!(payload.len() <= self.max_message_size);
                 assert!(found.kind == MessageKind::Binary || std::str::from_utf8(payload).is_ok());
             }
             let asked = match self.wanted.get(found.kind as usize) {
-                Some(Some(Payload::Head(head))) => {
+                Some(Some(Need::Head(head))) => {
                     payload.get(..(*head as usize).min(self.max_message_size)).unwrap_or(payload)
                 }
-                Some(Some(Payload::Whole)) => payload,
+                Some(Some(Need::Whole)) => payload,
                 _ => &[],
             };
             outcome.seen.push((found.kind, found.size, asked.to_vec()));

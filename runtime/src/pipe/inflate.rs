@@ -6,7 +6,7 @@
 
 use super::deflate::Receiver;
 use super::item::Finds;
-use crate::component::Payload;
+use crate::component::Need;
 use crate::ws::{Growth, InflateLimits, Inflater, SlidingWindow, Violation, cost, extend_masked};
 
 /// What a direction knows of its sender's compressed messages.
@@ -77,10 +77,10 @@ impl Inflation {
     }
 
     /// What becomes of a message of which this is wanted.
-    pub(super) fn stage_for(&self, wanted: Option<Payload>) -> Stage {
+    pub(super) fn stage_for(&self, wanted: Option<Need>) -> Stage {
         match wanted {
-            Some(Payload::Whole) => Stage::Gather,
-            Some(Payload::Head(head)) if head > 0 => {
+            Some(Need::Whole) => Stage::Gather,
+            Some(Need::Head(head)) if head > 0 => {
                 Stage::Head(usize::try_from(head).unwrap_or(usize::MAX).min(self.limits.max_size))
             }
             _ if self.window.takeover => Stage::Follow,

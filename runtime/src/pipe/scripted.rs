@@ -26,8 +26,8 @@ pub(super) fn run(scripted: &mut [Scripted], from: Side, bytes: &[u8], finds: &F
         let Batch { passing, verdicts, .. } = &mut *batch;
         verdicts.clear();
         for passing in passing.iter().filter(|passing| selection.kinds.contains(passing.kind)) {
-            let seen = message(passing, from, selection.payload, bytes, finds);
-            verdicts.extend(seen.map(|message| (scripted.decide)(message)));
+            let seen = message(passing, from, selection.need, bytes, finds);
+            seen.into_iter().for_each(|message| verdicts.push((scripted.decide)(message)));
         }
         apply(selection.kinds, from, None, batch);
     };

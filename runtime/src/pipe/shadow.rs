@@ -5,7 +5,7 @@
 
 use super::chain::{Passing, message};
 use super::item::Finds;
-use crate::component::{Kinds, Message, Payload, Rollout, Shadow, Standing, Verdict};
+use crate::component::{Kinds, Message, Need, Rollout, Shadow, Standing, Verdict, Verdicts};
 use crate::metrics::{MessageKind, Side};
 
 /// The shadow of one filter of a chain.
@@ -58,7 +58,7 @@ impl Shadowing {
         self.from = from;
         self.seen.clear();
         for passing in batch.iter().filter(|it| kinds.contains(it.kind) || own.kinds.contains(it.kind)) {
-            let wanted = if own.kinds.contains(passing.kind) { own.payload } else { Payload::None };
+            let wanted = if own.kinds.contains(passing.kind) { own.need } else { Need::Nothing };
             if let Some(Message { kind, size, payload, .. }) = message(passing, from, wanted, bytes, finds) {
                 self.seen.push(Seen { kind, size, payload: payload.to_vec(), verdict: Verdict::Forward });
             }
@@ -66,10 +66,10 @@ impl Shadowing {
     }
 
     /// Takes note of what the filter decided about messages of these kinds.
-    pub(super) fn decided(&mut self, kinds: Kinds, verdicts: &[Verdict]) {
-        let mut given = verdicts.iter();
-        for seen in self.seen.iter_mut().filter(|seen| kinds.contains(seen.kind)) {
-            if let Some(verdict) = given.next() {
+    pub(super) fn decided(&mut self, kinds: Kinds, verdicts: &Verdicts) {
+        let mut others = verdicts.others().iter().peekable();
+        for (place, seen) in self.seen.iter_mut().filter(|seen| kinds.contains(seen.kind)).enumerate() {
+            if let Some((_, verdict)) = others.next_if(|(at, _)| *at == place) {
                 seen.verdict = verdict.clone();
             }
         }

@@ -12,7 +12,7 @@ use super::deflate::Receiver;
 use super::inflate::Inflation;
 use super::item::{Boundary, Fate, Finds, Found, Item, PingToken, Seen, Stop};
 use super::settings::Limits;
-use crate::component::Payload;
+use crate::component::Need;
 use crate::metrics::MessageKind;
 use crate::ws::{
     CloseFrame, FrameHeader, FramePlace, FrameSequence, Opcode, Violation, apply_mask, cost, extend_masked,
@@ -23,7 +23,7 @@ use crate::ws::{
 pub(super) struct Walk {
     sequence: FrameSequence,
     /// What some filter wants of each kind; `None` where nobody wants anything.
-    wanted: [Option<Payload>; MessageKind::COUNT],
+    wanted: [Option<Need>; MessageKind::COUNT],
     limits: Arc<Limits>,
     /// The payload of our pings: a pong with it is for us.
     token: PingToken,
@@ -85,7 +85,7 @@ impl Walk {
     }
 
     /// Says what the filters want of each kind, from the next message on.
-    pub(super) fn want(&mut self, wanted: [Option<Payload>; MessageKind::COUNT]) {
+    pub(super) fn want(&mut self, wanted: [Option<Need>; MessageKind::COUNT]) {
         self.wanted = wanted;
     }
 
@@ -252,7 +252,7 @@ impl Walk {
         }
     }
 
-    fn wanted(&self, kind: MessageKind) -> Option<Payload> {
+    fn wanted(&self, kind: MessageKind) -> Option<Need> {
         self.wanted.get(kind as usize).copied().flatten()
     }
 
@@ -312,7 +312,7 @@ impl Walk {
         &mut self,
         accepted: Accepted,
         kind: MessageKind,
-        need: Payload,
+        need: Need,
         payload: &[u8],
         position: usize,
         finds: &mut Finds,
@@ -323,10 +323,10 @@ impl Walk {
         let limit = self.limits.max_message_size;
         // How much of this frame has to be here before anything can be said.
         let needed = match need {
-            Payload::None => 0,
-            Payload::Head(head) => u64::from(head).min(limit as u64).saturating_sub(gathered as u64),
-            Payload::Whole if size > limit as u64 => return Err(Violation::MessageTooLarge { limit }),
-            Payload::Whole => header.payload_len,
+            Need::Nothing => 0,
+            Need::Head(head) => u64::from(head).min(limit as u64).saturating_sub(gathered as u64),
+            Need::Whole if size > limit as u64 => return Err(Violation::MessageTooLarge { limit }),
+            Need::Whole => header.payload_len,
         }
         .min(header.payload_len);
         let Some(seen) = usize::try_from(needed).ok().and_then(|needed| payload.get(..needed)) else {
@@ -334,9 +334,9 @@ impl Walk {
             return Ok(Step::Short);
         };
         let enough = match need {
-            Payload::None => true,
-            Payload::Head(head) => header.fin || size >= u64::from(head).min(limit as u64),
-            Payload::Whole => header.fin,
+            Need::Nothing => true,
+            Need::Head(head) => header.fin || size >= u64::from(head).min(limit as u64),
+            Need::Whole => header.fin,
         };
         let body = position + header_len;
         if !enough {
@@ -347,7 +347,7 @@ impl Walk {
         }
         let assembled = self.assembly.take().map(|assembly| assembly.payload);
         let (assembled, at) = match (assembled, header.mask) {
-            (Some(mut fragments), _) if need == Payload::Whole => {
+            (Some(mut fragments), _) if need == Need::Whole => {
                 append(&mut fragments, seen, header.mask);
                 (Some(fragments), Seen::Assembled)
             }
@@ -364,7 +364,7 @@ impl Walk {
             }
             (None, None) => (None, Seen::Buffer(body..body + seen.len())),
         };
-        if need == Payload::Whole && kind == MessageKind::Text {
+        if need == Need::Whole && kind == MessageKind::Text {
             let text = match (&at, &assembled) {
                 (Seen::Assembled, Some(payload)) => payload,
                 (Seen::Unmasked(range), _) => finds.unmasked.get(range.clone()).unwrap_or_default(),

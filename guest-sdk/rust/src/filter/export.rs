@@ -7,11 +7,17 @@ use std::cell::RefCell;
 use std::marker::PhantomData;
 
 use super::{Admission, Filter, Interest, Message, Refusal, Verdict};
-use crate::bindings::filter::exports::tidegate::edge::filtering;
-use crate::{CloseFrame, Handshake, MessageKind, Side, config};
+use crate::bindings::filter::exports::tidegate::edge::{batching, closing, filtering, swapping};
+use crate::{CloseFrame, Handshake, Side, config};
 
-/// A [`Filter`] behind the generated interface.
+/// A [`Filter`] behind the generated interfaces.
 pub struct Export<T>(PhantomData<T>);
+
+/// One connection of a [`Filter`].
+pub struct Session<T: Filter> {
+    filter: &'static T,
+    state: RefCell<T::Session>,
+}
 
 impl<T: Filter> filtering::Guest for Export<T> {
     type Session = Session<T>;
@@ -20,12 +26,6 @@ impl<T: Filter> filtering::Guest for Export<T> {
         config::log_panics();
         Ok(config::install(config::json::read::<T>(&text)?.configured()?)?.interest())
     }
-}
-
-/// One connection of a [`Filter`].
-pub struct Session<T: Filter> {
-    filter: &'static T,
-    state: RefCell<T::Session>,
 }
 
 impl<T: Filter> filtering::GuestSession for Session<T> {
@@ -37,47 +37,66 @@ impl<T: Filter> filtering::GuestSession for Session<T> {
         Ok(filtering::Admission { session, upstream_headers, client_headers, attributes, lease_seconds })
     }
 
-    fn on_message(&self, origin: Side, kind: MessageKind, size: u64, payload: Vec<u8>) -> Verdict {
-        let message = Message::new(origin, kind, &payload).of_size(size);
-        self.filter.on_message(&mut self.state.borrow_mut(), message)
+    fn on_message(&self, origin: Side, message: filtering::Message) -> Verdict {
+        self.filter.on_message(&mut self.state.borrow_mut(), Message::received(origin, &message))
     }
+}
 
-    fn on_messages(&self, messages: Vec<filtering::Message>) -> Vec<Verdict> {
-        let messages = messages
-            .iter()
-            .map(|message| Message::new(message.origin, message.kind, &message.payload).of_size(message.size));
-        decide(self.filter, &mut self.state.borrow_mut(), messages)
+impl<T: Filter> batching::Guest for Export<T> {
+    fn on_messages(
+        session: filtering::SessionBorrow<'_>,
+        origin: Side,
+        arrivals: Vec<batching::Arrival>,
+        bytes: Vec<u8>,
+    ) -> Vec<batching::Decision> {
+        let session: &Session<T> = session.get();
+        decide(session.filter, &mut session.state.borrow_mut(), origin, &arrivals, &bytes)
     }
+}
 
-    fn on_close(&self, by: Option<Side>, close: Option<CloseFrame>) {
-        self.filter.on_close(&mut self.state.borrow_mut(), by, close.as_ref());
+impl<T: Filter> closing::Guest for Export<T> {
+    fn on_close(session: filtering::SessionBorrow<'_>, by: Option<Side>, close: Option<CloseFrame>) {
+        let session: &Session<T> = session.get();
+        session.filter.on_close(&mut session.state.borrow_mut(), by, close.as_ref());
     }
+}
 
-    fn save(&self) -> Vec<u8> {
-        self.filter.save(&self.state.borrow())
+impl<T: Filter> swapping::Guest for Export<T> {
+    fn save(session: filtering::SessionBorrow<'_>) -> Vec<u8> {
+        let session: &Session<T> = session.get();
+        session.filter.save(&session.state.borrow())
     }
 
     fn resume(handshake: Handshake, state: Vec<u8>) -> Result<filtering::Session, String> {
         let filter = config::installed::<T>();
         let session = filter.resume(&handshake, &state)?;
-        Ok(filtering::Session::new(Self { filter, state: RefCell::new(session) }))
+        Ok(filtering::Session::new(Session { filter, state: RefCell::new(session) }))
     }
 }
 
-/// One verdict a message, in order. What follows a close is not shown to the filter: the connection is over.
-fn decide<'a, T: Filter>(
+/// What is decided about the messages of a batch that do not simply go on. What follows a close is not shown to the
+/// filter: the connection is over.
+fn decide<T: Filter>(
     filter: &T,
     session: &mut T::Session,
-    messages: impl ExactSizeIterator<Item = Message<'a>>,
-) -> Vec<Verdict> {
-    let mut verdicts = Vec::with_capacity(messages.len());
-    let mut closed = false;
-    for message in messages {
-        let verdict = if closed { Verdict::Drop } else { filter.on_message(session, message) };
-        closed |= matches!(verdict, Verdict::Close(_));
-        verdicts.push(verdict);
+    origin: Side,
+    arrivals: &[batching::Arrival],
+    bytes: &[u8],
+) -> Vec<batching::Decision> {
+    let (mut decisions, mut rest) = (Vec::new(), bytes);
+    for (place, arrival) in (0..).zip(arrivals) {
+        let (payload, behind) = rest.split_at_checked(arrival.length as usize).unwrap_or((rest, &[]));
+        rest = behind;
+        let verdict = filter.on_message(session, Message::new(origin, arrival.kind, payload).of_size(arrival.size));
+        if verdict != Verdict::Forward {
+            let is_over = matches!(verdict, Verdict::Close(_));
+            decisions.push(batching::Decision { message: place, verdict });
+            if is_over {
+                break;
+            }
+        }
     }
-    verdicts
+    decisions
 }
 
 #[cfg(test)]
@@ -85,6 +104,7 @@ mod tests {
     use serde::Deserialize;
 
     use super::*;
+    use crate::MessageKind;
 
     #[derive(Deserialize)]
     struct CloseOnSecond;
@@ -103,11 +123,11 @@ mod tests {
     }
 
     #[test]
-    fn what_follows_a_close_in_a_batch_is_dropped_unseen() {
+    fn what_simply_goes_on_is_not_mentioned_and_what_follows_a_close_not_seen() {
         let mut seen = 0;
-        let messages = [Message::text_from(Side::Client, "x"); 4];
-        let verdicts = decide(&CloseOnSecond, &mut seen, messages.into_iter());
-        assert_eq!(verdicts, [Verdict::Forward, Verdict::close(1008, "enough"), Verdict::Drop, Verdict::Drop]);
+        let arrivals = [batching::Arrival { kind: MessageKind::Text, size: 1, length: 1 }; 4];
+        let decisions = decide(&CloseOnSecond, &mut seen, Side::Client, &arrivals, b"abcd");
+        assert_eq!(decisions, [batching::Decision { message: 1, verdict: Verdict::close(1008, "enough") }]);
         assert_eq!(seen, 2);
     }
 

@@ -1,6 +1,6 @@
 //! Which messages a filter wants, and how much of each.
 
-pub use crate::bindings::filter::exports::tidegate::edge::filtering::{Interest, Kinds, Payload, Selection};
+pub use crate::bindings::filter::exports::tidegate::edge::filtering::{Interest, Kinds, Need, Selection};
 
 impl Interest {
     /// The same of both directions.
@@ -27,22 +27,22 @@ impl Interest {
 impl Selection {
     /// No message.
     pub fn nothing() -> Self {
-        Self { kinds: Kinds::empty(), payload: Payload::None }
+        Self { kinds: Kinds::empty(), need: Need::Nothing }
     }
 
     /// The fact that there is a message of these kinds, and its size, without its payload.
     pub fn fact(kinds: Kinds) -> Self {
-        Self { kinds, payload: Payload::None }
+        Self { kinds, need: Need::Nothing }
     }
 
     /// The first bytes of messages of these kinds, at most `bytes` of them.
     pub fn head(kinds: Kinds, bytes: u32) -> Self {
-        Self { kinds, payload: Payload::Head(bytes) }
+        Self { kinds, need: Need::Head(bytes) }
     }
 
     /// Messages of these kinds as a whole. Only then may a verdict replace them.
     pub fn whole(kinds: Kinds) -> Self {
-        Self { kinds, payload: Payload::Whole }
+        Self { kinds, need: Need::Whole }
     }
 }
 

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+pub use crate::bindings::balancer::tidegate::edge::types::Content;
+use crate::bindings::filter::exports::tidegate::edge::filtering;
 pub use crate::bindings::filter::exports::tidegate::edge::filtering::{Outgoing, Verdict};
 use crate::{CloseFrame, MessageKind, Side};
 
@@ -10,14 +12,23 @@ use crate::{CloseFrame, MessageKind, Side};
 pub struct Message<'a> {
     origin: Side,
     kind: MessageKind,
-    size: u64,
+    size: u32,
     payload: &'a [u8],
 }
 
 impl<'a> Message<'a> {
     /// A message whose payload is here as a whole.
     pub fn new(origin: Side, kind: MessageKind, payload: &'a [u8]) -> Self {
-        Self { origin, kind, size: payload.len() as u64, payload }
+        Self { origin, kind, size: saturated(payload.len()), payload }
+    }
+
+    /// What crossed from the runtime.
+    pub(super) fn received(origin: Side, message: &'a filtering::Message) -> Self {
+        match message {
+            filtering::Message::Text(text) => Self::text_from(origin, text),
+            filtering::Message::Binary(bytes) => Self::binary_from(origin, bytes),
+            filtering::Message::Head(head) => Self::new(origin, head.kind, &head.bytes).of_size(head.size),
+        }
     }
 
     /// A text message.
@@ -32,7 +43,7 @@ impl<'a> Message<'a> {
 
     /// The same message with more bytes announced than are here.
     #[must_use]
-    pub fn of_size(self, size: u64) -> Self {
+    pub fn of_size(self, size: u32) -> Self {
         Self { size, ..self }
     }
 
@@ -46,9 +57,9 @@ impl<'a> Message<'a> {
         self.kind
     }
 
-    /// The payload's length in bytes, also where less of it is here. When the verdict falls before a fragmented message
-    /// has ended: the bytes announced so far.
-    pub fn size(&self) -> u64 {
+    /// The payload's length in bytes, also where less of it is here; [`u32::MAX`] where it is more. When the verdict falls
+    /// before a fragmented message has ended: the bytes announced so far.
+    pub fn size(&self) -> u32 {
         self.size
     }
 
@@ -73,10 +84,9 @@ impl<'a> Message<'a> {
 }
 
 impl Verdict {
-    /// It goes on with another payload of the same kind. Only for a selection of the whole; the payload of a text
-    /// message must be UTF-8.
-    pub fn replace(payload: impl Into<Vec<u8>>) -> Self {
-        Self::Replace(payload.into())
+    /// This goes on in its place: text from a `String` or `&str`, binary from bytes. Only for a selection of the whole.
+    pub fn replace(content: impl Into<Content>) -> Self {
+        Self::Replace(content.into())
     }
 
     /// It goes on, and nothing more from its sender does for this long, in whole milliseconds rounded up, counted from
@@ -105,13 +115,49 @@ impl Verdict {
 impl Outgoing {
     /// A text message.
     pub fn text(to: Side, text: impl Into<String>) -> Self {
-        Self { to, kind: MessageKind::Text, payload: text.into().into_bytes() }
+        Self { to, message: Content::Text(text.into()) }
     }
 
     /// A binary message.
     pub fn binary(to: Side, payload: impl Into<Vec<u8>>) -> Self {
-        Self { to, kind: MessageKind::Binary, payload: payload.into() }
+        Self { to, message: Content::Binary(payload.into()) }
     }
+}
+
+impl From<Message<'_>> for Content {
+    /// What is here of it: of a head that ends inside a character, the text up to it.
+    fn from(message: Message<'_>) -> Self {
+        message.text().map_or_else(|| message.payload().into(), Self::from)
+    }
+}
+
+impl From<String> for Content {
+    fn from(text: String) -> Self {
+        Self::Text(text)
+    }
+}
+
+impl From<&str> for Content {
+    fn from(text: &str) -> Self {
+        Self::Text(text.to_owned())
+    }
+}
+
+impl From<Vec<u8>> for Content {
+    fn from(bytes: Vec<u8>) -> Self {
+        Self::Binary(bytes)
+    }
+}
+
+impl From<&[u8]> for Content {
+    fn from(bytes: &[u8]) -> Self {
+        Self::Binary(bytes.to_vec())
+    }
+}
+
+/// A length as the contract counts it.
+fn saturated(length: usize) -> u32 {
+    u32::try_from(length).unwrap_or(u32::MAX)
 }
 
 #[cfg(test)]

@@ -76,8 +76,8 @@ async fn routes_are_shown_with_what_their_filters_select() {
                 "component": "shout",
                 "on_failure": "close",
                 "interest": {
-                    "from_client": { "kinds": ["text"], "payload": "whole" },
-                    "from_upstream": { "kinds": [], "payload": "none" },
+                    "from_client": { "kinds": ["text"], "need": "whole" },
+                    "from_upstream": { "kinds": [], "need": "nothing" },
                 },
             }],
             "upstream": "chat",

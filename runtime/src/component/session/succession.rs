@@ -77,7 +77,15 @@ impl Session {
         };
         let connection = &handshake.connection_id;
         let resumed = slot.call(connection, |store, exports| {
-            Ok(exports.resume.call(store, (wire::Handshake::from(&*handshake), &state))?.0)
+            let known = wire::Handshake::from(&*handshake);
+            Ok(match &exports.resume {
+                Some(resume) => resume.call(store, (known, &state))?.0,
+                // What it keeps of a connection, it keeps from the start.
+                None => match exports.open.call(store, (known,))?.0 {
+                    Ok(admission) => Ok(admission.session),
+                    Err(refusal) => Err(format!("it would refuse the handshake with {}", refusal.status)),
+                },
+            })
         });
         let handle = resumed.and_then(|resumed| {
             let refused = |words| format!("it does not take a connection over from its former version: {words}");
@@ -97,7 +105,10 @@ impl Session {
         let saved = self.resource().map(|handle| {
             let connection = &self.handshake.connection_id;
             // Those that it does not save stay with it, so it has to go on.
-            self.slot.call_forgiven(connection, |store, exports| Ok(exports.save.call(store, (handle,))?.0))
+            self.slot.call_forgiven(connection, |store, exports| match &exports.save {
+                Some(save) => Ok(save.call(store, (handle,))?.0),
+                None => Ok(Vec::new()),
+            })
         });
         match saved {
             Ok(Ok(state)) => Ok(Saved::State(state)),

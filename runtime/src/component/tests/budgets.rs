@@ -27,7 +27,8 @@ mod sizes {
         let bed = Bed::new();
         let filter = bed.filter("{}", Limits { max_message_size: Some(4), ..Limits::default() });
         let mut session = bed.session(&filter);
-        let failure = session.on_messages(&[message(b"x"), message(b"xxxxx")], &mut Vec::new()).unwrap_err();
+        let failure =
+            session.on_messages([message(b"x"), message(b"xxxxx")].into_iter(), &mut Verdicts::default()).unwrap_err();
         assert_eq!(failure.reason, FailureReason::MessageSize, "{failure}");
     }
 
@@ -36,7 +37,7 @@ mod sizes {
         let bed = Bed::new();
         let filter = bed.filter("{}", Limits { max_reply_size: 8, ..Limits::default() });
         let mut neighbour = bed.session(&filter);
-        assert_eq!(neighbour.on_message(message(b"replaced")).unwrap(), Verdict::Replace(b"replaced".to_vec()));
+        assert_eq!(neighbour.on_message(message(b"replaced")).unwrap(), Verdict::Replace(text(b"replaced")));
         for payload in [&b"replaced!"[..], b"send these"] {
             let failure = bed.session(&filter).on_message(message(payload)).unwrap_err();
             assert_eq!(failure.reason, FailureReason::ReplySize, "{failure}");
@@ -49,7 +50,9 @@ mod sizes {
         let bed = Bed::new();
         let filter = bed.filter("{}", Limits { max_reply_size: 8, ..Limits::default() });
         let mut session = bed.session(&filter);
-        let failure = session.on_messages(&[message(b"rrrrr"), message(b"sssss")], &mut Vec::new()).unwrap_err();
+        let failure = session
+            .on_messages([message(b"rrrrr"), message(b"sssss")].into_iter(), &mut Verdicts::default())
+            .unwrap_err();
         assert_eq!(failure.reason, FailureReason::ReplySize, "{failure}");
     }
 
@@ -134,7 +137,7 @@ mod quarantine {
     #[test]
     fn other_uses_of_the_component_are_called() {
         let bed = Bed::new();
-        let component = bed.host.load("filter", &module(FILTER, "filter"), limits(1)).unwrap();
+        let component = bed.host.load("filter", &module(FILTER, "full-filter"), limits(1)).unwrap();
         let uses =
             ["one", "other"].map(|route| component.filter(route, "{}", OnFailure::Close, 1, &bed.metrics).unwrap());
         bed.session(&uses[0]).on_message(message(b"trap")).unwrap_err();
@@ -173,7 +176,7 @@ mod quarantine {
         let host = Host::with(1, None, std::num::NonZeroUsize::new(1), Arc::default()).unwrap();
         let metrics = crate::metrics::Metrics::new(1);
         let limits = Limits { isolation: Isolation::Connection, ..limits(1) };
-        let component = host.load("filter", &module(FILTER, "filter"), limits).unwrap();
+        let component = host.load("filter", &module(FILTER, "full-filter"), limits).unwrap();
         let filter = component.filter("chat", "{}", OnFailure::Close, 1, &metrics).unwrap();
         let pool = host.pool(WorkerIndex(0));
         let first = pool.open(&filter, &Rc::new(handshake("/"))).unwrap();

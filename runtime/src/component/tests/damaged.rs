@@ -39,7 +39,7 @@ fn serve(bed: &Bed, component: &Component) -> Option<Verdict> {
 #[test]
 fn a_component_with_a_bit_turned_is_refused_or_fails_or_serves_and_the_next_one_is_served() {
     let bed = Bed::new();
-    let sound = module(FILTER, "filter");
+    let sound = module(FILTER, "full-filter");
     let component = wit_component::ComponentEncoder::default().module(&sound).unwrap().encode().unwrap();
     let mut tally = Tally::default();
     let mut numbers = numbers();

@@ -86,6 +86,11 @@
         (i32.store (i32.const 36) (i32.const 60))))
     (i32.const 0))
 
+  ;; A text in place of the message.
+  (func $replace (param $at i32) (param $payload i32) (param $length i32) (result i32)
+    (i32.store offset=12 (local.get $at) (local.get $length))
+    (call $verdict (local.get $at) (i32.const 2) (i32.const 0) (local.get $payload)))
+
   (func $verdict (param $at i32) (param $case i32) (param $first i32) (param $second i32) (result i32)
     (i32.store8 (local.get $at) (local.get $case))
     (i32.store offset=4 (local.get $at) (local.get $first))
@@ -108,9 +113,9 @@
     (if (i32.eq (local.get $how) (i32.const 113)) ;; q: delay by the number of sessions dropped
       (then (return (call $verdict (local.get $at) (i32.const 1) (global.get $dropped) (i32.const 0)))))
     (if (i32.eq (local.get $how) (i32.const 114)) ;; r: replace by itself
-      (then (return (call $verdict (local.get $at) (i32.const 2) (local.get $payload) (local.get $length)))))
+      (then (return (call $replace (local.get $at) (local.get $payload) (local.get $length)))))
     (if (i32.eq (local.get $how) (i32.const 82)) ;; R: replace by what is not UTF-8
-      (then (return (call $verdict (local.get $at) (i32.const 2) (i32.const 184) (i32.const 2)))))
+      (then (return (call $replace (local.get $at) (i32.const 184) (i32.const 2)))))
     (if (i32.eq (local.get $how) (i32.const 100)) ;; d: drop
       (then (return (call $verdict (local.get $at) (i32.const 3) (i32.const 0) (i32.const 0)))))
     (if (i32.eq (local.get $how) (i32.const 115)) ;; s: send itself back
@@ -121,7 +126,7 @@
       (then
         (local.set $count (i32.const 0))
         (loop $more
-          (call $outgoing (i32.add (i32.const 32768) (i32.mul (local.get $count) (i32.const 12))) (i32.const 65536) (i32.const 65536))
+          (call $outgoing (i32.add (i32.const 32768) (i32.mul (local.get $count) (i32.const 16))) (i32.const 65536) (i32.const 65536))
           (local.set $count (i32.add (local.get $count) (i32.const 1)))
           (br_if $more (i32.lt_u (local.get $count) (i32.const 1000))))
         (return (call $verdict (local.get $at) (i32.const 4) (i32.const 32768) (i32.const 1000)))))
@@ -134,50 +139,68 @@
       (then (return (call $verdict (local.get $at) (i32.const 9) (i32.const 0) (i32.const 0)))))
     (call $verdict (local.get $at) (i32.const 0) (i32.const 0) (i32.const 0)))
 
+  ;; To the client, binary.
   (func $outgoing (param $at i32) (param $payload i32) (param $length i32)
-    (i32.store16 (local.get $at) (i32.const 256)) ;; to the client, binary
-    (i32.store offset=4 (local.get $at) (local.get $payload))
-    (i32.store offset=8 (local.get $at) (local.get $length)))
+    (i32.store (local.get $at) (i32.const 0))
+    (i32.store offset=4 (local.get $at) (i32.const 1))
+    (i32.store offset=8 (local.get $at) (local.get $payload))
+    (i32.store offset=12 (local.get $at) (local.get $length)))
 
   (func (export "tidegate:edge/filtering@0.2.0#[method]session.on-message")
-    (param $session i32) (param $origin i32) (param $kind i32) (param $size i64) (param $payload i32) (param $length i32)
+    (param $session i32) (param $origin i32) (param $case i32)
+    (param $first i32) (param $second i32) (param $payload i32) (param $length i32)
     (result i32)
     (call $reset)
+    (if (i32.ne (local.get $case) (i32.const 2)) ;; whole
+      (then (local.set $payload (local.get $first)) (local.set $length (local.get $second))))
     (call $decide (i32.const 0) (local.get $session) (local.get $payload) (local.get $length)))
 
-  (func (export "tidegate:edge/filtering@0.2.0#[method]session.on-messages")
-    (param $session i32) (param $messages i32) (param $length i32) (result i32)
-    (local $place i32) (local $message i32)
+  (func (export "tidegate:edge/batching@0.2.0#on-messages")
+    (param $session i32) (param $origin i32) (param $arrivals i32) (param $count i32) (param $bytes i32) (param i32)
+    (result i32)
+    (local $place i32) (local $length i32) (local $decision i32)
     (call $reset)
+    (local.set $decision (i32.const 256))
     (block $done
       (loop $next
-        (br_if $done (i32.ge_u (local.get $place) (local.get $length)))
-        (local.set $message (i32.add (local.get $messages) (i32.mul (local.get $place) (i32.const 24))))
-        (drop (call $decide
-          (i32.add (i32.const 256) (i32.mul (local.get $place) (i32.const 16)))
-          (local.get $session)
-          (i32.load offset=16 (local.get $message))
-          (i32.load offset=20 (local.get $message))))
-        ;; b: one verdict too few
-        (if (i32.load offset=20 (local.get $message))
+        (br_if $done (i32.ge_u (local.get $place) (local.get $count)))
+        (local.set $length
+          (i32.load offset=8 (i32.add (local.get $arrivals) (i32.mul (local.get $place) (i32.const 12)))))
+        (i32.store (local.get $decision) (local.get $place))
+        (if (i32.load8_u (call $decide
+              (i32.add (local.get $decision) (i32.const 4))
+              (local.get $session) (local.get $bytes) (local.get $length)))
+          (then (local.set $decision (i32.add (local.get $decision) (i32.const 20)))))
+        (if (local.get $length)
           (then
-            (if (i32.eq (i32.load8_u (i32.load offset=16 (local.get $message))) (i32.const 98))
-              (then (local.set $length (i32.sub (local.get $length) (i32.const 1)))))))
+            (if (i32.eq (i32.load8_u (local.get $bytes)) (i32.const 98)) ;; b: about a message that is not there
+              (then
+                (i32.store (local.get $decision) (local.get $count))
+                (i32.store8 offset=4 (local.get $decision) (i32.const 3))
+                (local.set $decision (i32.add (local.get $decision) (i32.const 20)))))
+            (if (i32.eq (i32.load8_u (local.get $bytes)) (i32.const 66)) ;; B: twice about the same
+              (then
+                (i32.store (local.get $decision) (local.get $place))
+                (i32.store8 offset=4 (local.get $decision) (i32.const 3))
+                (i32.store offset=20 (local.get $decision) (local.get $place))
+                (i32.store8 offset=24 (local.get $decision) (i32.const 3))
+                (local.set $decision (i32.add (local.get $decision) (i32.const 40)))))))
+        (local.set $bytes (i32.add (local.get $bytes) (local.get $length)))
         (local.set $place (i32.add (local.get $place) (i32.const 1)))
         (br $next)))
     (i32.store (i32.const 0) (i32.const 256))
-    (i32.store (i32.const 4) (local.get $length))
+    (i32.store (i32.const 4) (i32.div_u (i32.sub (local.get $decision) (i32.const 256)) (i32.const 20)))
     (i32.const 0))
 
-  (func (export "tidegate:edge/filtering@0.2.0#[method]session.on-close")
+  (func (export "tidegate:edge/closing@0.2.0#on-close")
     (param $session i32) (param i32 i32 i32 i32 i32 i32)
     (call $reset))
 
-  (func (export "tidegate:edge/filtering@0.2.0#[method]session.save") (param i32) (result i32)
+  (func (export "tidegate:edge/swapping@0.2.0#save") (param i32) (result i32)
     (i64.store (i32.const 0) (i64.const 0))
     (i32.const 0))
 
-  (func (export "tidegate:edge/filtering@0.2.0#[static]session.resume") (param i32) (result i32) (unreachable))
+  (func (export "tidegate:edge/swapping@0.2.0#resume") (param i32) (result i32) (unreachable))
 
   (func (export "tidegate:edge/filtering@0.2.0#[dtor]session") (param i32)
     (global.set $dropped (i32.add (global.get $dropped) (i32.const 1)))))

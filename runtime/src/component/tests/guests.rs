@@ -9,7 +9,8 @@ use wit_component::{StringEncoding, embed_component_metadata};
 use wit_parser::Resolve;
 
 use crate::component::{
-    Admission, Component, FilterUse, Handshake, Host, Limits, LoadError, Message, OnFailure, Opened, Pool, Session,
+    Admission, Component, Content, FilterUse, Handshake, Host, Limits, LoadError, Message, OnFailure, Opened, Pool,
+    Session,
 };
 use crate::metrics::{ComponentShard, MessageKind, Metrics, Side, WorkerIndex};
 
@@ -53,7 +54,7 @@ impl Bed {
     }
 
     pub(super) fn filter_that(&self, on_failure: OnFailure, config: &str, limits: Limits) -> Arc<FilterUse> {
-        let component = self.host.load("filter", &module(FILTER, "filter"), limits).unwrap();
+        let component = self.host.load("filter", &module(FILTER, "full-filter"), limits).unwrap();
         component.filter("chat", config, on_failure, 1, &self.metrics).unwrap()
     }
 
@@ -90,4 +91,9 @@ pub(super) fn handshake(path: &str) -> Handshake {
 /// A message of the client; text if it can be.
 pub(super) fn message(payload: &[u8]) -> Message<'_> {
     Message { origin: Side::Client, kind: MessageKind::Text, size: payload.len() as u64, payload }
+}
+
+/// What a text message says.
+pub(super) fn text(payload: &[u8]) -> Content {
+    Content { kind: MessageKind::Text, payload: payload.to_vec() }
 }

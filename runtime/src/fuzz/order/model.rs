@@ -7,7 +7,7 @@ use tokio::time::Instant;
 
 use super::script::Script;
 use super::{Dice, Route};
-use crate::component::{Message, Outgoing, Payload, Verdict};
+use crate::component::{Content, Message, Need, Outgoing, Verdict};
 use crate::metrics::{MessageKind, Side};
 use crate::ws::{CloseFrame, Opcode};
 
@@ -65,20 +65,20 @@ impl Model {
                         next.extend(model.closed_at.is_none().then_some(out));
                         continue;
                     }
-                    let verdict = roll(&out, script.from, selection.payload == Payload::Whole, closes, dice);
-                    let seen = match selection.payload {
-                        Payload::None => 0,
-                        Payload::Head(head) => head as usize,
-                        Payload::Whole => usize::MAX,
+                    let verdict = roll(&out, script.from, selection.need == Need::Whole, closes, dice);
+                    let seen = match selection.need {
+                        Need::Nothing => 0,
+                        Need::Head(head) => head as usize,
+                        Need::Whole => usize::MAX,
                     };
                     let payload = out.payload[..seen.min(out.payload.len())].to_vec();
                     model.asked[filter].push_back(Asked { place, kind: out.kind, payload, verdict: verdict.clone() });
                     match verdict {
                         Verdict::Forward | Verdict::Delay(_) => next.push(out),
-                        Verdict::Replace(payload) => next.push(Out { payload, ..out }),
+                        Verdict::Replace(Content { kind, payload }) => next.push(Out { kind, payload, ..out }),
                         Verdict::Drop => {}
                         Verdict::Send(list) => {
-                            for Outgoing { to, kind, payload } in list {
+                            for Outgoing { to, message: Content { kind, payload } } in list {
                                 let out = Out { place, kind, payload };
                                 if to == script.from { model.replies.push(out) } else { next.push(out) }
                             }
@@ -155,12 +155,12 @@ fn roll(out: &Out, from: Side, whole: bool, closes: bool, dice: &mut Dice) -> Ve
         let kind = if dice.one_in(2) { MessageKind::Text } else { MessageKind::Binary };
         let mut payload = format!("{prefix}{} {}", out.place, dice.next() % 100).into_bytes();
         payload.resize(payload.len() + [0, 10, 300][dice.below(3)], b'.');
-        Outgoing { to, kind, payload }
+        Outgoing { to, message: Content { kind, payload } }
     };
     match dice.below(16) {
         0..3 => Verdict::Delay([0, 1, 7, 40, 300][dice.below(5)]),
         3 | 4 => Verdict::Drop,
-        5 | 6 if whole => Verdict::Replace(sent(from, "S", dice).payload),
+        5 | 6 if whole => Verdict::Replace(sent(from, "S", dice).message),
         7 if whole => Verdict::Send((0..dice.below(3)).map(|_| sent(from.other(), "S", dice)).collect()),
         8 if whole => Verdict::Send(vec![sent(from, "R", dice)]),
         9 if whole => Verdict::Send(vec![sent(from.other(), "S", dice), sent(from, "R", dice)]),

@@ -7,6 +7,7 @@ use std::task::Context;
 use tokio::time::Instant;
 
 use super::{Direction, Event, Mode};
+use crate::component::{Content, Outgoing};
 use crate::pipe::Shared;
 use crate::pipe::deflate::Compressing;
 use crate::pipe::emit::{Emission, encode, opcode};
@@ -157,8 +158,8 @@ impl Direction {
         }
         // Each filter has answered all messages before the next one did any.
         batch.replies.sort_by_key(|(answered, _)| *answered);
-        for (_, reply) in batch.replies.drain(..) {
-            encode(opcode(reply.kind), true, &reply.payload, self.from, source.peer.outlet.messages());
+        for (_, Outgoing { message: Content { kind, payload }, .. }) in batch.replies.drain(..) {
+            encode(opcode(kind), true, &payload, self.from, source.peer.outlet.messages());
         }
         source.peer.outlet.settle();
         let halt = batch.halt.take();

@@ -4,7 +4,7 @@
 use flate2::{Compress, Compression, FlushCompress};
 use proptest::prelude::*;
 
-use crate::component::Payload;
+use crate::component::Need;
 use crate::metrics::{MessageKind, Side};
 use crate::pipe::chain::{Batch, seen};
 use crate::pipe::deflate::Compressing;
@@ -45,7 +45,7 @@ struct Sent {
 pub(super) struct Route {
     pub(super) from: Side,
     pub(super) window: SlidingWindow,
-    pub(super) wanted: [Option<Payload>; MessageKind::COUNT],
+    pub(super) wanted: [Option<Need>; MessageKind::COUNT],
     pub(super) limits: InflateLimits,
 }
 
@@ -150,7 +150,7 @@ fn take(route: Route, pieces: &[&[u8]], says: &[Say]) -> Result<Outcome, Violati
                     Say::Forward => true,
                     Say::Drop => false,
                     Say::Replace => {
-                        let whole = route.wanted[found.kind as usize] == Some(Payload::Whole);
+                        let whole = route.wanted[found.kind as usize] == Some(Need::Whole);
                         passing.made = whole.then(|| MADE.to_vec());
                         true
                     }
@@ -235,7 +235,7 @@ fn expected(route: Route, messages: &[Sent]) -> Vec<(MessageKind, Vec<u8>)> {
         let wanted = route.wanted[sent.kind as usize];
         match (sent.say, wanted) {
             (Say::Drop, Some(_)) => None,
-            (Say::Replace, Some(Payload::Whole)) => Some((sent.kind, MADE.to_vec())),
+            (Say::Replace, Some(Need::Whole)) => Some((sent.kind, MADE.to_vec())),
             _ => Some((sent.kind, sent.plain.clone())),
         }
     };
@@ -298,12 +298,12 @@ fn sent() -> impl Strategy<Value = Sent> {
     })
 }
 
-fn wanted() -> impl Strategy<Value = Option<Payload>> {
+fn wanted() -> impl Strategy<Value = Option<Need>> {
     prop_oneof![
         1 => Just(None),
-        1 => Just(Some(Payload::None)),
-        1 => (0u32..400).prop_map(|head| Some(Payload::Head(head))),
-        2 => Just(Some(Payload::Whole)),
+        1 => Just(Some(Need::Nothing)),
+        1 => (0u32..400).prop_map(|head| Some(Need::Head(head))),
+        2 => Just(Some(Need::Whole)),
     ]
 }
 
@@ -338,9 +338,9 @@ proptest! {
         let shown = |seen: &[(MessageKind, u64, Vec<u8>)]| -> Vec<(MessageKind, u64, Vec<u8>)> {
             let cut = |(kind, size, payload): &(MessageKind, u64, Vec<u8>)| {
                 let enough = match route.wanted[*kind as usize] {
-                    Some(Payload::Head(head)) => head as usize,
-                    Some(Payload::None) | None => 0,
-                    Some(Payload::Whole) => usize::MAX,
+                    Some(Need::Head(head)) => head as usize,
+                    Some(Need::Nothing) | None => 0,
+                    Some(Need::Whole) => usize::MAX,
                 };
                 (*kind, *size, payload[..payload.len().min(enough)].to_vec())
             };
@@ -393,7 +393,7 @@ proptest! {
         head in prop::option::of(1u32..300_000),
         cuts in prop::collection::vec(any::<prop::sample::Index>(), 0..6),
     ) {
-        let wanted = head.map_or(route.wanted[1], |head| Some(Payload::Head(head)));
+        let wanted = head.map_or(route.wanted[1], |head| Some(Need::Head(head)));
         let route = Route { wanted: [route.wanted[0], wanted], ..route };
         let messages: Vec<Sent> = large
             .into_iter()

@@ -1,7 +1,7 @@
 //! What a peer's bytes cost grows with their number and no faster, whatever they say.
 
 use super::compressed::{Route, Say, taken};
-use crate::component::Payload;
+use crate::component::Need;
 use crate::metrics::{MessageKind, Side};
 use crate::pipe::carry::Carry;
 use crate::pipe::emit::{encode, encode_frame};
@@ -24,14 +24,14 @@ const FAMILIES: [Family; 9] = [
     ("empty fragments", |size| fragments(b"", size / 2)),
 ];
 
-const ROUTES: [(Option<Payload>, bool); 8] = [
-    (Some(Payload::Whole), true),
-    (Some(Payload::Whole), false),
-    (Some(Payload::Head(1 << 20)), true),
-    (Some(Payload::Head(1 << 20)), false),
-    (Some(Payload::Head(4)), true),
-    (Some(Payload::Head(4)), false),
-    (Some(Payload::None), true),
+const ROUTES: [(Option<Need>, bool); 8] = [
+    (Some(Need::Whole), true),
+    (Some(Need::Whole), false),
+    (Some(Need::Head(1 << 20)), true),
+    (Some(Need::Head(1 << 20)), false),
+    (Some(Need::Head(4)), true),
+    (Some(Need::Head(4)), false),
+    (Some(Need::Nothing), true),
     (None, true),
 ];
 
@@ -125,7 +125,7 @@ impl Bits {
 }
 
 /// What it costs to take these bytes through a walk and back to the wire, some at a time; the filter drops or forwards.
-fn spent(wire: &[u8], wanted: Option<Payload>, takeover: bool, piece: usize, say: Say) -> u64 {
+fn spent(wire: &[u8], wanted: Option<Need>, takeover: bool, piece: usize, say: Say) -> u64 {
     let limits = InflateLimits { max_size: 16 << 20, max_ratio: None };
     let window = SlidingWindow { bits: 15, takeover };
     let route = Route { from: Side::Upstream, window, wanted: [wanted; MessageKind::COUNT], limits };
@@ -171,7 +171,7 @@ fn dynamic_blocks_are_what_they_are_meant_to_be() {
     let wire = message(&dynamic(100));
     let limits = InflateLimits { max_size: 4096, max_ratio: None };
     let window = SlidingWindow { bits: 15, takeover: false };
-    let route = Route { from: Side::Upstream, window, wanted: [Some(Payload::Whole); MessageKind::COUNT], limits };
+    let route = Route { from: Side::Upstream, window, wanted: [Some(Need::Whole); MessageKind::COUNT], limits };
     taken(route, &[&wire], &[Say::Forward]).unwrap();
     assert!((10..=14).contains(&(wire.len() / 100)), "{} bytes", wire.len());
 }

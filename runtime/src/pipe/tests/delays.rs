@@ -4,7 +4,7 @@ use tokio::io::AsyncWriteExt;
 use tokio::time::{Instant, sleep};
 
 use super::piped::{SECOND, close, filter, filtered, frame, local, obedient, send, text, texts, whole_frame};
-use crate::component::{Payload, Verdict};
+use crate::component::{Need, Verdict};
 use crate::metrics::Side;
 use crate::pipe::Timers;
 use crate::pipe::emit::encode_close;
@@ -14,7 +14,7 @@ use crate::ws::{CloseFrame, Opcode};
 async fn what_stands_behind_a_fragmented_message_in_one_read_does_not_overtake_what_is_delayed() {
     local(async {
         let mut count = 0;
-        let filter = filter(Payload::None, move |_| {
+        let filter = filter(Need::Nothing, move |_| {
             count += 200;
             Verdict::Delay(count)
         });
@@ -50,7 +50,7 @@ async fn what_stands_behind_a_fragmented_message_in_one_read_does_not_overtake_w
 #[tokio::test(start_paused = true)]
 async fn fragmented_messages_are_delayed_like_any_others() {
     local(async {
-        let mut piped = filtered(Timers::default(), vec![filter(Payload::None, |_| Verdict::Delay(100))]);
+        let mut piped = filtered(Timers::default(), vec![filter(Need::Nothing, |_| Verdict::Delay(100))]);
         let frames: Vec<&str> = ["one+", "+two"].into_iter().cycle().take(100).collect();
         piped.client.write_all(&texts(&frames)).await.unwrap();
         let started = Instant::now();
@@ -70,7 +70,7 @@ async fn nothing_is_decided_behind_a_delay_before_it_is_over() {
         let count = asked.clone();
         let mut piped = filtered(
             Timers::default(),
-            vec![filter(Payload::None, move |_| {
+            vec![filter(Need::Nothing, move |_| {
                 count.set(count.get() + 1);
                 Verdict::Delay(1000)
             })],

@@ -12,7 +12,7 @@ use bytes::Bytes;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, DuplexStream, ReadBuf, duplex};
 use tokio::task::{JoinHandle, LocalSet, spawn_local};
 
-use crate::component::{Interest, Kinds, Message, Outgoing, Payload, Selection, Verdict};
+use crate::component::{Content, Interest, Kinds, Message, Need, Outgoing, Selection, Verdict};
 use crate::metrics::{MessageKind, Metrics, Side, WorkerIndex};
 use crate::pipe::emit::encode;
 use crate::pipe::{End, Handle, Outcome, Pipe, Plan, Scratch, Scripted, Timers, Transport};
@@ -106,14 +106,14 @@ impl AsyncWrite for Line {
 }
 
 /// A filter of both directions that sees so much of text messages and does what the function says.
-pub(super) fn filter(payload: Payload, decide: impl FnMut(Message<'_>) -> Verdict + 'static) -> Scripted {
-    let selection = Selection { kinds: Kinds { text: true, binary: false }, payload };
+pub(super) fn filter(need: Need, decide: impl FnMut(Message<'_>) -> Verdict + 'static) -> Scripted {
+    let selection = Selection { kinds: Kinds { text: true, binary: false }, need };
     Scripted { interest: Interest { from_client: selection, from_upstream: selection }, decide: Box::new(decide) }
 }
 
 /// A filter that does what each text message says: `delay:` and milliseconds, `drop`, `reply:` and `close:`.
 pub(super) fn obedient() -> Scripted {
-    filter(Payload::Whole, |message| {
+    filter(Need::Whole, |message| {
         let text = std::str::from_utf8(message.payload).unwrap();
         let (verb, rest) = text.split_once(':').unwrap_or((text, ""));
         match verb {
@@ -121,7 +121,10 @@ pub(super) fn obedient() -> Scripted {
             "drop" => Verdict::Drop,
             "reply" => {
                 let payload = rest.as_bytes().to_vec();
-                Verdict::Send(vec![Outgoing { to: message.origin, kind: MessageKind::Text, payload }])
+                Verdict::Send(vec![Outgoing {
+                    to: message.origin,
+                    message: Content { kind: MessageKind::Text, payload },
+                }])
             }
             "close" => Verdict::Close(CloseFrame::new(rest.parse().unwrap(), "enough")),
             _ => Verdict::Forward,

@@ -7,7 +7,7 @@ use tokio::io::AsyncWriteExt;
 use tokio::time::sleep;
 
 use super::piped::{SECOND, filter, filtered, frame, local, send, text, texts};
-use crate::component::{Outgoing, Payload, Verdict};
+use crate::component::{Content, Need, Outgoing, Verdict};
 use crate::metrics::{MessageKind, Side};
 use crate::pipe::Timers;
 use crate::pipe::emit::encode;
@@ -17,9 +17,9 @@ use crate::ws::Opcode;
 async fn asked_for(to: Side, size: usize) -> u32 {
     let asked = Rc::new(Cell::new(0));
     let count = asked.clone();
-    let answering = filter(Payload::Whole, move |_| {
+    let answering = filter(Need::Whole, move |_| {
         count.set(count.get() + 1);
-        Verdict::Send(vec![Outgoing { to, kind: MessageKind::Text, payload: vec![b'x'; size] }])
+        Verdict::Send(vec![Outgoing { to, message: Content { kind: MessageKind::Text, payload: vec![b'x'; size] } }])
     });
     local(async move {
         let mut piped = filtered(Timers::default(), vec![answering]);
@@ -53,14 +53,17 @@ async fn no_more_is_decided_than_the_receiver_takes() {
 async fn a_reply_finds_its_place_although_a_fragmented_message_was_dropped_around_a_control_frame() {
     local(async {
         // What the upstream says is dropped, unseen, and what the client says comes back.
-        let mut echo = filter(Payload::Whole, |message| match message.origin {
+        let mut echo = filter(Need::Whole, |message| match message.origin {
             Side::Upstream => Verdict::Drop,
             Side::Client => {
                 let payload = message.payload.to_vec();
-                Verdict::Send(vec![Outgoing { to: Side::Client, kind: MessageKind::Text, payload }])
+                Verdict::Send(vec![Outgoing {
+                    to: Side::Client,
+                    message: Content { kind: MessageKind::Text, payload },
+                }])
             }
         });
-        echo.interest.from_upstream.payload = Payload::None;
+        echo.interest.from_upstream.need = Need::Nothing;
         let mut piped = filtered(Timers::default(), vec![echo]);
         let mut wire = Vec::new();
         encode(Opcode::Text, false, b"one", Side::Client, &mut wire);

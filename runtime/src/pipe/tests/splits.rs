@@ -2,7 +2,7 @@
 
 use proptest::prelude::*;
 
-use crate::component::Payload;
+use crate::component::Need;
 use crate::metrics::{MessageKind, Side};
 use crate::pipe::chain::Batch;
 use crate::pipe::emit::{Emission, encode};
@@ -30,12 +30,12 @@ fn sent() -> impl Strategy<Value = Sent> {
     (kind, prop::collection::vec(fragment, 1..4)).prop_map(|(kind, fragments)| Sent { kind, fragments })
 }
 
-fn wanted() -> impl Strategy<Value = Option<Payload>> {
+fn wanted() -> impl Strategy<Value = Option<Need>> {
     prop_oneof![
         Just(None),
-        Just(Some(Payload::None)),
-        (0u32..200).prop_map(|head| Some(Payload::Head(head))),
-        Just(Some(Payload::Whole)),
+        Just(Some(Need::Nothing)),
+        (0u32..200).prop_map(|head| Some(Need::Head(head))),
+        Just(Some(Need::Whole)),
     ]
 }
 
@@ -60,7 +60,7 @@ fn wire(messages: &[Sent]) -> Vec<u8> {
 }
 
 /// Walks over bytes that come in pieces; every `drop_every`-th message is dropped.
-fn walk(pieces: &[&[u8]], wanted: [Option<Payload>; 2], drop_every: usize) -> Result {
+fn walk(pieces: &[&[u8]], wanted: [Option<Need>; 2], drop_every: usize) -> Result {
     let mut walk = Walk::new(FrameSequence::new(Side::Upstream, false), Limits::on_messages(1 << 20), TOKEN);
     walk.want(wanted);
     let (mut finds, mut batch, mut carry) = (Finds::default(), Batch::default(), Vec::new());

@@ -4,7 +4,7 @@ use tokio::io::AsyncWriteExt;
 use tokio::time::{Instant, sleep};
 
 use super::piped::{SECOND, close, filter, filtered, frame, local, pipe, send, texts};
-use crate::component::{Payload, Verdict};
+use crate::component::{Need, Verdict};
 use crate::metrics::{CloseLabel, Initiator, Side};
 use crate::pipe::Timers;
 use crate::pipe::emit::{encode, encode_close};
@@ -162,7 +162,7 @@ async fn no_pong_is_missing_while_no_ping_fits_into_a_frame_under_way() {
 #[tokio::test(start_paused = true)]
 async fn no_pong_is_missing_while_its_sender_is_not_read_behind_a_delay() {
     local(async {
-        let filter = filter(Payload::None, |_| Verdict::Delay(30_000));
+        let filter = filter(Need::Nothing, |_| Verdict::Delay(30_000));
         let mut piped = filtered(pinging(true), vec![filter]);
         sleep(9 * SECOND).await;
         piped.client.write_all(&texts(&["held"])).await.unwrap();

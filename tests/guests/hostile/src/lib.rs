@@ -130,10 +130,8 @@ impl Filter for Hostile {
             Deed::ManyReplies => {
                 Verdict::send((0..64).map(|_| Outgoing::text(onward, "x".repeat(16 << 10))).collect::<Vec<_>>())
             }
-            Deed::InvalidText => Verdict::replace([0xff, 0xfe]),
-            Deed::SendInvalidText => {
-                Verdict::send([Outgoing { to: onward, kind: message.kind(), payload: vec![0xff, 0xfe] }])
-            }
+            Deed::InvalidText => Verdict::replace(invalid_text()),
+            Deed::SendInvalidText => Verdict::send([Outgoing::text(onward, invalid_text())]),
             _ => {
                 self.misbehave();
                 Verdict::Forward
@@ -210,4 +208,11 @@ fn hoard() {
         hoard.push(chunk);
     }
     black_box(hoard);
+}
+
+/// What no Rust text may be, and what another language may well take for one.
+#[expect(unsafe_code, reason = "this is about guests that break the contract")]
+fn invalid_text() -> String {
+    // SAFETY: none. It only crosses to the host, and this guest is there to be hostile.
+    unsafe { String::from_utf8_unchecked(vec![0xff, 0xfe]) }
 }

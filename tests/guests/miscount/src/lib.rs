@@ -1,9 +1,27 @@
-//! A filter that answers several messages with one verdict too few, which the SDK would never do.
+//! A filter that decides about a message that is not in the batch, which the SDK would never do. It is built from the
+//! interfaces alone, and of the optional ones it exports `batching`.
+#![cfg(target_arch = "wasm32")]
+#![allow(unsafe_code, reason = "exported functions have names of their own in the binary")]
+#![expect(missing_docs, reason = "generated")]
 
-use tidegate_guest::__private::filter::exports::tidegate::edge::filtering::{
-    Admission, Guest, GuestSession, Interest, Kinds, Message, Refusal, Selection, Session, Verdict,
+wit_bindgen::generate!({
+    path: "../../../wit",
+    inline: "
+        package tests:miscount;
+        world miscount {
+            include tidegate:edge/filter@0.2.0;
+            export tidegate:edge/batching@0.2.0;
+        }
+    ",
+    world: "tests:miscount/miscount",
+    generate_all,
+});
+
+use exports::tidegate::edge::batching;
+use exports::tidegate::edge::filtering::{
+    Admission, Guest, GuestSession, Interest, Kinds, Message, Need, Refusal, Selection, Session, SessionBorrow, Verdict,
 };
-use tidegate_guest::{CloseFrame, Handshake, MessageKind, Side};
+use tidegate::edge::types::{Handshake, Side};
 
 struct Miscount;
 
@@ -11,7 +29,8 @@ impl Guest for Miscount {
     type Session = Self;
 
     fn configure(_: String) -> Result<Interest, String> {
-        Ok(Interest::both(Selection::whole(Kinds::all())))
+        let everything = Selection { kinds: Kinds::TEXT | Kinds::BINARY, need: Need::Whole };
+        Ok(Interest { from_client: everything, from_upstream: everything })
     }
 }
 
@@ -26,30 +45,21 @@ impl GuestSession for Miscount {
         })
     }
 
-    fn on_message(&self, _: Side, _: MessageKind, _: u64, _: Vec<u8>) -> Verdict {
+    fn on_message(&self, _: Side, _: Message) -> Verdict {
         Verdict::Forward
-    }
-
-    fn on_messages(&self, messages: Vec<Message>) -> Vec<Verdict> {
-        messages.iter().skip(1).map(|_| Verdict::Forward).collect()
-    }
-
-    fn on_close(&self, _: Option<Side>, _: Option<CloseFrame>) {}
-
-    fn save(&self) -> Vec<u8> {
-        Vec::new()
-    }
-
-    fn resume(_: Handshake, _: Vec<u8>) -> Result<Session, String> {
-        Ok(Session::new(Self))
     }
 }
 
-#[cfg(target_arch = "wasm32")]
-#[allow(unsafe_code, reason = "exported functions have names of their own in the binary")]
-const _: () = {
-    tidegate_guest::__private::filter::export_world!(Miscount with_types_in tidegate_guest::__private::filter);
-};
+impl batching::Guest for Miscount {
+    fn on_messages(
+        _: SessionBorrow<'_>,
+        _: Side,
+        messages: Vec<batching::Arrival>,
+        _: Vec<u8>,
+    ) -> Vec<batching::Decision> {
+        let message = u32::try_from(messages.len()).unwrap_or(u32::MAX);
+        vec![batching::Decision { message, verdict: Verdict::Drop }]
+    }
+}
 
-#[cfg(not(target_arch = "wasm32"))]
-const _: Miscount = Miscount;
+export!(Miscount);

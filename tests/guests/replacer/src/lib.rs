@@ -16,7 +16,7 @@ impl Filter for Replacer {
     }
 
     fn on_message(&self, (): &mut (), message: Message<'_>) -> Verdict {
-        Verdict::replace(message.payload())
+        Verdict::replace(message)
     }
 }
 

@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use serde::Deserialize;
 use tidegate_guest::{
-    Admission, CloseFrame, Filter, Handshake, HeaderEdit, Interest, Kinds, Message, Outgoing, Payload, Refusal,
-    Selection, Side, Verdict, export_filter, log,
+    Admission, CloseFrame, Filter, Handshake, HeaderEdit, Interest, Kinds, Message, Outgoing, Refusal, Selection, Side,
+    Verdict, export_filter, log,
 };
 
 #[derive(Deserialize)]
@@ -22,7 +22,7 @@ struct Script {
     /// Appended to every text message that is seen whole and is no instruction.
     tag: String,
     /// Messages of this size are dropped: a verdict that needs no payload.
-    drop_size: Option<u64>,
+    drop_size: Option<u32>,
     /// Every empty message is answered with so many bytes.
     answer_size: Option<usize>,
     /// Refuses every handshake with this status.
@@ -62,7 +62,7 @@ impl Script {
         };
         match wanted {
             Wanted::Whole => Selection::whole(kinds),
-            Wanted::None => Selection { kinds, payload: Payload::None },
+            Wanted::None => Selection::fact(kinds),
             Wanted::Head(bytes) => Selection::head(kinds, bytes),
             Wanted::Off => Selection::nothing(),
         }

@@ -7,7 +7,7 @@ fn text(plain: &[u8], say: Say) -> Sent {
 }
 
 fn from_upstream(window: SlidingWindow) -> Route {
-    Route { from: Side::Upstream, window, wanted: [Some(Payload::Whole); 2], limits: LIMITS }
+    Route { from: Side::Upstream, window, wanted: [Some(Need::Whole); 2], limits: LIMITS }
 }
 
 #[test]
@@ -92,25 +92,25 @@ fn a_bomb_is_refused_where_its_payload_is_wanted_and_only_there() {
     let limits = InflateLimits { max_size: 1 << 20, max_ratio: Some(200) };
     let bomb = Sender::new(window).send(Side::Upstream, &[text(&vec![0; 8 << 20], Say::Forward)]);
     let taken = |limits, wanted| {
-        let route = Route { limits, wanted: [wanted, Some(Payload::Whole)], ..from_upstream(window) };
+        let route = Route { limits, wanted: [wanted, Some(Need::Whole)], ..from_upstream(window) };
         take(route, &[&bomb], &[Say::Forward]).map(|outcome| outcome.wire == bomb)
     };
-    for wanted in [Payload::Whole, Payload::Head(2 << 20), Payload::Head(4)] {
+    for wanted in [Need::Whole, Need::Head(2 << 20), Need::Head(4)] {
         assert_eq!(taken(limits, Some(wanted)), Err(Violation::CompressionRatio { limit: 200 }), "{wanted:?}");
     }
-    for wanted in [Some(Payload::None), None] {
+    for wanted in [Some(Need::Nothing), None] {
         assert_eq!(taken(limits, wanted), Ok(true), "{wanted:?}");
     }
     let limits = InflateLimits { max_ratio: None, ..limits };
-    assert_eq!(taken(limits, Some(Payload::Whole)), Err(Violation::InflatedTooLarge { limit: 1 << 20 }));
-    assert_eq!(taken(limits, Some(Payload::Head(4))), Ok(true));
+    assert_eq!(taken(limits, Some(Need::Whole)), Err(Violation::InflatedTooLarge { limit: 1 << 20 }));
+    assert_eq!(taken(limits, Some(Need::Head(4))), Ok(true));
 }
 
 #[test]
 fn the_ratio_does_not_matter_any_more_once_the_verdict_has_fallen() {
     let window = SlidingWindow::LARGEST;
     let limits = InflateLimits { max_size: 1 << 20, max_ratio: Some(200) };
-    let route = Route { limits, wanted: [Some(Payload::Head(4)); 2], ..from_upstream(window) };
+    let route = Route { limits, wanted: [Some(Need::Head(4)); 2], ..from_upstream(window) };
     // The head does not compress, and what follows it compresses a thousandfold.
     let head: Vec<u8> = (0..4096_u32).flat_map(|index| index.wrapping_mul(2_654_435_761).to_le_bytes()).collect();
     let plain = [head, vec![0; 8 << 20]].concat();
@@ -124,7 +124,7 @@ fn a_message_that_nobody_reads_may_be_of_any_size() {
     for takeover in [true, false] {
         let window = SlidingWindow { bits: 15, takeover };
         let limits = InflateLimits { max_size: 1000, max_ratio: None };
-        let route = Route { limits, wanted: [None, Some(Payload::Whole)], ..from_upstream(window) };
+        let route = Route { limits, wanted: [None, Some(Need::Whole)], ..from_upstream(window) };
         let messages = [text(&vec![0; 3 << 20], Say::Forward), text(b"after", Say::Forward)];
         let wire = Sender::new(window).send(Side::Upstream, &messages);
         assert_eq!(take(route, &[&wire], &[]).unwrap().wire, wire);
@@ -166,7 +166,7 @@ fn messages_go_on_anew_until_both_windows_are_equal_although_no_filter_is_left()
 
 #[test]
 fn empty_blocks_without_end_are_not_held_for_a_head() {
-    let route = Route { wanted: [Some(Payload::Head(4)); 2], ..from_upstream(SlidingWindow::LARGEST) };
+    let route = Route { wanted: [Some(Need::Head(4)); 2], ..from_upstream(SlidingWindow::LARGEST) };
     let payload = [0, 0, 0, 0xff, 0xff].repeat(1 << 20);
     let mut wire = Vec::new();
     let header = FrameHeader { reserved: FrameHeader::RSV1, ..FrameHeader::new(Opcode::Text, 0) };
@@ -177,7 +177,7 @@ fn empty_blocks_without_end_are_not_held_for_a_head() {
 #[test]
 fn control_frames_keep_their_place_in_a_message_that_is_deflated_anew() {
     let window = SlidingWindow { bits: 12, takeover: true };
-    let route = Route { wanted: [Some(Payload::None), Some(Payload::Whole)], ..from_upstream(window) };
+    let route = Route { wanted: [Some(Need::Nothing), Some(Need::Whole)], ..from_upstream(window) };
     let binary = Sent { kind: MessageKind::Binary, ..text(b"changed", Say::Replace) };
     let mut sender = Sender::new(window);
     let mut wire = sender.send(Side::Upstream, &[binary]);
