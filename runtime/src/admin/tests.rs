@@ -107,6 +107,8 @@ impl Operations for Fake {
             effective_weight: 25,
             warmup_seconds: 30.0,
             enabled: true,
+            zone: Some("eu-west-1a".to_owned()),
+            metadata: BTreeMap::from([("version".to_owned(), "2.1".to_owned())]),
             connections_active: 7,
             failing: Some(FailingView { failures: 3, last_failure: "refused", retry_in_seconds: 1.5 }),
         }];

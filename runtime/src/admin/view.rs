@@ -102,6 +102,12 @@ pub struct EndpointView {
     pub warmup_seconds: f64,
     /// A disabled endpoint is never picked.
     pub enabled: bool,
+    /// Where it stands; only where the configuration says so.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub zone: Option<String>,
+    /// What else balancers may go by; only where there is any.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub metadata: BTreeMap<String, String>,
     /// Open connections, over all workers.
     pub connections_active: u64,
     /// Only while it fails, and therefore comes last.

@@ -1,5 +1,6 @@
 //! One endpoint.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -23,6 +24,10 @@ pub struct EndpointSpec {
     pub warmup: Option<Duration>,
     /// Whether it may be picked. One that may not never is, even when it is alone.
     pub enabled: bool,
+    /// Where it stands.
+    pub zone: Option<String>,
+    /// What else balancers may go by.
+    pub metadata: BTreeMap<String, String>,
 }
 
 /// An endpoint of an upstream.
@@ -72,6 +77,16 @@ impl Endpoint {
     /// Whether it may be picked.
     pub fn is_enabled(&self) -> bool {
         self.spec.enabled
+    }
+
+    /// Where it stands.
+    pub fn zone(&self) -> Option<&str> {
+        self.spec.zone.as_deref()
+    }
+
+    /// What else balancers may go by.
+    pub fn metadata(&self) -> &BTreeMap<String, String> {
+        &self.spec.metadata
     }
 
     /// Live leases, over all workers.

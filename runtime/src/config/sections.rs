@@ -3,6 +3,7 @@
 mod candidate;
 mod component;
 mod configuration;
+mod endpoint;
 mod liveness;
 mod names;
 mod route;
@@ -22,7 +23,7 @@ pub(super) const ALL: &[&Section] = &[
     &server::LISTENER,
     &component::COMPONENT,
     &upstream::UPSTREAM,
-    &upstream::ENDPOINT,
+    &endpoint::ENDPOINT,
     &route::ROUTE,
     &services::SERVICES,
     &component::USE,

@@ -363,6 +363,10 @@ pub struct Endpoint {
     pub warmup: Option<Duration>,
     /// Whether it may be picked.
     pub enabled: bool,
+    /// Where it stands; not empty.
+    pub zone: Option<String>,
+    /// What else balancers may go by.
+    pub metadata: BTreeMap<String, String>,
     /// Where it is declared.
     pub place: Place,
 }

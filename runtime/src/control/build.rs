@@ -168,6 +168,8 @@ impl Builder<'_> {
                         weight: endpoint.weight,
                         warmup: endpoint.warmup,
                         enabled: endpoint.enabled,
+                        zone: endpoint.zone.clone(),
+                        metadata: endpoint.metadata.clone(),
                     }),
                     Err(error) => self.findings.add(&endpoint.place, error.to_string(), ""),
                 }

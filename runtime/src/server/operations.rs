@@ -304,6 +304,8 @@ fn endpoint(endpoint: &Endpoint) -> EndpointView {
         effective_weight: endpoint.effective_weight(now, JustStarted::default()),
         warmup_seconds: endpoint.warmup().unwrap_or_default().as_secs_f64(),
         enabled: endpoint.is_enabled(),
+        zone: endpoint.zone().map(str::to_owned),
+        metadata: endpoint.metadata().clone(),
         connections_active: endpoint.active().into(),
         failing: endpoint.failing(now).map(|failing| FailingView {
             failures: failing.failures,

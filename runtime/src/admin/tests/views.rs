@@ -102,6 +102,8 @@ async fn upstreams_are_shown_with_their_endpoints() {
                 "effective_weight": 25,
                 "warmup_seconds": 30.0,
                 "enabled": true,
+                "zone": "eu-west-1a",
+                "metadata": { "version": "2.1" },
                 "connections_active": 7,
                 "failing": { "failures": 3, "last_failure": "refused", "retry_in_seconds": 1.5 },
             }],

@@ -1,3 +1,5 @@
+use std::collections::BTreeMap;
+
 use super::*;
 use crate::metrics::{ConnectOutcome, FailureReason};
 use crate::upstream::{Address, DialError};
@@ -8,6 +10,8 @@ fn spec(port: u16, weight: u32, warmup_ms: u64, enabled: bool) -> EndpointSpec {
         weight,
         warmup: (warmup_ms > 0).then(|| Duration::from_millis(warmup_ms)),
         enabled,
+        zone: None,
+        metadata: BTreeMap::new(),
     }
 }
 

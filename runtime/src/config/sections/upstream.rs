@@ -1,13 +1,12 @@
-//! Upstreams and their endpoints.
+//! Upstreams.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 
-use super::{Names, component, liveness};
+use super::{Names, component, endpoint, liveness};
 use crate::config::{
-    address::EndpointUrl,
     reader::{Absent, Fault, Key, Read, Section, Value},
     source::Place,
-    types::{Endpoint, Upstream},
+    types::Upstream,
     value,
 };
 use crate::upstream::Host;
@@ -58,43 +57,6 @@ pub(super) const UPSTREAM: Section = Section {
     ],
 };
 
-pub(super) const ENDPOINT: Section = Section {
-    title: "an endpoint",
-    about: "",
-    keys: &[
-        Key {
-            name: "url",
-            takes: "url",
-            absent: Absent::Missing,
-            example: "\"ws://127.0.0.1:9001\"",
-            meaning: "`ws://host:port/path`; `http` means the same, as does no scheme. Without a path the request's \
-                      path and query are kept; with one, it replaces the prefix that the route matched.",
-        },
-        Key {
-            name: "weight",
-            takes: "whole number",
-            absent: Absent::Default("100"),
-            example: "50",
-            meaning: "Its share relative to the others', 0 to 65535. Warming up counts in whole weights, so that small \
-                      ones grow in few steps.",
-        },
-        Key {
-            name: "warmup",
-            takes: "duration or `off`",
-            absent: Absent::Default("\"off\""),
-            example: "\"30s\"",
-            meaning: "How long after its start its weight grows from 1.",
-        },
-        Key {
-            name: "enabled",
-            takes: "boolean",
-            absent: Absent::Default("true"),
-            example: "false",
-            meaning: "A disabled endpoint is never picked, not even when it is alone.",
-        },
-    ],
-};
-
 pub(super) fn upstreams(value: &Value<'_>, names: &Names<'_>) -> Read<BTreeMap<String, Upstream>> {
     let entries = value.entries("tables", "write tables [upstreams.NAME]")?;
     let read: Vec<_> = entries.iter().map(|(name, place, value)| upstream(name, place, value, names)).collect();
@@ -109,7 +71,7 @@ fn upstream(name: &str, place: &Place, value: &Value<'_>, names: &Names<'_>) -> 
     let connect_timeout = table.read("connect_timeout", value::duration);
     let host = table.read("host", host);
     let liveness = liveness::liveness(&table);
-    let endpoints = table.read("endpoints", endpoints);
+    let endpoints = table.read("endpoints", endpoint::endpoints);
     Ok((
         valid?.to_owned(),
         Upstream {
@@ -127,36 +89,4 @@ fn upstream(name: &str, place: &Place, value: &Value<'_>, names: &Names<'_>) -> 
 fn host(value: &Value<'_>) -> Read<Host> {
     const ADVICE: &str = "write \"client\", \"endpoint\" or a host such as \"chat.internal:8080\"";
     value.parsed("a host", ADVICE, |text| Host::parse(text).map_err(|error| Fault::new(error.to_string(), ADVICE)))
-}
-
-/// All disabled, or all of weight 0, is no mistake: the first is how an upstream is taken out of service, and among
-/// equal weights the choice is uniform.
-fn endpoints(value: &Value<'_>) -> Read<Vec<Endpoint>> {
-    const ADVICE: &str = "write [{ url = \"ws://127.0.0.1:9001\" }]";
-    let endpoints = value.each("a list of endpoints", ADVICE, endpoint)?;
-    if endpoints.is_empty() {
-        let advice = "write at least one; `enabled = false` takes one out of service";
-        return Err(value.refuse("an upstream without endpoints can serve nothing", advice));
-    }
-    let mut result = Ok(());
-    let mut known: HashMap<&EndpointUrl, &Endpoint> = HashMap::with_capacity(endpoints.len());
-    for endpoint in &endpoints {
-        let known = known.entry(&endpoint.url).or_insert(endpoint);
-        if !std::ptr::eq(*known, endpoint) {
-            let line = known.place.seen_from(&endpoint.place);
-            let what = format!("{} is the endpoint of {line} already", endpoint.url);
-            result = Err(value.refuse_at(&endpoint.place, what, "write one of them, with the weight of both"));
-        }
-    }
-    result.map(|()| endpoints)
-}
-
-fn endpoint(value: &Value<'_>) -> Read<Endpoint> {
-    let table = value.table(&ENDPOINT, "write a table such as { url = \"ws://127.0.0.1:9001\" }")?;
-    let url = table
-        .read("url", |value| value.parsed("a url", "write text such as \"ws://127.0.0.1:9001\"", EndpointUrl::parse));
-    let weight = table.read("weight", |value| value::count(value, 0..=65_535));
-    let warmup = table.read("warmup", value::duration_or_off);
-    let enabled = table.read("enabled", value::boolean);
-    Ok(Endpoint { url: url?, weight: weight?, warmup: warmup?, enabled: enabled?, place: value.place() })
 }

@@ -45,6 +45,7 @@ fn absent_keys_have_the_defaults_of_the_reference() {
     assert_eq!(config.listeners[0].liveness, Liveness::default());
     let endpoint = &upstream.endpoints[0];
     assert_eq!((endpoint.weight, endpoint.warmup, endpoint.enabled), (100, None, true));
+    assert_eq!((&endpoint.zone, endpoint.metadata.len()), (&None, 0));
 
     let limits = ComponentLimits {
         max_memory: 64 << 20,

@@ -142,8 +142,18 @@ fn endpoints() {
             with("[{ url = \"ws://127.0.0.1:9001\" }]", "[\"ws://127.0.0.1:9001\"]"),
             with("}]", "}, { url = \"http://127.0.0.1:9001\" }]"),
             with("}]", ", weight = 100000 }]"),
+            with("}]", ", zone = '' }]"),
+            with("}]", &format!(", zone = '{}' }}]", "z".repeat(129))),
+            with("}]", ", metadata = { version = 2 } }]"),
+            with("}]", &format!(", metadata = {{ {} }} }}]", names(65))),
+            with("}]", &format!(", metadata = {{ a = '{}' }} }}]", "x".repeat(4096))),
         ]),
     );
+}
+
+/// This many names with a text each.
+fn names(count: usize) -> String {
+    (0..count).map(|number| format!("n{number} = ''")).collect::<Vec<_>>().join(", ")
 }
 
 #[test]

@@ -20,7 +20,7 @@ balance = "round-robin"
 retries = 2
 connect_timeout = "3s"
 endpoints = [
-  { url = "ws://127.0.0.1:9001", weight = 50, warmup = "30s" },
+  { url = "ws://127.0.0.1:9001", weight = 50, warmup = "30s", zone = "a", metadata = { version = "2", os = "x" } },
   { url = "ws://127.0.0.1:9002", weight = 50, enabled = false },
 ]
 
@@ -54,6 +54,9 @@ fn the_sample_means_what_it_says() {
         endpoints,
         [("ws://127.0.0.1:9001", 50, Some(Duration::from_secs(30)), true), ("ws://127.0.0.1:9002", 50, None, false),]
     );
+    assert_eq!(upstream.endpoints[0].zone.as_deref(), Some("a"));
+    let metadata = [("os", "x"), ("version", "2")].map(|(name, text)| (name.to_owned(), text.to_owned()));
+    assert_eq!(upstream.endpoints[0].metadata, metadata.into());
 
     let [route] = &config.routes[..] else { panic!("{:?}", config.routes) };
     assert_eq!(
