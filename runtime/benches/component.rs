@@ -8,7 +8,9 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
-use tidegate::component::{Handshake, Host, Limits, Message, OnFailure, Opened, PickEndpoint, Pool, Session, Verdicts};
+use tidegate::component::{
+    EndpointFacts, Handshake, Host, Limits, Message, OnFailure, Opened, PickEndpoint, PickSet, Pool, Session, Verdicts,
+};
 use tidegate::metrics::{MessageKind, Metrics, Side, WorkerIndex};
 use wit_component::{StringEncoding, embed_component_metadata};
 use wit_parser::Resolve;
@@ -97,12 +99,12 @@ fn balancer(criterion: &mut Criterion) {
     let component = host.load("balancer", &module(BALANCER, "balancer"), Limits::default()).expect("a component");
     let balancer = component.balancer("chat", "{}", &metrics).expect("a balancer");
     let pool = host.pool(WorkerIndex(0));
-    let endpoints: Vec<PickEndpoint> = (0..10)
-        .map(|id| PickEndpoint { id, url: format!("ws://10.0.0.{id}"), weight: 1, counts: Arc::default() })
-        .collect();
+    let about = |id: u32| EndpointFacts { url: format!("ws://10.0.0.{id}"), ..EndpointFacts::default() };
+    let endpoints = (0..10).map(|id| PickEndpoint { id, weight: 1, about: Arc::new(about(id)) });
+    let endpoints = Arc::new(PickSet::new(endpoints.collect()));
     let handshake = handshake();
     criterion.bench_function("pick", |bencher| {
-        bencher.iter(|| pool.pick(&balancer, 1, &endpoints, black_box(&handshake), &[]));
+        bencher.iter(|| pool.pick(&balancer, &endpoints, black_box(&handshake), &[]));
     });
 }
 

@@ -8,6 +8,7 @@
 //! How attempts to reach an endpoint ended is told here, too: one that failed comes last for a while, whatever the
 //! balancer is, because the balancer is asked to pass it over. Nothing is asked that no client has asked for.
 
+mod candidates;
 mod endpoint;
 mod failures;
 mod lease;

@@ -7,6 +7,7 @@
 
 mod shadow;
 mod pool;
+mod balancer;
 mod rollout;
 mod session;
 mod verdicts;
@@ -28,6 +29,7 @@ mod exports;
 mod failure;
 mod answer;
 mod guest;
+mod endpoints;
 mod log;
 mod limits;
 mod configuration;
@@ -40,24 +42,27 @@ mod fields;
 
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+pub(crate) use tests::guests;
 
 pub use cache::{CacheDirectory, CacheError};
 pub use configuration::{Configuration, Words};
 pub use decision::Decisions;
+pub use endpoints::{EndpointCounts, EndpointFacts, PickEndpoint, PickSet};
 pub use engine::{Host, HostError};
 pub use exports::Kind;
 pub use fields::Fields;
 pub use limits::{Isolation, Limits};
 pub use load::{Component, Import, LoadError};
 pub use order::Moment;
-pub use pool::{EndpointCounts, PickEndpoint, Pool};
+pub use pool::Pool;
 pub use rollout::{Candidate, Rollout};
 pub use session::{Admission, MAX_BATCH, MAX_BATCH_BYTES, Opened, Resumed, Session};
 pub use shadow::{Attached, Shadow};
 pub use trial::{Candidacy, Mode, Sample, SampledMessage, Standing, Terms};
 pub use types::{
-    CloseFrame, Content, Failure, Handshake, HeaderEdit, Interest, Kinds, Message, Need, Outgoing, Refusal, Selection,
-    Verdict,
+    Choice, CloseFrame, Content, Failure, Handshake, HeaderEdit, Interest, Kinds, Message, Need, Outgoing, Refusal,
+    Selection, Verdict,
 };
 pub use uses::{AnyUse, BalancerUse, ConfigureError, FilterUse, OnFailure, PredicateUse};
 pub use verdicts::Verdicts;

@@ -125,6 +125,11 @@ const GUESTS: &[Guest] = &[
     balancer("{ do = \"trap\" }"),
     balancer("{ do = \"loop\" }"),
     balancer("{ do = \"unknown-endpoint\" }"),
+    balancer("{ do = \"trap-when-told\" }"),
+    balancer("{ do = \"owned-header\" }"),
+    balancer("{ do = \"two-lines-in-a-header\" }"),
+    balancer("{ do = \"many-headers\" }"),
+    balancer("{ do = \"large-header\" }"),
 ];
 
 /// How many connections meet each guest.

@@ -51,6 +51,7 @@ mod secrets;
 mod shadowing;
 mod spelling;
 mod steering;
+mod sticky;
 mod succession;
 mod swapping;
 mod takeovers;

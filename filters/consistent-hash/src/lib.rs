@@ -11,7 +11,7 @@ mod shenyu;
 
 use serde::Deserialize;
 use tidegate_candidates::candidates;
-use tidegate_guest::{Balancer, Endpoint, Handshake, export_balancer};
+use tidegate_guest::{Balancer, Choice, Endpoint, Endpoints, Handshake, export_balancer};
 
 use crate::key::Key;
 use crate::maglev::{Member, Table};
@@ -25,9 +25,13 @@ struct ConsistentHash {
     #[serde(default)]
     compat: Compat,
     #[serde(skip)]
-    endpoints: Vec<Endpoint>,
+    endpoints: Endpoints,
+    /// None before the first pick, and after a change of what it is made of.
     #[serde(skip)]
-    owners: Owners,
+    table: Option<Table>,
+    /// In the place of a table, for who comes from ShenYu.
+    #[serde(skip)]
+    ring: Ring,
 }
 
 /// Whose placement of keys is reproduced.
@@ -50,53 +54,58 @@ impl TryFrom<String> for Compat {
     }
 }
 
-#[derive(Debug, Default)]
-enum Owners {
-    /// No update has come yet.
-    #[default]
-    Nobody,
-    Table(Table),
-    Ring(Ring),
-}
-
-impl Owners {
+impl ConsistentHash {
     /// The endpoints in the order in which they are to be tried for a key, with repetitions.
     fn walk<'a>(&'a self, key: &[u8]) -> Box<dyn Iterator<Item = u32> + 'a> {
-        match self {
-            Self::Nobody => Box::new(std::iter::empty()),
-            Self::Table(table) => Box::new(table.walk(key)),
-            Self::Ring(ring) => Box::new(ring.walk(key)),
+        match &self.table {
+            Some(table) => Box::new(table.walk(key)),
+            None => Box::new(self.ring.walk(key)),
         }
     }
+}
+
+fn table(endpoints: &[Endpoint]) -> Table {
+    let members = candidates(endpoints, &[]).into_iter().filter_map(|candidate| {
+        let endpoint = endpoints.get(candidate.index)?;
+        Some(Member { id: candidate.id, url: &endpoint.url, weight: candidate.weight })
+    });
+    Table::new(members.collect())
 }
 
 impl Balancer for ConsistentHash {
-    fn update(&mut self, endpoints: Vec<Endpoint>) {
-        self.owners = match self.compat {
-            Compat::ShenYu => {
-                Owners::Ring(Ring::new(endpoints.iter().map(|endpoint| (endpoint.id, endpoint.url.as_str()))))
-            }
+    fn update(&mut self, changed: Vec<Endpoint>, gone: &[u32]) {
+        match self.compat {
             Compat::None => {
-                let members = candidates(&endpoints, &[]).into_iter().filter_map(|candidate| {
-                    let endpoint = endpoints.get(candidate.index)?;
-                    Some(Member { id: candidate.id, url: &endpoint.url, weight: candidate.weight })
-                });
-                Owners::Table(Table::new(members.collect()))
+                let is_same = |endpoint: &Endpoint| {
+                    self.endpoints.get(endpoint.id).is_some_and(|before| before.weight == endpoint.weight)
+                };
+                // Another zone, say, moves no key.
+                if !gone.is_empty() || !changed.iter().all(is_same) {
+                    self.table = None;
+                }
             }
-        };
-        self.endpoints = endpoints;
+            Compat::ShenYu => {
+                self.ring.remove(gone);
+                let joined = changed.iter().filter(|endpoint| self.endpoints.get(endpoint.id).is_none());
+                self.ring.insert(joined.map(|endpoint| (endpoint.id, endpoint.url.as_str())));
+            }
+        }
+        self.endpoints.update(changed, gone);
     }
 
-    fn pick(&mut self, handshake: &Handshake, tried: &[u32]) -> Option<u32> {
+    fn pick(&mut self, handshake: &Handshake, tried: &[u32]) -> Option<Choice> {
+        if matches!(self.compat, Compat::None) && self.table.is_none() {
+            self.table = Some(table(&self.endpoints));
+        }
         let is_untried = |id: &u32| tried.binary_search(id).is_err();
-        let mut walk = self.owners.walk(&self.key.of(handshake));
+        let mut walk = self.walk(&self.key.of(handshake));
         let owner = walk.next()?;
         if is_untried(&owner) {
-            return Some(owner);
+            return Some(Choice::of(owner));
         }
         // Endpoints of weight 0 own nothing, but one of them is better than one that has failed.
         let spare = || self.endpoints.iter().map(|endpoint| endpoint.id).find(is_untried);
-        walk.find(is_untried).or_else(spare).or(Some(owner))
+        walk.find(is_untried).or_else(spare).or(Some(owner)).map(Choice::of)
     }
 }
 

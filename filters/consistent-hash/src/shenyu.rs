@@ -3,29 +3,39 @@
 //!
 //! Five points an endpoint, weights ignored: the shares are as uneven as there.
 
-/// The points of all endpoints, by hash.
-#[derive(Debug)]
-pub(crate) struct Ring(Vec<(u32, u32)>);
+use std::cmp::Reverse;
+
+/// The points of all endpoints, by hash. Where two fall together, the larger id has it.
+#[derive(Debug, Default)]
+pub(crate) struct Ring(Vec<(u32, Reverse<u32>)>);
 
 /// Points on the ring for each endpoint.
 const POINTS: u32 = 5;
 
 impl Ring {
-    /// Places endpoints, each an id and a url. Where two points fall together, the later endpoint has it.
-    pub(crate) fn new<'a>(endpoints: impl Iterator<Item = (u32, &'a str)>) -> Self {
-        let mut points: Vec<(u32, u32)> =
-            endpoints.flat_map(|(id, url)| (0..POINTS).map(move |point| (point_hash(url, point), id))).collect();
-        points.reverse();
-        points.sort_by_key(|(hash, _)| *hash);
-        points.dedup_by_key(|(hash, _)| *hash);
-        Self(points)
+    /// Places endpoints that are not on it, each an id and a url.
+    pub(crate) fn insert<'a>(&mut self, endpoints: impl Iterator<Item = (u32, &'a str)>) {
+        let before = self.0.len();
+        self.0.extend(
+            endpoints.flat_map(|(id, url)| (0..POINTS).map(move |point| (point_hash(url, point), Reverse(id)))),
+        );
+        if self.0.len() > before {
+            self.0.sort();
+        }
+    }
+
+    /// Takes endpoints off, by their ids in ascending order.
+    pub(crate) fn remove(&mut self, ids: &[u32]) {
+        if !ids.is_empty() {
+            self.0.retain(|(_, Reverse(id))| ids.binary_search(id).is_err());
+        }
     }
 
     /// The endpoints from the key's place on, once around the ring: an endpoint may come up several times.
     pub(crate) fn walk<'a>(&'a self, key: &[u8]) -> impl Iterator<Item = u32> + use<'a> {
         let place = hash(key);
         let (before, from) = self.0.split_at(self.0.partition_point(|(point, _)| *point < place));
-        from.iter().chain(before).map(|(_, id)| *id)
+        from.iter().chain(before).map(|(_, Reverse(id))| *id)
     }
 }
 
@@ -60,7 +70,9 @@ mod tests {
     /// Endpoints with their ports as ids.
     fn ring(scheme: &str, ports: &[u32], end: &str) -> Ring {
         let urls: Vec<_> = ports.iter().map(|port| (*port, format!("{scheme}127.0.0.1:{port}{end}"))).collect();
-        Ring::new(urls.iter().map(|(port, url)| (*port, url.as_str())))
+        let mut ring = Ring::default();
+        ring.insert(urls.iter().map(|(port, url)| (*port, url.as_str())));
+        ring
     }
 
     #[test]

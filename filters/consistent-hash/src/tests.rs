@@ -1,15 +1,19 @@
+use tidegate_guest::testing::EndpointChanges;
+
 use super::*;
 
 fn balancer(config: &str, weights: &[u32]) -> ConsistentHash {
     let mut balancer = configured(config).expect("a configuration");
-    balancer.update(endpoints(weights));
+    balancer.update(endpoints(weights), &[]);
     balancer
 }
 
 /// Endpoints on ports from 8001 on, with their ports as ids.
 fn endpoints(weights: &[u32]) -> Vec<Endpoint> {
-    let endpoint =
-        |(id, weight): (u32, &u32)| Endpoint { id, url: format!("ws://127.0.0.1:{id}"), weight: *weight, active: 0 };
+    let endpoint = |(id, weight): (u32, &u32)| {
+        let url = format!("ws://127.0.0.1:{id}");
+        Endpoint { id, url, weight: *weight, ..Endpoint::default() }
+    };
     (8001..).zip(weights).map(endpoint).collect()
 }
 
@@ -23,7 +27,7 @@ fn configured(config: &str) -> Result<ConsistentHash, String> {
 }
 
 fn pick(balancer: &mut ConsistentHash, address: &str, tried: &[u32]) -> Option<u32> {
-    balancer.pick(&client(address), tried)
+    balancer.pick(&client(address), tried).map(|choice| choice.endpoint)
 }
 
 #[test]
@@ -51,7 +55,7 @@ fn the_same_key_goes_to_the_same_endpoint() {
         ..client(address)
     };
     let ann = balancer.pick(&user("ann", "10.0.0.1"), &[]);
-    balancer.update(endpoints(&[1, 1, 1, 1]));
+    balancer.update(endpoints(&[1, 1, 1, 1]), &[]);
 
     assert!((2..50).all(|host| balancer.pick(&user("ann", &format!("10.0.0.{host}")), &[]) == ann));
     assert!((0..50).any(|number| balancer.pick(&user(&format!("user-{number}"), "10.0.0.1"), &[]) != ann));
@@ -117,8 +121,39 @@ fn the_keys_of_a_failed_endpoint_spread_over_the_others() {
 fn endpoints_without_weight_own_nothing_unless_all_are() {
     let mut balancer = balancer("{}", &[0, 1, 0]);
     assert!((0..50).all(|host| pick(&mut balancer, &format!("10.0.0.{host}"), &[]) == Some(8002)));
-    balancer.update(endpoints(&[0, 0, 0]));
+    balancer.update(endpoints(&[0, 0, 0]), &[]);
     assert!((0..50).any(|host| pick(&mut balancer, &format!("10.0.0.{host}"), &[]) != Some(8002)));
+}
+
+#[test]
+fn one_that_is_told_what_changes_picks_as_one_that_is_told_all() {
+    for (config, seeds) in [("{}", 0..3), (r#"{"compat": "shenyu"}"#, 0..20)] {
+        for seed in seeds {
+            let mut by_changes = configured(config).unwrap();
+            for change in EndpointChanges::of(seed).take(20) {
+                by_changes.update(change.changed, &change.gone);
+                let mut anew = configured(config).unwrap();
+                anew.update(change.all, &[]);
+                for address in (0..50).map(|host| format!("10.0.0.{host}")) {
+                    for tried in [&[][..], &[1], &[0, 2, 3]] {
+                        let picked = pick(&mut by_changes, &address, tried);
+                        assert_eq!(picked, pick(&mut anew, &address, tried), "{config}, seed {seed}, {address}");
+                    }
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn a_change_that_moves_no_key_leaves_the_table_as_it_is() {
+    let mut balancer = balancer("{}", &[5, 3]);
+    pick(&mut balancer, "10.0.0.1", &[]);
+    let [first, _] = &endpoints(&[5, 3])[..] else { panic!("two endpoints") };
+    balancer.update(vec![Endpoint { zone: Some("there".into()), ..first.clone() }], &[]);
+    assert!(balancer.table.is_some());
+    balancer.update(vec![Endpoint { weight: 4, ..first.clone() }], &[]);
+    assert!(balancer.table.is_none());
 }
 
 #[test]

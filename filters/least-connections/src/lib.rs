@@ -5,26 +5,26 @@
 
 use serde::Deserialize;
 use tidegate_candidates::candidates;
-use tidegate_guest::{Balancer, Endpoint, Handshake, endpoint_stats, export_balancer};
+use tidegate_guest::{Balancer, Choice, Endpoint, Endpoints, Handshake, endpoint_stats, export_balancer};
 
 #[derive(Default, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct LeastConnections {
     #[serde(skip)]
-    endpoints: Vec<Endpoint>,
-    /// The index at which the search starts: the one after the last pick, so that this is the last among equals.
+    endpoints: Endpoints,
+    /// The id from which on the search goes: the one after the last pick, so that this is the last among equals.
     #[serde(skip)]
-    start: usize,
+    start: u32,
 }
 
 impl Balancer for LeastConnections {
-    fn update(&mut self, endpoints: Vec<Endpoint>) {
-        self.endpoints = endpoints;
+    fn update(&mut self, changed: Vec<Endpoint>, gone: &[u32]) {
+        self.endpoints.update(changed, gone);
     }
 
-    fn pick(&mut self, _: &Handshake, tried: &[u32]) -> Option<u32> {
+    fn pick(&mut self, _: &Handshake, tried: &[u32]) -> Option<Choice> {
         let candidates = candidates(&self.endpoints, tried);
-        let (before, from) = candidates.split_at(candidates.partition_point(|candidate| candidate.index < self.start));
+        let (before, from) = candidates.split_at(candidates.partition_point(|candidate| candidate.id < self.start));
         let mut least = None;
         for candidate in from.iter().chain(before) {
             let active = endpoint_stats::active(candidate.id);
@@ -33,8 +33,8 @@ impl Balancer for LeastConnections {
             }
         }
         let (least, _) = least?;
-        self.start = least.index + 1;
-        Some(least.id)
+        self.start = least.id.wrapping_add(1);
+        Some(Choice::of(least.id))
     }
 }
 
@@ -42,7 +42,7 @@ export_balancer!(LeastConnections);
 
 #[cfg(test)]
 mod tests {
-    use tidegate_guest::testing;
+    use tidegate_guest::testing::{self, EndpointChanges};
 
     use super::*;
 
@@ -52,14 +52,14 @@ mod tests {
         let endpoint = |(id, (weight, active)): (u32, &(u32, u32))| {
             testing::set_active(id, *active);
             // The count in the list is stale on purpose: the live one decides.
-            Endpoint { id, url: "ws://127.0.0.1".into(), weight: *weight, active: 99 - active }
+            Endpoint { id, weight: *weight, active: 99 - active, ..Endpoint::default() }
         };
-        balancer.update((0..).zip(endpoints).map(endpoint).collect());
+        balancer.update((0..).zip(endpoints).map(endpoint).collect(), &[]);
         balancer
     }
 
     fn pick(balancer: &mut LeastConnections, tried: &[u32]) -> Option<u32> {
-        balancer.pick(&Handshake::default(), tried)
+        balancer.pick(&Handshake::default(), tried).map(|choice| choice.endpoint)
     }
 
     #[test]
@@ -104,7 +104,7 @@ mod tests {
         let mut balancer = balancer(&[(1, 0), (1, 0), (1, 0)]);
         let picks: Vec<_> = (0..3).filter_map(|_| pick(&mut balancer, &[])).collect();
         assert_eq!(picks, [0, 1, 2]);
-        balancer.endpoints.truncate(1);
+        balancer.update(Vec::new(), &[1, 2]);
         assert_eq!(pick(&mut balancer, &[]), Some(0));
     }
 
@@ -112,6 +112,23 @@ mod tests {
     fn endpoints_without_weight_are_equal_and_come_last() {
         assert_eq!(pick(&mut balancer(&[(0, 0), (1, 7)]), &[]), Some(1));
         assert_eq!(pick(&mut balancer(&[(0, 2), (0, 1)]), &[]), Some(1));
+    }
+
+    #[test]
+    fn one_that_is_told_what_changes_picks_as_one_that_is_told_all() {
+        for seed in 0..20 {
+            let mut by_changes = LeastConnections::default();
+            for change in EndpointChanges::of(seed).take(50) {
+                by_changes.update(change.changed, &change.gone);
+                // Whose turn it is among equals is all that is remembered.
+                let mut anew = LeastConnections { start: by_changes.start, ..LeastConnections::default() };
+                change.all.iter().for_each(|endpoint| testing::set_active(endpoint.id, endpoint.id % 3));
+                anew.update(change.all, &[]);
+                for tried in [&[][..], &[1], &[0, 2, 3], &[]] {
+                    assert_eq!(pick(&mut by_changes, tried), pick(&mut anew, tried), "seed {seed}");
+                }
+            }
+        }
     }
 
     #[test]

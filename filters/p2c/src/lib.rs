@@ -6,33 +6,33 @@
 
 use serde::Deserialize;
 use tidegate_candidates::candidates;
-use tidegate_guest::{Balancer, Endpoint, Handshake, endpoint_stats, export_balancer, random};
+use tidegate_guest::{Balancer, Choice, Endpoint, Endpoints, Handshake, endpoint_stats, export_balancer, random};
 
 #[derive(Default, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct PowerOfTwoChoices {
     #[serde(skip)]
-    endpoints: Vec<Endpoint>,
+    endpoints: Endpoints,
 }
 
 impl Balancer for PowerOfTwoChoices {
-    fn update(&mut self, endpoints: Vec<Endpoint>) {
-        self.endpoints = endpoints;
+    fn update(&mut self, changed: Vec<Endpoint>, gone: &[u32]) {
+        self.endpoints.update(changed, gone);
     }
 
-    fn pick(&mut self, _: &Handshake, tried: &[u32]) -> Option<u32> {
+    fn pick(&mut self, _: &Handshake, tried: &[u32]) -> Option<Choice> {
         let mut candidates = candidates(&self.endpoints, tried);
         if candidates.is_empty() {
             return None;
         }
         let first = candidates.swap_remove(index_below(candidates.len()));
         if candidates.is_empty() {
-            return Some(first.id);
+            return Some(Choice::of(first.id));
         }
         let second = candidates.swap_remove(index_below(candidates.len()));
         let [first_active, second_active] = [first, second].map(|candidate| endpoint_stats::active(candidate.id));
         let second_wins = second.is_less_loaded(second_active, &first, first_active);
-        Some(if second_wins { second.id } else { first.id })
+        Some(Choice::of(if second_wins { second.id } else { first.id }))
     }
 }
 
@@ -45,7 +45,7 @@ export_balancer!(PowerOfTwoChoices);
 
 #[cfg(test)]
 mod tests {
-    use tidegate_guest::testing;
+    use tidegate_guest::testing::{self, EndpointChanges};
 
     use super::*;
 
@@ -55,13 +55,13 @@ mod tests {
         let endpoint = |(id, (weight, active)): (u32, &(u32, u32))| {
             testing::set_active(id, *active);
             // The count in the list is stale on purpose: the live one decides.
-            Endpoint { id, url: "ws://127.0.0.1".into(), weight: *weight, active: 99 - active }
+            Endpoint { id, weight: *weight, active: 99 - active, ..Endpoint::default() }
         };
-        balancer.update((0..).zip(endpoints).map(endpoint).collect());
+        balancer.update((0..).zip(endpoints).map(endpoint).collect(), &[]);
         testing::seed(42);
         let mut counts = vec![0; endpoints.len()];
         for _ in 0..6_000 {
-            counts[balancer.pick(&Handshake::default(), tried).expect("an endpoint") as usize] += 1;
+            counts[balancer.pick(&Handshake::default(), tried).expect("an endpoint").endpoint as usize] += 1;
         }
         counts
     }
@@ -98,6 +98,23 @@ mod tests {
     fn a_tried_endpoint_is_not_picked_while_there_is_another() {
         assert_eq!(picks(&[(1, 0), (1, 9)], &[0]), [0, 6_000]);
         assert_eq!(picks(&[(1, 0)], &[0]), [6_000]);
+    }
+
+    #[test]
+    fn one_that_is_told_what_changes_picks_as_one_that_is_told_all() {
+        for seed in 0..20 {
+            let mut by_changes = PowerOfTwoChoices::default();
+            for change in EndpointChanges::of(seed).take(50) {
+                by_changes.update(change.changed, &change.gone);
+                let mut anew = PowerOfTwoChoices::default();
+                anew.update(change.all, &[]);
+                let picks = |balancer: &mut PowerOfTwoChoices| {
+                    testing::seed(seed);
+                    [&[][..], &[1], &[0, 2, 3]].map(|tried| balancer.pick(&Handshake::default(), tried))
+                };
+                assert_eq!(picks(&mut by_changes), picks(&mut anew), "seed {seed}");
+            }
+        }
     }
 
     #[test]

@@ -4,28 +4,28 @@
 
 use serde::Deserialize;
 use tidegate_candidates::candidates;
-use tidegate_guest::{Balancer, Endpoint, Handshake, export_balancer, random};
+use tidegate_guest::{Balancer, Choice, Endpoint, Endpoints, Handshake, export_balancer, random};
 
 #[derive(Default, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Random {
     #[serde(skip)]
-    endpoints: Vec<Endpoint>,
+    endpoints: Endpoints,
 }
 
 impl Balancer for Random {
-    fn update(&mut self, endpoints: Vec<Endpoint>) {
-        self.endpoints = endpoints;
+    fn update(&mut self, changed: Vec<Endpoint>, gone: &[u32]) {
+        self.endpoints.update(changed, gone);
     }
 
-    fn pick(&mut self, _: &Handshake, tried: &[u32]) -> Option<u32> {
+    fn pick(&mut self, _: &Handshake, tried: &[u32]) -> Option<Choice> {
         let candidates = candidates(&self.endpoints, tried);
         let total = candidates.iter().map(|candidate| u64::from(candidate.weight)).sum();
         let mut point = random::below(total);
         for candidate in &candidates {
             match point.checked_sub(u64::from(candidate.weight)) {
                 Some(beyond) => point = beyond,
-                None => return Some(candidate.id),
+                None => return Some(Choice::of(candidate.id)),
             }
         }
         None
@@ -36,20 +36,19 @@ export_balancer!(Random);
 
 #[cfg(test)]
 mod tests {
-    use tidegate_guest::testing;
+    use tidegate_guest::testing::{self, EndpointChanges};
 
     use super::*;
 
     /// How often each endpoint is picked in 10,000 picks.
     fn picks(weights: &[u32], tried: &[u32]) -> Vec<usize> {
         let mut balancer = Random::default();
-        let endpoint =
-            |(id, weight): (u32, &u32)| Endpoint { id, url: "ws://127.0.0.1".into(), weight: *weight, active: 0 };
-        balancer.update((0..).zip(weights).map(endpoint).collect());
+        let endpoint = |(id, weight): (u32, &u32)| Endpoint { id, weight: *weight, ..Endpoint::default() };
+        balancer.update((0..).zip(weights).map(endpoint).collect(), &[]);
         testing::seed(42);
         let mut counts = vec![0; weights.len()];
         for _ in 0..10_000 {
-            counts[balancer.pick(&Handshake::default(), tried).expect("an endpoint") as usize] += 1;
+            counts[balancer.pick(&Handshake::default(), tried).expect("an endpoint").endpoint as usize] += 1;
         }
         counts
     }
@@ -83,6 +82,23 @@ mod tests {
     fn a_tried_endpoint_is_not_picked_while_there_is_another() {
         assert_shares(&picks(&[50, 30, 20], &[0]), &[0.0, 0.6, 0.4]);
         assert_shares(&picks(&[50, 30, 20], &[0, 1, 2]), &[0.5, 0.3, 0.2]);
+    }
+
+    #[test]
+    fn one_that_is_told_what_changes_picks_as_one_that_is_told_all() {
+        for seed in 0..20 {
+            let mut by_changes = Random::default();
+            for change in EndpointChanges::of(seed).take(50) {
+                by_changes.update(change.changed, &change.gone);
+                let mut anew = Random::default();
+                anew.update(change.all, &[]);
+                let picks = |balancer: &mut Random| {
+                    testing::seed(seed);
+                    [&[][..], &[1], &[0, 2, 3]].map(|tried| balancer.pick(&Handshake::default(), tried))
+                };
+                assert_eq!(picks(&mut by_changes), picks(&mut anew), "seed {seed}");
+            }
+        }
     }
 
     #[test]

@@ -1,4 +1,6 @@
-use tidegate_guest::testing;
+use std::collections::BTreeMap;
+
+use tidegate_guest::testing::{self, EndpointChanges};
 
 use super::*;
 
@@ -8,7 +10,7 @@ fn endpoints(weights: &[u32]) -> Vec<Endpoint> {
         id,
         url: format!("ws://127.0.0.1:{}", 9001 + id),
         weight: *weight,
-        active: 0,
+        ..Endpoint::default()
     };
     (0..).zip(weights).map(endpoint).collect()
 }
@@ -22,13 +24,13 @@ fn balancer(weights: &[u32]) -> RoundRobin {
 /// A balancer of another worker, with the same endpoints.
 fn another(weights: &[u32]) -> RoundRobin {
     let mut balancer = RoundRobin::default();
-    balancer.update(endpoints(weights));
+    balancer.update(endpoints(weights), &[]);
     balancer
 }
 
 /// A pick that the runtime follows.
 fn pick(balancer: &mut RoundRobin, tried: &[u32]) -> Option<u32> {
-    let id = balancer.pick(&Handshake::default(), tried)?;
+    let id = balancer.pick(&Handshake::default(), tried)?.endpoint;
     testing::set_picked(id, endpoint_stats::picked(id) + 1);
     Some(id)
 }
@@ -60,7 +62,7 @@ fn the_same_set_again_does_not_restart_the_cycle() {
     let mut run = String::new();
     for _ in 0..10 {
         run += &picks(&mut balancer, 1);
-        balancer.update(endpoints(&[50, 30, 20]));
+        balancer.update(endpoints(&[50, 30, 20]), &[]);
     }
 
     assert_eq!(run, "ABCAABACBA");
@@ -71,7 +73,7 @@ fn a_changed_weight_does_not_restart_the_cycle() {
     let mut balancer = balancer(&[50, 30, 20]);
     assert_eq!(picks(&mut balancer, 1), "A");
 
-    balancer.update(endpoints(&[51, 30, 20]));
+    balancer.update(endpoints(&[51, 30, 20]), &[]);
 
     assert_eq!(picks(&mut balancer, 3), "BCA");
 }
@@ -81,7 +83,7 @@ fn an_endpoint_that_warms_up_takes_its_growing_share_at_every_step() {
     let mut balancer = balancer(&[50, 1]);
     let mut run = String::new();
     for weight in 1..=50 {
-        balancer.update(endpoints(&[50, weight]));
+        balancer.update(endpoints(&[50, weight]), &[]);
         run += &picks(&mut balancer, 1);
     }
 
@@ -94,7 +96,7 @@ fn a_much_smaller_weight_makes_no_long_run_of_picks() {
     let mut balancer = balancer(&[50_000, 50_000]);
     assert_eq!(picks(&mut balancer, 1), "A");
 
-    balancer.update(endpoints(&[1, 1]));
+    balancer.update(endpoints(&[1, 1]), &[]);
 
     assert_eq!(picks(&mut balancer, 6), "BBABAB");
 }
@@ -102,15 +104,21 @@ fn a_much_smaller_weight_makes_no_long_run_of_picks() {
 #[test]
 fn endpoints_that_leave_and_join_disturb_no_balance() {
     let mut balancer = balancer(&[7, 5, 3]);
-    for round in 0..1_000 {
+    let mut last = None;
+    for round in 0..1_000_u32 {
         for _ in 0..=round % 5 {
             pick(&mut balancer, &[]);
         }
-        let mut joined = endpoints(&[7, 5, 3]);
-        joined[round % 3].id += u32::try_from(round).unwrap() * 3;
-        balancer.update(joined);
+        // One leaves, one joins in its place, and the one that had left before is back.
+        let [left, weight] = [(0, 7), (1, 5), (2, 3)].map(|(id, weight)| [id, weight])[round as usize % 3];
+        let joined = Endpoint { id: 3 + round, weight, ..Endpoint::default() };
+        let back = last.map(|(id, weight, _)| Endpoint { id, weight, ..Endpoint::default() });
+        let gone: Vec<u32> = [left].into_iter().chain(last.map(|(_, _, joined)| joined)).collect();
+        balancer.update(back.into_iter().chain([joined]).collect(), &gone);
+        last = Some((left, weight, 3 + round));
     }
-    balancer.update(endpoints(&[7, 5, 3]));
+    let (id, weight, joined) = last.unwrap();
+    balancer.update(vec![Endpoint { id, weight, ..Endpoint::default() }], &[joined]);
 
     let picks = picks(&mut balancer, 15);
 
@@ -130,7 +138,7 @@ fn a_tried_endpoint_is_passed_over_and_loses_no_turn() {
 
 #[test]
 fn the_only_endpoint_may_be_tried_again() {
-    assert_eq!(balancer(&[1]).pick(&Handshake::default(), &[0]), Some(0));
+    assert_eq!(pick(&mut balancer(&[1]), &[0]), Some(0));
 }
 
 #[test]
@@ -173,7 +181,7 @@ fn a_worker_that_begins_late_goes_on_where_the_others_are() {
 #[test]
 fn a_pick_that_the_runtime_did_not_follow_costs_no_turn() {
     let mut balancer = balancer(&[1, 1, 1]);
-    assert_eq!(balancer.pick(&Handshake::default(), &[]), Some(0));
+    assert_eq!(balancer.pick(&Handshake::default(), &[]), Some(Choice::of(0)));
     assert_eq!(picks(&mut balancer, 3), "ABC");
 }
 
@@ -187,4 +195,71 @@ fn one_that_was_passed_over_for_long_is_not_flooded_when_it_is_back() {
     let run = picks(&mut here, 3) + &picks(&mut there, 3) + &picks(&mut here, 6);
     let counts = ['A', 'B', 'C'].map(|name| run.matches(name).count());
     assert!(counts.iter().all(|count| (3..=5).contains(count)), "{run}");
+}
+
+/// What is promised, by one that is told the whole set each time: what there is of it in `lib.rs` must pick the same.
+#[derive(Default)]
+struct Model {
+    endpoints: Vec<Endpoint>,
+    /// Credit, and picks seen, by id.
+    accounts: BTreeMap<u32, (i64, u64)>,
+}
+
+impl Model {
+    fn update(&mut self, all: &[Endpoint]) {
+        let total: i64 = all.iter().map(|endpoint| i64::from(endpoint.weight).max(1)).sum();
+        let is_first = self.accounts.is_empty();
+        let mut accounts = BTreeMap::new();
+        for Endpoint { id, .. } in all {
+            let seen = if is_first { 0 } else { endpoint_stats::picked(*id) };
+            let (credit, seen) = self.accounts.get(id).copied().unwrap_or((0, seen));
+            accounts.insert(*id, (credit.clamp(-total, total), seen));
+        }
+        let sum: i64 = accounts.values().map(|(credit, _)| credit).sum();
+        let count = i64::try_from(accounts.len()).unwrap().max(1);
+        accounts.values_mut().for_each(|(credit, _)| *credit -= sum / count);
+        (self.endpoints, self.accounts) = (all.to_vec(), accounts);
+    }
+
+    fn pick(&mut self, tried: &[u32]) -> Option<u32> {
+        let candidates = candidates(&self.endpoints, tried);
+        let total: i64 = candidates.iter().map(|candidate| i64::from(candidate.weight)).sum();
+        let others = |id: u32, accounts: &BTreeMap<u32, (i64, u64)>| {
+            i128::from(endpoint_stats::picked(id).wrapping_sub(accounts[&id].1).cast_signed())
+        };
+        let picks = candidates.iter().map(|candidate| others(candidate.id, &self.accounts)).sum::<i128>() + 1;
+        let most = 2 * i128::from(total);
+        for candidate in &candidates {
+            let earned =
+                picks * i128::from(candidate.weight) - others(candidate.id, &self.accounts) * i128::from(total);
+            let (credit, seen) = self.accounts.get_mut(&candidate.id)?;
+            *credit = i64::try_from((i128::from(*credit) + earned).clamp(-most, most)).unwrap();
+            *seen = endpoint_stats::picked(candidate.id);
+        }
+        let richest = candidates.iter().rev().max_by_key(|candidate| self.accounts[&candidate.id].0)?.id;
+        let (credit, seen) = self.accounts.get_mut(&richest)?;
+        (*credit, *seen) = (*credit - total, *seen + 1);
+        Some(richest)
+    }
+}
+
+#[test]
+fn one_that_is_told_what_changes_picks_as_one_that_is_told_all() {
+    for seed in 0..50 {
+        let (mut by_changes, mut model) = (RoundRobin::default(), Model::default());
+        for (step, change) in EndpointChanges::of(seed).take(100).enumerate() {
+            by_changes.update(change.changed, &change.gone);
+            model.update(&change.all);
+            for tried in [&[][..], &[], &[1], &[0, 2, 3], &[]].iter().take(1 + step % 5) {
+                let picked = by_changes.pick(&Handshake::default(), tried).map(|choice| choice.endpoint);
+                assert_eq!(picked, model.pick(tried), "seed {seed}, step {step}");
+                // Another worker picks, too.
+                let other = change.all.get(step % change.all.len().max(1)).filter(|_| step % 3 == 0);
+                for id in picked.into_iter().chain(other.map(|endpoint| endpoint.id)) {
+                    testing::set_picked(id, endpoint_stats::picked(id) + 1);
+                }
+            }
+        }
+        (0..1_000).for_each(|id| testing::set_picked(id, 0));
+    }
 }

@@ -1,14 +1,17 @@
 //! Components that choose endpoints.
 
+mod endpoints;
+
 use std::cell::RefCell;
 use std::marker::PhantomData;
 
 use serde::de::DeserializeOwned;
 
-use crate::Handshake;
+pub use self::endpoints::Endpoints;
 use crate::bindings::balancer::exports::tidegate::edge::balancing;
-pub use crate::bindings::balancer::exports::tidegate::edge::balancing::Endpoint;
+pub use crate::bindings::balancer::exports::tidegate::edge::balancing::{Choice, Endpoint};
 use crate::config;
+use crate::{Handshake, HeaderEdit};
 
 /// Chooses the endpoint of an upstream that gets a connection. Export it with
 /// [`export_balancer!`](crate::export_balancer).
@@ -18,35 +21,38 @@ use crate::config;
 ///
 /// ```
 /// use serde::Deserialize;
-/// use tidegate_guest::{Balancer, Endpoint, Handshake, endpoint_stats, export_balancer};
+/// use tidegate_guest::{Balancer, Choice, Endpoint, Endpoints, Handshake, endpoint_stats, export_balancer};
 ///
 /// /// The endpoint with the fewest connections, without a look at weights.
-/// #[derive(Deserialize)]
+/// #[derive(Default, Deserialize)]
 /// #[serde(deny_unknown_fields)]
 /// struct Fewest {
 ///     #[serde(skip)]
-///     ids: Vec<u32>,
+///     endpoints: Endpoints,
 /// }
 ///
 /// impl Balancer for Fewest {
-///     fn update(&mut self, endpoints: Vec<Endpoint>) {
-///         self.ids = endpoints.iter().map(|endpoint| endpoint.id).collect();
+///     fn update(&mut self, changed: Vec<Endpoint>, gone: &[u32]) {
+///         self.endpoints.update(changed, gone);
 ///     }
 ///
-///     fn pick(&mut self, _: &Handshake, tried: &[u32]) -> Option<u32> {
-///         let untried = self.ids.iter().copied().filter(|id| !tried.contains(id));
-///         untried.min_by_key(|id| endpoint_stats::active(*id))
+///     fn pick(&mut self, _: &Handshake, tried: &[u32]) -> Option<Choice> {
+///         let untried = self.endpoints.iter().map(|endpoint| endpoint.id).filter(|id| !tried.contains(id));
+///         untried.min_by_key(|id| endpoint_stats::active(*id)).map(Choice::of)
 ///     }
 /// }
 ///
 /// export_balancer!(Fewest);
 ///
 /// # fn main() {
-/// let mut fewest = Fewest { ids: Vec::new() };
-/// fewest.update(vec![Endpoint { id: 1, ..Endpoint::default() }, Endpoint { id: 2, ..Endpoint::default() }]);
+/// let mut fewest = Fewest::default();
+/// let endpoint = |id| Endpoint { id, ..Endpoint::default() };
+/// fewest.update(vec![endpoint(1), endpoint(2)], &[]);
 /// tidegate_guest::testing::set_active(1, 7);
-/// assert_eq!(fewest.pick(&Handshake::default(), &[]), Some(2));
-/// assert_eq!(fewest.pick(&Handshake::default(), &[2]), Some(1));
+/// assert_eq!(fewest.pick(&Handshake::default(), &[]), Some(Choice::of(2)));
+/// assert_eq!(fewest.pick(&Handshake::default(), &[2]), Some(Choice::of(1)));
+/// fewest.update(Vec::new(), &[2]);
+/// assert_eq!(fewest.pick(&Handshake::default(), &[]), Some(Choice::of(1)));
 /// # }
 /// ```
 pub trait Balancer: DeserializeOwned + 'static {
@@ -56,13 +62,51 @@ pub trait Balancer: DeserializeOwned + 'static {
         Ok(self)
     }
 
-    /// Replaces the set of endpoints. Called before the first `pick`, and again whenever the set or a weight has
-    /// changed; a changed weight is no reason to start a cycle over.
-    fn update(&mut self, endpoints: Vec<Endpoint>);
+    /// Takes note of endpoints that are new or have changed, and of the ids of those that are gone, both in ascending
+    /// order of ids. Called before the first `pick`, with all endpoints, and again when there is something to tell; what
+    /// has not changed is not told again. A changed weight is no reason to start a cycle over. [`Endpoints`] keeps the
+    /// set that follows.
+    fn update(&mut self, changed: Vec<Endpoint>, gone: &[u32]);
 
-    /// Picks an endpoint by id. `tried` holds the ids that have already failed for this handshake: answer another
-    /// while there is one. `None` refuses the handshake with 503.
-    fn pick(&mut self, handshake: &Handshake, tried: &[u32]) -> Option<u32>;
+    /// Picks an endpoint. `tried` holds, in ascending order, the ids to pass over: answer another while there is one.
+    /// `None` refuses the handshake with 503.
+    fn pick(&mut self, handshake: &Handshake, tried: &[u32]) -> Option<Choice>;
+}
+
+impl Choice {
+    /// The endpoint of this id.
+    #[must_use]
+    pub fn of(endpoint: u32) -> Self {
+        Self { endpoint, client_headers: Vec::new() }
+    }
+
+    /// Edits the header fields of the 101 answer that goes to the client, if this endpoint takes the connection.
+    ///
+    /// ```
+    /// use tidegate_guest::{Choice, HeaderEdit};
+    ///
+    /// let sticky = Choice::of(7).client_header(HeaderEdit::append("set-cookie", "endpoint=a; Path=/; HttpOnly"));
+    /// assert_eq!(sticky.client_headers.len(), 1);
+    /// ```
+    #[must_use]
+    pub fn client_header(mut self, edit: HeaderEdit) -> Self {
+        self.client_headers.push(edit);
+        self
+    }
+}
+
+impl From<u32> for Choice {
+    fn from(endpoint: u32) -> Self {
+        Self::of(endpoint)
+    }
+}
+
+impl Endpoint {
+    /// What the operator says of it under this name.
+    pub fn metadata_named(&self, name: &str) -> Option<&str> {
+        let place = self.metadata.binary_search_by(|(known, _)| known.as_str().cmp(name)).ok()?;
+        self.metadata.get(place).map(|(_, value)| value.as_str())
+    }
 }
 
 /// Exports a type that implements [`Balancer`] as the component that this crate is.
@@ -92,11 +136,11 @@ impl<T: Balancer> balancing::Guest for Export<T> {
         config::install(RefCell::new(config::json::read::<T>(&text)?.configured()?)).map(drop)
     }
 
-    fn update(endpoints: Vec<Endpoint>) {
-        config::installed::<RefCell<T>>().borrow_mut().update(endpoints);
+    fn update(changed: Vec<Endpoint>, gone: Vec<u32>) {
+        config::installed::<RefCell<T>>().borrow_mut().update(changed, &gone);
     }
 
-    fn pick(handshake: Handshake, tried: Vec<u32>) -> Option<u32> {
+    fn pick(handshake: Handshake, tried: Vec<u32>) -> Option<Choice> {
         config::installed::<RefCell<T>>().borrow_mut().pick(&handshake, &tried)
     }
 }

@@ -79,7 +79,7 @@ mod predicate;
 #[cfg(not(target_arch = "wasm32"))]
 pub mod testing;
 
-pub use balancer::{Balancer, Endpoint};
+pub use balancer::{Balancer, Choice, Endpoint, Endpoints};
 pub use filter::{
     Admission, Content, Filter, HeaderEdit, Interest, Kinds, Message, Need, Origins, Outgoing, Refusal, Selection,
     Verdict,

@@ -43,10 +43,13 @@
 //! assert_eq!(Sparse.on_message(&mut session, hello), Verdict::Forward);
 //! ```
 
+mod changes;
+
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+pub use self::changes::{EndpointChange, EndpointChanges};
 use crate::host::log::Level;
 
 thread_local! {
@@ -109,11 +112,17 @@ pub(crate) fn record(level: Level, text: &str) {
     LOG.with_borrow_mut(|log| log.push((level, text.to_owned())));
 }
 
-/// SplitMix64, whose state is a counter: any seed is as good as any other.
 pub(crate) fn random() -> u64 {
-    let state = RANDOM.get().wrapping_add(0x9e37_79b9_7f4a_7c15);
+    let mut state = RANDOM.get();
+    let number = split_mix(&mut state);
     RANDOM.set(state);
-    let mixed = (state ^ (state >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    number
+}
+
+/// SplitMix64, whose state is a counter: any seed is as good as any other.
+fn split_mix(state: &mut u64) -> u64 {
+    *state = state.wrapping_add(0x9e37_79b9_7f4a_7c15);
+    let mixed = (*state ^ (*state >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
     let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
     mixed ^ (mixed >> 31)
 }

@@ -9,7 +9,7 @@ use tokio::time::Instant;
 
 use super::failures::{FailingNow, Failures};
 use super::weight::{JustStarted, effective_weight};
-use crate::component::EndpointCounts;
+use crate::component::{EndpointCounts, EndpointFacts};
 use crate::metrics::EndpointMetrics;
 use crate::upstream::Address;
 
@@ -33,7 +33,12 @@ pub struct EndpointSpec {
 /// An endpoint of an upstream.
 #[derive(Debug)]
 pub struct Endpoint {
-    pub(super) spec: EndpointSpec,
+    address: Address,
+    weight: u32,
+    warmup: Option<Duration>,
+    enabled: bool,
+    /// What balancers are told of it.
+    pub(super) about: Arc<EndpointFacts>,
     /// When it appeared, or was enabled again.
     pub(super) since: Instant,
     pub(super) known: Known,
@@ -49,6 +54,17 @@ pub(super) struct Known {
 }
 
 impl Endpoint {
+    /// An endpoint as it is configured now, since when, and what is known of it. What balancers were told of the one
+    /// `before` it is kept if it is the same.
+    pub(super) fn new(spec: EndpointSpec, since: Instant, known: Known, before: Option<&Self>) -> Self {
+        let EndpointSpec { address, weight, warmup, enabled, zone, metadata } = spec;
+        let (url, counts) = (address.url().to_owned(), Arc::clone(&known.counts));
+        let about = EndpointFacts { url, zone, metadata: metadata.into_iter().collect(), counts };
+        let kept = before.map(|before| &before.about).filter(|kept| kept.is_told_as(&about));
+        let about = kept.map_or_else(|| Arc::new(about), Arc::clone);
+        Self { address, weight, warmup, enabled, about, since, known }
+    }
+
     /// Names the endpoint in calls of the balancer; the same for as long as the endpoint stays configured.
     pub fn id(&self) -> u32 {
         self.known.id
@@ -56,37 +72,37 @@ impl Endpoint {
 
     /// Where it is.
     pub fn address(&self) -> &Address {
-        &self.spec.address
+        &self.address
     }
 
     /// Its url, as components and metrics know it.
     pub fn url(&self) -> &str {
-        self.spec.address.url()
+        self.address.url()
     }
 
     /// The configured weight.
     pub fn weight(&self) -> u32 {
-        self.spec.weight
+        self.weight
     }
 
     /// How long it takes from its appearance to its full weight.
     pub fn warmup(&self) -> Option<Duration> {
-        self.spec.warmup
+        self.warmup
     }
 
     /// Whether it may be picked.
     pub fn is_enabled(&self) -> bool {
-        self.spec.enabled
+        self.enabled
     }
 
     /// Where it stands.
     pub fn zone(&self) -> Option<&str> {
-        self.spec.zone.as_deref()
+        self.about.zone.as_deref()
     }
 
-    /// What else balancers may go by.
-    pub fn metadata(&self) -> &BTreeMap<String, String> {
-        &self.spec.metadata
+    /// What else balancers may go by, sorted by name.
+    pub fn metadata(&self) -> &[(String, String)] {
+        &self.about.metadata
     }
 
     /// Live leases, over all workers.
@@ -104,20 +120,20 @@ impl Endpoint {
         effective_weight(
             milliseconds(now.saturating_duration_since(self.since)),
             self.warmup_ms(),
-            self.spec.weight,
+            self.weight,
             just_started,
         )
     }
 
     /// When its full weight is reached; `None` when it is from the start.
     pub(super) fn warm_at(&self) -> Option<Instant> {
-        self.spec.warmup.filter(|_| self.spec.weight > 1)?;
+        self.warmup.filter(|_| self.weight > 1)?;
         // Rounded up: the weight is reckoned in whole milliseconds.
         self.since.checked_add(Duration::from_millis(self.warmup_ms()))
     }
 
     fn warmup_ms(&self) -> u64 {
-        self.spec.warmup.map_or(0, |warmup| u64::try_from(warmup.as_millis()).unwrap_or(u64::MAX))
+        self.warmup.map_or(0, |warmup| u64::try_from(warmup.as_millis()).unwrap_or(u64::MAX))
     }
 }
 

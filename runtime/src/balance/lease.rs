@@ -12,6 +12,7 @@ use tokio::time::Instant;
 use super::endpoint::Endpoint;
 use super::failures::{Begun, Change, Failures};
 use super::pick::Balance;
+use crate::component::HeaderEdit;
 use crate::metrics::{ConnectOutcome, WorkerIndex};
 use crate::upstream::{DialError, Fault, Timeouts};
 
@@ -56,15 +57,22 @@ impl Drop for Lease {
 #[derive(Debug)]
 pub struct Dialling<'a> {
     lease: Lease,
+    client_headers: Vec<HeaderEdit>,
     attempt: Attempt<'a>,
     /// Whether the request would have somewhere else to go.
     has_others: bool,
 }
 
 impl<'a> Dialling<'a> {
-    pub(super) fn new(balance: &'a Balance, lease: Lease, begun: Begun, has_others: bool) -> Self {
+    pub(super) fn new(
+        balance: &'a Balance,
+        lease: Lease,
+        client_headers: Vec<HeaderEdit>,
+        begun: Begun,
+        has_others: bool,
+    ) -> Self {
         let attempt = Attempt { balance, endpoint: lease.endpoint.clone(), begun: Some(begun) };
-        Self { lease, attempt, has_others }
+        Self { lease, client_headers, attempt, has_others }
     }
 
     /// The endpoint.
@@ -87,12 +95,12 @@ impl<'a> Dialling<'a> {
         Timeouts { connect: bounded(timeouts.connect), handshake: bounded(timeouts.handshake), ..*timeouts }
     }
 
-    /// The endpoint has agreed.
-    pub fn connected(self) -> Lease {
-        let Self { lease, attempt, .. } = self;
+    /// The endpoint has agreed. With it come the edits of the client's answer that the balancer has chosen for it.
+    pub fn connected(self) -> (Lease, Vec<HeaderEdit>) {
+        let Self { lease, client_headers, attempt, .. } = self;
         lease.count(ConnectOutcome::Connected);
         attempt.end("", |failures, _| failures.succeeded(Instant::now()));
-        lease
+        (lease, client_headers)
     }
 
     /// The attempt has failed, or the endpoint has answered something other than 101.

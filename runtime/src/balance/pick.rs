@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 use std::fmt::Display;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -10,11 +10,12 @@ use arc_swap::ArcSwap;
 use thiserror::Error;
 use tokio::time::Instant;
 
+use super::candidates::Candidates;
 use super::endpoint::{Endpoint, EndpointSpec, Known};
 use super::failures::{Change, Failures};
 use super::lease::{Dialling, Lease};
 use super::weight::JustStarted;
-use crate::component::{Failure, PickEndpoint};
+use crate::component::{Choice, Failure, PickEndpoint, PickSet};
 use crate::metrics::{Metrics, WorkerIndex};
 
 /// An upstream's endpoints.
@@ -22,26 +23,14 @@ use crate::metrics::{Metrics, WorkerIndex};
 pub struct Balance {
     name: String,
     endpoints: Vec<Arc<Endpoint>>,
-    just_started: JustStarted,
     next_id: u32,
     /// How many of the endpoints fail, those of the sets before this one among them while something keeps them.
     failing: Arc<AtomicUsize>,
-    /// When the last endpoint has its full weight; `None` when all have it from the start.
-    warm_at: Option<Instant>,
     candidates: ArcSwap<Candidates>,
     /// Held by the one worker that makes new candidates; the others go on with the old ones.
     weighing: Mutex<()>,
     turn: AtomicUsize,
     complained: Mutex<Option<Instant>>,
-}
-
-/// The enabled endpoints with the weights of one moment, as the balancer sees them.
-#[derive(Debug)]
-struct Candidates {
-    version: u64,
-    list: Vec<PickEndpoint>,
-    /// Whether a later moment may bring other weights.
-    warming: bool,
 }
 
 /// The ids that a balancer is to pass over, in ascending order.
@@ -76,8 +65,9 @@ impl Balance {
         for spec in specs {
             let url = spec.address.url();
             let failures = || Arc::new(Failures::none(Arc::clone(&failing), metrics.endpoint_failing(name, url)));
-            let (since, known) = match kept.remove(url) {
-                Some(before) if spec.enabled && !before.spec.enabled => {
+            let before = kept.remove(url);
+            let (since, known) = match before {
+                Some(before) if spec.enabled && !before.is_enabled() => {
                     (now, Known { failures: failures(), ..before.known.clone() })
                 }
                 Some(before) => (before.since, before.known.clone()),
@@ -88,18 +78,14 @@ impl Balance {
                     (now, Known { id, counts: Arc::default(), failures: failures(), metrics })
                 }
             };
-            endpoints.push(Arc::new(Endpoint { spec, since, known }));
+            endpoints.push(Arc::new(Endpoint::new(spec, since, known, before)));
         }
-        let warm_at =
-            endpoints.iter().filter(|endpoint| endpoint.is_enabled()).filter_map(|endpoint| endpoint.warm_at()).max();
-        let candidates = ArcSwap::from_pointee(Candidates::weigh(&endpoints, warm_at, just_started, now));
+        let candidates = ArcSwap::from_pointee(Candidates::weigh(&endpoints, just_started, now));
         Self {
             name: name.to_owned(),
             endpoints,
-            just_started,
             next_id,
             failing,
-            warm_at,
             candidates,
             weighing: Mutex::default(),
             turn: AtomicUsize::new(0),
@@ -119,31 +105,33 @@ impl Balance {
 
     /// Picks an endpoint for a connection of this worker, and begins an attempt to reach it.
     ///
-    /// `pick` asks the balancer component: it gets the version of the set, which is another one whenever the set or a
-    /// weight is, the set, and the ids to pass over, and answers an id. Passed over are those that were `tried` and, while
-    /// others are left, those that fail; a failing one whose while is over is offered again, and if it is picked, it is
-    /// passed over for everybody else until this attempt has ended. When the balancer fails, answers an id that is not
-    /// in the set, or one to pass over while there are others, the endpoint is chosen uniformly, and the operator hears
-    /// of it once a minute.
+    /// `pick` asks the balancer component: it gets the set, which is another one whenever an endpoint or a weight is, and
+    /// the ids to pass over, and answers its choice. Passed over are those that were `tried` and, while others are left,
+    /// those that fail; a failing one whose while is over is offered again, and if it is picked, it is passed over for
+    /// everybody else until this attempt has ended. When the balancer fails, answers an id that is not in the set, or one
+    /// to pass over while there are others, the endpoint is chosen uniformly, and the operator hears of it once a minute.
     pub fn lease(
         &self,
         worker: WorkerIndex,
         now: Instant,
         tried: &[u32],
-        mut pick: impl FnMut(u64, &[PickEndpoint], &[u32]) -> Result<Option<u32>, Failure>,
+        mut pick: impl FnMut(&Arc<PickSet>, &[u32]) -> Result<Option<Choice>, Failure>,
     ) -> Result<Dialling<'_>, NoEndpoint> {
         self.reweigh(now);
         let candidates = self.candidates.load();
-        if candidates.list.is_empty() {
+        if candidates.is_empty() {
             return Err(NoEndpoint);
         }
         loop {
             let Passed { over, none_is_well } = self.passed_over(&candidates, tried, now);
-            let id = match pick(candidates.version, &candidates.list, &over) {
+            let choice = match pick(&candidates.set, &over) {
                 Ok(None) => return Err(NoEndpoint),
-                Ok(Some(id)) if candidates.may_pick(id, &over) => id,
-                Ok(Some(id)) => {
-                    self.complain(now, &format!("it picked endpoint {id}, which is unknown or to be passed over"));
+                Ok(Some(choice)) if candidates.may_pick(choice.endpoint, &over) => choice,
+                Ok(Some(Choice { endpoint, .. })) => {
+                    self.complain(
+                        now,
+                        &format!("it picked endpoint {endpoint}, which is unknown or to be passed over"),
+                    );
                     self.choose(&candidates, &over)?
                 }
                 Err(failure) => {
@@ -151,14 +139,15 @@ impl Balance {
                     self.choose(&candidates, &over)?
                 }
             };
-            let endpoint = self.endpoints.iter().find(|endpoint| endpoint.id() == id).ok_or(NoEndpoint)?;
+            let endpoint = candidates.get(choice.endpoint).ok_or(NoEndpoint)?;
             let begun = endpoint.known.failures.begin(now);
             // Another worker may have begun to find out about it since we looked; then it is passed over now.
             if !none_is_well && begun.patience.is_none() && endpoint.known.failures.comes_last(now) {
                 continue;
             }
-            let has_others = !none_is_well && over.len() + 1 < candidates.list.len();
-            return Ok(Dialling::new(self, Lease::new(Arc::clone(endpoint), worker), begun, has_others));
+            let has_others = !none_is_well && over.len() + 1 < candidates.set.list().len();
+            let lease = Lease::new(Arc::clone(endpoint), worker);
+            return Ok(Dialling::new(self, lease, choice.client_headers, begun, has_others));
         }
     }
 
@@ -175,7 +164,7 @@ impl Balance {
                 && tried.binary_search(&endpoint.id()).is_err()
         };
         let mut over: Vec<u32> = self.endpoints().filter(last).map(Endpoint::id).collect();
-        if over.len() + tried.len() >= candidates.list.len() {
+        if over.len() + tried.len() >= candidates.set.list().len() {
             return Passed { over: tried, none_is_well: true };
         }
         over.append(&mut tried);
@@ -213,37 +202,27 @@ impl Balance {
 
     /// Makes new candidates if time has changed a weight.
     fn reweigh(&self, now: Instant) {
-        if self.warm_at.is_none() || !self.candidates.load().warming {
+        if self.candidates.load().is_warm() {
             return;
         }
         let Ok(_weighing) = self.weighing.try_lock() else {
             return;
         };
-        let current = self.candidates.load();
-        if !current.warming {
-            return;
-        }
-        let enabled = self.endpoints.iter().filter(|endpoint| endpoint.is_enabled());
-        let weights = enabled.map(|endpoint| endpoint.effective_weight(now, self.just_started));
-        let unchanged = weights.eq(current.list.iter().map(|candidate| candidate.weight));
-        if !unchanged || self.warm_at.is_some_and(|warm_at| now >= warm_at) {
-            let mut next = Candidates::weigh(&self.endpoints, self.warm_at, self.just_started, now);
-            if unchanged {
-                next.version = current.version;
-            }
+        if let Some(next) = self.candidates.load().at(now) {
             self.candidates.store(Arc::new(next));
         }
     }
 
     /// Our own choice: each in turn of those that are not passed over and have a weight, or of what is left.
-    fn choose(&self, candidates: &Candidates, over: &[u32]) -> Result<u32, NoEndpoint> {
+    fn choose(&self, candidates: &Candidates, over: &[u32]) -> Result<Choice, NoEndpoint> {
         let turn = self.turn.fetch_add(1, Ordering::Relaxed);
         let untried = |candidate: &&PickEndpoint| over.binary_search(&candidate.id).is_err();
         let weighty = |candidate: &&PickEndpoint| candidate.weight > 0;
-        let list = &candidates.list;
+        let list = candidates.set.list();
         nth(turn, || list.iter().filter(untried).filter(weighty))
             .or_else(|| nth(turn, || list.iter().filter(untried)))
             .or_else(|| nth(turn, || list.iter()))
+            .map(Choice::from)
             .ok_or(NoEndpoint)
     }
 
@@ -256,38 +235,12 @@ impl Balance {
     }
 }
 
-impl Candidates {
-    fn weigh(endpoints: &[Arc<Endpoint>], warm_at: Option<Instant>, just_started: JustStarted, now: Instant) -> Self {
-        let list = endpoints.iter().filter(|endpoint| endpoint.is_enabled()).map(|endpoint| PickEndpoint {
-            id: endpoint.id(),
-            url: endpoint.url().to_owned(),
-            weight: endpoint.effective_weight(now, just_started),
-            counts: Arc::clone(&endpoint.known.counts),
-        });
-        Self {
-            version: VERSIONS.fetch_add(1, Ordering::Relaxed),
-            list: list.collect(),
-            warming: warm_at.is_some_and(|warm_at| now < warm_at),
-        }
-    }
-
-    /// Whether an id is in the set, and not to be passed over unless all are.
-    fn may_pick(&self, id: u32, over: &[u32]) -> bool {
-        let passed = |id| over.binary_search(&id).is_ok();
-        self.list.iter().any(|candidate| candidate.id == id)
-            && (!passed(id) || self.list.iter().all(|candidate| passed(candidate.id)))
-    }
-}
-
 /// One of the candidates, each in its turn.
 fn nth<'a, I: Iterator<Item = &'a PickEndpoint>>(turn: usize, candidates: impl Fn() -> I) -> Option<u32> {
     let count = candidates().count();
     let index = turn.checked_rem(count)?;
     candidates().nth(index).map(|candidate| candidate.id)
 }
-
-/// Versions are unique in the process: a balancer that outlives a reload sees the new set as new.
-static VERSIONS: AtomicU64 = AtomicU64::new(1);
 
 const COMPLAINT_INTERVAL: Duration = Duration::from_secs(60);
 

@@ -4,6 +4,7 @@
 use http::{HeaderName, HeaderValue};
 
 use super::field_names;
+use super::limits::Limits;
 use super::types::{CloseFrame, HeaderEdit, Need, Refusal, Selection, Verdict};
 use super::wire;
 
@@ -31,6 +32,22 @@ pub(super) fn refusal(refusal: wire::Refusal) -> Result<Refusal, Why> {
     }
     let headers = headers.into_iter().map(|(name, value)| field(&name, value)).collect::<Result<_, _>>()?;
     Ok(Refusal { status, headers, body })
+}
+
+/// Checks how much an answer to a handshake carries: it is kept, sent and logged, so there has to be an end to it.
+pub(super) fn attachments(attachments: wire::Attachments, limits: &Limits) -> Result<(), Why> {
+    let wire::Attachments { count, size } = attachments;
+    if count > limits.max_attachments {
+        let most = limits.max_attachments;
+        return Err(format!(
+            "it attached {count} header edits, attributes or fields, and its max_attachments is {most}"
+        ));
+    }
+    if size > limits.max_attachment_size {
+        let most = limits.max_attachment_size;
+        return Err(format!("it attached {size} bytes to a handshake, and its max_attachment_size is {most}"));
+    }
+    Ok(())
 }
 
 /// Checks edits of header fields.

@@ -9,7 +9,7 @@ use wasmtime::component::{
 
 use super::guest::Guest;
 use super::wire::{
-    Admission, Arrival, CloseFrame, Decision, Endpoint, Handshake, Interest, Message, Refusal, Side, Verdict,
+    Admission, Arrival, Choice, CloseFrame, Decision, Endpoint, Handshake, Interest, Message, Refusal, Side, Verdict,
 };
 
 /// What a component decides; there is one world for each.
@@ -177,8 +177,8 @@ impl Exports for PredicateExports {
 
 pub(super) struct BalancerExports {
     configure: Configure<()>,
-    pub(super) update: TypedFunc<(&'static [Endpoint<'static>],), ()>,
-    pub(super) pick: TypedFunc<(Handshake<'static>, &'static [u32]), (Option<u32>,)>,
+    pub(super) update: TypedFunc<(&'static [Endpoint<'static>], &'static [u32]), ()>,
+    pub(super) pick: TypedFunc<(Handshake<'static>, &'static [u32]), (Option<Choice>,)>,
 }
 
 impl Exports for BalancerExports {

@@ -4,9 +4,9 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use super::deadline::Deadline;
+use super::endpoints::{EndpointCounts, PickSet};
 use super::limits::Quota;
 use super::log::{Log, MAX_LINE};
-use super::pool::EndpointCounts;
 use super::wire::Level;
 
 /// The data of a store.
@@ -17,13 +17,13 @@ pub(super) struct Guest {
     pub(super) log: Log,
     pub(super) random: Random,
     pub(super) stdio: Stdio,
-    /// What `endpoint-stats` may be asked for, in ascending order of ids.
-    pub(super) endpoints: Vec<(u32, Arc<EndpointCounts>)>,
+    /// What `endpoint-stats` may be asked for.
+    pub(super) endpoints: Option<Arc<PickSet>>,
 }
 
 impl Guest {
     pub(super) fn new(quota: Quota, deadline: Deadline, log: Log) -> Self {
-        Self { quota, deadline, log, random: Random::seeded(), stdio: Stdio::default(), endpoints: Vec::new() }
+        Self { quota, deadline, log, random: Random::seeded(), stdio: Stdio::default(), endpoints: None }
     }
 
     /// The live connections to an endpoint; 0 for one that was never told to this guest.
@@ -37,8 +37,7 @@ impl Guest {
     }
 
     fn counts(&self, id: u32) -> Option<&EndpointCounts> {
-        let place = self.endpoints.binary_search_by_key(&id, |(id, _)| *id).ok();
-        place.and_then(|place| self.endpoints.get(place)).map(|(_, counts)| &**counts)
+        self.endpoints.as_ref()?.get(id).map(|endpoint| &*endpoint.about.counts)
     }
 
     /// Takes bytes written to a standard stream; each whole line goes to the log.
@@ -107,6 +106,7 @@ impl Random {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::component::endpoints::{EndpointFacts, PickEndpoint};
     use crate::component::log::Rate;
     use crate::metrics::{Metrics, WorkerIndex};
 
@@ -139,7 +139,12 @@ mod tests {
         let mut guest = guest();
         let counts =
             |active: u32, picked: u64| Arc::new(EndpointCounts { active: active.into(), picked: picked.into() });
-        guest.endpoints = vec![(3, counts(7, 70)), (9, counts(8, 80))];
+        let endpoint = |id, counts| {
+            let about = Arc::new(EndpointFacts { counts, ..EndpointFacts::default() });
+            PickEndpoint { id, weight: 1, about }
+        };
+        let set = PickSet::new(vec![endpoint(3, counts(7, 70)), endpoint(9, counts(8, 80))]);
+        guest.endpoints = Some(Arc::new(set));
         assert_eq!((guest.active(3), guest.active(9), guest.active(4)), (7, 8, 0));
         assert_eq!((guest.picked(3), guest.picked(9), guest.picked(4)), (70, 80, 0));
     }

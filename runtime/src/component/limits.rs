@@ -31,7 +31,8 @@ pub struct Limits {
     /// The payload bytes that the answer to one call may carry in `replace` and `send` together; 16 MiB by default, as
     /// much as a message may have. An answer beyond it is a failure.
     pub max_reply_size: usize,
-    /// How many header edits and attributes, or fields of a refusal, the answer to one handshake may have; 256 by
+    /// How many header edits and attributes, or fields of a refusal, the answer to one handshake may have, or edits a
+    /// balancer's choice; 256 by
     /// default. Most servers take no more than 100 fields. An answer beyond it is a failure.
     pub max_attachments: usize,
     /// The bytes of their names and values, and of a refusal's body; 64 KiB by default, because an open connection keeps

@@ -1,24 +1,24 @@
 //! The instances of one worker thread, by use.
 
-use std::cell::{Cell, RefCell};
+use std::cell::RefCell;
 use std::collections::HashMap;
 use std::rc::{Rc, Weak};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
 use tokio::time::Instant;
 use tracing::warn;
 
+use super::balancer::Balancer;
+use super::endpoints::PickSet;
 use super::engine::Host;
-use super::exports::{BalancerExports, FilterExports, PredicateExports};
+use super::exports::{FilterExports, PredicateExports};
 use super::instance::Slot;
 use super::limits::Isolation;
 use super::seats::Seat;
 use super::session::{Opened, Resumed, Session};
 use super::ticker::Beat;
-use super::types::{Failure, Handshake};
+use super::types::{Choice, Failure, Handshake};
 use super::uses::{BalancerUse, FilterUse, PredicateUse, Recipe};
-use super::wire;
 use crate::metrics::{CallVerdict, FailureReason, WorkerIndex};
 
 /// The instances of one worker: one for each use, made when first needed and again after a trap.
@@ -32,28 +32,6 @@ pub struct Pool {
     filters: Slots<Slot<FilterExports>>,
     /// Those of shadows that serve one connection each.
     shadows: RefCell<Vec<Weak<Slot<FilterExports>>>>,
-}
-
-/// An endpoint that a balancer may pick.
-#[derive(Clone, Debug)]
-pub struct PickEndpoint {
-    /// Names it to the balancer.
-    pub id: u32,
-    /// Its url as configured.
-    pub url: String,
-    /// Its weight in force.
-    pub weight: u32,
-    /// What `endpoint-stats` reads, as it is at that moment.
-    pub counts: Arc<EndpointCounts>,
-}
-
-/// What is counted of an endpoint over all workers.
-#[derive(Debug, Default)]
-pub struct EndpointCounts {
-    /// Its live connections, handshakes under way among them.
-    pub active: AtomicU32,
-    /// How often it was picked since it appeared.
-    pub picked: AtomicU64,
 }
 
 impl Host {
@@ -87,37 +65,20 @@ impl Pool {
         Ok(matches)
     }
 
-    /// The id of the endpoint that a balancer picks, one of `endpoints`; `None` when it has none to give. `tried` are
-    /// the ids to pass over: those that have failed for this handshake, and those that fail at present.
+    /// What a balancer picks of `endpoints`; `None` when it has none to give. `tried` are the ids to pass over, in
+    /// ascending order: those that have failed for this handshake, and those that fail at present.
     ///
-    /// The endpoints are pushed to the balancer first when `version` is another than at its last pick here.
+    /// The balancer is told first what it does not know yet of these endpoints.
     pub fn pick(
         &self,
         balancer: &Arc<BalancerUse>,
-        version: u64,
-        endpoints: &[PickEndpoint],
+        endpoints: &Arc<PickSet>,
         handshake: &Handshake,
         tried: &[u32],
-    ) -> Result<Option<u32>, Failure> {
-        let connection = &handshake.connection_id;
-        let Balancer { slot, told } = &*self.balancers.of(balancer.id(), || {
-            Ok(Balancer { slot: self.slot(connection, balancer.recipe())?, told: Cell::new(None) })
-        })?;
-        if told.get() != Some((slot.generation(), version)) {
-            update(slot, endpoints, connection)?;
-            told.set(Some((slot.generation(), version)));
-        }
-        let picked =
-            slot.call(connection, |store, exports| Ok(exports.pick.call(store, (handshake.into(), tried))?.0))?;
-        match picked {
-            Some(id) if endpoints.iter().all(|endpoint| endpoint.id != id) => {
-                let why = format!("it picked endpoint {id}, which does not exist");
-                return Err(slot.invalid(connection, why));
-            }
-            Some(_) => slot.verdict(CallVerdict::Pick),
-            None => slot.verdict(CallVerdict::NoPick),
-        }
-        Ok(picked)
+    ) -> Result<Option<Choice>, Failure> {
+        let slot = || Ok(Balancer::new(self.slot(&handshake.connection_id, balancer.recipe())?));
+        let place = self.balancers.of(balancer.id(), slot)?;
+        place.pick(endpoints, handshake, tried, balancer.component().limits())
     }
 
     /// Asks a filter to admit a handshake.
@@ -247,31 +208,6 @@ impl Pool {
         }
         Failure { component: component.to_owned(), reason, message: message.to_owned() }
     }
-}
-
-/// A balancer's instance, and what it was last told: in which generation, and which version of the endpoints.
-#[derive(Debug)]
-struct Balancer {
-    slot: Slot<BalancerExports>,
-    told: Cell<Option<(u64, u64)>>,
-}
-
-fn update(slot: &Slot<BalancerExports>, endpoints: &[PickEndpoint], connection: &str) -> Result<(), Failure> {
-    let lowered: Vec<wire::Endpoint<'_>> = endpoints
-        .iter()
-        .map(|endpoint| wire::Endpoint {
-            id: endpoint.id,
-            url: &endpoint.url,
-            weight: endpoint.weight,
-            active: endpoint.counts.active.load(Ordering::Relaxed),
-        })
-        .collect();
-    let mut counts: Vec<_> = endpoints.iter().map(|endpoint| (endpoint.id, Arc::clone(&endpoint.counts))).collect();
-    counts.sort_unstable_by_key(|(id, _)| *id);
-    slot.call(connection, |store, exports| {
-        store.data_mut().endpoints = counts;
-        exports.update.call(store, (lowered.as_slice(),))
-    })
 }
 
 /// Slots by use id.

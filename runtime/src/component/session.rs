@@ -384,25 +384,14 @@ fn open(slot: &Slot<FilterExports>, handshake: &Handshake) -> Result<Result<wire
     })
 }
 
-/// What a filter attaches is kept, sent and logged, so there has to be an end to it.
 fn check_attachments(
     slot: &Slot<FilterExports>,
     connection: &str,
     filter: &FilterUse,
     attachments: wire::Attachments,
 ) -> Result<(), Failure> {
-    let wire::Attachments { count, size } = attachments;
-    let limits = filter.component().limits();
-    let why = if count > limits.max_attachments {
-        let most = limits.max_attachments;
-        format!("it attached {count} header edits, attributes or fields, and its max_attachments is {most}")
-    } else if size > limits.max_attachment_size {
-        let most = limits.max_attachment_size;
-        format!("it attached {size} bytes to a handshake, and its max_attachment_size is {most}")
-    } else {
-        return Ok(());
-    };
-    Err(slot.refused(connection, FailureReason::Attachments, why))
+    let checked = answer::attachments(attachments, filter.component().limits());
+    checked.map_err(|why| slot.refused(connection, FailureReason::Attachments, why))
 }
 
 fn label(verdict: &Verdict) -> CallVerdict {

@@ -1,6 +1,7 @@
 mod budgets;
 mod damaged;
-pub(super) mod guests;
+mod decisions;
+pub(crate) mod guests;
 
 use std::rc::Rc;
 use std::sync::Arc;
@@ -392,56 +393,6 @@ mod failures {
         session.on_message(message(b"x")).unwrap();
         drop(session);
         bed.with_shard("filter", |shard| assert_eq!(shard.memory_bytes.value(), 0));
-    }
-}
-
-mod decisions {
-    use super::*;
-
-    #[test]
-    fn a_predicate_sees_the_handshake() {
-        let bed = Bed::new();
-        let predicate = bed.load(PREDICATE, "predicate").unwrap().predicate("chat", "{}", &bed.metrics).unwrap();
-        assert!(bed.pool.matches(&predicate, &handshake("/chat")).unwrap());
-        assert!(!bed.pool.matches(&predicate, &handshake("/")).unwrap());
-    }
-
-    fn endpoint(id: u32, active: u32) -> PickEndpoint {
-        let counts = EndpointCounts { active: AtomicU32::new(active), ..EndpointCounts::default() };
-        PickEndpoint { id, url: format!("ws://127.0.0.1:{id}"), weight: 50, counts: counts.into() }
-    }
-
-    #[test]
-    fn a_balancer_picks_and_reads_live_counts() {
-        let bed = Bed::new();
-        let balancer = bed.load(BALANCER, "balancer").unwrap().balancer("chat", "{}", &bed.metrics).unwrap();
-        let endpoints = [endpoint(7, 0), endpoint(3, 9)];
-        let pick = |tried: &[u32]| bed.pool.pick(&balancer, 1, &endpoints, &handshake("/"), tried);
-        assert_eq!(pick(&[]).unwrap(), Some(7));
-        assert_eq!(pick(&[7, 3]).unwrap(), None);
-        endpoints[0].counts.active.store(3, Ordering::Relaxed);
-        assert_eq!(pick(&[1, 2, 3]).unwrap(), Some(3));
-    }
-
-    #[test]
-    fn an_endpoint_that_does_not_exist_is_a_failure() {
-        let bed = Bed::new();
-        let balancer = bed.load(BALANCER, "balancer").unwrap().balancer("chat", "{}", &bed.metrics).unwrap();
-        let failure = bed.pool.pick(&balancer, 1, &[endpoint(7, 0)], &handshake("/"), &[7]).unwrap_err();
-        assert_eq!(failure.reason, FailureReason::InvalidAnswer);
-    }
-
-    #[test]
-    fn endpoints_are_told_when_their_version_changes_and_to_every_new_instance() {
-        let bed = Bed::new();
-        let balancer = bed.load(BALANCER, "balancer").unwrap().balancer("chat", "{}", &bed.metrics).unwrap();
-        let endpoints = [endpoint(1, 0), endpoint(2, 0)];
-        let updates = |version| bed.pool.pick(&balancer, version, &endpoints, &handshake("/"), &[0; 4]);
-        assert_eq!(updates(1).unwrap(), Some(1));
-        assert_eq!(updates(1).unwrap(), Some(1));
-        assert_eq!(updates(2).unwrap(), Some(2));
-        bed.pool.pick(&balancer, 2, &endpoints, &handshake("/"), &[0; 5]).unwrap_err();
-        assert_eq!(updates(2).unwrap(), Some(1));
     }
 }
 

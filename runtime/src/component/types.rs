@@ -161,6 +161,22 @@ pub enum HeaderEdit {
     Remove(String),
 }
 
+/// The endpoint that a balancer picks.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Choice {
+    /// Its id.
+    pub endpoint: u32,
+    /// Edits of the 101 answer that goes to the client, if this endpoint takes the connection.
+    pub client_headers: Vec<HeaderEdit>,
+}
+
+impl From<u32> for Choice {
+    /// That endpoint and nothing else.
+    fn from(endpoint: u32) -> Self {
+        Self { endpoint, client_headers: Vec::new() }
+    }
+}
+
 /// A filter's refusal of a handshake; `status` is within 400 to 599.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Refusal {

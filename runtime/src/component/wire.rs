@@ -6,6 +6,7 @@
 
 use wasmtime::component::{ComponentType, Lift, Lower, ResourceAny, flags};
 
+use super::endpoints::PickEndpoint;
 use super::types;
 use crate::metrics;
 
@@ -103,10 +104,12 @@ pub(super) struct CloseFrame<'a> {
 #[derive(Clone, Copy, Debug, ComponentType, Lower)]
 #[component(record)]
 pub(super) struct Endpoint<'a> {
-    pub(super) id: u32,
-    pub(super) url: &'a str,
-    pub(super) weight: u32,
-    pub(super) active: u32,
+    id: u32,
+    url: &'a str,
+    weight: u32,
+    active: u32,
+    zone: Option<&'a str>,
+    metadata: &'a [(String, String)],
 }
 
 flags! {
@@ -179,6 +182,14 @@ pub(super) struct Admission {
     pub(super) lease_seconds: Option<u32>,
 }
 
+#[derive(Debug, ComponentType, Lift)]
+#[component(record)]
+pub(super) struct Choice {
+    pub(super) endpoint: u32,
+    #[component(name = "client-headers")]
+    pub(super) client_headers: Vec<HeaderEdit>,
+}
+
 /// What an answer to a handshake carries beside the decision.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Attachments {
@@ -204,6 +215,13 @@ impl Admission {
             count: upstream_headers.len() + client_headers.len() + attributes.len(),
             size: edits.chain(attached).sum(),
         }
+    }
+}
+
+impl Choice {
+    pub(super) fn attachments(&self) -> Attachments {
+        let Self { client_headers, .. } = self;
+        Attachments { count: client_headers.len(), size: client_headers.iter().map(HeaderEdit::size).sum() }
     }
 }
 
@@ -332,6 +350,20 @@ impl<'a> From<&'a types::Handshake> for Handshake<'a> {
             connection_id: &handshake.connection_id,
             route: &handshake.route,
             attributes: &handshake.attributes,
+        }
+    }
+}
+
+impl<'a> From<&'a PickEndpoint> for Endpoint<'a> {
+    fn from(endpoint: &'a PickEndpoint) -> Self {
+        let about = &*endpoint.about;
+        Self {
+            id: endpoint.id,
+            url: &about.url,
+            weight: endpoint.weight,
+            active: endpoint.active(),
+            zone: about.zone.as_deref(),
+            metadata: &about.metadata,
         }
     }
 }

@@ -305,7 +305,7 @@ fn endpoint(endpoint: &Endpoint) -> EndpointView {
         warmup_seconds: endpoint.warmup().unwrap_or_default().as_secs_f64(),
         enabled: endpoint.is_enabled(),
         zone: endpoint.zone().map(str::to_owned),
-        metadata: endpoint.metadata().clone(),
+        metadata: endpoint.metadata().iter().cloned().collect(),
         connections_active: endpoint.active().into(),
         failing: endpoint.failing(now).map(|failing| FailingView {
             failures: failing.failures,

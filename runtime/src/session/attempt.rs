@@ -140,9 +140,11 @@ impl<'w> Attempt<'w> {
             ..Timeouts::default()
         };
         let connecting = pin!(self.connect(&upstream, &handshake, request, &timeouts));
-        let (endpoint, upgraded) = requests.during(connecting).await.map_err(|_| Refusal::ClientGone)??;
+        let ((endpoint, with_endpoint), upgraded) =
+            requests.during(connecting).await.map_err(|_| Refusal::ClientGone)??;
         let Upgraded { stream, leftover, accepted } = upgraded;
-        let Admitted { sessions, shadows, client_headers, lease, .. } = admitted;
+        let Admitted { sessions, shadows, mut client_headers, lease, .. } = admitted;
+        client_headers.extend(with_endpoint);
         let agreed = Agreed { sessions, shadows, extensions: accepted.agreed, lease, told, decided };
         Ok(Joined {
             agreed,
@@ -244,23 +246,23 @@ impl<'w> Attempt<'w> {
         (serving, opened)
     }
 
-    /// Leases endpoints and dials them until one has agreed or no attempt is left.
+    /// Leases endpoints and dials them until one has agreed or no attempt is left. What the balancer has for the client
+    /// comes with the one that has agreed.
     async fn connect(
         &mut self,
         upstream: &Upstream,
         handshake: &Handshake,
         request: UpstreamRequest,
         timeouts: &Timeouts,
-    ) -> Result<(Lease, Upgraded), Refusal> {
+    ) -> Result<((Lease, Vec<HeaderEdit>), Upgraded), Refusal> {
         upstream.balance.name().clone_into(&mut self.record.upstream);
         let mut tried = Vec::new();
         let mut failed = None;
         let mut left = upstream.retries;
         let mut has_probed = false;
         loop {
-            let pick = |version, endpoints: &_, over: &_| {
-                self.worker.pool().pick(&upstream.balancer, version, endpoints, handshake, over)
-            };
+            let pick =
+                |endpoints: &_, over: &_| self.worker.pool().pick(&upstream.balancer, endpoints, handshake, over);
             let Ok(dialling) = upstream.balance.lease(self.worker.index(), Instant::now(), &tried, pick) else {
                 return Err(failed.map_or(Refusal::NoEndpoint, Refusal::Dial));
             };

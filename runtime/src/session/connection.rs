@@ -13,7 +13,7 @@ use super::snapshot::{Route, Upstream};
 use crate::balance::Lease;
 use crate::component::Moment;
 #[cfg(test)]
-use crate::component::PickEndpoint;
+use crate::component::{Choice, PickSet};
 use crate::pipe::Handle;
 
 /// An open connection.
@@ -67,13 +67,13 @@ impl super::Worker {
         let snapshot = self.snapshot();
         let route = snapshot.routes.routes().find(|known| known.name == route).unwrap();
         let upstream = snapshot.upstreams.values().next().unwrap().clone();
-        let first = |_: u64, endpoints: &[PickEndpoint], _: &[u32]| Ok(endpoints.first().map(|endpoint| endpoint.id));
+        let first = |set: &Arc<PickSet>, _: &[u32]| Ok(set.list().first().map(|endpoint| Choice::from(endpoint.id)));
         let connection = Rc::new(Connection {
             id: self.connection_id().into(),
             client: ([127, 0, 0, 1], 1).into(),
             route: RefCell::new(route.clone()),
             followed: Cell::new(route.decided()),
-            lease: upstream.balance.lease(self.index(), Instant::now(), &[], first).unwrap().connected(),
+            lease: upstream.balance.lease(self.index(), Instant::now(), &[], first).unwrap().connected().0,
             upstream,
             started_at: Instant::now(),
             opened_at: Instant::now(),

@@ -53,7 +53,7 @@ mod tests {
             id,
             url: format!("ws://127.0.0.1:{}", 8001 + id),
             weight: *weight,
-            active: 0,
+            ..Endpoint::default()
         };
         (0..).zip(weights).map(endpoint).collect()
     }

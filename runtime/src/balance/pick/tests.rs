@@ -1,3 +1,5 @@
+mod telling;
+
 use std::collections::BTreeMap;
 
 use super::*;
@@ -21,6 +23,10 @@ fn balance(specs: Vec<EndpointSpec>, previous: Option<&Balance>, now: Instant) -
 
 const WORKER: WorkerIndex = WorkerIndex(0);
 
+fn picked(id: u32) -> Result<Option<Choice>, Failure> {
+    Ok(Some(Choice::from(id)))
+}
+
 fn failure() -> Failure {
     Failure { component: "broken".to_owned(), reason: FailureReason::Trap, message: "unreachable".to_owned() }
 }
@@ -28,8 +34,8 @@ fn failure() -> Failure {
 /// What the balancer is shown: the version, and id and weight of each endpoint.
 fn shown(balance: &Balance, now: Instant) -> (u64, Vec<(u32, u32)>) {
     let mut shown = None;
-    let picked = balance.lease(WORKER, now, &[], |version, list, _| {
-        shown = Some((version, list.iter().map(|endpoint| (endpoint.id, endpoint.weight)).collect()));
+    let picked = balance.lease(WORKER, now, &[], |set, _| {
+        shown = Some((set.version(), set.list().iter().map(|endpoint| (endpoint.id, endpoint.weight)).collect()));
         Ok(None)
     });
     assert_eq!(picked.unwrap_err(), NoEndpoint);
@@ -40,13 +46,13 @@ fn shown(balance: &Balance, now: Instant) -> (u64, Vec<(u32, u32)>) {
 fn a_lease_counts_its_endpoint_until_it_is_dropped() {
     let now = Instant::now();
     let balance = balance(vec![spec(1, 1, 0, true), spec(2, 1, 0, true)], None, now);
-    let lease = balance.lease(WORKER, now, &[], |_, list, _| Ok(Some(list[1].id))).unwrap();
+    let lease = balance.lease(WORKER, now, &[], |set, _| picked(set.list()[1].id)).unwrap();
     assert_eq!(lease.endpoint().url(), "ws://127.0.0.1:2");
-    let lease = lease.connected();
+    let (lease, _) = lease.connected();
 
     let active = || balance.endpoints().map(Endpoint::active).collect::<Vec<_>>();
     assert_eq!(active(), [0, 1]);
-    let seen = balance.lease(WORKER, now, &[], |_, list, _| Ok(Some(list[1].counts.active.load(Ordering::Relaxed))));
+    let seen = balance.lease(WORKER, now, &[], |set, _| picked(set.list()[1].active()));
     assert_eq!(seen.unwrap().endpoint().id(), 1);
     drop(lease);
     assert_eq!(active(), [0, 0]);
@@ -57,15 +63,15 @@ fn the_metrics_count_connects_and_the_live_connections() {
     let now = Instant::now();
     let metrics = Metrics::new(1);
     let balance = Balance::new("chat", vec![spec(1, 1, 0, true)], JustStarted::Least, None, &metrics, now);
-    let lease = balance.lease(WORKER, now, &[], |_, _, _| Ok(Some(0))).unwrap();
-    let lease = lease.connected();
+    let lease = balance.lease(WORKER, now, &[], |_, _| picked(0)).unwrap();
+    let (lease, _) = lease.connected();
 
     let endpoint = metrics.endpoint("chat", "ws://127.0.0.1:1");
     let shard = endpoint.of(WORKER);
     assert_eq!(shard.connections_active.value(), 1);
     assert_eq!(shard.connects[ConnectOutcome::Connected as usize].value(), 1);
     drop(lease);
-    balance.lease(WORKER, now, &[], |_, _, _| Ok(Some(0))).unwrap().failed(&DialError::ConnectTimeout);
+    balance.lease(WORKER, now, &[], |_, _| picked(0)).unwrap().failed(&DialError::ConnectTimeout);
     assert_eq!(shard.connects[ConnectOutcome::ConnectTimeout as usize].value(), 1);
     assert_eq!(shard.connections_active.value(), 0);
 }
@@ -75,13 +81,13 @@ fn a_disabled_endpoint_is_never_shown_and_alone_it_is_no_endpoint() {
     let now = Instant::now();
     let both = balance(vec![spec(1, 1, 0, false), spec(2, 1, 0, true)], None, now);
     assert_eq!(shown(&both, now).1, [(1, 1)]);
-    let fallback = both.lease(WORKER, now, &[1], |_, _, _| Err(failure())).unwrap();
+    let fallback = both.lease(WORKER, now, &[1], |_, _| Err(failure())).unwrap();
     assert_eq!(fallback.endpoint().id(), 1);
-    assert!(!both.lease(WORKER, now, &[], |_, _, _| Ok(Some(0))).is_ok_and(|lease| lease.endpoint().id() == 0));
+    assert!(!both.lease(WORKER, now, &[], |_, _| picked(0)).is_ok_and(|lease| lease.endpoint().id() == 0));
 
     let alone = balance(vec![spec(1, 1, 0, false)], None, now);
-    assert_eq!(alone.lease(WORKER, now, &[], |_, _, _| Ok(Some(0))).unwrap_err(), NoEndpoint);
-    assert_eq!(alone.lease(WORKER, now, &[], |_, _, _| Err(failure())).unwrap_err(), NoEndpoint);
+    assert_eq!(alone.lease(WORKER, now, &[], |_, _| picked(0)).unwrap_err(), NoEndpoint);
+    assert_eq!(alone.lease(WORKER, now, &[], |_, _| Err(failure())).unwrap_err(), NoEndpoint);
 }
 
 #[test]
@@ -100,7 +106,7 @@ fn the_version_changes_with_a_weight_and_stays_without() {
     assert_eq!(versions[4], versions[5]);
     assert_eq!(versions[6], versions[7]);
     assert!(versions[1] != versions[2] && versions[3] != versions[4] && versions[5] != versions[6]);
-    assert!(!balance.candidates.load().warming);
+    assert!(balance.candidates.load().is_warm());
 }
 
 #[test]
@@ -115,10 +121,10 @@ fn an_endpoint_that_a_reload_keeps_keeps_its_id_its_count_and_its_age() {
     let start = Instant::now();
     let later = start + Duration::from_millis(50);
     let before = balance(vec![spec(1, 10, 100, true), spec(2, 1, 0, true)], None, start);
-    let lease = before.lease(WORKER, start, &[], |_, _, _| Ok(Some(0))).unwrap();
+    let lease = before.lease(WORKER, start, &[], |_, _| picked(0)).unwrap();
 
     let after = balance(vec![spec(3, 10, 100, true), spec(1, 10, 100, true)], Some(&before), later);
-    assert_eq!(shown(&after, later).1, [(2, 1), (0, 5)]);
+    assert_eq!(shown(&after, later).1, [(0, 5), (2, 1)]);
     assert_eq!(after.endpoints().map(Endpoint::active).collect::<Vec<_>>(), [0, 1]);
     drop(lease);
     assert_eq!(after.endpoints().map(Endpoint::active).collect::<Vec<_>>(), [0, 0]);
@@ -134,8 +140,8 @@ fn a_balancer_that_fails_leaves_a_uniform_choice_to_the_runtime() {
     let balance = balance((1..=3).map(|port| spec(port, 1, 0, true)).collect(), None, now);
     let mut counts = [0; 3];
     for turn in 0..300 {
-        let answer = if turn % 2 == 0 { Err(failure()) } else { Ok(Some(99)) };
-        let lease = balance.lease(WORKER, now, &[], |_, _, _| answer.clone()).unwrap();
+        let answer = if turn % 2 == 0 { Err(failure()) } else { picked(99) };
+        let lease = balance.lease(WORKER, now, &[], |_, _| answer.clone()).unwrap();
         counts[usize::try_from(lease.endpoint().id()).unwrap()] += 1;
     }
     assert_eq!(counts, [100, 100, 100]);
@@ -145,7 +151,7 @@ fn a_balancer_that_fails_leaves_a_uniform_choice_to_the_runtime() {
 fn a_uniform_choice_leaves_out_what_has_no_weight_while_there_is_another() {
     let now = Instant::now();
     let balance = balance(vec![spec(1, 0, 0, true), spec(2, 1, 0, true)], None, now);
-    let choose = |tried: &[u32]| balance.lease(WORKER, now, tried, |_, _, _| Err(failure())).unwrap().endpoint().id();
+    let choose = |tried: &[u32]| balance.lease(WORKER, now, tried, |_, _| Err(failure())).unwrap().endpoint().id();
     assert_eq!([choose(&[]), choose(&[]), choose(&[1]), choose(&[1])], [1, 1, 0, 0]);
 }
 
@@ -153,7 +159,7 @@ fn a_uniform_choice_leaves_out_what_has_no_weight_while_there_is_another() {
 fn a_tried_endpoint_is_picked_again_only_when_all_were_tried() {
     let now = Instant::now();
     let balance = balance(vec![spec(1, 1, 0, true), spec(2, 1, 0, true)], None, now);
-    let lease = |tried: &[u32]| balance.lease(WORKER, now, tried, |_, _, _| Ok(Some(0))).unwrap().endpoint().id();
+    let lease = |tried: &[u32]| balance.lease(WORKER, now, tried, |_, _| picked(0)).unwrap().endpoint().id();
     assert_eq!(lease(&[]), 0);
     assert_eq!(lease(&[0]), 1);
     assert_eq!(lease(&[0, 1]), 0);
@@ -164,8 +170,7 @@ fn the_operator_hears_of_a_failing_balancer_once_a_minute() {
     let start = Instant::now();
     let balance = balance(vec![spec(1, 1, 0, true)], None, start);
     let complained = |seconds| {
-        let _lease =
-            balance.lease(WORKER, start + Duration::from_secs(seconds), &[], |_, _, _| Err(failure())).unwrap();
+        let _lease = balance.lease(WORKER, start + Duration::from_secs(seconds), &[], |_, _| Err(failure())).unwrap();
         balance.complained.lock().unwrap().map(|at| (at - start).as_secs())
     };
     assert_eq!([0, 1, 59, 60, 61, 120].map(complained), [0, 0, 0, 60, 60, 120].map(Some));
@@ -179,13 +184,13 @@ fn one_of_three_fails(now: Instant) -> Balance {
 }
 
 fn fail(balance: &Balance, id: u32, now: Instant) {
-    balance.lease(WORKER, now, &[], |_, _, _| Ok(Some(id))).unwrap().failed(&DialError::ConnectTimeout);
+    balance.lease(WORKER, now, &[], |_, _| picked(id)).unwrap().failed(&DialError::ConnectTimeout);
 }
 
 /// What the balancer is asked to pass over.
 fn over(balance: &Balance, tried: &[u32], now: Instant) -> Vec<u32> {
     let mut asked = Vec::new();
-    let _ = balance.lease(WORKER, now, tried, |_, _, over| {
+    let _ = balance.lease(WORKER, now, tried, |_, over| {
         asked = over.to_vec();
         Ok(None)
     });
@@ -201,7 +206,7 @@ fn what_fails_is_passed_over_with_what_was_tried_and_the_set_stays_the_same() {
     // A hash keeps the places of all keys, because the set is whole.
     assert_eq!(shown(&balance, now).1, [(0, 1), (1, 1), (2, 1)]);
     // A balancer that does not listen has no say.
-    let lease = balance.lease(WORKER, now, &[], |_, _, _| Ok(Some(0))).unwrap();
+    let lease = balance.lease(WORKER, now, &[], |_, _| picked(0)).unwrap();
     assert_ne!(lease.endpoint().id(), 0);
 }
 
@@ -214,7 +219,7 @@ fn when_nothing_else_is_left_what_fails_is_no_longer_passed_over() {
     assert_eq!(over(&balance, &[], now), [0, 1]);
     fail(&balance, 2, now);
     assert_eq!(over(&balance, &[], now), [0; 0]);
-    let lease = balance.lease(WORKER, now, &[], |_, _, _| Ok(Some(1))).unwrap();
+    let lease = balance.lease(WORKER, now, &[], |_, _| picked(1)).unwrap();
     assert_eq!((lease.endpoint().id(), lease.is_probe()), (1, false));
 }
 
@@ -224,16 +229,16 @@ fn a_failing_endpoint_whose_while_is_over_is_offered_and_once_picked_passed_over
     let balance = one_of_three_fails(now);
     let later = now + Duration::from_secs(2);
     assert_eq!(over(&balance, &[], later), [0; 0]);
-    let probe = balance.lease(WORKER, later, &[], |_, _, _| Ok(Some(0))).unwrap();
+    let probe = balance.lease(WORKER, later, &[], |_, _| picked(0)).unwrap();
     assert!(probe.is_probe());
     let timeouts = probe.bounded(&crate::upstream::Timeouts::default());
     assert!(timeouts.connect < Some(Duration::from_secs(1)) && timeouts.handshake == timeouts.connect);
     assert_eq!(over(&balance, &[], later), [0]);
     // A worker whose balancer has picked it at the same moment asks it again.
     let mut asked = Vec::new();
-    let other = balance.lease(WORKER, later, &[], |_, _, over| {
+    let other = balance.lease(WORKER, later, &[], |_, over| {
         asked.push(over.to_vec());
-        Ok(Some(if over.is_empty() { 0 } else { 1 }))
+        picked(if over.is_empty() { 0 } else { 1 })
     });
     assert_eq!((other.unwrap().endpoint().id(), asked), (1, vec![vec![0]]));
     probe.connected();
@@ -247,9 +252,9 @@ fn when_one_is_back_after_all_have_failed_the_others_are_asked_at_once() {
     let balance = one_of_three_fails(now);
     fail(&balance, 1, now);
     fail(&balance, 2, now);
-    balance.lease(WORKER, now, &[], |_, _, _| Ok(Some(2))).unwrap().connected();
+    balance.lease(WORKER, now, &[], |_, _| picked(2)).unwrap().connected();
     assert_eq!(over(&balance, &[], Instant::now()), [0; 0]);
-    assert!(balance.lease(WORKER, Instant::now(), &[], |_, _, _| Ok(Some(0))).unwrap().is_probe());
+    assert!(balance.lease(WORKER, Instant::now(), &[], |_, _| picked(0)).unwrap().is_probe());
 }
 
 #[test]

@@ -162,13 +162,14 @@ mod quarantine {
         let predicate = load(PREDICATE, "predicate").predicate("chat", "{}", &bed.metrics).unwrap();
         bed.pool.matches(&predicate, &handshake("/chat")).unwrap();
         let balancer = load(BALANCER, "balancer").balancer("chat", "{}", &bed.metrics).unwrap();
-        let endpoints = [PickEndpoint { id: 7, url: String::new(), weight: 1, counts: Arc::default() }];
-        let pick = |tried: &[u32]| bed.pool.pick(&balancer, 1, &endpoints, &handshake("/"), tried);
+        let endpoints = vec![PickEndpoint { id: 7, weight: 1, about: Arc::default() }];
+        let endpoints = Arc::new(PickSet::new(endpoints));
+        let pick = |tried: &[u32]| bed.pool.pick(&balancer, &endpoints, &handshake("/"), tried);
         assert_eq!(pick(&[7]).unwrap_err().reason, FailureReason::InvalidAnswer);
         assert_eq!(pick(&[]).unwrap_err().reason, FailureReason::Quarantine);
         assert_eq!(bed.metrics.quarantined("", "balancer").load(Ordering::Relaxed), 1);
         assert!(balancer.any().restore());
-        assert_eq!(pick(&[]).unwrap(), Some(7));
+        assert_eq!(pick(&[]).unwrap(), Some(Choice::from(7)));
     }
 
     #[test]

@@ -15,12 +15,12 @@ use crate::component::{
 use crate::metrics::{ComponentShard, MessageKind, Metrics, Side, WorkerIndex};
 
 pub(in crate::component) const FILTER: &str = include_str!("filter.wat");
-pub(super) const BALANCER: &str = include_str!("balancer.wat");
+pub(crate) const BALANCER: &str = include_str!("balancer.wat");
 pub(super) const PREDICATE: &str = include_str!("predicate.wat");
 pub(super) const WASI: &str = include_str!("wasi.wat");
 
 /// A core module with the component type of a world.
-pub(in crate::component) fn module(text: &str, world: &str) -> Vec<u8> {
+pub(crate) fn module(text: &str, world: &str) -> Vec<u8> {
     let mut resolve = Resolve::default();
     let (package, _) = resolve.push_dir(Path::new(env!("CARGO_MANIFEST_DIR")).join("../wit")).unwrap();
     let ours = resolve.push_str("foreign.wit", include_str!("foreign.wit")).unwrap();
@@ -74,7 +74,7 @@ impl Bed {
     }
 }
 
-pub(super) fn handshake(path: &str) -> Handshake {
+pub(crate) fn handshake(path: &str) -> Handshake {
     Handshake {
         method: "GET".to_owned(),
         scheme: "ws",

@@ -80,7 +80,7 @@ pub(super) const COMPONENT: Section = Section {
             absent: Absent::Default("256"),
             example: "32",
             meaning: "How many header edits and attributes a filter may attach to one handshake together, or fields to \
-                      one refusal, 1 to 1024. More is a failure.",
+                      one refusal, or a balancer edits to its choice, 1 to 1024. More is a failure.",
         },
         Key {
             name: "max_attachment_size",

@@ -1,0 +1,83 @@
+//! A balancer's instance on one worker, what it has been told, and what it picks.
+
+use std::cell::RefCell;
+use std::sync::Arc;
+
+use super::answer;
+use super::endpoints::PickSet;
+use super::exports::BalancerExports;
+use super::instance::Slot;
+use super::limits::Limits;
+use super::types::{Choice, Failure, Handshake};
+use super::wire;
+use crate::metrics::{CallVerdict, FailureReason};
+
+/// The place of a balancer's instance.
+#[derive(Debug)]
+pub(super) struct Balancer {
+    slot: Slot<BalancerExports>,
+    told: RefCell<Option<Told>>,
+}
+
+/// What an instance knows.
+#[derive(Debug)]
+struct Told {
+    /// Which of the instances that there have been here.
+    generation: u64,
+    set: Arc<PickSet>,
+}
+
+impl Balancer {
+    pub(super) fn new(slot: Slot<BalancerExports>) -> Self {
+        Self { slot, told: RefCell::default() }
+    }
+
+    /// See [`Pool::pick`](super::Pool::pick).
+    pub(super) fn pick(
+        &self,
+        endpoints: &Arc<PickSet>,
+        handshake: &Handshake,
+        tried: &[u32],
+        limits: &Limits,
+    ) -> Result<Option<Choice>, Failure> {
+        let (slot, connection) = (&self.slot, &handshake.connection_id);
+        self.tell(endpoints, connection)?;
+        let picked =
+            slot.call(connection, |store, exports| Ok(exports.pick.call(store, (handshake.into(), tried))?.0))?;
+        let Some(choice) = picked else {
+            slot.verdict(CallVerdict::NoPick);
+            return Ok(None);
+        };
+        let invalid = |why| slot.invalid(connection, why);
+        let id = choice.endpoint;
+        if endpoints.get(id).is_none() {
+            return Err(invalid(format!("it picked endpoint {id}, which does not exist")));
+        }
+        let attached = answer::attachments(choice.attachments(), limits);
+        attached.map_err(|why| slot.refused(connection, FailureReason::Attachments, why))?;
+        let client_headers = answer::edits(choice.client_headers).map_err(invalid)?;
+        slot.verdict(CallVerdict::Pick);
+        Ok(Some(Choice { endpoint: id, client_headers }))
+    }
+
+    /// Tells the instance what it does not know yet of a set: of a new one, all.
+    fn tell(&self, endpoints: &Arc<PickSet>, connection: &str) -> Result<(), Failure> {
+        let generation = self.slot.generation();
+        let mut told = self.told.borrow_mut();
+        let known = told.as_ref().filter(|told| told.generation == generation).map(|told| &told.set);
+        if known.is_some_and(|known| known.version() == endpoints.version()) {
+            return Ok(());
+        }
+        let nothing = PickSet::default();
+        let difference = endpoints.since(known.map_or(&nothing, |known| known));
+        if known.is_none() || !difference.is_empty() {
+            let changed: Vec<wire::Endpoint<'_>> = difference.lowered();
+            self.slot.call(connection, |store, exports| {
+                store.data_mut().endpoints = Some(Arc::clone(endpoints));
+                exports.update.call(store, (changed.as_slice(), difference.gone.as_slice()))
+            })?;
+        }
+        *told = Some(Told { generation, set: Arc::clone(endpoints) });
+        Ok(())
+    }
+}
