@@ -4,6 +4,7 @@
 //! configuration stays the same use, so that its instances and what they remember live on.
 
 mod build;
+mod endpoints;
 mod examine;
 mod findings;
 mod memory;
@@ -12,7 +13,8 @@ mod sources;
 mod steps;
 mod watch;
 
-pub use build::build;
+pub use build::{Built, build};
+pub use endpoints::HandOver;
 pub use examine::examine;
 pub use plan::{Cause, Change, Plan};
 pub use sources::{ReadSources, Sources, read_component};

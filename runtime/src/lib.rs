@@ -17,7 +17,8 @@
 //! instances. A connection lives on one worker, both sides of it, so the data path takes no lock and wakes no other
 //! thread. One further runtime, the control runtime, watches files, serves the admin API and has components compiled, in
 //! a reload on a thread of the lowest priority; it publishes an immutable [`session::Snapshot`] that a worker reads once
-//! for each handshake.
+//! for each handshake. The endpoints of an upstream are apart from it: whoever knows them hands them in by a
+//! [`balance::Feed`], and a worker sees them at its next pick.
 //!
 //! # Module order
 //!

@@ -205,7 +205,9 @@ impl Server {
         let leftover = Leftover::of(inherited, config);
 
         let host = Host::with(count, cache(config)?, config.max_isolated_instances, metrics.isolated_instances())?;
-        let (snapshot, _) = control::build(&read, None, Moment::now(), 1, &host, &metrics, &Steps::untold())?;
+        let control::Built { snapshot, endpoints, .. } =
+            control::build(&read, None, Moment::now(), 1, &host, &metrics, &Steps::untold())?;
+        endpoints.hand_in(&metrics);
         host.sweep_cache(snapshot.components.values());
         metrics.set_generation(1);
 

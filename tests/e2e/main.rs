@@ -37,6 +37,7 @@ mod hostile_binaries;
 mod hostile_crowd;
 mod limits;
 mod listeners;
+mod live_endpoints;
 mod metrics;
 mod moving_listeners;
 mod negotiation;

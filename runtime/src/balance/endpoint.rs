@@ -65,6 +65,14 @@ impl Endpoint {
         Self { address, weight, warmup, enabled, about, since, known }
     }
 
+    /// Whether it is configured so.
+    pub(super) fn is_as(&self, spec: &EndpointSpec) -> bool {
+        let EndpointSpec { address, weight, warmup, enabled, zone, metadata } = spec;
+        let is_alike = (self.weight, self.warmup, self.enabled) == (*weight, *warmup, *enabled);
+        let own = self.about.metadata.iter().map(|(name, value)| (name, value));
+        is_alike && self.url() == address.url() && self.about.zone == *zone && own.eq(metadata)
+    }
+
     /// Names the endpoint in calls of the balancer; the same for as long as the endpoint stays configured.
     pub fn id(&self) -> u32 {
         self.known.id

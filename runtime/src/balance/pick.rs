@@ -1,34 +1,33 @@
 //! The endpoints of one upstream, and picking one.
 
-use std::collections::HashMap;
 use std::fmt::Display;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use arc_swap::ArcSwap;
+use arc_swap::{ArcSwap, Guard};
 use thiserror::Error;
 use tokio::time::Instant;
 
-use super::candidates::Candidates;
-use super::endpoint::{Endpoint, EndpointSpec, Known};
-use super::failures::{Change, Failures};
+use super::endpoint::Endpoint;
+use super::failures::Change;
+use super::feed::Identities;
 use super::lease::{Dialling, Lease};
+use super::set::EndpointSet;
 use super::weight::JustStarted;
 use crate::component::{Choice, Failure, PickEndpoint, PickSet};
-use crate::metrics::{Metrics, WorkerIndex};
+use crate::metrics::WorkerIndex;
 
-/// An upstream's endpoints.
+/// An upstream's endpoints, as they are at each moment. It outlives reloads that leave its upstream there.
 #[derive(Debug)]
 pub struct Balance {
     name: String,
-    endpoints: Vec<Arc<Endpoint>>,
-    next_id: u32,
-    /// How many of the endpoints fail, those of the sets before this one among them while something keeps them.
-    failing: Arc<AtomicUsize>,
-    candidates: ArcSwap<Candidates>,
-    /// Held by the one worker that makes new candidates; the others go on with the old ones.
-    weighing: Mutex<()>,
+    pub(super) just_started: JustStarted,
+    pub(super) set: ArcSwap<EndpointSet>,
+    /// Held by the one who makes a new set; who picks meanwhile goes by the old one.
+    pub(super) identities: Mutex<Identities>,
+    /// How many of the endpoints fail, those that are gone among them while something keeps them.
+    pub(super) failing: Arc<AtomicUsize>,
     turn: AtomicUsize,
     complained: Mutex<Option<Instant>>,
 }
@@ -46,48 +45,15 @@ struct Passed {
 pub struct NoEndpoint;
 
 impl Balance {
-    /// The endpoints of an upstream. Those that `previous`, the set of the same upstream before a reload, has with the
-    /// same url keep their id, their live connections, their failures and their time of appearance; the others appear
-    /// `now`. One that was disabled and no longer is begins anew: it appears `now` and has not failed.
-    pub fn new(
-        name: &str,
-        specs: Vec<EndpointSpec>,
-        just_started: JustStarted,
-        previous: Option<&Self>,
-        metrics: &Metrics,
-        now: Instant,
-    ) -> Self {
-        let mut next_id = previous.map_or(0, |previous| previous.next_id);
-        let failing = previous.map_or_else(Arc::default, |previous| Arc::clone(&previous.failing));
-        let mut kept: HashMap<&str, &Endpoint> =
-            previous.into_iter().flat_map(Self::endpoints).map(|endpoint| (endpoint.url(), endpoint)).collect();
-        let mut endpoints = Vec::with_capacity(specs.len());
-        for spec in specs {
-            let url = spec.address.url();
-            let failures = || Arc::new(Failures::none(Arc::clone(&failing), metrics.endpoint_failing(name, url)));
-            let before = kept.remove(url);
-            let (since, known) = match before {
-                Some(before) if spec.enabled && !before.is_enabled() => {
-                    (now, Known { failures: failures(), ..before.known.clone() })
-                }
-                Some(before) => (before.since, before.known.clone()),
-                None => {
-                    let id = next_id;
-                    next_id = next_id.wrapping_add(1);
-                    let metrics = metrics.endpoint(name, url);
-                    (now, Known { id, counts: Arc::default(), failures: failures(), metrics })
-                }
-            };
-            endpoints.push(Arc::new(Endpoint::new(spec, since, known, before)));
-        }
-        let candidates = ArcSwap::from_pointee(Candidates::weigh(&endpoints, just_started, now));
+    /// An upstream of this name, without endpoints: they come by its [`Feed`](super::Feed).
+    pub fn new(name: &str, just_started: JustStarted) -> Self {
+        let set = EndpointSet::new(Vec::new(), just_started, Instant::now());
         Self {
             name: name.to_owned(),
-            endpoints,
-            next_id,
-            failing,
-            candidates,
-            weighing: Mutex::default(),
+            just_started,
+            set: ArcSwap::from_pointee(set),
+            identities: Mutex::default(),
+            failing: Arc::default(),
             turn: AtomicUsize::new(0),
             complained: Mutex::default(),
         }
@@ -98,9 +64,9 @@ impl Balance {
         &self.name
     }
 
-    /// All endpoints, the disabled ones among them.
-    pub fn endpoints(&self) -> impl Iterator<Item = &Endpoint> {
-        self.endpoints.iter().map(AsRef::as_ref)
+    /// The endpoints that there are now.
+    pub fn set(&self) -> Arc<EndpointSet> {
+        self.set.load_full()
     }
 
     /// Picks an endpoint for a connection of this worker, and begins an attempt to reach it.
@@ -117,54 +83,67 @@ impl Balance {
         tried: &[u32],
         mut pick: impl FnMut(&Arc<PickSet>, &[u32]) -> Result<Option<Choice>, Failure>,
     ) -> Result<Dialling<'_>, NoEndpoint> {
-        self.reweigh(now);
-        let candidates = self.candidates.load();
-        if candidates.is_empty() {
+        let set = self.current(now);
+        if set.enabled().is_empty() {
             return Err(NoEndpoint);
         }
         loop {
-            let Passed { over, none_is_well } = self.passed_over(&candidates, tried, now);
-            let choice = match pick(&candidates.set, &over) {
+            let Passed { over, none_is_well } = self.passed_over(&set, tried, now);
+            let choice = match pick(set.picks(), &over) {
                 Ok(None) => return Err(NoEndpoint),
-                Ok(Some(choice)) if candidates.may_pick(choice.endpoint, &over) => choice,
+                Ok(Some(choice)) if set.may_pick(choice.endpoint, &over) => choice,
                 Ok(Some(Choice { endpoint, .. })) => {
                     self.complain(
                         now,
                         &format!("it picked endpoint {endpoint}, which is unknown or to be passed over"),
                     );
-                    self.choose(&candidates, &over)?
+                    self.choose(&set, &over)?
                 }
                 Err(failure) => {
                     self.complain(now, &failure.to_string());
-                    self.choose(&candidates, &over)?
+                    self.choose(&set, &over)?
                 }
             };
-            let endpoint = candidates.get(choice.endpoint).ok_or(NoEndpoint)?;
+            let endpoint = set.get(choice.endpoint).ok_or(NoEndpoint)?;
             let begun = endpoint.known.failures.begin(now);
             // Another worker may have begun to find out about it since we looked; then it is passed over now.
             if !none_is_well && begun.patience.is_none() && endpoint.known.failures.comes_last(now) {
                 continue;
             }
-            let has_others = !none_is_well && over.len() + 1 < candidates.set.list().len();
+            let has_others = !none_is_well && over.len() + 1 < set.enabled().len();
             let lease = Lease::new(Arc::clone(endpoint), worker);
             return Ok(Dialling::new(self, lease, choice.client_headers, begun, has_others));
         }
     }
 
+    /// The endpoints that there are now, with the weights of now.
+    fn current(&self, now: Instant) -> Guard<Arc<EndpointSet>> {
+        let set = self.set.load();
+        if set.is_warm() {
+            return set;
+        }
+        drop(set);
+        if let Ok(_making) = self.identities.try_lock()
+            && let Some(next) = self.set.load().at(now)
+        {
+            self.set.store(Arc::new(next));
+        }
+        self.set.load()
+    }
+
     /// What was tried, and what fails unless nothing else is left.
-    fn passed_over(&self, candidates: &Candidates, tried: &[u32], now: Instant) -> Passed {
-        let mut tried = tried.to_vec();
+    fn passed_over(&self, set: &EndpointSet, tried: &[u32], now: Instant) -> Passed {
+        // What is gone since it was tried is none of the balancer's business.
+        let mut tried: Vec<u32> = tried.iter().copied().filter(|id| set.get(*id).is_some()).collect();
         tried.sort_unstable();
         if self.failing.load(Ordering::Relaxed) == 0 {
             return Passed { over: tried, none_is_well: false };
         }
-        let last = |endpoint: &&Endpoint| {
-            endpoint.is_enabled()
-                && endpoint.known.failures.comes_last(now)
-                && tried.binary_search(&endpoint.id()).is_err()
+        let last = |endpoint: &&Arc<Endpoint>| {
+            endpoint.known.failures.comes_last(now) && tried.binary_search(&endpoint.id()).is_err()
         };
-        let mut over: Vec<u32> = self.endpoints().filter(last).map(Endpoint::id).collect();
-        if over.len() + tried.len() >= candidates.set.list().len() {
+        let mut over: Vec<u32> = set.enabled().iter().filter(last).map(|endpoint| endpoint.id()).collect();
+        if over.len() + tried.len() >= set.enabled().len() {
             return Passed { over: tried, none_is_well: true };
         }
         over.append(&mut tried);
@@ -190,35 +169,23 @@ impl Balance {
                     let failing_ms = u64::try_from(after.as_millis()).unwrap_or(u64::MAX);
                     tracing::warn!(upstream, endpoint = url, failing_ms, "an endpoint answers again");
                 }
-                let mut others = self.endpoints().filter(|other| other.is_enabled() && other.id() != endpoint.id());
+                let set = self.set.load();
+                let mut others = set.enabled().iter().filter(|other| other.id() != endpoint.id());
                 // What had struck all of them is over; one alone must not carry what was meant for all.
                 if others.all(|other| other.known.failures.is_failing()) {
                     let now = Instant::now();
-                    self.endpoints().for_each(|other| other.known.failures.fall_due(now));
+                    set.endpoints().iter().for_each(|other| other.known.failures.fall_due(now));
                 }
             }
         }
     }
 
-    /// Makes new candidates if time has changed a weight.
-    fn reweigh(&self, now: Instant) {
-        if self.candidates.load().is_warm() {
-            return;
-        }
-        let Ok(_weighing) = self.weighing.try_lock() else {
-            return;
-        };
-        if let Some(next) = self.candidates.load().at(now) {
-            self.candidates.store(Arc::new(next));
-        }
-    }
-
     /// Our own choice: each in turn of those that are not passed over and have a weight, or of what is left.
-    fn choose(&self, candidates: &Candidates, over: &[u32]) -> Result<Choice, NoEndpoint> {
+    fn choose(&self, set: &EndpointSet, over: &[u32]) -> Result<Choice, NoEndpoint> {
         let turn = self.turn.fetch_add(1, Ordering::Relaxed);
         let untried = |candidate: &&PickEndpoint| over.binary_search(&candidate.id).is_err();
         let weighty = |candidate: &&PickEndpoint| candidate.weight > 0;
-        let list = candidates.set.list();
+        let list = set.picks().list();
         nth(turn, || list.iter().filter(untried).filter(weighty))
             .or_else(|| nth(turn, || list.iter().filter(untried)))
             .or_else(|| nth(turn, || list.iter()))

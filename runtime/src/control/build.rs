@@ -1,17 +1,19 @@
 //! From sources to a snapshot.
 
+mod upstreams;
+
 use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 
 use tokio::time::Instant;
 
+use super::endpoints::HandOver;
 use super::findings::Findings;
 use super::memory;
 use super::plan::{Change, Plan};
 use super::sources::Sources;
 use super::steps::{Step, Steps};
-use crate::balance::{Balance, EndpointSpec, JustStarted};
 use crate::component::{
     BalancerUse, Candidacy, Candidate, Component, Configuration, ConfigureError, Decisions, FilterUse, Host, Isolation,
     Limits, Mode, Moment, OnFailure, PredicateUse, Rollout, Terms,
@@ -21,7 +23,6 @@ use crate::handshake::{Forwarding, Networks};
 use crate::metrics::Metrics;
 use crate::route::{Matcher, Origins, PathRule, RouteTable, Services};
 use crate::session::{Admission, OnChange, Route, Snapshot, Target, Upstream};
-use crate::upstream::Address;
 
 /// Compiles, links and configures everything in `sources`, and says what is another than in `previous`, with the sources
 /// that it was built from. What is the same is taken from there. What is decided about candidates since this has `begun`
@@ -40,7 +41,7 @@ pub fn build(
     host: &Host,
     metrics: &Metrics,
     steps: &Steps<'_>,
-) -> Result<(Snapshot, Plan), Problems> {
+) -> Result<Built, Problems> {
     let findings = Findings::new(sources.config.problems());
     let mut builder = Builder {
         sources,
@@ -52,14 +53,15 @@ pub fn build(
         steps,
         components: BTreeMap::new(),
         answered: Answered::default(),
+        endpoints: HandOver::default(),
         findings,
     };
     builder.load_components();
     let upstreams = builder.upstreams();
     let trusted = builder.trusted();
     let routes = builder.routes(&upstreams, &trusted);
-    let departed = builder.departed(&routes);
-    let Builder { components, mut findings, previous, .. } = builder;
+    let (departed, former) = (builder.departed(&routes), builder.former(&upstreams));
+    let Builder { components, mut findings, previous, endpoints, .. } = builder;
     if steps.are_given_up() {
         findings.given_up();
     }
@@ -71,9 +73,20 @@ pub fn build(
     let assembly_memory = memory::bytes(sources.config.assembly_memory);
     let routes = RouteTable::new(routes);
     let snapshot =
-        Snapshot { generation, drain_time, assembly_memory, routes, trusted, upstreams, components, departed };
+        Snapshot { generation, drain_time, assembly_memory, routes, trusted, upstreams, components, former, departed };
     let plan = previous.map_or_else(Plan::default, |it| it.plan.with_effects(it.snapshot, &snapshot));
-    Ok((snapshot, plan))
+    Ok(Built { snapshot, plan, endpoints })
+}
+
+/// What can be put in force.
+#[derive(Debug)]
+pub struct Built {
+    /// To be put in force, after its endpoints were handed in.
+    pub snapshot: Snapshot,
+    /// What is another in it.
+    pub plan: Plan,
+    /// The endpoints of its upstreams, where they are others.
+    pub endpoints: HandOver,
 }
 
 struct Builder<'a> {
@@ -86,6 +99,7 @@ struct Builder<'a> {
     steps: &'a Steps<'a>,
     components: BTreeMap<String, Component>,
     answered: Answered,
+    endpoints: HandOver,
     findings: Findings,
 }
 
@@ -149,47 +163,6 @@ impl Builder<'_> {
                 Err(error) => self.findings.unloadable(name, component, &error),
             }
         }
-    }
-
-    fn upstreams(&mut self) -> BTreeMap<String, Arc<Upstream>> {
-        let mut upstreams = BTreeMap::new();
-        for (name, upstream) in &self.sources.config.upstreams {
-            let before = self.previous.as_ref().and_then(|previous| previous.snapshot.upstreams.get(name));
-            let is_same = self.previous.as_ref().is_some_and(|previous| !previous.plan.upstreams.contains_key(name));
-            if let Some(before) = before.filter(|_| is_same) {
-                upstreams.insert(name.clone(), before.clone());
-                continue;
-            }
-            let mut endpoints = Vec::new();
-            for endpoint in &upstream.endpoints {
-                match Address::parse(endpoint.url.as_str()) {
-                    Ok(address) => endpoints.push(EndpointSpec {
-                        address,
-                        weight: endpoint.weight,
-                        warmup: endpoint.warmup,
-                        enabled: endpoint.enabled,
-                        zone: endpoint.zone.clone(),
-                        metadata: endpoint.metadata.clone(),
-                    }),
-                    Err(error) => self.findings.add(&endpoint.place, error.to_string(), ""),
-                }
-            }
-            let balancer = self.balancer(name, &upstream.balance, before.map(|before| &before.balancer));
-            let previous = before.map(|before| &before.balance);
-            let balance = Balance::new(name, endpoints, JustStarted::default(), previous, self.metrics, Instant::now());
-            if let Some(balancer) = balancer {
-                let built = Upstream {
-                    balance,
-                    balancer,
-                    retries: upstream.retries,
-                    connect_timeout: upstream.connect_timeout,
-                    host: upstream.host.clone(),
-                    liveness: upstream.liveness,
-                };
-                upstreams.insert(name.clone(), Arc::new(built));
-            }
-        }
-        upstreams
     }
 
     fn routes(
@@ -327,29 +300,6 @@ impl Builder<'_> {
                     component.predicate(route, &wanted.config, self.metrics)
                 },
                 |known| known.again(route, self.metrics),
-            ),
-        };
-        self.findings.configured(&wanted.component, &wanted.place, made)
-    }
-
-    fn balancer(
-        &mut self,
-        upstream: &str,
-        wanted: &ComponentUse,
-        before: Option<&Arc<BalancerUse>>,
-    ) -> Option<Arc<BalancerUse>> {
-        let component = self.components.get(&wanted.component).filter(|_| !self.steps.are_given_up())?;
-        let kept = before.filter(|kept| kept.component().is(component) && *kept.config() == wanted.config);
-        let made = match kept {
-            Some(kept) => Ok(kept.clone()),
-            None => answer(
-                &mut self.answered.balancers,
-                wanted,
-                || {
-                    self.steps.configuring(&wanted.component);
-                    component.balancer(upstream, &wanted.config, self.metrics)
-                },
-                |known| known.again(upstream, self.metrics),
             ),
         };
         self.findings.configured(&wanted.component, &wanted.place, made)

@@ -37,8 +37,8 @@ pub enum Change {
 /// Why a part is another.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Cause {
-    /// `settings` for its own keys, `component NAME`, `upstream NAME` or `trusted_proxies`; of a component `bytes`, `limits`
-    /// or `path`.
+    /// `settings` for its own keys, `component NAME`, `upstream NAME` or `trusted_proxies`; of an upstream `endpoints`, too,
+    /// which are none of its settings; of a component `bytes`, `limits` or `path`.
     pub what: String,
     /// Whether it is only about handshakes: it makes no difference to a connection that is open, nor to who may open one.
     pub is_passing: bool,
@@ -54,6 +54,20 @@ impl Change {
     /// Whether it makes no difference to a connection that is open, nor to who may open one.
     pub(super) fn is_passing(&self) -> bool {
         matches!(self, Self::Changed(causes) if causes.iter().all(|cause| cause.is_passing))
+    }
+
+    /// Whether an upstream has other endpoints.
+    pub(super) fn is_of_endpoints(&self) -> bool {
+        match self {
+            Self::Added => true,
+            Self::Removed => false,
+            Self::Changed(causes) => causes.iter().any(|cause| cause.what == ENDPOINTS),
+        }
+    }
+
+    /// Whether an upstream has other endpoints, and is the same for the rest: then so are the routes that lead to it.
+    pub(super) fn is_only_of_endpoints(&self) -> bool {
+        matches!(self, Self::Changed(causes) if causes.iter().all(|cause| cause.what == ENDPOINTS))
     }
 }
 
@@ -72,10 +86,16 @@ impl Plan {
         let is_other = |name: &&str| components.get(*name).is_some_and(is_other_component);
         let of_component = |name: &str| Cause::new(format!("component {name}"));
         let upstreams = changes(&before.config.upstreams, &after.config.upstreams, |_, old: &Upstream, new| {
-            let own = own_keys(old, new, |old, new| {
+            let endpoints =
+                (old.endpoints != new.endpoints).then(|| Cause { what: ENDPOINTS.to_owned(), is_passing: true });
+            let (old, new) = (without_endpoints(old), without_endpoints(new));
+            let own = own_keys(&old, &new, |old, new| {
                 Upstream { retries: new.retries, connect_timeout: new.connect_timeout, ..old.clone() } == *new
             });
-            own.into_iter().chain(Some(new.balance.component.as_str()).filter(is_other).map(of_component)).collect()
+            own.into_iter()
+                .chain(endpoints)
+                .chain(Some(new.balance.component.as_str()).filter(is_other).map(of_component))
+                .collect()
         });
         let trust = before.config.trusted_proxies != after.config.trusted_proxies;
         let routes = changes(&by_name(&before.config), &by_name(&after.config), |_, &old, &new| {
@@ -88,7 +108,8 @@ impl Plan {
             let used = new.when.iter().chain(&new.filters).map(|used| used.component.as_str());
             let used: BTreeSet<_> = used.chain(candidates.map(|it| it.component.as_str())).filter(is_other).collect();
             let targets = targets(new).into_iter().filter_map(|name| {
-                let is_passing = upstreams.get(name)?.is_passing();
+                let change = upstreams.get(name).filter(|change| !change.is_only_of_endpoints())?;
+                let is_passing = change.is_passing();
                 Some(Cause { what: format!("upstream {name}"), is_passing })
             });
             let trust = trust.then(|| Cause::new("trusted_proxies"));
@@ -121,6 +142,22 @@ fn is_other_component(change: &Change) -> bool {
 }
 
 const PATH: &str = "path";
+
+const ENDPOINTS: &str = "endpoints";
+
+/// What of an upstream is in the snapshot.
+fn without_endpoints(upstream: &Upstream) -> Upstream {
+    let Upstream { balance, retries, connect_timeout, host, liveness, endpoints: _, place } = upstream;
+    Upstream {
+        balance: balance.clone(),
+        retries: *retries,
+        connect_timeout: *connect_timeout,
+        host: host.clone(),
+        liveness: *liveness,
+        endpoints: Vec::new(),
+        place: place.clone(),
+    }
+}
 
 /// In words: the first changes, and how many more there are; `nothing` without one.
 impl fmt::Display for Plan {
@@ -249,7 +286,8 @@ mod tests {
     }
 
     fn changed(causes: &[&str]) -> Change {
-        Change::Changed(causes.iter().map(|&cause| Cause::new(cause)).collect())
+        let cause = |what: &&str| Cause { what: (*what).to_owned(), is_passing: *what == ENDPOINTS };
+        Change::Changed(causes.iter().map(cause).collect())
     }
 
     #[test]
@@ -282,9 +320,22 @@ mod tests {
 
     #[test]
     fn an_upstream_changes_the_routes_that_lead_to_it() {
+        let after = BEFORE.replace("[upstreams.chat]", "[upstreams.chat]\nhost = \"endpoint\"");
+        for (after, causes) in [
+            (after.clone(), changed(&["settings"])),
+            (after.replace("9001", "9003"), changed(&["settings", "endpoints"])),
+        ] {
+            let Plan { upstreams, routes, .. } = plan(&after, b"1");
+            assert_eq!(upstreams, BTreeMap::from([("chat".to_owned(), causes)]));
+            assert_eq!(routes, BTreeMap::from([("chat".to_owned(), changed(&["upstream chat"]))]));
+        }
+    }
+
+    #[test]
+    fn an_upstream_that_has_only_other_endpoints_changes_no_route() {
         let Plan { upstreams, routes, .. } = plan(&BEFORE.replace("9001", "9003"), b"1");
-        assert_eq!(upstreams, BTreeMap::from([("chat".to_owned(), changed(&["settings"]))]));
-        assert_eq!(routes, BTreeMap::from([("chat".to_owned(), changed(&["upstream chat"]))]));
+        assert_eq!(upstreams, BTreeMap::from([("chat".to_owned(), changed(&["endpoints"]))]));
+        assert_eq!(routes, BTreeMap::new());
     }
 
     #[test]
@@ -300,9 +351,10 @@ mod tests {
     #[test]
     fn changes_are_told_in_a_line_that_stays_short() {
         assert_eq!(Plan::default().to_string(), "nothing");
-        let after = BEFORE.replace("9001", "9003").replace("name = \"other\"", "name = \"third\"");
-        let told = "drain_time changed, upstream chat changed (settings), route chat changed (upstream chat), \
-                    route other removed, route third added";
+        let after = BEFORE.replace("[upstreams.chat]", "[upstreams.chat]\nretries = 7");
+        let after = after.replace("9002", "9003").replace("name = \"other\"", "name = \"third\"");
+        let told = "drain_time changed, upstream chat changed (settings), upstream other changed (endpoints), \
+                    route chat changed (upstream chat), route other removed, route third added";
         assert_eq!(plan(&format!("drain_time = 0\n{after}"), b"1").to_string(), told);
         let routes = (0..100).map(|index| (format!("r{index:02}"), Change::Removed)).collect();
         let told = Plan { routes, ..Plan::default() }.to_string();

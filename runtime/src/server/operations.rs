@@ -82,7 +82,7 @@ impl Operations for Control {
             name: name.clone(),
             balance: upstream.balancer.component().name().to_owned(),
             retries: upstream.retries,
-            endpoints: upstream.balance.endpoints().map(endpoint).collect(),
+            endpoints: upstream.balance.set().endpoints().iter().map(|one| endpoint(one)).collect(),
         });
         views.collect()
     }

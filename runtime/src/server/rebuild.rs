@@ -10,7 +10,7 @@ use super::underway::Underway;
 use super::{background, doors};
 use crate::component::Moment;
 use crate::config::{Config, Listener, Place, Problems};
-use crate::control::{self, Plan, ReadSources, Sources, Step, Steps};
+use crate::control::{self, HandOver, Plan, ReadSources, Sources, Step, Steps};
 use crate::listener::{BindError, Bound};
 use crate::metrics::Metrics;
 use crate::session::Snapshot;
@@ -64,12 +64,12 @@ pub(super) async fn reload(state: &Arc<State>, cause: &'static str, dry_run: boo
     let reloaded = match built {
         Ok(None) => Reloaded::Unchanged,
         Ok(Some(Built { plan, .. })) if dry_run => Reloaded::Applicable(plan),
-        Ok(Some(Built { snapshot, sources, doors, metrics, plan })) => {
+        Ok(Some(Built { snapshot, endpoints, sources, doors, metrics, plan })) => {
             let generation = snapshot.generation;
             tell_doors(state, &doors.listeners);
             tell_what_waits(&before.config, &sources.config);
             state.metrics.adopt(&metrics);
-            state.put_in_force(snapshot, sources, doors);
+            state.put_in_force(snapshot, endpoints, sources, doors);
             state.set_in_force(InForce { cause, since: SystemTime::now(), plan: Some(plan.clone()) });
             Reloaded::Applied(generation, plan)
         }
@@ -81,6 +81,7 @@ pub(super) async fn reload(state: &Arc<State>, cause: &'static str, dry_run: boo
 /// What could be put in force.
 struct Built {
     snapshot: Snapshot,
+    endpoints: HandOver,
     sources: Sources,
     doors: Doors,
     /// Where its parts are counted.
@@ -108,7 +109,7 @@ fn build(state: &State, underway: &Underway, dry_run: bool) -> (Result<Option<Bu
         // What a dry run counts, nobody sees.
         let metrics = if dry_run { Metrics::new(state.metrics.workers()) } else { state.metrics.draft() };
         let previous = Some((&*in_force, &*before));
-        let (snapshot, plan) =
+        let control::Built { snapshot, plan, endpoints } =
             control::build(&sources, previous, begun, in_force.generation + 1, &state.host, &metrics, &steps)?;
         if !dry_run && steps.take(Step::Sweeping) {
             // Also what is in force, for should an address not be free.
@@ -120,7 +121,7 @@ fn build(state: &State, underway: &Underway, dry_run: bool) -> (Result<Option<Bu
             return Err(sources.config.problems());
         }
         let doors = doors(state, &sources.config, dry_run)?;
-        Ok(Some(Built { snapshot, sources, doors, metrics, plan }))
+        Ok(Some(Built { snapshot, endpoints, sources, doors, metrics, plan }))
     });
     (built, files)
 }

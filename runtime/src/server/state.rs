@@ -22,7 +22,7 @@ use super::worker::Order;
 use crate::admin::{DrainCode, Readiness, Superseded};
 use crate::component::Host;
 use crate::config::Config;
-use crate::control::{Plan, ReadSources, Sources};
+use crate::control::{HandOver, Plan, ReadSources, Sources};
 use crate::listener::{self, BindError, Loads};
 use crate::metrics::Metrics;
 use crate::session::{Permits, Snapshot};
@@ -153,13 +153,15 @@ impl State {
         *self.in_force.lock().unwrap_or_else(PoisonError::into_inner) = in_force;
     }
 
-    /// Puts a snapshot in force, and the listeners that go with it. Handshakes from now on see it; the workers let go of
+    /// Puts a snapshot in force, with the endpoints and the listeners that go with it. Handshakes from now on see it; the workers let go of
     /// what it no longer needs.
-    pub(super) fn put_in_force(&self, snapshot: Snapshot, sources: Sources, doors: Doors) {
+    pub(super) fn put_in_force(&self, snapshot: Snapshot, endpoints: HandOver, sources: Sources, doors: Doors) {
         let generation = snapshot.generation;
         self.metrics.set_generation(generation);
         // Also what no connection needs at present: a candidate that was rolled back may be promoted again.
         let kept: HashSet<u64> = snapshot.all_uses().map(|used| used.id()).collect();
+        // First, so that no new upstream is there without endpoints.
+        endpoints.hand_in(&self.metrics);
         let before = self.snapshot.swap(Arc::new(snapshot));
         before.all_uses().filter(|replaced| !kept.contains(&replaced.id())).for_each(|replaced| replaced.retire());
         *self.sources.lock().unwrap_or_else(PoisonError::into_inner) = Arc::new(sources);

@@ -1,7 +1,7 @@
 //! What is in force: the configuration with its components linked, immutable, shared by all workers.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use super::limit::Admission;
@@ -31,6 +31,9 @@ pub struct Snapshot {
     pub upstreams: BTreeMap<String, Arc<Upstream>>,
     /// By name.
     pub components: BTreeMap<String, Component>,
+    /// By name, the endpoints of upstreams that were there before, as long as connections have to do with them: they may
+    /// come back, too.
+    pub former: BTreeMap<String, Weak<Balance>>,
     /// By name, whom routes have let in that were there before, as far as they have not forgotten it: they may come back.
     pub departed: BTreeMap<String, Admission>,
 }
@@ -135,8 +138,8 @@ pub enum Target {
 /// Endpoints that are interchangeable, and who chooses among them.
 #[derive(Debug)]
 pub struct Upstream {
-    /// The endpoints.
-    pub balance: Balance,
+    /// The endpoints, as they are at each moment: when they change, the upstream is the same.
+    pub balance: Arc<Balance>,
     /// The balancer.
     pub balancer: Arc<BalancerUse>,
     /// How many further attempts a handshake has.

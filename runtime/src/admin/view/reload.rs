@@ -115,7 +115,7 @@ pub struct ChangesView {
     pub settings: Vec<&'static str>,
     /// By name, as the others.
     pub components: Vec<ChangeView>,
-    /// A new balancer, other endpoints, other settings.
+    /// Another balancer, other settings; `endpoints` where those are others, which concerns no route.
     pub upstreams: Vec<ChangeView>,
     /// Those that lead elsewhere or through other components are changed, too.
     pub routes: Vec<ChangeView>,

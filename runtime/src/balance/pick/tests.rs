@@ -3,7 +3,8 @@ mod telling;
 use std::collections::BTreeMap;
 
 use super::*;
-use crate::metrics::{ConnectOutcome, FailureReason};
+use crate::balance::EndpointSpec;
+use crate::metrics::{ConnectOutcome, FailureReason, Metrics};
 use crate::upstream::{Address, DialError};
 
 fn spec(port: u16, weight: u32, warmup_ms: u64, enabled: bool) -> EndpointSpec {
@@ -17,8 +18,19 @@ fn spec(port: u16, weight: u32, warmup_ms: u64, enabled: bool) -> EndpointSpec {
     }
 }
 
-fn balance(specs: Vec<EndpointSpec>, previous: Option<&Balance>, now: Instant) -> Balance {
-    Balance::new("chat", specs, JustStarted::Least, previous, &Metrics::new(1), now)
+fn balance(specs: Vec<EndpointSpec>, now: Instant) -> Balance {
+    let balance = Balance::new("chat", JustStarted::Least);
+    replace(&balance, specs, now);
+    balance
+}
+
+fn replace(balance: &Balance, specs: Vec<EndpointSpec>, now: Instant) {
+    balance.replace(specs, &Metrics::new(1), now);
+}
+
+/// What all endpoints are like, in the order of the configuration.
+fn each<T>(balance: &Balance, of: impl Fn(&Endpoint) -> T) -> Vec<T> {
+    balance.set().endpoints().iter().map(|endpoint| of(endpoint)).collect()
 }
 
 const WORKER: WorkerIndex = WorkerIndex(0);
@@ -45,12 +57,12 @@ fn shown(balance: &Balance, now: Instant) -> (u64, Vec<(u32, u32)>) {
 #[test]
 fn a_lease_counts_its_endpoint_until_it_is_dropped() {
     let now = Instant::now();
-    let balance = balance(vec![spec(1, 1, 0, true), spec(2, 1, 0, true)], None, now);
+    let balance = balance(vec![spec(1, 1, 0, true), spec(2, 1, 0, true)], now);
     let lease = balance.lease(WORKER, now, &[], |set, _| picked(set.list()[1].id)).unwrap();
     assert_eq!(lease.endpoint().url(), "ws://127.0.0.1:2");
     let (lease, _) = lease.connected();
 
-    let active = || balance.endpoints().map(Endpoint::active).collect::<Vec<_>>();
+    let active = || each(&balance, Endpoint::active);
     assert_eq!(active(), [0, 1]);
     let seen = balance.lease(WORKER, now, &[], |set, _| picked(set.list()[1].active()));
     assert_eq!(seen.unwrap().endpoint().id(), 1);
@@ -62,7 +74,8 @@ fn a_lease_counts_its_endpoint_until_it_is_dropped() {
 fn the_metrics_count_connects_and_the_live_connections() {
     let now = Instant::now();
     let metrics = Metrics::new(1);
-    let balance = Balance::new("chat", vec![spec(1, 1, 0, true)], JustStarted::Least, None, &metrics, now);
+    let balance = Balance::new("chat", JustStarted::Least);
+    balance.replace(vec![spec(1, 1, 0, true)], &metrics, now);
     let lease = balance.lease(WORKER, now, &[], |_, _| picked(0)).unwrap();
     let (lease, _) = lease.connected();
 
@@ -79,13 +92,13 @@ fn the_metrics_count_connects_and_the_live_connections() {
 #[test]
 fn a_disabled_endpoint_is_never_shown_and_alone_it_is_no_endpoint() {
     let now = Instant::now();
-    let both = balance(vec![spec(1, 1, 0, false), spec(2, 1, 0, true)], None, now);
+    let both = balance(vec![spec(1, 1, 0, false), spec(2, 1, 0, true)], now);
     assert_eq!(shown(&both, now).1, [(1, 1)]);
     let fallback = both.lease(WORKER, now, &[1], |_, _| Err(failure())).unwrap();
     assert_eq!(fallback.endpoint().id(), 1);
     assert!(!both.lease(WORKER, now, &[], |_, _| picked(0)).is_ok_and(|lease| lease.endpoint().id() == 0));
 
-    let alone = balance(vec![spec(1, 1, 0, false)], None, now);
+    let alone = balance(vec![spec(1, 1, 0, false)], now);
     assert_eq!(alone.lease(WORKER, now, &[], |_, _| picked(0)).unwrap_err(), NoEndpoint);
     assert_eq!(alone.lease(WORKER, now, &[], |_, _| Err(failure())).unwrap_err(), NoEndpoint);
 }
@@ -94,7 +107,7 @@ fn a_disabled_endpoint_is_never_shown_and_alone_it_is_no_endpoint() {
 fn the_version_changes_with_a_weight_and_stays_without() {
     let start = Instant::now();
     let at = |ms| start + Duration::from_millis(ms);
-    let balance = balance(vec![spec(1, 4, 100, true), spec(2, 2, 0, true)], None, start);
+    let balance = balance(vec![spec(1, 4, 100, true), spec(2, 2, 0, true)], start);
     let mut versions = Vec::new();
     for (ms, weight) in [(0, 1), (24, 1), (50, 2), (74, 2), (75, 3), (99, 3), (100, 4), (10_000, 4)] {
         let (version, weights) = shown(&balance, at(ms));
@@ -106,13 +119,13 @@ fn the_version_changes_with_a_weight_and_stays_without() {
     assert_eq!(versions[4], versions[5]);
     assert_eq!(versions[6], versions[7]);
     assert!(versions[1] != versions[2] && versions[3] != versions[4] && versions[5] != versions[6]);
-    assert!(balance.candidates.load().is_warm());
+    assert!(balance.set().is_warm());
 }
 
 #[test]
 fn a_weight_of_zero_and_a_cold_endpoint_without_warm_up_are_shown_as_they_are() {
     let now = Instant::now();
-    let balance = balance(vec![spec(1, 0, 100, true), spec(2, 7, 0, true)], None, now);
+    let balance = balance(vec![spec(1, 0, 100, true), spec(2, 7, 0, true)], now);
     assert_eq!(shown(&balance, now).1, [(0, 0), (1, 7)]);
 }
 
@@ -120,24 +133,26 @@ fn a_weight_of_zero_and_a_cold_endpoint_without_warm_up_are_shown_as_they_are() 
 fn an_endpoint_that_a_reload_keeps_keeps_its_id_its_count_and_its_age() {
     let start = Instant::now();
     let later = start + Duration::from_millis(50);
-    let before = balance(vec![spec(1, 10, 100, true), spec(2, 1, 0, true)], None, start);
-    let lease = before.lease(WORKER, start, &[], |_, _| picked(0)).unwrap();
+    let balance = balance(vec![spec(1, 10, 100, true), spec(2, 1, 0, true)], start);
+    let lease = balance.lease(WORKER, start, &[], |_, _| picked(0)).unwrap();
+    let before = shown(&balance, later).0;
 
-    let after = balance(vec![spec(3, 10, 100, true), spec(1, 10, 100, true)], Some(&before), later);
-    assert_eq!(shown(&after, later).1, [(0, 5), (2, 1)]);
-    assert_eq!(after.endpoints().map(Endpoint::active).collect::<Vec<_>>(), [0, 1]);
+    replace(&balance, vec![spec(3, 10, 100, true), spec(1, 10, 100, true)], later);
+    assert_eq!(shown(&balance, later).1, [(0, 5), (2, 1)]);
+    assert_eq!(each(&balance, Endpoint::active), [0, 1]);
     drop(lease);
-    assert_eq!(after.endpoints().map(Endpoint::active).collect::<Vec<_>>(), [0, 0]);
+    assert_eq!(each(&balance, Endpoint::active), [0, 0]);
 
-    let third = balance(vec![spec(2, 1, 0, true), spec(2, 1, 0, true)], Some(&after), later);
-    assert_eq!(third.endpoints().map(Endpoint::id).collect::<Vec<_>>(), [3, 4]);
-    assert_ne!(shown(&before, later).0, shown(&after, later).0);
+    // Of two of the same url, the first counts.
+    replace(&balance, vec![spec(2, 1, 0, true), spec(2, 7, 0, true)], later);
+    assert_eq!(each(&balance, |endpoint| (endpoint.id(), endpoint.weight())), [(3, 1)]);
+    assert_ne!(shown(&balance, later).0, before);
 }
 
 #[test]
 fn a_balancer_that_fails_leaves_a_uniform_choice_to_the_runtime() {
     let now = Instant::now();
-    let balance = balance((1..=3).map(|port| spec(port, 1, 0, true)).collect(), None, now);
+    let balance = balance((1..=3).map(|port| spec(port, 1, 0, true)).collect(), now);
     let mut counts = [0; 3];
     for turn in 0..300 {
         let answer = if turn % 2 == 0 { Err(failure()) } else { picked(99) };
@@ -150,7 +165,7 @@ fn a_balancer_that_fails_leaves_a_uniform_choice_to_the_runtime() {
 #[test]
 fn a_uniform_choice_leaves_out_what_has_no_weight_while_there_is_another() {
     let now = Instant::now();
-    let balance = balance(vec![spec(1, 0, 0, true), spec(2, 1, 0, true)], None, now);
+    let balance = balance(vec![spec(1, 0, 0, true), spec(2, 1, 0, true)], now);
     let choose = |tried: &[u32]| balance.lease(WORKER, now, tried, |_, _| Err(failure())).unwrap().endpoint().id();
     assert_eq!([choose(&[]), choose(&[]), choose(&[1]), choose(&[1])], [1, 1, 0, 0]);
 }
@@ -158,7 +173,7 @@ fn a_uniform_choice_leaves_out_what_has_no_weight_while_there_is_another() {
 #[test]
 fn a_tried_endpoint_is_picked_again_only_when_all_were_tried() {
     let now = Instant::now();
-    let balance = balance(vec![spec(1, 1, 0, true), spec(2, 1, 0, true)], None, now);
+    let balance = balance(vec![spec(1, 1, 0, true), spec(2, 1, 0, true)], now);
     let lease = |tried: &[u32]| balance.lease(WORKER, now, tried, |_, _| picked(0)).unwrap().endpoint().id();
     assert_eq!(lease(&[]), 0);
     assert_eq!(lease(&[0]), 1);
@@ -168,7 +183,7 @@ fn a_tried_endpoint_is_picked_again_only_when_all_were_tried() {
 #[test]
 fn the_operator_hears_of_a_failing_balancer_once_a_minute() {
     let start = Instant::now();
-    let balance = balance(vec![spec(1, 1, 0, true)], None, start);
+    let balance = balance(vec![spec(1, 1, 0, true)], start);
     let complained = |seconds| {
         let _lease = balance.lease(WORKER, start + Duration::from_secs(seconds), &[], |_, _| Err(failure())).unwrap();
         balance.complained.lock().unwrap().map(|at| (at - start).as_secs())
@@ -178,7 +193,7 @@ fn the_operator_hears_of_a_failing_balancer_once_a_minute() {
 
 /// Ids 0 to 2, of which 0 has just failed.
 fn one_of_three_fails(now: Instant) -> Balance {
-    let balance = balance((1..=3).map(|port| spec(port, 1, 0, true)).collect(), None, now);
+    let balance = balance((1..=3).map(|port| spec(port, 1, 0, true)).collect(), now);
     fail(&balance, 0, now);
     balance
 }
@@ -243,7 +258,7 @@ fn a_failing_endpoint_whose_while_is_over_is_offered_and_once_picked_passed_over
     assert_eq!((other.unwrap().endpoint().id(), asked), (1, vec![vec![0]]));
     probe.connected();
     assert_eq!(over(&balance, &[], later), [0; 0]);
-    assert!(balance.endpoints().all(|endpoint| endpoint.failing(later).is_none()));
+    assert!(each(&balance, |endpoint| endpoint.failing(later)).iter().all(Option::is_none));
 }
 
 #[test]
@@ -262,29 +277,38 @@ fn failures_outlive_a_reload_and_end_with_the_endpoint_or_when_it_is_enabled_aga
     let now = Instant::now();
     let metrics = Metrics::new(1);
     let gauge = metrics.endpoint_failing("chat", "ws://127.0.0.1:1");
-    let set =
-        |specs, previous: Option<&Balance>| Balance::new("chat", specs, JustStarted::Least, previous, &metrics, now);
-    let both = |enabled| vec![spec(1, 1, 0, enabled), spec(2, 1, 0, true)];
-    let first = set(both(true), None);
-    fail(&first, 0, now);
-    let second = set(both(true), Some(&first));
-    assert_eq!((over(&second, &[], now), gauge.load(Ordering::Relaxed)), (vec![0], 1));
-    let off = set(both(false), Some(&second));
-    assert_eq!(over(&off, &[], now), [0; 0]);
-    let on = set(both(true), Some(&off));
-    assert_eq!(over(&on, &[], now), [0; 0]);
-    drop((first, second, off));
+    let balance = Balance::new("chat", JustStarted::Least);
+    let both = |enabled| balance.replace(vec![spec(1, 1, 0, enabled), spec(2, 1, 0, true)], &metrics, now);
+    both(true);
+    fail(&balance, 0, now);
+    balance.replace(vec![spec(2, 1, 0, true), spec(1, 1, 0, true)], &metrics, now);
+    assert_eq!((over(&balance, &[], now), gauge.load(Ordering::Relaxed)), (vec![0], 1));
+    both(false);
+    assert_eq!(over(&balance, &[], now), [0; 0]);
+    both(true);
+    assert_eq!(over(&balance, &[], now), [0; 0]);
     assert_eq!(gauge.load(Ordering::Relaxed), 0);
-    assert_eq!(on.failing.load(Ordering::Relaxed), 0);
+    assert_eq!(balance.failing.load(Ordering::Relaxed), 0);
 }
 
 #[test]
 fn warm_up_begins_again_when_an_endpoint_is_switched_off_and_on() {
     let start = Instant::now();
     let later = start + Duration::from_secs(1);
-    let set = |enabled, previous: Option<&Balance>, now| balance(vec![spec(1, 10, 100, enabled)], previous, now);
-    let warm = set(true, Some(&set(true, None, start)), later);
-    assert_eq!(shown(&warm, later).1, [(0, 10)]);
-    let on = set(true, Some(&set(false, Some(&warm), later)), later);
-    assert_eq!(shown(&on, later).1, [(0, 1)]);
+    let balance = balance(vec![spec(1, 10, 100, true)], start);
+    assert_eq!(shown(&balance, later).1, [(0, 10)]);
+    replace(&balance, vec![spec(1, 10, 100, false)], later);
+    replace(&balance, vec![spec(1, 10, 100, true)], later);
+    assert_eq!(shown(&balance, later).1, [(0, 1)]);
+}
+
+#[test]
+fn what_was_tried_and_is_gone_counts_for_nothing() {
+    let now = Instant::now();
+    let balance = balance((1..=3).map(|port| spec(port, 1, 0, true)).collect(), now);
+    fail(&balance, 2, now);
+    replace(&balance, vec![spec(2, 1, 0, true), spec(3, 1, 0, true)], now);
+    // There is one that is well, although as many as there are have failed.
+    assert_eq!(over(&balance, &[0], now), [2]);
+    assert_eq!(over(&balance, &[0, 1], now), [1]);
 }

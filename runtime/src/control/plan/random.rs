@@ -13,7 +13,7 @@ use rand::seq::IndexedRandom;
 use rand::{RngExt, SeedableRng};
 use tokio::runtime::{Builder, LocalOptions};
 
-use super::super::{Sources, Steps, build};
+use super::super::{Built, Sources, Steps, build};
 use super::*;
 use crate::component::{CacheDirectory, Host, Moment};
 use crate::config;
@@ -47,6 +47,11 @@ const ON_CHANGE: &[&str] = &["on_change = 'drain'", "on_change = 'swap'", "on_ch
 const PRESENT: &[&str] = &["# here", "# gone"];
 const TRUST: &[&str] = &["", "trusted_proxies = ['10.0.0.0/8']", "trusted_proxies = ['10.0.0.0/8', '::1/128']"];
 const UPSTREAM: &[&str] = &["upstream = 'a'", "upstream = 'b'"];
+const ENDPOINTS: &[&str] = &[
+    "endpoints = [{ url = 'h:1' }]",
+    "endpoints = [{ url = 'h:1', weight = 7 }]",
+    "endpoints = [{ url = 'h:2', zone = 'a' }, { url = 'h:1' }]",
+];
 const BALANCE: &[&str] = &["balance = 'picks'", ""];
 const BUILD: &[&str] = &["# first build", "# second build"];
 const MOVED: &[&str] = &["path = 'guest.wasm'", "path = 'moved/guest.wasm'"];
@@ -84,7 +89,7 @@ fn keys() -> Vec<Key> {
         keys.push(passing(upstream, &["", "connect_timeout = '1s'"]));
         keys.push(key(upstream, &["", "host = 'endpoint'"]));
         keys.push(key(upstream, &["", "tcp_keepalive = '2s'"]));
-        keys.push(key(upstream, &["endpoints = [{ url = 'h:1' }]", "endpoints = [{ url = 'h:1', weight = 7 }]"]));
+        keys.push(key(upstream, ENDPOINTS));
     }
     for route in (0..ROUTES).map(Of::Route) {
         keys.extend([ON_CHANGE, PRESENT, WHEN, FILTERS, UPSTREAM].map(|options| key(route, options)));
@@ -196,7 +201,8 @@ impl Step<'_> {
         let upstream = if self.after.chosen(Of::Route(route), UPSTREAM) == 0 { "a" } else { "b" };
         let asks = !WHEN[self.after.chosen(Of::Route(route), WHEN)].is_empty();
         let picks = !BALANCE[self.after.chosen(Of::Upstream(upstream), BALANCE)].is_empty();
-        let own = self.changed(Of::Route(route)).chain(self.changed(Of::Upstream(upstream))).map(|key| key.passing);
+        let of_upstream = self.changed(Of::Upstream(upstream)).filter(|key| key.options != ENDPOINTS);
+        let own = self.changed(Of::Route(route)).chain(of_upstream).map(|key| key.passing);
         let others = [
             self.changed(Of::Top).any(|key| key.options == TRUST),
             self.has_other_filters(route),
@@ -239,7 +245,7 @@ impl Bed {
         Self { host, metrics: Metrics::new(1), _cache: cache }
     }
 
-    fn build(&self, sources: &Sources, previous: Option<(&Snapshot, &Sources)>) -> (Snapshot, Plan) {
+    fn build(&self, sources: &Sources, previous: Option<(&Snapshot, &Sources)>) -> Built {
         let generation = previous.map_or(1, |(snapshot, _)| snapshot.generation + 1);
         build(sources, previous, Moment::now(), generation, &self.host, &self.metrics, &Steps::untold()).unwrap()
     }
@@ -267,10 +273,12 @@ async fn changes(steps: u32, seed: u64) {
     let (bed, keys, mut random) = (Bed::new(), keys(), StdRng::seed_from_u64(seed));
     let mut chosen: Chosen = vec![0; keys.len()];
     let mut sources = Draft { keys: &keys, chosen: &chosen }.sources();
-    let current = Arc::new(ArcSwap::from_pointee(bed.build(&sources, None).0));
+    let current = bed.build(&sources, None);
+    current.endpoints.hand_in(&bed.metrics);
+    let current = Arc::new(ArcSwap::from_pointee(current.snapshot));
     let worker = bed.worker(&current);
     let mut open: BTreeMap<usize, Vec<Rc<Connection>>> = BTreeMap::new();
-    for step in 0..steps {
+    for number in 0..steps {
         let mut next = chosen.clone();
         for _ in 0..random.random_range(1..=3) {
             let key = random.random_range(0..keys.len());
@@ -284,12 +292,24 @@ async fn changes(steps: u32, seed: u64) {
 
         let previous = current.load_full();
         let read = after.sources();
-        let (snapshot, plan) = bed.build(&read, Some((&previous, &sources)));
+        let Built { snapshot, plan, endpoints } = bed.build(&read, Some((&previous, &sources)));
+        endpoints.hand_in(&bed.metrics);
+        let step = Step { before: Draft { ..before }, after: Draft { ..after } };
+        for name in ["a", "b"] {
+            let ([was, is], of) = ([&previous, &snapshot].map(|it| &it.upstreams[name]), Of::Upstream(name));
+            let mut others = step.changed(of).filter(|key| key.options != ENDPOINTS);
+            let has_balancer = !BALANCE[step.after.chosen(of, BALANCE)].is_empty();
+            let is_same = others.next().is_none() && !(has_balancer && step.is_another("picks"));
+            assert_eq!(Arc::ptr_eq(was, is), is_same, "{name}: {plan}");
+            let urls = is.balance.set().endpoints().iter().map(|it| it.url().to_owned()).collect::<Vec<_>>();
+            let expected: &[&str] =
+                [&["ws://h:1"][..], &["ws://h:1"], &["ws://h:2", "ws://h:1"]][step.after.chosen(of, ENDPOINTS)];
+            assert_eq!(urls, expected);
+        }
         current.store(Arc::new(snapshot));
         let closing: Vec<_> = follow(&worker).await.into_iter().filter_map(|it| it.upgrade()).collect();
 
-        let said = || format!("seed {seed}, step {step}: {plan}\n{}\nthen\n{}", before.text(), after.text());
-        let step = Step { before: Draft { ..before }, after: Draft { ..after } };
+        let said = || format!("seed {seed}, step {number}: {plan}\n{}\nthen\n{}", before.text(), after.text());
         let mut listed = BTreeSet::new();
         for route in (0..ROUTES).filter(|route| step.before.is_there(*route)) {
             let (name, expected) = (format!("r{route}"), step.effect(route));

@@ -25,22 +25,22 @@ const NOBODY: [u32; 6] = [900, 901, 902, 903, 904, 905];
 impl Instance {
     /// Has the balancer trap.
     fn trap(&mut self, balance: &Balance, balancer: &Arc<BalancerUse>, now: Instant) {
-        let pick = |set: &_, over: &_| self.pool.pick(balancer, set, &handshake("/"), over);
-        balance.lease(WORKER, now, &NOBODY[..5], pick).unwrap();
+        let pick = |set: &_, _: &_| self.pool.pick(balancer, set, &handshake("/"), &NOBODY[..5]);
+        balance.lease(WORKER, now, &[], pick).unwrap();
         self.told = None;
     }
 
     /// Has the balancer say what it knows: that is what there is, and it has been told no more than what is another.
     fn look(&mut self, balance: &Balance, balancer: &Arc<BalancerUse>, now: Instant, said: &str) {
         let mut dump = Vec::new();
-        let pick = |set: &_, over: &_| {
-            let choice = self.pool.pick(balancer, set, &handshake("/"), over)?;
+        let pick = |set: &_, _: &_| {
+            let choice = self.pool.pick(balancer, set, &handshake("/"), &NOBODY)?;
             if let Some([HeaderEdit::Append(_, value)]) = choice.as_ref().map(|choice| &choice.client_headers[..]) {
                 dump.clone_from(value);
             }
             Ok(choice)
         };
-        balance.lease(WORKER, now, &NOBODY, pick).unwrap();
+        balance.lease(WORKER, now, &[], pick).unwrap();
         let number = |byte: &u8| u32::from(*byte) - 0x40;
         let known: BTreeMap<u32, (u32, usize)> = (0..64)
             .zip(dump.chunks(2))
@@ -65,8 +65,8 @@ impl Instance {
 
 /// What a balancer is to know.
 fn there(balance: &Balance, now: Instant) -> BTreeMap<u32, (u32, usize)> {
-    let enabled = balance.endpoints().filter(|endpoint| endpoint.is_enabled());
-    let facts = enabled.map(|endpoint| {
+    let set = balance.set();
+    let facts = set.enabled().iter().map(|endpoint| {
         let weight = endpoint.effective_weight(now, JustStarted::Least);
         (endpoint.id(), (weight, endpoint.zone().map_or(0, str::len)))
     });
@@ -109,16 +109,16 @@ fn what_a_balancer_has_been_told_of_changes_is_the_set_over_reloads_traps_and_wa
         let mut instances = [instance(0), instance(1)];
         let mut specs = vec![spec(1, 20, 400, true), spec(2, 5, 0, true)];
         let mut now = Instant::now();
-        let mut current = balance(specs.clone(), None, now);
+        let current = balance(specs.clone(), now);
         for step in 0..60 {
             match random.random_range(0..4) {
                 0 => now += Duration::from_millis(random.random_range(0..100)),
                 _ => {
                     change(&mut specs, &mut random);
-                    current = balance(specs.clone(), Some(&current), now);
+                    replace(&current, specs.clone(), now);
                 }
             }
-            if current.endpoints().any(|endpoint| endpoint.id() > 60) {
+            if each(&current, Endpoint::id).iter().any(|id| *id > 60) {
                 break;
             }
             if there(&current, now).is_empty() {

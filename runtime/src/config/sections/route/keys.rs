@@ -188,8 +188,8 @@ pub(in crate::config) const ROUTE: Section = Section {
             "`swap`, `keep` or `drain`",
             Default("\"swap\""),
             "\"drain\"",
-            "What open connections do when a reload changes the route, its upstream, a component that they use, or \
-             `trusted_proxies`: changed filters take over between two messages with the state their former versions saved; \
+            "What open connections do when a reload changes the route, its upstream other than in its endpoints, a \
+             component that they use, or `trusted_proxies`: changed filters take over between two messages with the state their former versions saved; \
              or all goes on as it began; or they are closed with 1012 over `drain_time`, unless only handshakes are \
              concerned.",
         ),
