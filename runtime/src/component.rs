@@ -35,6 +35,7 @@ mod limits;
 mod configuration;
 mod deadline;
 mod ticker;
+mod wishes;
 mod wire;
 mod types;
 pub mod field_names;
@@ -61,7 +62,7 @@ pub use session::{Admission, MAX_BATCH, MAX_BATCH_BYTES, Opened, Resumed, Sessio
 pub use shadow::{Attached, Shadow};
 pub use trial::{Candidacy, Mode, Sample, SampledMessage, Standing, Terms};
 pub use types::{
-    Choice, CloseFrame, Content, Failure, Handshake, HeaderEdit, Interest, Kinds, Message, Need, Outgoing, Refusal,
+    Choice, CloseFrame, Content, Failure, Handshake, HeaderEdit, Interest, Kinds, Message, Need, Outgoing, Reaction, Refusal,
     Selection, Verdict,
 };
 pub use uses::{AnyUse, BalancerUse, ConfigureError, FilterUse, OnFailure, PredicateUse};

@@ -23,6 +23,7 @@ mod item;
 mod leg;
 mod outlet;
 mod reactor;
+mod ringing;
 mod scratch;
 #[cfg(any(fuzzing, test))]
 mod scripted;
@@ -42,7 +43,6 @@ use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
-use std::time::Duration;
 
 use bytes::Bytes;
 use tokio::task::unconstrained;
@@ -84,8 +84,6 @@ pub struct Plan {
     pub shadows: Vec<(usize, Shadow)>,
     /// The extensions that the handshakes agreed on.
     pub extensions: Extensions,
-    /// The shortest lease a filter gave; the connection is closed with 1008 when it runs out.
-    pub lease: Option<Duration>,
     /// The route's timers.
     pub timers: Arc<Timers>,
     /// The route's limits.
@@ -185,6 +183,7 @@ where
             }
             Direction::new(from, walk, leftover)
         };
+        let clock = Clock::new(plan.timers, chain.lease_at(), Instant::now());
         let mut pipe = Box::new(Self {
             from_client: direction(Side::Client, &client.1),
             from_upstream: direction(Side::Upstream, &upstream.1),
@@ -192,7 +191,7 @@ where
             upstream: Leg::new(Side::Upstream, upstream.0),
             shared: Shared {
                 chain,
-                clock: Clock::new(plan.timers, plan.lease, Instant::now()),
+                clock,
                 metrics: plan.metrics,
                 worker: plan.worker,
                 handle: plan.handle,
@@ -233,6 +232,7 @@ where
             let quiet = from_client.is_pending() && from_upstream.is_pending();
             self.happened(Side::Client, from_client);
             self.happened(Side::Upstream, from_upstream);
+            self.ring();
             self.flush(context);
             self.keep_time();
             if self.ending.is_some() && self.client.peer.is_done() && self.upstream.peer.is_done() {
@@ -246,7 +246,7 @@ where
             }
             let wakes_at =
                 [self.from_client.wakes_at(&self.upstream.peer), self.from_upstream.wakes_at(&self.client.peer)];
-            let wake_at = wakes_at.into_iter().flatten().min();
+            let wake_at = wakes_at.into_iter().chain([self.rings_at()]).flatten().min();
             match self.shared.clock.poll(context, wake_at) {
                 None => return Poll::Pending,
                 Some(Due::CloseTimeout) => {

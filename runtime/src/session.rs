@@ -142,7 +142,6 @@ impl Open {
             filters: agreed.sessions,
             shadows: agreed.shadows.into_iter().filter_map(|shadowed| shadowed.open(worker.pool())).collect(),
             extensions: agreed.extensions,
-            lease: agreed.lease,
             timers: route.timers.clone(),
             limits: route.limits.clone(),
             metrics: route.metrics.clone(),

@@ -42,6 +42,7 @@ mod metrics;
 mod moving_listeners;
 mod negotiation;
 mod observing;
+mod own_account;
 mod paths;
 mod quarantine;
 mod reload;

@@ -102,4 +102,6 @@
 
   (func (export "tidegate:edge/swapping@0.2.0#resume") (param i32) (result i32) (unreachable))
 
+  (func (export "tidegate:edge/timing@0.2.0#on-timer") (param i32) (param i64) (result i32) (unreachable))
+
   (func (export "tidegate:edge/filtering@0.2.0#[dtor]session") (param i32)))

@@ -11,7 +11,7 @@ use serde::de::DeserializeOwned;
 pub use self::admission::{Admission, HeaderEdit, Refusal};
 pub use self::export::Export;
 pub use self::interest::{Interest, Kinds, Need, Selection};
-pub use self::message::{Content, Message, Outgoing, Verdict};
+pub use self::message::{Content, Message, Outgoing, Reaction, Verdict};
 pub use self::origins::Origins;
 use crate::{CloseFrame, Handshake, Side};
 
@@ -111,6 +111,15 @@ pub trait Filter: DeserializeOwned + 'static {
     fn on_message(&self, session: &mut Self::Session, message: Message<'_>) -> Verdict {
         let _ = (session, message);
         Verdict::Forward
+    }
+
+    /// Acts when the time of a timer has come that was set by [`timer::after`](crate::timer::after). What it sends goes out
+    /// as it is, past other filters; while a peer does not take it, no further timer of the connection comes.
+    ///
+    /// Default: does nothing.
+    fn on_timer(&self, session: &mut Self::Session, token: u64) -> Reaction {
+        let _ = (session, token);
+        Reaction::Nothing
     }
 
     /// Says that the connection has ended: who ended it (`None`: the proxy did), and the close frame if there was one

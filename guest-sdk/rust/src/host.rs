@@ -82,6 +82,72 @@ pub mod random {
     }
 }
 
+/// Being called back after a time, by [`Filter::on_timer`](crate::Filter::on_timer): for heartbeats, for what is gathered
+/// and sent on together, and for who is to be asked whether they are still there. Only for filters.
+///
+/// A timer belongs to the session whose call sets it: `open`, `resume`, `on_message` or `on_timer`. In other calls these
+/// functions do nothing. It ends with the session, also when another version takes the connection over, so set it again in
+/// `resume`.
+pub mod timer {
+    use std::time::Duration;
+
+    /// Has `on_timer` called with this token once, not before this time has gone by, in whole milliseconds rounded up, and
+    /// up to a sixty-fourth of it later (a millisecond at least, 250 at most). A timer of the session that waits under the
+    /// same token is set anew. A session may have 16 waiting; one more is a trap.
+    pub fn after(time: Duration, token: u64) {
+        let milliseconds = u32::try_from(time.as_nanos().div_ceil(1_000_000)).unwrap_or(u32::MAX);
+        #[cfg(target_arch = "wasm32")]
+        crate::bindings::filter::tidegate::edge::timer::after(milliseconds, token);
+        #[cfg(not(target_arch = "wasm32"))]
+        crate::testing::set_timer(token, Some(Duration::from_millis(milliseconds.into())));
+    }
+
+    /// Takes the timer of this token back, if one waits.
+    pub fn cancel(token: u64) {
+        #[cfg(target_arch = "wasm32")]
+        crate::bindings::filter::tidegate::edge::timer::cancel(token);
+        #[cfg(not(target_arch = "wasm32"))]
+        crate::testing::set_timer(token, None);
+    }
+}
+
+/// Saying something about the connection whose session is being called. Only for filters; in calls that are about no
+/// connection, and in `save` and `on_close`, these functions do nothing.
+pub mod connection {
+    use std::time::Duration;
+
+    /// Sets an attribute of the connection, in place of one of that name that was set or attached before. The access log and
+    /// the admin API show it, and filters that take the connection over see it among the attributes of its handshake.
+    pub fn set_attribute(name: &str, value: &str) {
+        #[cfg(target_arch = "wasm32")]
+        crate::bindings::filter::tidegate::edge::connection::set_attribute(name, value);
+        #[cfg(not(target_arch = "wasm32"))]
+        crate::testing::set_attribute(name, value);
+    }
+
+    /// Begins the filter's lease on the connection anew: it is closed with 1008 after this time, in whole seconds, unless
+    /// the lease is renewed again.
+    pub fn renew_lease(time: Duration) {
+        let seconds = u32::try_from(time.as_secs()).unwrap_or(u32::MAX);
+        #[cfg(target_arch = "wasm32")]
+        crate::bindings::filter::tidegate::edge::connection::renew_lease(seconds);
+        #[cfg(not(target_arch = "wasm32"))]
+        crate::testing::set_lease(Duration::from_secs(seconds.into()));
+    }
+
+    /// Hands over a token by which the lease may last longer. The runtime verifies it by the token rules of the route, and
+    /// for the same subject. The error says why it is not taken; a route without token rules takes none.
+    pub fn renew_token(token: &str) -> Result<(), String> {
+        #[cfg(target_arch = "wasm32")]
+        return crate::bindings::filter::tidegate::edge::connection::renew_token(token);
+        #[cfg(not(target_arch = "wasm32"))]
+        {
+            let _ = token;
+            Err("the route has no token rules".to_owned())
+        }
+    }
+}
+
 /// What the runtime knows about endpoints beyond what a balancer's `update` was told. Only for balancers: a predicate
 /// or filter that calls it has an import that the runtime refuses.
 pub mod endpoint_stats {

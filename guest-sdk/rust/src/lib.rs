@@ -58,7 +58,8 @@
 //!
 //! # What a component may do
 //!
-//! Nothing but compute, and call [`log`], [`clock`], [`random`] and (a balancer) [`endpoint_stats`]. What it calls
+//! Nothing but compute, and call [`log`], [`clock`], [`random`], (a balancer) [`endpoint_stats`] and (a filter) [`timer`] and
+//! [`connection`]. What it calls
 //! becomes an import, and its imports are its permissions. **`println!` is not heard**: on `wasm32-unknown-unknown` the
 //! standard library throws it away. Use [`log::info`] and its like; `tidegate log-level debug` shows [`log::debug`], too.
 //!
@@ -81,11 +82,11 @@ pub mod testing;
 
 pub use balancer::{Balancer, Choice, Endpoint, Endpoints};
 pub use filter::{
-    Admission, Content, Filter, HeaderEdit, Interest, Kinds, Message, Need, Origins, Outgoing, Refusal, Selection,
-    Verdict,
+    Admission, Content, Filter, HeaderEdit, Interest, Kinds, Message, Need, Origins, Outgoing, Reaction, Refusal,
+    Selection, Verdict,
 };
 pub use handshake::{CloseFrame, Handshake, Header, MessageKind, Side};
-pub use host::{clock, endpoint_stats, log, random};
+pub use host::{clock, connection, endpoint_stats, log, random, timer};
 pub use predicate::Predicate;
 
 /// Reads a small JSON text, as the SDK reads configurations: an error names the key it is about. Nesting is limited to

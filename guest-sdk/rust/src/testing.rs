@@ -58,6 +58,9 @@ thread_local! {
     static RANDOM: Cell<u64> = const { Cell::new(0) };
     static ACTIVE: RefCell<BTreeMap<u32, u32>> = const { RefCell::new(BTreeMap::new()) };
     static PICKED: RefCell<BTreeMap<u32, u64>> = const { RefCell::new(BTreeMap::new()) };
+    static TIMERS: RefCell<Vec<(Duration, u64)>> = const { RefCell::new(Vec::new()) };
+    static ATTRIBUTES: RefCell<BTreeMap<String, String>> = const { RefCell::new(BTreeMap::new()) };
+    static LEASE: Cell<Option<Duration>> = const { Cell::new(None) };
     static LOG: RefCell<Vec<(Level, String)>> = const { RefCell::new(Vec::new()) };
 }
 
@@ -87,6 +90,27 @@ pub fn set_picked(id: u32, times: u64) {
     PICKED.with_borrow_mut(|picked| picked.insert(id, times));
 }
 
+/// The token of the first timer whose time has come, which waits no more. The runtime calls
+/// [`Filter::on_timer`](crate::Filter::on_timer) with it; here the test does. All sessions of a test have their timers in
+/// common.
+pub fn due_timer() -> Option<u64> {
+    TIMERS.with_borrow_mut(|timers| {
+        let first = timers.iter().enumerate().min_by_key(|(_, (at, _))| *at)?;
+        let (place, (at, token)) = (first.0, *first.1);
+        (at <= MONOTONIC.get()).then(|| timers.swap_remove(place)).map(|_| token)
+    })
+}
+
+/// The attributes that were set by `connection::set_attribute`.
+pub fn attributes() -> BTreeMap<String, String> {
+    ATTRIBUTES.with_borrow(Clone::clone)
+}
+
+/// What the lease was last renewed to, by `connection::renew_lease`.
+pub fn lease() -> Option<Duration> {
+    LEASE.get()
+}
+
 /// Takes the lines that were logged since the last call.
 pub fn take_log() -> Vec<(Level, String)> {
     LOG.take()
@@ -106,6 +130,21 @@ pub(crate) fn active(id: u32) -> u32 {
 
 pub(crate) fn picked(id: u32) -> u64 {
     PICKED.with_borrow(|picked| picked.get(&id).copied().unwrap_or(0))
+}
+
+pub(crate) fn set_timer(token: u64, after: Option<Duration>) {
+    TIMERS.with_borrow_mut(|timers| {
+        timers.retain(|(_, known)| *known != token);
+        timers.extend(after.map(|after| (MONOTONIC.get() + after, token)));
+    });
+}
+
+pub(crate) fn set_attribute(name: &str, value: &str) {
+    ATTRIBUTES.with_borrow_mut(|attributes| attributes.insert(name.to_owned(), value.to_owned()));
+}
+
+pub(crate) fn set_lease(time: Duration) {
+    LEASE.set(Some(time));
 }
 
 pub(crate) fn record(level: Level, text: &str) {
@@ -149,6 +188,20 @@ mod tests {
         assert_eq!(first, second);
         assert!((0..3).all(|number| first.iter().filter(|&&drawn| drawn == number).count() > 250));
         assert_eq!(random::below(0), 0);
+    }
+
+    #[test]
+    fn a_timer_is_due_once_its_time_has_come_and_the_last_word_about_its_token_counts() {
+        use crate::timer;
+        timer::after(Duration::from_millis(30), 3);
+        timer::after(Duration::from_micros(9_001), 1);
+        timer::after(Duration::from_millis(20), 2);
+        timer::after(Duration::from_millis(40), 2);
+        timer::cancel(3);
+        advance(Duration::from_millis(9));
+        assert_eq!(due_timer(), None);
+        advance(Duration::from_millis(31));
+        assert_eq!([due_timer(), due_timer(), due_timer()], [Some(1), Some(2), None]);
     }
 
     #[test]

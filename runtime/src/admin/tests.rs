@@ -125,6 +125,7 @@ impl Operations for Fake {
             size_bytes: 18_000,
             compile_seconds: 0.015,
             compile_source: "compiled",
+            hooks: vec!["closing".to_owned()],
             imports: vec![import],
             uses: 1,
             memory_bytes: 65_536,
@@ -143,6 +144,7 @@ impl Operations for Fake {
             client: "192.0.2.1:50000".to_owned(),
             worker: 0,
             age_seconds: 1.5,
+            attributes: BTreeMap::new(),
         };
         let connections = (0..query.limit.min(3)).map(connection).collect();
         Box::pin(async { ConnectionsView { total: 3, connections, workers_silent: Vec::new() } })

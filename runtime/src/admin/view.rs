@@ -141,6 +141,8 @@ pub struct ComponentView {
     pub compile_seconds: f64,
     /// `compiled` or `cache`.
     pub compile_source: &'static str,
+    /// The optional interfaces that it exports, without package and version.
+    pub hooks: Vec<String>,
     /// What it imports, which is all that it may do.
     pub imports: Vec<ImportView>,
     /// How often the configuration uses it.
@@ -205,6 +207,9 @@ pub struct ConnectionView {
     pub worker: usize,
     /// Time since the 101.
     pub age_seconds: f64,
+    /// What filters have said of it, by name: at most 16, each with the first 128 characters.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub attributes: BTreeMap<String, String>,
 }
 
 /// Which connections to show.

@@ -68,6 +68,9 @@ fn describe(component: &Component, taken: &Result<Option<Interest>, ConfigureErr
         Err(error) if component.kind() == Kind::Filter => lines.push(format!("interest:  unknown: {error}")),
         Err(_) => {}
     }
+    if !component.hooks().is_empty() {
+        lines.push(format!("hooks:     {}", component.hooks().join(", ")));
+    }
     if component.imports().is_empty() {
         lines.push("may:       nothing but compute".to_owned());
     }

@@ -5,7 +5,7 @@ use http::{HeaderName, HeaderValue};
 
 use super::field_names;
 use super::limits::Limits;
-use super::types::{CloseFrame, HeaderEdit, Need, Refusal, Selection, Verdict};
+use super::types::{CloseFrame, HeaderEdit, Need, Reaction, Refusal, Selection, Verdict};
 use super::wire;
 
 /// Why an answer is none.
@@ -22,6 +22,15 @@ pub(super) fn verdict(verdict: wire::Verdict, selection: Selection) -> Result<Ve
         Verdict::Close(close) => check_close(close)?,
     }
     Ok(verdict)
+}
+
+/// Checks what a filter does when a time has come.
+pub(super) fn reaction(reaction: wire::Reaction) -> Result<Reaction, Why> {
+    let reaction = Reaction::from(reaction);
+    if let Reaction::Close(close) = &reaction {
+        check_close(close)?;
+    }
+    Ok(reaction)
 }
 
 /// Checks a refusal of a handshake.

@@ -9,7 +9,7 @@ use wasmtime::component::{
 
 use super::guest::Guest;
 use super::wire::{
-    Admission, Arrival, Choice, CloseFrame, Decision, Endpoint, Handshake, Interest, Message, Refusal, Side, Verdict,
+    Admission, Arrival, Choice, CloseFrame, Decision, Endpoint, Handshake, Interest, Message, Reaction, Refusal, Side, Verdict,
 };
 
 /// What a component decides; there is one world for each.
@@ -211,6 +211,7 @@ pub(super) struct FilterExports {
     pub(super) on_close: Option<TypedFunc<Closed<'static>, ()>>,
     pub(super) save: Option<TypedFunc<(ResourceAny,), (Vec<u8>,)>>,
     pub(super) resume: Option<Resume>,
+    pub(super) on_timer: Option<TypedFunc<(ResourceAny, u64), (Reaction,)>>,
 }
 
 impl Exports for FilterExports {
@@ -222,6 +223,7 @@ impl Exports for FilterExports {
         ("batching", &["on-messages"]),
         ("closing", &["on-close"]),
         ("swapping", &["save", "resume"]),
+        ("timing", &["on-timer"]),
     ];
 
     fn bind(binder: &mut Binder<'_>) -> wasmtime::Result<Self> {
@@ -233,6 +235,7 @@ impl Exports for FilterExports {
             on_close: binder.hook()?,
             save: binder.hook()?,
             resume: binder.hook()?,
+            on_timer: binder.hook()?,
         })
     }
 

@@ -9,12 +9,15 @@ use super::guest::Guest;
 use super::limits::Exceeded;
 use super::types::Failure;
 use super::wasi::Denied;
+use super::wishes::Greedy;
 use crate::metrics::FailureReason;
 
 /// What a guest that failed in a call did. `deadline` is the one that was set for it.
 pub(super) fn classify(component: &str, error: &Error, guest: &Guest, deadline: Duration) -> Failure {
     let (reason, mut message) = if let Some(exceeded) = error.downcast_ref::<Exceeded>() {
         (FailureReason::Memory, exceeded.to_string())
+    } else if let Some(greedy) = error.downcast_ref::<Greedy>() {
+        (greedy.reason(), greedy.to_string())
     } else if let Some(denied) = error.downcast_ref::<Denied>() {
         (FailureReason::Trap, denied.to_string())
     } else {

@@ -8,6 +8,7 @@ use super::endpoints::{EndpointCounts, PickSet};
 use super::limits::Quota;
 use super::log::{Log, MAX_LINE};
 use super::wire::Level;
+use super::wishes::{Bounds, Wishes};
 
 /// The data of a store.
 #[derive(Debug)]
@@ -17,13 +18,29 @@ pub(super) struct Guest {
     pub(super) log: Log,
     pub(super) random: Random,
     pub(super) stdio: Stdio,
+    /// What the call under way asks for.
+    wishes: Option<Box<Wishes>>,
+    /// How much it may ask for.
+    pub(super) bounds: Bounds,
     /// What `endpoint-stats` may be asked for.
     pub(super) endpoints: Option<Arc<PickSet>>,
 }
 
 impl Guest {
-    pub(super) fn new(quota: Quota, deadline: Deadline, log: Log) -> Self {
-        Self { quota, deadline, log, random: Random::seeded(), stdio: Stdio::default(), endpoints: None }
+    pub(super) fn new(quota: Quota, deadline: Deadline, log: Log, bounds: Bounds) -> Self {
+        let (random, stdio) = (Random::seeded(), Stdio::default());
+        Self { quota, deadline, log, random, stdio, wishes: None, bounds, endpoints: None }
+    }
+
+    /// What the call under way asks for.
+    pub(super) fn wishes(&mut self) -> &mut Wishes {
+        self.wishes.get_or_insert_default()
+    }
+
+    /// What the last call asked for, if anything.
+    #[inline]
+    pub(super) fn take_wishes(&mut self) -> Option<Box<Wishes>> {
+        self.wishes.take()
     }
 
     /// The live connections to an endpoint; 0 for one that was never told to this guest.
@@ -114,7 +131,8 @@ mod tests {
         let metrics = Metrics::new(1).component("shout");
         let quota = Quota::new(0, Arc::clone(&metrics), WorkerIndex(0));
         let deadline = Deadline::of(tokio::time::Instant::now(), std::time::Duration::ZERO);
-        Guest::new(quota, deadline, Log::new("shout".into(), Arc::new(Rate::new(0)), metrics, WorkerIndex(0)))
+        let log = Log::new("shout".into(), Arc::new(Rate::new(0)), metrics, WorkerIndex(0));
+        Guest::new(quota, deadline, log, Bounds { count: 0, size: 0 })
     }
 
     #[test]

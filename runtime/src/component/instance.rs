@@ -24,6 +24,7 @@ use super::seats::Seat;
 use super::ticker::Beat;
 use super::types::Failure;
 use super::uses::Recipe;
+use super::wishes::{Bounds, Wishes};
 use crate::metrics::{CallVerdict, ComponentShard, FailureReason, WorkerIndex};
 
 /// The place of one instance.
@@ -34,6 +35,8 @@ pub(super) struct Slot<E> {
     live: RefCell<Option<Live<E>>>,
     generation: Cell<u64>,
     seat: Cell<Option<Seat>>,
+    /// What the last call asked for.
+    wishes: Cell<Option<Box<Wishes>>>,
     /// Whether its seat was taken from it.
     vacated: Cell<bool>,
 }
@@ -83,7 +86,8 @@ impl<E: Exports> Slot<E> {
     /// An empty place; `seat` is held with it.
     pub(super) fn new(recipe: Arc<Recipe>, worker: WorkerIndex, beat: Rc<Beat>, seat: Option<Seat>) -> Self {
         let (live, generation) = (RefCell::new(None), Cell::new(0));
-        Self { recipe, worker, beat, live, generation, seat: Cell::new(seat), vacated: Cell::new(false) }
+        let (wishes, vacated) = (Cell::default(), Cell::new(false));
+        Self { recipe, worker, beat, live, generation, seat: Cell::new(seat), wishes, vacated }
     }
 
     /// Gives its seat away, and its instance with it: every further call fails.
@@ -187,7 +191,10 @@ impl<E: Exports> Slot<E> {
         let result = self.run(&mut live.store, |store| call(store, &live.exports));
         self.shard().call_seconds.observe(started.elapsed());
         match result {
-            Ok(answer) => Ok(answer),
+            Ok(answer) => {
+                self.wishes.set(live.store.data_mut().take_wishes());
+                Ok(answer)
+            }
             Err(error) => {
                 let deadline = self.recipe.limits().deadline;
                 let failure = classify(self.recipe.name(), &error, live.store.data(), deadline);
@@ -195,6 +202,12 @@ impl<E: Exports> Slot<E> {
                 Err(report(failure))
             }
         }
+    }
+
+    /// What the last call asked for, if it has succeeded.
+    #[inline]
+    pub(super) fn take_wishes(&self) -> Option<Box<Wishes>> {
+        self.wishes.take()
     }
 
     /// The failure of a component that answered what the contract forbids. Its store is sound.
@@ -242,7 +255,8 @@ impl<E: Exports> Slot<E> {
         let quota = Quota::new(limits.max_memory, Arc::clone(metrics), self.worker);
         let log = Log::new(component.shared_name(), component.rate(), Arc::clone(metrics), self.worker);
         let deadline = Deadline::of(Instant::now(), limits.start_deadline());
-        let mut store = Store::new(component.host().engine(), Guest::new(quota, deadline, log));
+        let bounds = Bounds { count: limits.max_attachments, size: limits.max_attachment_size };
+        let mut store = Store::new(component.host().engine(), Guest::new(quota, deadline, log, bounds));
         store.limiter(|guest| &mut guest.quota);
         store.set_hostcall_fuel(limits.handed_over());
         store.epoch_deadline_callback(|mut store| store.data_mut().deadline.look());
@@ -256,6 +270,8 @@ impl<E: Exports> Slot<E> {
         match started {
             Ok((exports, Ok(configured))) => {
                 store.data_mut().log.release();
+                // It was about no connection.
+                store.data_mut().take_wishes();
                 Ok((Live { store, exports }, configured))
             }
             Ok((_, Err(words))) => Err(StartError::Rejected(Words::new(words))),

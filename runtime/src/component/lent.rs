@@ -1,5 +1,5 @@
-//! The functions of our own that components import: `log`, `clock`, `random` and `endpoint-stats`. They never fail, and
-//! they never wait.
+//! The functions of our own that components import: `log`, `clock`, `random`, `endpoint-stats`, `timer` and
+//! `connection`. They never wait.
 
 use std::sync::LazyLock;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -30,6 +30,8 @@ pub(super) fn lend(linker: &mut Linker<Guest>) -> wasmtime::Result<()> {
     let mut random = linker.instance("tidegate:edge/random@0.2.0")?;
     random.func_wrap("next", |mut store: StoreContextMut<'_, Guest>, (): ()| Ok((store.data_mut().random.next(),)))?;
 
+    filters(linker)?;
+
     let mut endpoint_stats = linker.instance("tidegate:edge/endpoint-stats@0.2.0")?;
     endpoint_stats
         .func_wrap("active", |store: StoreContextMut<'_, Guest>, (id,): (u32,)| Ok((store.data().active(id),)))?;
@@ -38,10 +40,43 @@ pub(super) fn lend(linker: &mut Linker<Guest>) -> wasmtime::Result<()> {
     Ok(())
 }
 
+/// What filters alone are lent. It is heeded when the call has succeeded, and where it is about a connection.
+fn filters(linker: &mut Linker<Guest>) -> wasmtime::Result<()> {
+    let mut timer = linker.instance("tidegate:edge/timer@0.2.0")?;
+    timer.func_wrap("after", |mut store: StoreContextMut<'_, Guest>, (milliseconds, token): (u32, u64)| {
+        let after = Duration::from_millis(milliseconds.into());
+        Ok(store.data_mut().wishes().timer(token, Some(after))?)
+    })?;
+    timer.func_wrap("cancel", |mut store: StoreContextMut<'_, Guest>, (token,): (u64,)| {
+        Ok(store.data_mut().wishes().timer(token, None)?)
+    })?;
+
+    let mut connection = linker.instance("tidegate:edge/connection@0.2.0")?;
+    connection.func_wrap(
+        "set-attribute",
+        |mut store: StoreContextMut<'_, Guest>, (name, value): (String, String)| {
+            let bounds = store.data().bounds;
+            Ok(store.data_mut().wishes().attribute(name, value, bounds)?)
+        },
+    )?;
+    connection.func_wrap("renew-lease", |mut store: StoreContextMut<'_, Guest>, (seconds,): (u32,)| {
+        store.data_mut().wishes().lease = Some(Duration::from_secs(seconds.into()));
+        Ok(())
+    })?;
+    connection.func_wrap("renew-token", |_, (_token,): (WasmStr,)| {
+        Ok((Err::<(), _>("the route has no token rules".to_owned()),))
+    })
+}
+
 /// The time since a point before the first call, the same for all guests of the process.
 pub(super) fn monotonic() -> Duration {
+    monotonic_at(Instant::now())
+}
+
+/// What [`monotonic`] gives at an instant.
+pub(super) fn monotonic_at(instant: Instant) -> Duration {
     static START: LazyLock<Instant> = LazyLock::new(Instant::now);
-    START.elapsed()
+    instant.saturating_duration_since(*START)
 }
 
 /// The time since 1970; zero on a machine whose clock stands before.

@@ -67,7 +67,7 @@ pub enum LoadError {
     /// Everything it imports that is not lent.
     #[error(
         "this imports what no component is given: {}; a component may import log, clock and random of tidegate:edge, a \
-         balancer endpoint-stats too, and of WASI 0.2 the clocks, random and cli, without files, sockets and HTTP",
+         balancer endpoint-stats too, a filter timer and connection, and of WASI 0.2 the clocks, random and cli, without files, sockets and HTTP",
         .0.join(", ")
     )]
     ForeignImports(Vec<String>),

@@ -1,5 +1,6 @@
 //! One connection, as one filter knows it: a resource in an instance of the filter.
 
+mod agenda;
 mod succession;
 
 pub use succession::Resumed;
@@ -8,8 +9,10 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::time::Instant;
 use wasmtime::component::ResourceAny;
 
+use self::agenda::Agenda;
 use super::answer;
 use super::exports::FilterExports;
 use super::instance::Slot;
@@ -54,6 +57,8 @@ pub struct Session {
     filter: Serving,
     handshake: Rc<Handshake>,
     guest: State,
+    /// Boxed, because most have none.
+    agenda: Option<Box<Agenda>>,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -90,7 +95,10 @@ impl Session {
         let attachments = admission.attachments();
         // From here on the guest's resource is dropped with the session.
         let guest = State::Open(Resource { handle: admission.session, generation: slot.generation() });
-        let session = Self { slot, filter: filter.serve(), handshake, guest };
+        let lease = admission.lease_seconds.map(|seconds| Duration::from_secs(seconds.into()));
+        let agenda = lease.map(|lease| Agenda::of_lease(Instant::now() + lease));
+        let mut session = Self { slot, filter: filter.serve(), handshake, guest, agenda };
+        session.heed()?;
         let slot = &session.slot;
         check_attachments(slot, &session.handshake.connection_id, filter, attachments)?;
         let invalid = |why| session.invalid(why);
@@ -101,7 +109,7 @@ impl Session {
             upstream_headers,
             client_headers,
             attributes: admission.attributes,
-            lease: admission.lease_seconds.map(|seconds| Duration::from_secs(seconds.into())),
+            lease,
             session,
         }))
     }
@@ -132,6 +140,7 @@ impl Session {
             Ok(exports.on_message.call(store, (handle, message.origin.into(), lowered))?.0)
         });
         let verdict = called.and_then(|verdict| {
+            self.heed()?;
             self.check_reply(verdict.payload_size())?;
             self.checked(verdict, selection)
         });
@@ -230,7 +239,10 @@ impl Session {
             Some(on_messages) => Ok(on_messages.call(store, (handle, origin.into(), arrivals, bytes))?.0),
             None => Err(wasmtime::Error::msg("it takes no batches")),
         });
-        let decided = called.and_then(|decisions| self.decided(count, decisions, origin, verdicts));
+        let decided = called.and_then(|decisions| {
+            self.heed()?;
+            self.decided(count, decisions, origin, verdicts)
+        });
         decided.inspect_err(|_| self.end())
     }
 
@@ -322,6 +334,7 @@ impl Session {
             Ok(admission) => {
                 let handle = admission.session;
                 self.guest = State::Open(Resource { handle, generation: self.slot.generation() });
+                self.begin_agenda_anew()?;
                 Ok(handle)
             }
             Err(refusal) => {

@@ -95,6 +95,7 @@ impl Shadow {
         let selected = messages.clone().map(|(message, _)| message).filter(selects);
         let mut verdicts = Verdicts::default();
         let is_alive = self.session.on_messages(selected, &mut verdicts).is_ok();
+        self.session.forget_agenda();
         let mut given = verdicts.drain();
         let mut counts = [0; ShadowOutcome::COUNT];
         let (connection, trial) = (&self.session.handshake().connection_id, self.candidate.trial());

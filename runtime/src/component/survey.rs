@@ -176,6 +176,10 @@ fn permission(kind: Kind, import: &str) -> Permission {
             "endpoint-stats" if kind == Kind::Balancer => {
                 Permission::Lent("see the live connections to endpoints, and how often each was picked")
             }
+            "timer" if kind == Kind::Filter => Permission::Lent("be called back after a time"),
+            "connection" if kind == Kind::Filter => {
+                Permission::Lent("set attributes of its connections, and renew its leases on them")
+            }
             _ => Permission::Foreign,
         };
     }

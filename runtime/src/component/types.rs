@@ -131,6 +131,17 @@ pub enum Verdict {
     Close(CloseFrame),
 }
 
+/// What a filter does when a time has come.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Reaction {
+    /// Nothing.
+    Nothing,
+    /// It sends these, past other filters.
+    Send(Vec<Outgoing>),
+    /// The connection is closed with this, which may stand in a frame.
+    Close(CloseFrame),
+}
+
 /// A message that a filter sends in place of the one it was given.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Outgoing {

@@ -279,6 +279,17 @@ pub(super) enum Verdict {
 }
 
 #[derive(Debug, ComponentType, Lift)]
+#[component(variant)]
+pub(super) enum Reaction {
+    #[component(name = "nothing")]
+    Nothing,
+    #[component(name = "send")]
+    Send(Vec<Outgoing>),
+    #[component(name = "close")]
+    Close(Closing),
+}
+
+#[derive(Debug, ComponentType, Lift)]
 #[component(record)]
 pub(super) struct Decision {
     pub(super) message: u32,
@@ -303,6 +314,16 @@ impl Verdict {
             Self::Replace(content) => content.size(),
             Self::Send(messages) => messages.iter().map(|outgoing| outgoing.message.size()).sum(),
             Self::Forward | Self::Delay(_) | Self::Drop | Self::Close(_) => 0,
+        }
+    }
+}
+
+impl Reaction {
+    /// The payload bytes that it carries.
+    pub(super) fn payload_size(&self) -> usize {
+        match self {
+            Self::Send(messages) => messages.iter().map(|outgoing| outgoing.message.size()).sum(),
+            Self::Nothing | Self::Close(_) => 0,
         }
     }
 }
@@ -461,6 +482,16 @@ impl From<Verdict> for types::Verdict {
             Verdict::Drop => Self::Drop,
             Verdict::Send(messages) => Self::Send(messages.into_iter().map(Into::into).collect()),
             Verdict::Close(Closing { code, reason }) => Self::Close(types::CloseFrame { code, reason }),
+        }
+    }
+}
+
+impl From<Reaction> for types::Reaction {
+    fn from(reaction: Reaction) -> Self {
+        match reaction {
+            Reaction::Nothing => Self::Nothing,
+            Reaction::Send(messages) => Self::Send(messages.into_iter().map(Into::into).collect()),
+            Reaction::Close(Closing { code, reason }) => Self::Close(types::CloseFrame { code, reason }),
         }
     }
 }

@@ -84,7 +84,6 @@ fn plan(compression: bool) -> Plan {
         filters: Vec::new(),
         shadows: Vec::new(),
         extensions: Extensions { agreed: compression, deflate: None },
-        lease: None,
         // Nothing takes time here but what would never end.
         timers: Arc::new(Timers { close_timeout: Duration::from_secs(3600), ..Timers::default() }),
         limits: Arc::default(),

@@ -111,7 +111,6 @@ fn plan(route: &Route, dice: &mut Dice, handle: Rc<Handle>) -> Plan {
         filters: Vec::new(),
         shadows: Vec::new(),
         extensions: Extensions { agreed: route.deflate.is_some(), deflate: route.deflate },
-        lease: None,
         timers: Arc::new(Timers { ping_interval, message_timeout: None, close_timeout: day, ..Timers::default() }),
         limits: Arc::new(Limits { control_frames_per_second: None, ..Limits::default() }),
         metrics: Metrics::new(1).route("fuzzed"),

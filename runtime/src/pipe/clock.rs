@@ -62,18 +62,25 @@ impl Pong {
 }
 
 impl Clock {
-    /// Starts the timers of a connection that opens now; `lease` is the shortest a filter gave.
-    pub(super) fn new(timers: Arc<Timers>, lease: Option<Duration>, now: Instant) -> Self {
+    /// Starts the timers of a connection that opens now; `lease_at` is when the first lease of a filter runs out.
+    pub(super) fn new(timers: Arc<Timers>, lease_at: Option<Instant>, now: Instant) -> Self {
         let Timers { ping_interval, max_inactivity, max_lifetime, .. } = *timers;
-        let runs = [ping_interval, max_inactivity, max_lifetime, lease].iter().any(Option::is_some);
+        let runs = [ping_interval, max_inactivity, max_lifetime].iter().any(Option::is_some) || lease_at.is_some();
         let running = runs.then(|| {
             let mut running = Running::new(now);
             running.ping_at = ping_interval.map(|interval| now + interval);
             running.lifetime_at = max_lifetime.map(|lifetime| now + jittered(lifetime));
-            running.lease_at = lease.map(|lease| now + lease);
+            running.lease_at = lease_at;
             Box::new(running)
         });
         Self { timers, running }
+    }
+
+    /// When the first lease of a filter runs out, since one was renewed.
+    pub(super) fn set_lease(&mut self, lease_at: Option<Instant>) {
+        if lease_at.is_some() || self.running.is_some() {
+            self.run(Instant::now()).lease_at = lease_at;
+        }
     }
 
     /// A data message went by.

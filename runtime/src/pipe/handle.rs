@@ -1,5 +1,6 @@
 //! What others hold of an open connection.
 
+use std::cell::RefCell;
 use std::rc::Rc;
 
 use super::{Change, Traffic};
@@ -12,4 +13,27 @@ pub struct Handle {
     pub traffic: Traffic,
     /// Ends it from outside, or changes its filters.
     pub switch: Switch<Rc<Change>>,
+    /// Boxed, because most connections never have any.
+    attributes: RefCell<Option<Box<Attributes>>>,
+}
+
+type Attributes = Vec<(String, String)>;
+
+impl Handle {
+    /// The attributes that filters have set while the connection is open, by name.
+    pub fn attributes(&self) -> Vec<(String, String)> {
+        self.attributes.borrow().as_deref().cloned().unwrap_or_default()
+    }
+
+    /// Sets attributes, in place of those of the same names.
+    pub(super) fn set_attributes(&self, news: Attributes) {
+        let mut attributes = self.attributes.borrow_mut();
+        for (name, value) in news {
+            let known = attributes.get_or_insert_default();
+            match known.iter_mut().find(|(known, _)| *known == name) {
+                Some((_, known)) => *known = value,
+                None => known.push((name, value)),
+            }
+        }
+    }
 }

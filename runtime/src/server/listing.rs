@@ -4,7 +4,7 @@
 //! that grows with the number of connections is done here, on the control runtime: asking for the next slice, and
 //! keeping the oldest of what the workers have found so far.
 
-use std::collections::BinaryHeap;
+use std::collections::{BTreeMap, BinaryHeap};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
@@ -100,8 +100,21 @@ fn view(connection: &Connection, worker: usize) -> ConnectionView {
         worker,
         // Told when all have been found, so that the oldest is the one of the greatest age.
         age_seconds: 0.0,
+        attributes: attributes(connection),
     }
 }
+
+/// So much of its attributes that a long list of connections stays bounded.
+fn attributes(connection: &Connection) -> BTreeMap<String, String> {
+    let shown = |text: &str| text.chars().take(SHOWN_CHARACTERS).collect();
+    let attributes = connection.attributes();
+    attributes.iter().rev().take(SHOWN_ATTRIBUTES).map(|(name, value)| (shown(name), shown(value))).collect()
+}
+
+/// The attributes of each connection in a list.
+const SHOWN_ATTRIBUTES: usize = 16;
+/// Of the name and of the value of each.
+const SHOWN_CHARACTERS: usize = 128;
 
 /// Lists the connections of all workers. One that does not answer in time is named and not waited for any longer; what
 /// it has said before stands.
@@ -182,6 +195,7 @@ mod tests {
             client: String::new(),
             worker: 0,
             age_seconds: 0.0,
+            attributes: BTreeMap::new(),
         };
         Found { opened_at, view }
     }

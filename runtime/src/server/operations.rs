@@ -111,6 +111,7 @@ impl Operations for Control {
                 size_bytes: component.size() as u64,
                 compile_seconds: component.compile_time().as_secs_f64(),
                 compile_source: component.compile_source().label(),
+                hooks: component.hooks().iter().map(ToString::to_string).collect(),
                 imports: component
                     .imports()
                     .iter()

@@ -61,8 +61,6 @@ pub(super) struct Agreed {
     pub(super) shadows: Vec<Shadowed>,
     /// The extensions that the handshakes agreed on.
     pub(super) extensions: Extensions,
-    /// The shortest lease a filter gave.
-    pub(super) lease: Option<Duration>,
     /// What [`Worker::told`] was when the handshake began.
     pub(super) told: u64,
     /// What [`Route::decided`] was when the sessions were opened, or before.
@@ -101,7 +99,6 @@ struct Admitted {
     shadows: Vec<Shadowed>,
     upstream_headers: Vec<HeaderEdit>,
     client_headers: Vec<HeaderEdit>,
-    lease: Option<Duration>,
 }
 
 impl<'w> Attempt<'w> {
@@ -143,9 +140,9 @@ impl<'w> Attempt<'w> {
         let ((endpoint, with_endpoint), upgraded) =
             requests.during(connecting).await.map_err(|_| Refusal::ClientGone)??;
         let Upgraded { stream, leftover, accepted } = upgraded;
-        let Admitted { sessions, shadows, mut client_headers, lease, .. } = admitted;
+        let Admitted { sessions, shadows, mut client_headers, .. } = admitted;
         client_headers.extend(with_endpoint);
-        let agreed = Agreed { sessions, shadows, extensions: accepted.agreed, lease, told, decided };
+        let agreed = Agreed { sessions, shadows, extensions: accepted.agreed, told, decided };
         Ok(Joined {
             agreed,
             upstream: (stream, leftover),
@@ -221,11 +218,10 @@ impl<'w> Attempt<'w> {
                     attached: Attached::from(&admission),
                 });
             }
-            let Admission { session, upstream_headers, client_headers, attributes, lease } = admission;
+            let Admission { session, upstream_headers, client_headers, attributes, .. } = admission;
             admitted.sessions.push(session);
             admitted.upstream_headers.extend(upstream_headers);
             admitted.client_headers.extend(client_headers);
-            admitted.lease = [admitted.lease, lease].into_iter().flatten().min();
             if !attributes.is_empty() {
                 self.record.attributes.extend_from_slice(&attributes);
                 // Sessions opened before keep the handshake as they saw it.

@@ -1,5 +1,6 @@
 //! What is known of an open connection, for whoever asks: the access log, the admin API, a drain.
 
+use std::borrow::Cow;
 use std::cell::{Cell, RefCell};
 use std::net::SocketAddr;
 use std::rc::Rc;
@@ -46,6 +47,18 @@ impl Connection {
     /// The route it took. What a reload has replaced is not kept: it would keep the code of former filters, too.
     pub fn route(&self) -> Arc<Route> {
         self.route.borrow().clone()
+    }
+
+    /// What its filters have said of it, by name: when they admitted it and since.
+    pub fn attributes(&self) -> Cow<'_, [(String, String)]> {
+        let since = self.handle.attributes();
+        if since.is_empty() {
+            return Cow::Borrowed(&self.told.attributes);
+        }
+        let mut attributes = self.told.attributes.to_vec();
+        attributes.retain(|(name, _)| since.iter().all(|(other, _)| other != name));
+        attributes.extend(since);
+        Cow::Owned(attributes)
     }
 
     /// Whether it took the route of this name.

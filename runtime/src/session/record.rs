@@ -127,6 +127,7 @@ pub(super) fn ended(worker: &Worker, connection: &Connection, outcome: &Outcome)
         (Some(close), "") => close.reason.as_str(),
         (_, cause) => cause,
     };
+    let attributes = connection.attributes();
     worker.access().write(&AccessRecord {
         connection: &connection.id,
         route: &connection.route().name,
@@ -146,6 +147,6 @@ pub(super) fn ended(worker: &Worker, connection: &Connection, outcome: &Outcome)
         from_client: traffic(Side::Client),
         from_upstream: traffic(Side::Upstream),
         channel: connection.told.channel.as_deref(),
-        attributes: &connection.told.attributes,
+        attributes: &attributes,
     });
 }

@@ -6,8 +6,8 @@
 use std::cell::RefCell;
 use std::marker::PhantomData;
 
-use super::{Admission, Filter, Interest, Message, Refusal, Verdict};
-use crate::bindings::filter::exports::tidegate::edge::{batching, closing, filtering, swapping};
+use super::{Admission, Filter, Interest, Message, Reaction, Refusal, Verdict};
+use crate::bindings::filter::exports::tidegate::edge::{batching, closing, filtering, swapping, timing};
 use crate::{CloseFrame, Handshake, Side, config};
 
 /// A [`Filter`] behind the generated interfaces.
@@ -71,6 +71,13 @@ impl<T: Filter> swapping::Guest for Export<T> {
         let filter = config::installed::<T>();
         let session = filter.resume(&handshake, &state)?;
         Ok(filtering::Session::new(Session { filter, state: RefCell::new(session) }))
+    }
+}
+
+impl<T: Filter> timing::Guest for Export<T> {
+    fn on_timer(session: filtering::SessionBorrow<'_>, token: u64) -> Reaction {
+        let session: &Session<T> = session.get();
+        session.filter.on_timer(&mut session.state.borrow_mut(), token)
     }
 }
 

@@ -5,6 +5,7 @@ use std::time::Duration;
 pub use crate::bindings::balancer::tidegate::edge::types::Content;
 use crate::bindings::filter::exports::tidegate::edge::filtering;
 pub use crate::bindings::filter::exports::tidegate::edge::filtering::{Outgoing, Verdict};
+pub use crate::bindings::filter::exports::tidegate::edge::timing::Reaction;
 use crate::{CloseFrame, MessageKind, Side};
 
 /// A data message, or the part of it that the filter's interest asks for.
@@ -109,6 +110,18 @@ impl Verdict {
     /// These go out in its place, in this order. Only for a selection of the whole.
     pub fn send(messages: impl Into<Vec<Outgoing>>) -> Self {
         Self::Send(messages.into())
+    }
+}
+
+impl Reaction {
+    /// It sends these, in this order.
+    pub fn send(messages: impl Into<Vec<Outgoing>>) -> Self {
+        Self::Send(messages.into())
+    }
+
+    /// The connection is closed on both sides with this.
+    pub fn close(code: u16, reason: impl Into<String>) -> Self {
+        Self::Close(CloseFrame::new(code, reason))
     }
 }
 

@@ -124,6 +124,7 @@ async fn components_are_shown_with_what_they_may_do() {
             "size_bytes": 18000,
             "compile_seconds": 0.015,
             "compile_source": "compiled",
+            "hooks": ["closing"],
             "imports": [{ "name": "tidegate:edge/log@0.2.0", "permission": "write to the log" }],
             "uses": 1,
             "memory_bytes": 65536,

@@ -3,6 +3,7 @@
 use std::rc::Rc;
 use std::sync::Arc;
 
+use super::agenda::Agenda;
 use super::{Resource, Session, State};
 use crate::component::exports::FilterExports;
 use crate::component::instance::Slot;
@@ -70,6 +71,7 @@ impl Session {
         handshake: Rc<Handshake>,
         predecessor: Option<&mut Self>,
     ) -> Result<Resumed, Failure> {
+        let lease_at = predecessor.as_ref().and_then(|session| session.lease_at());
         let (state, outcome) = match predecessor.map(Self::save).transpose()? {
             Some(Saved::State(state)) => (state, SwapOutcome::Swapped),
             Some(Saved::Lost) => (Vec::new(), SwapOutcome::Reset),
@@ -92,7 +94,10 @@ impl Session {
             resumed.map_err(|words| slot.refused(connection, FailureReason::Resume, refused(words)))
         });
         let guest = State::Open(Resource { handle: handle?, generation: slot.generation() });
-        Ok(Resumed { session: Self { slot, filter: filter.serve(), handshake, guest }, outcome })
+        let mut session =
+            Self { slot, filter: filter.serve(), handshake, guest, agenda: lease_at.map(Agenda::of_lease) };
+        session.heed()?;
+        Ok(Resumed { session, outcome })
     }
 
     /// What a successor has to know. The session stays what it is; where its instance is lost, it is opened again with its

@@ -202,5 +202,7 @@
 
   (func (export "tidegate:edge/swapping@0.2.0#resume") (param i32) (result i32) (unreachable))
 
+  (func (export "tidegate:edge/timing@0.2.0#on-timer") (param i32) (param i64) (result i32) (unreachable))
+
   (func (export "tidegate:edge/filtering@0.2.0#[dtor]session") (param i32)
     (global.set $dropped (i32.add (global.get $dropped) (i32.const 1)))))

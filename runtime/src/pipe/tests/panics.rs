@@ -20,7 +20,6 @@ fn plan(scratch: &Rc<RefCell<Scratch>>) -> Plan {
         filters: Vec::new(),
         shadows: Vec::new(),
         extensions: Extensions::default(),
-        lease: None,
         timers: Timers::default().into(),
         limits: std::sync::Arc::default(),
         metrics: Metrics::new(1).route("test"),

@@ -42,7 +42,6 @@ pub(super) fn filtered(timers: Timers, filters: Vec<Scripted>) -> Piped {
         filters: Vec::new(),
         shadows: Vec::new(),
         extensions: Extensions::default(),
-        lease: None,
         timers: Arc::new(timers),
         limits: Arc::default(),
         metrics: Metrics::new(1).route("test"),
