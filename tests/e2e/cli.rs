@@ -90,6 +90,14 @@ async fn inspect_shows_imports_as_permissions() {
 }
 
 #[tokio::test]
+async fn inspect_shows_which_optional_interfaces_a_filter_exports() {
+    for (guest, hooks) in [("script", "batching, closing, swapping, timing"), ("miscount", "batching")] {
+        let finished = tidegate(&["component", "inspect", &path(guest)]).await;
+        assert!(finished.stdout.contains(&format!("hooks:     {hooks}\n")), "{}", finished.stdout);
+    }
+}
+
+#[tokio::test]
 async fn inspect_tells_predicates_and_balancers_from_filters() {
     for (name, kind) in [("hostile-predicate", "predicate"), ("hostile-balancer", "balancer"), ("miscount", "filter")] {
         let finished = tidegate(&["component", "inspect", &path(name)]).await;

@@ -9,7 +9,8 @@ use wasmtime::component::{
 
 use super::guest::Guest;
 use super::wire::{
-    Admission, Arrival, Choice, CloseFrame, Decision, Endpoint, Handshake, Interest, Message, Reaction, Refusal, Side, Verdict,
+    Admission, Arrival, Choice, CloseFrame, Decision, Endpoint, Handshake, Interest, Message, Reaction, Refusal, Side,
+    Verdict,
 };
 
 /// What a component decides; there is one world for each.
