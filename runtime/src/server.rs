@@ -205,15 +205,14 @@ impl Server {
         let leftover = Leftover::of(inherited, config);
 
         let host = Host::with(count, cache(config)?, config.max_isolated_instances, metrics.isolated_instances())?;
-        let control::Built { snapshot, endpoints, .. } =
-            control::build(&read, None, Moment::now(), 1, &host, &metrics, &Steps::untold())?;
-        endpoints.hand_in(&metrics);
-        host.sweep_cache(snapshot.components.values());
+        let built = control::build(&read, None, Moment::now(), 1, &host, &metrics, &Steps::untold())?;
+        built.endpoints.hand_in(&metrics);
+        host.sweep_cache(built.snapshot.components.values());
         metrics.set_generation(1);
 
         // Handshakes that find no route; each worker counts its own.
         metrics.route("");
-        let snapshot = Arc::new(ArcSwap::from_pointee(snapshot));
+        let snapshot = Arc::new(ArcSwap::from_pointee(built.snapshot));
         let (reloads, requests) = reload::channel();
         let (reporter, reports) = mpsc::channel(REPORTS * count.max(1));
         let (loads, team) = (Loads::new(count), Team::new(count));
