@@ -108,5 +108,25 @@ fn balancer(criterion: &mut Criterion) {
     });
 }
 
-criterion_group!(benches, filter, balancer);
+/// What a change of one weight costs each worker at its next pick, beside the pick itself.
+fn many_endpoints(criterion: &mut Criterion) {
+    let (host, metrics) = (Host::new(1).expect("a host"), Metrics::new(1));
+    let standard = tidegate_filters::find("random").expect("a standard component");
+    let component = host.load(standard.name, standard.bytes, Limits::default()).expect("a component");
+    let (balancer, pool) = (component.balancer("chat", "{}", &metrics).expect("a balancer"), host.pool(WorkerIndex(0)));
+    let about = |id: u32| EndpointFacts { url: format!("ws://10.0.0.{id}"), ..EndpointFacts::default() };
+    let endpoints = (0..10_000).map(|id| PickEndpoint { id, weight: 1, about: Arc::new(about(id)) });
+    let first = PickSet::new(endpoints.collect());
+    let sets = [first.reweighed(&[(17, 2)]), first].map(Arc::new);
+    let handshake = handshake();
+    criterion.bench_function("pick among 10,000", |bencher| {
+        bencher.iter(|| pool.pick(&balancer, &sets[0], black_box(&handshake), &[]));
+    });
+    criterion.bench_function("pick among 10,000 of which one has another weight", |bencher| {
+        let mut turns = sets.iter().cycle();
+        bencher.iter(|| pool.pick(&balancer, turns.next().expect("a set"), black_box(&handshake), &[]));
+    });
+}
+
+criterion_group!(benches, filter, balancer, many_endpoints);
 criterion_main!(benches);

@@ -20,6 +20,9 @@ struct RoundRobin {
     /// What all weigh together.
     #[serde(skip)]
     total: i64,
+    /// Whether it has picked, or was asked to.
+    #[serde(skip)]
+    has_begun: bool,
     /// Whether the accounts are to be looked through, because the set has changed.
     #[serde(skip)]
     is_changed: bool,
@@ -58,7 +61,6 @@ fn share(endpoint: &Endpoint) -> i64 {
 
 impl Balancer for RoundRobin {
     fn update(&mut self, changed: Vec<Endpoint>, gone: &[u32]) {
-        let is_first = self.accounts.is_empty();
         let before = changed.iter().map(|endpoint| endpoint.id).chain(gone.iter().copied());
         self.total -= before.filter_map(|id| self.endpoints.get(id)).map(share).sum::<i64>();
         self.total += changed.iter().map(share).sum::<i64>();
@@ -66,8 +68,8 @@ impl Balancer for RoundRobin {
             self.accounts.retain(|account| gone.binary_search(&account.id).is_err());
         }
         let joined = changed.iter().map(|endpoint| endpoint.id).filter(|id| self.endpoints.get(*id).is_none());
-        // One that joins has nothing. The first update brings all of them, with what other workers have picked.
-        let seen = |id| if is_first { 0 } else { endpoint_stats::picked(id) };
+        // One that joins has nothing. Before the first pick come all of them, with what other workers have picked.
+        let seen = |id| if self.has_begun { endpoint_stats::picked(id) } else { 0 };
         let before = self.accounts.len();
         self.accounts.extend(joined.map(|id| Account { id, credit: 0, seen: seen(id) }));
         if self.accounts.len() > before {
@@ -79,6 +81,7 @@ impl Balancer for RoundRobin {
 
     fn pick(&mut self, _: &Handshake, tried: &[u32]) -> Option<Choice> {
         self.settle();
+        self.has_begun = true;
         let candidates = candidates(&self.endpoints, tried);
         let total: i64 = candidates.iter().map(|candidate| i64::from(candidate.weight)).sum();
         let picked: Vec<u64> = candidates.iter().map(|candidate| endpoint_stats::picked(candidate.id)).collect();

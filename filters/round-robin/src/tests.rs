@@ -179,6 +179,17 @@ fn a_worker_that_begins_late_goes_on_where_the_others_are() {
 }
 
 #[test]
+fn a_worker_that_is_told_of_the_set_in_parts_begins_where_the_others_are() {
+    let mut first = balancer(&[1, 1, 1, 1]);
+    assert_eq!(picks(&mut first, 6), "ABCDAB");
+    let mut late = RoundRobin::default();
+    for part in endpoints(&[1, 1, 1, 1]).chunks(2) {
+        late.update(part.to_vec(), &[]);
+    }
+    assert_eq!(picks(&mut late, 2), "CD");
+}
+
+#[test]
 fn a_pick_that_the_runtime_did_not_follow_costs_no_turn() {
     let mut balancer = balancer(&[1, 1, 1]);
     assert_eq!(balancer.pick(&Handshake::default(), &[]), Some(Choice::of(0)));
@@ -203,15 +214,15 @@ struct Model {
     endpoints: Vec<Endpoint>,
     /// Credit, and picks seen, by id.
     accounts: BTreeMap<u32, (i64, u64)>,
+    has_begun: bool,
 }
 
 impl Model {
     fn update(&mut self, all: &[Endpoint]) {
         let total: i64 = all.iter().map(|endpoint| i64::from(endpoint.weight).max(1)).sum();
-        let is_first = self.accounts.is_empty();
         let mut accounts = BTreeMap::new();
         for Endpoint { id, .. } in all {
-            let seen = if is_first { 0 } else { endpoint_stats::picked(*id) };
+            let seen = if self.has_begun { endpoint_stats::picked(*id) } else { 0 };
             let (credit, seen) = self.accounts.get(id).copied().unwrap_or((0, seen));
             accounts.insert(*id, (credit.clamp(-total, total), seen));
         }
@@ -222,6 +233,7 @@ impl Model {
     }
 
     fn pick(&mut self, tried: &[u32]) -> Option<u32> {
+        self.has_begun = true;
         let candidates = candidates(&self.endpoints, tried);
         let total: i64 = candidates.iter().map(|candidate| i64::from(candidate.weight)).sum();
         let others = |id: u32, accounts: &BTreeMap<u32, (i64, u64)>| {

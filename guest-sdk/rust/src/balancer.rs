@@ -64,8 +64,8 @@ pub trait Balancer: DeserializeOwned + 'static {
 
     /// Takes note of endpoints that are new or have changed, and of the ids of those that are gone, both in ascending
     /// order of ids. Called before the first `pick`, with all endpoints, and again when there is something to tell; what
-    /// has not changed is not told again. A changed weight is no reason to start a cycle over. [`Endpoints`] keeps the
-    /// set that follows.
+    /// has not changed is not told again, and what is much is told in several calls. A changed weight is no reason to
+    /// start a cycle over. [`Endpoints`] keeps the set that follows.
     fn update(&mut self, changed: Vec<Endpoint>, gone: &[u32]);
 
     /// Picks an endpoint. `tried` holds, in ascending order, the ids to pass over: answer another while there is one.

@@ -3,8 +3,6 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
-use super::wire;
-
 /// All endpoints that a balancer may pick, with the weights of one moment; immutable.
 #[derive(Debug)]
 pub struct PickSet {
@@ -140,9 +138,16 @@ impl Difference<'_> {
         self.changed.is_empty() && self.gone.is_empty()
     }
 
-    /// What changed, as it goes to the guest.
-    pub(super) fn lowered(&self) -> Vec<wire::Endpoint<'_>> {
-        self.changed.iter().map(|endpoint| (*endpoint).into()).collect()
+    /// The same in portions, each of so many that have changed and so many that are gone at most; one portion at least.
+    pub(super) fn in_portions(self, size: usize) -> impl Iterator<Item = Self> {
+        let Self { changed, gone } = self;
+        let portions = changed.len().max(gone.len()).div_ceil(size).max(1);
+        let part =
+            move |portion: usize, length: usize| (portion * size).min(length)..((portion + 1) * size).min(length);
+        (0..portions).map(move |portion| Self {
+            changed: changed.get(part(portion, changed.len())).unwrap_or_default().to_vec(),
+            gone: gone.get(part(portion, gone.len())).unwrap_or_default().to_vec(),
+        })
     }
 }
 
@@ -180,6 +185,21 @@ mod tests {
             assert_eq!(since(&after, &before), expected, "{after:?}");
         }
         assert_eq!(since(&before, &PickSet::default()), (vec![1, 2, 4, 7], vec![]));
+    }
+
+    #[test]
+    fn many_are_told_of_in_portions() {
+        let before = set(&(0..7).map(|id| (id, 5, "a")).collect::<Vec<_>>());
+        let after = set(&(5..10).map(|id| (id, 6, "a")).collect::<Vec<_>>());
+        let portions = |size| {
+            let portions = after.since(&before).in_portions(size);
+            let ids = |it: Difference<'_>| (it.changed.iter().map(|one| one.id).collect::<Vec<_>>(), it.gone);
+            portions.map(ids).collect::<Vec<_>>()
+        };
+        assert_eq!(portions(5), [(vec![5, 6, 7, 8, 9], vec![0, 1, 2, 3, 4])]);
+        assert_eq!(portions(3), [(vec![5, 6, 7], vec![0, 1, 2]), (vec![8, 9], vec![3, 4])]);
+        let nothing = Difference::default().in_portions(3);
+        assert_eq!(nothing.map(|it| it.changed.len() + it.gone.len()).collect::<Vec<_>>(), [0]);
     }
 
     #[test]

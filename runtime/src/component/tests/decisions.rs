@@ -81,3 +81,11 @@ fn endpoints_are_told_when_they_change_and_to_every_new_instance() {
     bed.pool.pick(&balancer, &others, &handshake("/"), &[0; 5]).unwrap_err();
     assert_eq!(updates(&others), Some(1));
 }
+
+#[test]
+fn many_endpoints_are_told_of_in_several_calls() {
+    let bed = Bed::new();
+    let balancer = bed.load(BALANCER, "balancer").unwrap().balancer("chat", "{}", &bed.metrics).unwrap();
+    let many = set(&(0..2_000).map(|id| endpoint(id, 0)).collect::<Vec<_>>());
+    assert_eq!(id(bed.pool.pick(&balancer, &many, &handshake("/"), &[0; 4])), Some(2));
+}
