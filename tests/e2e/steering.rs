@@ -85,7 +85,8 @@ impl Steering {
         let route = self.random.random_range(0..ROUTES);
         match self.random.random_range(0..100) {
             0..4 => self.change_others().await,
-            4..18 => self.relabel(route).await,
+            4..8 => self.change_endpoints().await,
+            8..18 => self.relabel(route).await,
             18..32 => self.try_candidate(route).await,
             32..38 => self.end_trial_in_file(route).await,
             38..56 => self.decide(route).await,
@@ -142,6 +143,14 @@ impl Steering {
     async fn change_others(&mut self) {
         self.model.change_others();
         self.tell("other routes come, or go".to_owned());
+        self.proxy.rewrite(&self.model.text());
+        self.reload().await;
+    }
+
+    /// What nothing but the upstream hears of.
+    async fn change_endpoints(&mut self) {
+        self.model.change_endpoints();
+        self.tell("the endpoints are others".to_owned());
         self.proxy.rewrite(&self.model.text());
         self.reload().await;
     }

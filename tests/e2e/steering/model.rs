@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
 
-use tidegate_tests::config::{guest, upstream};
+use tidegate_tests::config::guest;
 
 use super::Side;
 
@@ -17,7 +17,9 @@ pub(super) const MAX_FAILURES: usize = 3;
 /// The configuration, and what was decided beside it.
 #[derive(Debug)]
 pub(super) struct Model {
-    upstream: String,
+    address: String,
+    /// Of the endpoint; another one changes no route.
+    weight: u32,
     routes: Vec<Route>,
     pub(super) quarantined: bool,
     /// Further routes, that make a reload take its time.
@@ -66,19 +68,18 @@ impl Standing {
 
 impl Model {
     pub(super) fn new(address: &str) -> Self {
-        let upstream = upstream("back", &[address], "");
         let routes = (0..ROUTES).map(|number| Route { label: format!("f{number} "), candidate: None }).collect();
-        Self { upstream, routes, quarantined: false, others: 0, labels: ROUTES }
+        Self { address: address.to_owned(), weight: 1, routes, quarantined: false, others: 0, labels: ROUTES }
     }
 
     /// A configuration without components, to start with.
     pub(super) fn start(&self) -> String {
-        format!("{HEAD}{}[[routes]]\nname = \"start\"\npath = \"/start\"\nupstream = \"back\"\n", self.upstream)
+        format!("{HEAD}{}[[routes]]\nname = \"start\"\npath = \"/start\"\nupstream = \"back\"\n", self.upstream())
     }
 
     /// The configuration.
     pub(super) fn text(&self) -> String {
-        let mut text = format!("{HEAD}{}", self.upstream);
+        let mut text = format!("{HEAD}{}", self.upstream());
         for (number, Route { label, candidate }) in self.routes.iter().enumerate() {
             let candidate = candidate.as_ref().map_or(String::new(), |candidate| {
                 let label = &candidate.label;
@@ -109,6 +110,18 @@ impl Model {
     }
 
     /// Has other routes come, or go.
+    /// Has the upstream another endpoint, or another weight for it.
+    pub(super) fn change_endpoints(&mut self) {
+        self.weight = self.weight % 3 + 1;
+    }
+
+    fn upstream(&self) -> String {
+        let Self { address, weight, .. } = self;
+        // Nobody is sent to what is off.
+        let off = if *weight == 2 { ", { url = \"ws://127.0.0.1:9\", enabled = false }" } else { "" };
+        format!("[upstreams.back]\nendpoints = [{{ url = \"ws://{address}\", weight = {weight} }}{off}]\n")
+    }
+
     pub(super) fn change_others(&mut self) {
         self.others = if self.others == 0 { OTHERS } else { 0 };
     }

@@ -1,4 +1,5 @@
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use rand::rngs::StdRng;
 use rand::seq::IndexedRandom;
@@ -8,7 +9,7 @@ use super::*;
 use crate::balance::{Dialling, JustStarted, Lease};
 use crate::component::Choice;
 use crate::metrics::WorkerIndex;
-use crate::upstream::Address;
+use crate::upstream::{Address, DialError};
 
 const WORKER: WorkerIndex = WorkerIndex(0);
 
@@ -142,4 +143,27 @@ fn the_same_endpoints_again_are_the_same_set() {
     assert_eq!(balance.set().version(), version);
     feed.replace(vec![spec(1, true)]);
     assert_ne!(balance.set().version(), version);
+}
+
+#[test]
+fn one_that_comes_back_begins_anew_but_for_its_connections() {
+    let (balance, metrics) = (Balance::new("chat", JustStarted::Least), Metrics::new(1));
+    let (now, later) = (Instant::now(), Instant::now() + Duration::from_secs(60));
+    let warming = EndpointSpec { warmup: Some(Duration::from_secs(30)), ..spec(1, true) };
+    balance.replace(vec![warming.clone()], &metrics, now);
+    let pick = || balance.lease(WORKER, now, &[], |_, _| Ok(Some(Choice::from(0)))).unwrap();
+    let open = pick();
+    pick().failed(&DialError::ConnectTimeout);
+    let of = |balance: &Balance| {
+        let one = balance.set().endpoints()[0].clone();
+        (one.id(), one.active(), one.failing(now).is_some(), one.effective_weight(later, JustStarted::Least))
+    };
+    assert_eq!(of(&balance), (0, 1, true, 7));
+    balance.replace(vec![], &metrics, now);
+    balance.replace(vec![warming.clone()], &metrics, later);
+    assert_eq!(of(&balance), (0, 1, false, 1));
+    balance.replace(vec![], &metrics, now);
+    drop(open);
+    balance.replace(vec![warming], &metrics, later);
+    assert_eq!(of(&balance), (1, 0, false, 1));
 }
