@@ -77,7 +77,7 @@ impl Balancer for ConsistentHash {
         match self.compat {
             Compat::None => {
                 let is_same = |endpoint: &Endpoint| {
-                    self.endpoints.get(endpoint.id).is_some_and(|before| before.weight == endpoint.weight)
+                    self.endpoints.find(endpoint.id).is_some_and(|before| before.weight == endpoint.weight)
                 };
                 // Another zone, say, moves no key.
                 if !gone.is_empty() || !changed.iter().all(is_same) {
@@ -86,7 +86,7 @@ impl Balancer for ConsistentHash {
             }
             Compat::ShenYu => {
                 self.ring.remove(gone);
-                let joined = changed.iter().filter(|endpoint| self.endpoints.get(endpoint.id).is_none());
+                let joined = changed.iter().filter(|endpoint| self.endpoints.find(endpoint.id).is_none());
                 self.ring.insert(joined.map(|endpoint| (endpoint.id, endpoint.url.as_str())));
             }
         }

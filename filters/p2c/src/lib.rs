@@ -1,11 +1,11 @@
 //! The standard balancer `p2c`, the power of two choices: of two endpoints drawn by chance, the one with fewer live
 //! connections for its weight.
 //!
-//! It asks for two counts however many endpoints there are, and because workers draw differently they do not all run
+//! It looks at two endpoints however many there are, and because workers draw differently they do not all run
 //! to the same endpoint, as they would to the least loaded one.
 
 use serde::Deserialize;
-use tidegate_candidates::candidates;
+use tidegate_candidates::{Candidate, candidates};
 use tidegate_guest::{Balancer, Choice, Endpoint, Endpoints, Handshake, endpoint_stats, export_balancer, random};
 
 #[derive(Default, Deserialize)]
@@ -21,22 +21,44 @@ impl Balancer for PowerOfTwoChoices {
     }
 
     fn pick(&mut self, _: &Handshake, tried: &[u32]) -> Option<Choice> {
-        let mut candidates = candidates(&self.endpoints, tried);
-        if candidates.is_empty() {
-            return None;
-        }
-        let first = candidates.swap_remove(index_below(candidates.len()));
-        if candidates.is_empty() {
-            return Some(Choice::of(first.id));
-        }
-        let second = candidates.swap_remove(index_below(candidates.len()));
+        let Some([first, second]) = two_of_many(&self.endpoints, tried).or_else(|| two(&self.endpoints, tried)) else {
+            return candidates(&self.endpoints, tried).first().map(|only| Choice::of(only.id));
+        };
         let [first_active, second_active] = [first, second].map(|candidate| endpoint_stats::active(candidate.id));
         let second_wins = second.is_less_loaded(second_active, &first, first_active);
         Some(Choice::of(if second_wins { second.id } else { first.id }))
     }
 }
 
-/// A random index into a list of this length, which is not 0.
+/// Two different candidates by chance, without a look at all endpoints; `None` where a few draws do not bring two, because
+/// hardly any are left.
+fn two_of_many(endpoints: &[Endpoint], tried: &[u32]) -> Option<[Candidate; 2]> {
+    let mut first: Option<Candidate> = None;
+    for _ in 0..DRAWS {
+        let index = index_below(endpoints.len());
+        let Endpoint { id, weight, .. } = *endpoints.get(index)?;
+        if weight == 0 || tried.binary_search(&id).is_ok() {
+            continue;
+        }
+        let candidate = Candidate { index, id, weight };
+        match first {
+            Some(first) if first.index != index => return Some([first, candidate]),
+            _ => first = Some(candidate),
+        }
+    }
+    None
+}
+
+/// Two different candidates by chance, if there are two.
+fn two(endpoints: &[Endpoint], tried: &[u32]) -> Option<[Candidate; 2]> {
+    let mut candidates = candidates(endpoints, tried);
+    let mut draw = || (!candidates.is_empty()).then(|| candidates.swap_remove(index_below(candidates.len())));
+    Some([draw()?, draw()?])
+}
+
+const DRAWS: usize = 8;
+
+/// A random index into a list of this length; 0 where it is empty.
 fn index_below(length: usize) -> usize {
     usize::try_from(random::below(length as u64)).unwrap_or(0)
 }
@@ -86,6 +108,13 @@ mod tests {
     fn connections_count_in_proportion_to_the_weight() {
         assert_eq!(picks(&[(50, 9), (5, 1)], &[]), [6_000, 0]);
         assert_eq!(picks(&[(50, 11), (5, 1)], &[]), [0, 6_000]);
+    }
+
+    #[test]
+    fn every_pair_is_equally_likely_where_most_are_to_be_passed_over() {
+        let endpoints: Vec<(u32, u32)> = (0..100).map(|id| (1, 100 - id)).collect();
+        let counts = picks(&endpoints, &(0..100).filter(|id| ![3, 50, 90].contains(id)).collect::<Vec<_>>());
+        assert_near(&[counts[3], counts[50], counts[90]], &[0, 2_000, 4_000]);
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! The standard balancer `random`: an endpoint by chance, in proportion to its weight.
 //!
-//! It keeps no state between picks, so workers need no agreement and a changed weight holds from the next pick on.
+//! No pick depends on another, so workers need no agreement and a changed weight holds from the next pick on.
 
 use serde::Deserialize;
 use tidegate_candidates::candidates;
@@ -11,24 +11,55 @@ use tidegate_guest::{Balancer, Choice, Endpoint, Endpoints, Handshake, export_ba
 struct Random {
     #[serde(skip)]
     endpoints: Endpoints,
+    /// What the endpoints up to each one weigh together; empty after a change.
+    #[serde(skip)]
+    sums: Vec<u64>,
 }
 
-impl Balancer for Random {
-    fn update(&mut self, changed: Vec<Endpoint>, gone: &[u32]) {
-        self.endpoints.update(changed, gone);
+impl Random {
+    /// An endpoint with a weight that is not to be passed over, without a look at all; `None` where a few draws bring
+    /// none, because there is hardly any.
+    fn one_of_many(&mut self, tried: &[u32]) -> Option<u32> {
+        if self.sums.is_empty() {
+            let mut sum = 0;
+            self.sums.extend(self.endpoints.iter().map(|endpoint| {
+                sum += u64::from(endpoint.weight);
+                sum
+            }));
+        }
+        let total = self.sums.last().copied().filter(|total| *total > 0)?;
+        let mut draws = (0..DRAWS).filter_map(|_| {
+            let point = random::below(total);
+            self.endpoints.get(self.sums.partition_point(|sum| *sum <= point)).map(|endpoint| endpoint.id)
+        });
+        draws.find(|id| tried.binary_search(id).is_err())
     }
 
-    fn pick(&mut self, _: &Handshake, tried: &[u32]) -> Option<Choice> {
+    /// A candidate by chance, if there is one.
+    fn one(&self, tried: &[u32]) -> Option<u32> {
         let candidates = candidates(&self.endpoints, tried);
         let total = candidates.iter().map(|candidate| u64::from(candidate.weight)).sum();
         let mut point = random::below(total);
         for candidate in &candidates {
             match point.checked_sub(u64::from(candidate.weight)) {
                 Some(beyond) => point = beyond,
-                None => return Some(Choice::of(candidate.id)),
+                None => return Some(candidate.id),
             }
         }
         None
+    }
+}
+
+const DRAWS: usize = 8;
+
+impl Balancer for Random {
+    fn update(&mut self, changed: Vec<Endpoint>, gone: &[u32]) {
+        self.endpoints.update(changed, gone);
+        self.sums.clear();
+    }
+
+    fn pick(&mut self, _: &Handshake, tried: &[u32]) -> Option<Choice> {
+        self.one_of_many(tried).or_else(|| self.one(tried)).map(Choice::of)
     }
 }
 
@@ -65,6 +96,14 @@ mod tests {
     fn picks_follow_the_weights() {
         assert_shares(&picks(&[50, 30, 20], &[]), &[0.5, 0.3, 0.2]);
         assert_shares(&picks(&[u32::MAX, u32::MAX], &[]), &[0.5, 0.5]);
+    }
+
+    #[test]
+    fn picks_follow_the_weights_where_most_are_to_be_passed_over() {
+        let weights: Vec<u32> = (0..100).map(|id| if id == 3 { 3 } else { 1 }).collect();
+        let counts = picks(&weights, &(0..100).filter(|id| ![3, 90].contains(id)).collect::<Vec<_>>());
+        assert_shares(&[counts[3], counts[90]], &[0.75, 0.25]);
+        assert_eq!(counts.iter().sum::<usize>(), counts[3] + counts[90]);
     }
 
     #[test]

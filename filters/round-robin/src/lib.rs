@@ -62,12 +62,12 @@ fn share(endpoint: &Endpoint) -> i64 {
 impl Balancer for RoundRobin {
     fn update(&mut self, changed: Vec<Endpoint>, gone: &[u32]) {
         let before = changed.iter().map(|endpoint| endpoint.id).chain(gone.iter().copied());
-        self.total -= before.filter_map(|id| self.endpoints.get(id)).map(share).sum::<i64>();
+        self.total -= before.filter_map(|id| self.endpoints.find(id)).map(share).sum::<i64>();
         self.total += changed.iter().map(share).sum::<i64>();
         if !gone.is_empty() {
             self.accounts.retain(|account| gone.binary_search(&account.id).is_err());
         }
-        let joined = changed.iter().map(|endpoint| endpoint.id).filter(|id| self.endpoints.get(*id).is_none());
+        let joined = changed.iter().map(|endpoint| endpoint.id).filter(|id| self.endpoints.find(*id).is_none());
         // One that joins has nothing. Before the first pick come all of them, with what other workers have picked.
         let seen = |id| if self.has_begun { endpoint_stats::picked(id) } else { 0 };
         let before = self.accounts.len();

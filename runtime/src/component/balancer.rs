@@ -68,6 +68,7 @@ impl Balancer {
         if known.is_some_and(|known| known.version() == endpoints.version()) {
             return Ok(());
         }
+        self.slot.check()?;
         let nothing = PickSet::default();
         let difference = endpoints.since(known.map_or(&nothing, |known| known));
         if known.is_none() || !difference.is_empty() {

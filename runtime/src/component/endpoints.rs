@@ -9,6 +9,8 @@ pub struct PickSet {
     version: u64,
     /// In ascending order of ids.
     list: Vec<PickEndpoint>,
+    /// The set that this one was made of, and the places where it has another weight.
+    reweighed: Option<(u64, Vec<usize>)>,
 }
 
 /// An endpoint that a balancer may pick.
@@ -56,7 +58,7 @@ impl PickSet {
     /// A set of these, which have an id each.
     pub fn new(mut list: Vec<PickEndpoint>) -> Self {
         list.sort_by_key(|endpoint| endpoint.id);
-        Self { version: VERSIONS.fetch_add(1, Ordering::Relaxed), list }
+        Self { version: VERSIONS.fetch_add(1, Ordering::Relaxed), list, reweighed: None }
     }
 
     /// The same endpoints, with another weight at each of these places.
@@ -67,7 +69,10 @@ impl PickSet {
                 endpoint.weight = *weight;
             }
         }
-        Self { version: VERSIONS.fetch_add(1, Ordering::Relaxed), list }
+        let mut places: Vec<_> = weights.iter().map(|(place, _)| *place).collect();
+        places.sort_unstable();
+        let reweighed = Some((self.version, places));
+        Self { version: VERSIONS.fetch_add(1, Ordering::Relaxed), list, reweighed }
     }
 
     /// Another number than that of any other set in this process.
@@ -92,6 +97,12 @@ impl PickSet {
 
     /// What an instance that knows `told` has to hear of.
     pub(super) fn since(&self, told: &Self) -> Difference<'_> {
+        if let Some((before, places)) = &self.reweighed
+            && *before == told.version
+        {
+            let changed = places.iter().filter_map(|place| self.list.get(*place)).collect();
+            return Difference { changed, gone: Vec::new() };
+        }
         let mut difference = Difference::default();
         let mut before = told.list.iter().peekable();
         for now in &self.list {
@@ -185,6 +196,19 @@ mod tests {
             assert_eq!(since(&after, &before), expected, "{after:?}");
         }
         assert_eq!(since(&before, &PickSet::default()), (vec![1, 2, 4, 7], vec![]));
+    }
+
+    #[test]
+    fn a_set_with_other_weights_differs_where_it_has_them() {
+        let first = set(&[(1, 5, "a"), (2, 5, "a"), (4, 5, "a")]);
+        let second = first.reweighed(&[(2, 7), (0, 6)]);
+        let third = second.reweighed(&[(1, 8)]);
+        let weights = |set: &PickSet| set.list().iter().map(|endpoint| endpoint.weight).collect::<Vec<_>>();
+        assert_eq!((weights(&second), weights(&third)), (vec![6, 5, 7], vec![6, 8, 7]));
+        assert_eq!(since(&second, &first), (vec![1, 4], vec![]));
+        assert_eq!(since(&third, &second), (vec![2], vec![]));
+        // Who has missed one is told of both.
+        assert_eq!(since(&third, &first), (vec![1, 2, 4], vec![]));
     }
 
     #[test]

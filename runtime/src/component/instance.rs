@@ -177,9 +177,7 @@ impl<E: Exports> Slot<E> {
         call: impl FnOnce(&mut Store<Guest>, &E) -> wasmtime::Result<R>,
         report: impl FnOnce(Failure) -> Failure,
     ) -> Result<R, Failure> {
-        if self.recipe.quarantine().is_on() {
-            return Err(self.quarantined());
-        }
+        self.check()?;
         let mut place = Entered { live: self.live.borrow_mut(), generation: &self.generation };
         let live = match &mut *place.live {
             Some(live) => live,
@@ -305,6 +303,12 @@ impl<E: Exports> Slot<E> {
         if self.live.borrow_mut().take().is_some() {
             self.generation.set(self.generation.get() + 1);
         }
+    }
+
+    /// Fails as every call does in quarantine.
+    #[inline]
+    pub(super) fn check(&self) -> Result<(), Failure> {
+        if self.recipe.quarantine().is_on() { Err(self.quarantined()) } else { Ok(()) }
     }
 
     /// The failure of a call that was not made. It is counted and not logged, because the quarantine was.

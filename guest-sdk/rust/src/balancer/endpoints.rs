@@ -18,7 +18,7 @@ use super::Endpoint;
 /// endpoints.update(vec![endpoint(3, 10), endpoint(4, 50)], &[1]);
 /// let set: Vec<_> = endpoints.iter().map(|endpoint| (endpoint.id, endpoint.weight)).collect();
 /// assert_eq!(set, [(2, 50), (3, 10), (4, 50)]);
-/// assert_eq!(endpoints.get(3).map(|endpoint| endpoint.weight), Some(10));
+/// assert_eq!(endpoints.find(3).map(|endpoint| endpoint.weight), Some(10));
 /// ```
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Endpoints(Vec<Endpoint>);
@@ -44,7 +44,7 @@ impl Endpoints {
     }
 
     /// The endpoint of this id, if it is there.
-    pub fn get(&self, id: u32) -> Option<&Endpoint> {
+    pub fn find(&self, id: u32) -> Option<&Endpoint> {
         place(&self.0, id).and_then(|place| self.0.get(place))
     }
 }
@@ -82,8 +82,8 @@ mod tests {
             for change in EndpointChanges::of(seed).take(100) {
                 endpoints.update(change.changed, &change.gone);
                 assert_eq!(*endpoints, *change.all, "seed {seed}");
-                assert!(change.all.iter().all(|endpoint| endpoints.get(endpoint.id) == Some(endpoint)));
-                assert!(change.gone.iter().all(|id| endpoints.get(*id).is_none()));
+                assert!(change.all.iter().all(|endpoint| endpoints.find(endpoint.id) == Some(endpoint)));
+                assert!(change.gone.iter().all(|id| endpoints.find(*id).is_none()));
             }
         }
     }
