@@ -30,6 +30,8 @@ struct Record {
     succeeded_at: Option<Instant>,
     last: Option<ConnectOutcome>,
     failing: Option<Failing>,
+    /// Whether nobody is sent there any more.
+    retired: bool,
     /// When the operator last heard that it stopped answering.
     told_at: Option<Instant>,
 }
@@ -125,7 +127,7 @@ impl Failures {
         if let Some(failing) = record.failing.as_mut().filter(|_| begun.patience.is_some()) {
             failing.probed = false;
         }
-        if fault == Fault::None || record.succeeded_at.is_some_and(|at| at > begun.at) {
+        if record.retired || fault == Fault::None || record.succeeded_at.is_some_and(|at| at > begun.at) {
             return Change::Nothing;
         }
         record.in_a_row = record.in_a_row.saturating_add(1);
@@ -157,6 +159,16 @@ impl Failures {
         let waited = now.saturating_duration_since(begun.at) >= LONG_WAIT;
         let fault = if waited { Fault::Doubtful } else { Fault::None };
         self.failed(begun, fault, ConnectOutcome::HandshakeTimeout, now)
+    }
+
+    /// Nobody is sent there any more: it has left its upstream, or is off. Then it is no failing endpoint, whatever becomes
+    /// of attempts that are under way.
+    pub(super) fn retire(&self) {
+        let mut record = self.record();
+        record.retired = true;
+        if record.failing.take().is_some() {
+            self.uncount();
+        }
     }
 
     /// The while is over: there is reason to find out at once.

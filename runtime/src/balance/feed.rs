@@ -94,11 +94,13 @@ impl Balance {
             };
             endpoints.push(Arc::new(Endpoint::new(spec, since, known, before)));
         }
+        let off = endpoints.iter().filter(|endpoint| !endpoint.is_enabled()).map(|endpoint| &endpoint.known);
+        off.chain(before.values().map(|endpoint| &endpoint.known)).for_each(|known| known.failures.retire());
         let gone = before
             .into_values()
             .map(|endpoint| (endpoint.url().to_owned(), (endpoint.id(), Arc::downgrade(&endpoint.known.counts))));
         identities.departed.extend(gone);
-        // Before others are let in, so that nobody puts older weights in its place.
+        // Under the lock, so that nobody puts the former set with the weights of now in its place.
         self.set.store(Arc::new(EndpointSet::new(endpoints, self.just_started, now)));
     }
 }

@@ -167,3 +167,22 @@ fn one_that_comes_back_begins_anew_but_for_its_connections() {
     balance.replace(vec![warming], &metrics, later);
     assert_eq!(of(&balance), (1, 0, false, 1));
 }
+
+#[test]
+fn an_endpoint_that_is_gone_fails_no_longer_whatever_becomes_of_attempts_under_way() {
+    let (balance, metrics, now) = (Balance::new("chat", JustStarted::Least), Metrics::new(1), Instant::now());
+    let gauge = metrics.endpoint_failing("chat", &url(1));
+    let failing = || gauge.load(std::sync::atomic::Ordering::Relaxed);
+    balance.replace(vec![spec(1, true)], &metrics, now);
+    let pick = || balance.lease(WORKER, now, &[], |_, _| Ok(Some(Choice::from(0)))).unwrap();
+    let (open, under_way) = (pick(), pick());
+    pick().failed(&DialError::ConnectTimeout);
+    assert_eq!(failing(), 1);
+    balance.replace(vec![spec(2, true)], &metrics, now);
+    assert_eq!(failing(), 0);
+    under_way.failed(&DialError::ConnectTimeout);
+    assert_eq!(failing(), 0);
+    balance.replace(vec![spec(1, true)], &metrics, now);
+    pick().failed(&DialError::ConnectTimeout);
+    assert_eq!((failing(), open.endpoint().active()), (1, 1));
+}
