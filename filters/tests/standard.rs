@@ -41,7 +41,7 @@ fn a_standard_component_exports_the_interfaces_of_its_kind() {
         let expected: &[&str] = match *kind {
             "predicate" => &["predicates"],
             "balancer" => &["balancing"],
-            _ => &["batching", "closing", "filtering", "swapping", "timing"],
+            _ => &["batching", "closing", "filtering", "streaming", "swapping", "timing"],
         };
         let mut exports = interfaces(bytes).unwrap().1;
         exports.sort();

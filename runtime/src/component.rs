@@ -62,8 +62,8 @@ pub use session::{Admission, MAX_BATCH, MAX_BATCH_BYTES, Opened, Resumed, Sessio
 pub use shadow::{Attached, Shadow};
 pub use trial::{Candidacy, Mode, Sample, SampledMessage, Standing, Terms};
 pub use types::{
-    Choice, CloseFrame, Content, Failure, Handshake, HeaderEdit, Interest, Kinds, Message, Need, Outgoing, Reaction,
-    Refusal, Selection, Verdict,
+    Choice, CloseFrame, Content, Failure, Handshake, HeaderEdit, Interest, Kinds, Message, Need, Outgoing, Part,
+    PartVerdict, Reaction, Refusal, Selection, Verdict,
 };
 pub use uses::{AnyUse, BalancerUse, ConfigureError, FilterUse, OnFailure, PredicateUse};
 pub use verdicts::Verdicts;

@@ -315,8 +315,12 @@ where
 
     /// Tells both walks what the filters want.
     fn want(&mut self) {
-        self.from_client.walk().want(self.shared.chain.wanted(Side::Client));
-        self.from_upstream.walk().want(self.shared.chain.wanted(Side::Upstream));
+        for side in [Side::Client, Side::Upstream] {
+            let (wanted, heads) = (self.shared.chain.wanted(side), self.shared.chain.heads(side));
+            let walk = self.direction(side).walk();
+            walk.want(wanted);
+            walk.want_heads(heads);
+        }
     }
 
     /// Deals with what a direction could not deal with alone.
@@ -353,8 +357,16 @@ where
                 self.end(Ending::ordered(CloseFrame::new(1013, "assembly_memory"), "assembly_memory"));
                 self.peer(from).shut_after_flush();
             }
-            Event::Halt(Halt::Close(close)) => self.end(Ending::ordered(close, "")),
-            Event::Halt(Halt::Failed(failure)) => self.end(Ending::failed(&failure)),
+            Event::Halt(halt) => {
+                // A part of a message was the last to go on: nobody will finish its frame.
+                if self.peer(from.other()).outlet.inside_frame() {
+                    self.peer(from.other()).cut_off();
+                }
+                self.end(match halt {
+                    Halt::Close(close) => Ending::ordered(close, ""),
+                    Halt::Failed(failure) => Ending::failed(&failure),
+                });
+            }
             Event::Eof(error) => self.vanished(from, error),
             // The end of its sending half, or its close frame, is still to be read, and says more.
             Event::TargetGone => {

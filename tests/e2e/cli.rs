@@ -90,8 +90,15 @@ async fn inspect_shows_imports_as_permissions() {
 }
 
 #[tokio::test]
+async fn a_filter_that_selects_parts_and_cannot_be_shown_any_is_refused() {
+    let finished = tidegate(&["component", "inspect", &path("miscount"), "--config", "{\"stream\":1}"]).await;
+    assert_eq!(finished.code, Some(2), "{finished:?}");
+    assert!(finished.stderr.contains("does not export `streaming`"), "{}", finished.stderr);
+}
+
+#[tokio::test]
 async fn inspect_shows_which_optional_interfaces_a_filter_exports() {
-    for (guest, hooks) in [("script", "batching, closing, swapping, timing"), ("miscount", "batching")] {
+    for (guest, hooks) in [("script", "batching, closing, swapping, timing, streaming"), ("miscount", "batching")] {
         let finished = tidegate(&["component", "inspect", &path(guest)]).await;
         assert!(finished.stdout.contains(&format!("hooks:     {hooks}\n")), "{}", finished.stdout);
     }

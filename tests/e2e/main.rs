@@ -43,6 +43,7 @@ mod moving_listeners;
 mod negotiation;
 mod observing;
 mod own_account;
+mod parts;
 mod paths;
 mod quarantine;
 mod reload;

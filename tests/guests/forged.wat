@@ -20,9 +20,9 @@
   (func (export "tidegate:edge/filtering@0.2.0#configure") (param i32 i32) (result i32)
     (i32.store8 (i32.const 0) (i32.const 0))
     (i32.store8 (i32.const 4) (i32.const 3))
-    (i32.store8 (i32.const 8) (i32.const 2))
+    (i32.store8 (i32.const 8) (i32.const 4))
     (i32.store8 (i32.const 16) (i32.const 3))
-    (i32.store8 (i32.const 20) (i32.const 2))
+    (i32.store8 (i32.const 20) (i32.const 4))
     (i32.const 0))
 
   (func (export "tidegate:edge/filtering@0.2.0#[static]session.open") (param $handshake i32) (result i32)
@@ -101,6 +101,8 @@
     (i32.const 0))
 
   (func (export "tidegate:edge/swapping@0.2.0#resume") (param i32) (result i32) (unreachable))
+
+  (func (export "tidegate:edge/streaming@0.2.0#on-part") (param i32 i32 i32 i32 i32 i32 i32) (result i32) (unreachable))
 
   (func (export "tidegate:edge/timing@0.2.0#on-timer") (param i32) (param i64) (result i32) (unreachable))
 

@@ -77,7 +77,7 @@ mod tests {
         let endpoint = |(id, (weight, active)): (u32, &(u32, u32))| {
             testing::set_active(id, *active);
             // The count in the list is stale on purpose: the live one decides.
-            Endpoint { id, weight: *weight, active: 99 - active, ..Endpoint::default() }
+            Endpoint { id, weight: *weight, active: u32::MAX - active, ..Endpoint::default() }
         };
         balancer.update((0..).zip(endpoints).map(endpoint).collect(), &[]);
         testing::seed(42);

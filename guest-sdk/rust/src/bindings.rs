@@ -36,6 +36,7 @@ pub mod filter {
             "tidegate:edge/closing@0.2.0": generate,
             "tidegate:edge/swapping@0.2.0": generate,
             "tidegate:edge/timing@0.2.0": generate,
+            "tidegate:edge/streaming@0.2.0": generate,
         },
         additional_derives: [PartialEq, Eq],
         additional_derives_ignore: ["admission"],

@@ -5,6 +5,7 @@ mod export;
 mod interest;
 mod message;
 mod origins;
+mod part;
 
 use serde::de::DeserializeOwned;
 
@@ -13,6 +14,7 @@ pub use self::export::Export;
 pub use self::interest::{Interest, Kinds, Need, Selection};
 pub use self::message::{Content, Message, Outgoing, Reaction, Verdict};
 pub use self::origins::Origins;
+pub use self::part::{Part, PartVerdict};
 use crate::{CloseFrame, Handshake, Side};
 
 /// Sees the messages of a route's connections. Export it with [`export_filter!`](crate::export_filter).
@@ -111,6 +113,16 @@ pub trait Filter: DeserializeOwned + 'static {
     fn on_message(&self, session: &mut Self::Session, message: Message<'_>) -> Verdict {
         let _ = (session, message);
         Verdict::Forward
+    }
+
+    /// Decides about a part of a message that `origin` has sent, where `interest` selects parts:
+    /// [`Selection::stream`], [`Selection::rewrite`]. After a swap, it may be shown the rest of a message that its
+    /// predecessor has seen the beginning of.
+    ///
+    /// Default: forward it.
+    fn on_part(&self, session: &mut Self::Session, origin: Side, part: Part<'_>) -> PartVerdict {
+        let _ = (session, origin, part);
+        PartVerdict::Forward
     }
 
     /// Acts when the time of a timer has come that was set by [`timer::after`](crate::timer::after). What it sends goes out

@@ -82,8 +82,8 @@ pub mod testing;
 
 pub use balancer::{Balancer, Choice, Endpoint, Endpoints};
 pub use filter::{
-    Admission, Content, Filter, HeaderEdit, Interest, Kinds, Message, Need, Origins, Outgoing, Reaction, Refusal,
-    Selection, Verdict,
+    Admission, Content, Filter, HeaderEdit, Interest, Kinds, Message, Need, Origins, Outgoing, Part, PartVerdict,
+    Reaction, Refusal, Selection, Verdict,
 };
 pub use handshake::{CloseFrame, Handshake, Header, MessageKind, Side};
 pub use host::{clock, connection, endpoint_stats, log, random, timer};

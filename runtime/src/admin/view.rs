@@ -72,7 +72,7 @@ pub struct InterestView {
 pub struct SelectionView {
     /// `text`, `binary`, both or neither.
     pub kinds: Vec<&'static str>,
-    /// `none`, `whole` or `head(n)`, n in bytes.
+    /// `nothing`, `head(n)` with n in bytes, `stream`, `rewrite` or `whole`.
     pub need: String,
 }
 
@@ -396,6 +396,8 @@ impl From<Selection> for SelectionView {
         let need = match selection.need {
             Need::Nothing => "nothing".to_owned(),
             Need::Head(bytes) => format!("head({bytes})"),
+            Need::Stream => "stream".to_owned(),
+            Need::Rewrite => "rewrite".to_owned(),
             Need::Whole => "whole".to_owned(),
         };
         Self { kinds: kinds.into_iter().filter_map(|(kind, wanted)| wanted.then_some(kind)).collect(), need }

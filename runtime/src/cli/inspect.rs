@@ -98,6 +98,8 @@ fn selection(Selection { kinds, need }: Selection) -> String {
     match need {
         Need::Nothing => format!("{kinds}, kind and size only"),
         Need::Head(bytes) => format!("{kinds}, the first {bytes} bytes"),
+        Need::Stream => format!("{kinds}, part by part"),
+        Need::Rewrite => format!("{kinds}, part by part, which it may replace"),
         Need::Whole => format!("{kinds}, whole"),
     }
 }

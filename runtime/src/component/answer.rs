@@ -5,7 +5,7 @@ use http::{HeaderName, HeaderValue};
 
 use super::field_names;
 use super::limits::Limits;
-use super::types::{CloseFrame, HeaderEdit, Need, Reaction, Refusal, Selection, Verdict};
+use super::types::{CloseFrame, HeaderEdit, Need, PartVerdict, Reaction, Refusal, Selection, Verdict};
 use super::wire;
 
 /// Why an answer is none.
@@ -22,6 +22,18 @@ pub(super) fn verdict(verdict: wire::Verdict, selection: Selection) -> Result<Ve
         Verdict::Close(close) => check_close(close)?,
     }
     Ok(verdict)
+}
+
+/// Checks a verdict on a part of a message that was selected in this way.
+pub(super) fn part(verdict: wire::PartVerdict, selection: Selection) -> Result<PartVerdict, Why> {
+    let verdict = PartVerdict::from(verdict);
+    match &verdict {
+        PartVerdict::Replace(_) if selection.need != Need::Rewrite => {
+            Err("it replaced a part of a message that it had not asked to rewrite".to_owned())
+        }
+        PartVerdict::Close(close) => check_close(close).map(|()| verdict),
+        PartVerdict::Forward | PartVerdict::Replace(_) => Ok(verdict),
+    }
 }
 
 /// Checks what a filter does when a time has come.
@@ -80,7 +92,7 @@ pub(super) fn edits(edits: Vec<wire::HeaderEdit>) -> Result<Vec<HeaderEdit>, Why
 fn check_whole(selection: Selection, did: &str) -> Result<(), Why> {
     match selection.need {
         Need::Whole => Ok(()),
-        Need::Nothing | Need::Head(_) => Err(format!("it {did} a message that it had not asked to see whole")),
+        _ => Err(format!("it {did} a message that it had not asked to see whole")),
     }
 }
 

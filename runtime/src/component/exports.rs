@@ -9,8 +9,8 @@ use wasmtime::component::{
 
 use super::guest::Guest;
 use super::wire::{
-    Admission, Arrival, Choice, CloseFrame, Decision, Endpoint, Handshake, Interest, Message, Reaction, Refusal, Side,
-    Verdict,
+    Admission, Arrival, Choice, CloseFrame, Decision, Endpoint, Handshake, Interest, Message, Part, PartVerdict,
+    Reaction, Refusal, Side, Verdict,
 };
 
 /// What a component decides; there is one world for each.
@@ -213,6 +213,7 @@ pub(super) struct FilterExports {
     pub(super) save: Option<TypedFunc<(ResourceAny,), (Vec<u8>,)>>,
     pub(super) resume: Option<Resume>,
     pub(super) on_timer: Option<TypedFunc<(ResourceAny, u64), (Reaction,)>>,
+    pub(super) on_part: Option<TypedFunc<(ResourceAny, Side, Part<'static>), (PartVerdict,)>>,
 }
 
 impl Exports for FilterExports {
@@ -225,6 +226,7 @@ impl Exports for FilterExports {
         ("closing", &["on-close"]),
         ("swapping", &["save", "resume"]),
         ("timing", &["on-timer"]),
+        ("streaming", &["on-part"]),
     ];
 
     fn bind(binder: &mut Binder<'_>) -> wasmtime::Result<Self> {
@@ -237,6 +239,7 @@ impl Exports for FilterExports {
             save: binder.hook()?,
             resume: binder.hook()?,
             on_timer: binder.hook()?,
+            on_part: binder.hook()?,
         })
     }
 

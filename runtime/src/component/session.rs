@@ -1,6 +1,7 @@
 //! One connection, as one filter knows it: a resource in an instance of the filter.
 
 mod agenda;
+mod part;
 mod succession;
 
 pub use succession::Resumed;
@@ -132,9 +133,12 @@ impl Session {
     /// Decides about one message: the fastest way for one.
     #[inline]
     pub fn on_message(&mut self, message: Message<'_>) -> Result<Verdict, Failure> {
+        let selection = self.interest().from(message.origin);
+        if selection.need.is_of_parts() {
+            return self.on_only_part(&message);
+        }
         self.check_size(&message)?;
         let handle = self.resource()?;
-        let selection = self.interest().from(message.origin);
         let called = self.slot.call(&self.handshake.connection_id, |store, exports| {
             let lowered = wire::Message::of(&message, selection.need);
             Ok(exports.on_message.call(store, (handle, message.origin.into(), lowered))?.0)
@@ -158,8 +162,11 @@ impl Session {
         verdicts: &mut Verdicts,
     ) -> Result<(), Failure> {
         let mut rest = messages;
+        let Some(origin) = rest.clone().next().map(|message| message.origin) else { return Ok(()) };
+        let is_single = !self.filter.takes_batches() || self.interest().from(origin).need.is_of_parts();
+        let most = if is_single { 1 } else { MAX_BATCH };
         loop {
-            match self.batch_length(rest.clone()) {
+            match self.batch_length(most, rest.clone()) {
                 0 => return Ok(()),
                 1 => {
                     let Some(message) = rest.next() else { return Ok(()) };
@@ -167,7 +174,7 @@ impl Session {
                 }
                 count => {
                     let (batch, before) = (rest.clone().take(count), verdicts.given());
-                    if let Err(failure) = self.on_batch(batch.clone(), verdicts) {
+                    if let Err(failure) = self.on_batch(origin, batch.clone(), verdicts) {
                         self.on_single_messages(batch, verdicts.given() - before, failure, verdicts)?;
                     }
                     rest.nth(count - 1);
@@ -196,9 +203,9 @@ impl Session {
     }
 
     /// How many of these messages go into one call: at least one, if there is one, and alone what is too large for any.
-    fn batch_length<'m>(&self, messages: impl Iterator<Item = Message<'m>>) -> usize {
+    fn batch_length<'m>(&self, most: usize, messages: impl Iterator<Item = Message<'m>>) -> usize {
         let (mut count, mut bytes) = (0_usize, 0_usize);
-        for message in messages.take(if self.filter.takes_batches() { MAX_BATCH } else { 1 }) {
+        for message in messages.take(most) {
             bytes = bytes.saturating_add(message.payload.len());
             if count > 0 && (bytes > MAX_BATCH_BYTES || !self.is_fitting(&message)) {
                 break;
@@ -228,11 +235,11 @@ impl Session {
 
     fn on_batch<'m>(
         &mut self,
-        batch: impl Iterator<Item = Message<'m>> + Clone,
+        origin: Side,
+        batch: impl Iterator<Item = Message<'m>>,
         verdicts: &mut Verdicts,
     ) -> Result<(), Failure> {
         let handle = self.resource()?;
-        let Some(origin) = batch.clone().next().map(|message| message.origin) else { return Ok(()) };
         let (arrivals, bytes) = verdicts.gather(batch);
         let count = arrivals.len();
         let called = self.slot.call(&self.handshake.connection_id, |store, exports| match &exports.on_messages {

@@ -7,7 +7,7 @@ use super::pool::Pool;
 use super::rollout::Candidate;
 use super::session::{Admission, Opened, Session};
 use super::trial::describe;
-use super::types::{CloseFrame, Handshake, HeaderEdit, Interest, Message, Verdict};
+use super::types::{CloseFrame, Handshake, HeaderEdit, Interest, Message, Selection, Verdict};
 use super::verdicts::Verdicts;
 use crate::metrics::{ShadowOutcome, Side, WorkerIndex};
 
@@ -79,9 +79,17 @@ impl Shadow {
         &self.candidate
     }
 
-    /// What it wants of this connection's messages.
+    /// What it wants of this connection's messages. Parts of messages it is not shown.
     pub fn interest(&self) -> Interest {
-        self.session.interest()
+        let without_parts = |selection: Selection| match selection.need.is_of_parts() {
+            true => Selection::default(),
+            false => selection,
+        };
+        let interest = self.session.interest();
+        Interest {
+            from_client: without_parts(interest.from_client),
+            from_upstream: without_parts(interest.from_upstream),
+        }
     }
 
     /// Shows it messages of one sender, in order, each with what its filter has decided; whether it goes on.

@@ -62,8 +62,19 @@ pub enum Need {
     Nothing,
     /// The first bytes, at most this many, at least one.
     Head(u32),
+    /// Each part as it comes.
+    Stream,
+    /// Each part as it comes, which it may replace.
+    Rewrite,
     /// Everything.
     Whole,
+}
+
+impl Need {
+    /// Whether it is shown parts.
+    pub fn is_of_parts(self) -> bool {
+        matches!(self, Self::Stream | Self::Rewrite)
+    }
 }
 
 /// Which messages of one direction a filter wants, and how much of each.
@@ -128,6 +139,32 @@ pub enum Verdict {
     /// These go out in its place.
     Send(Vec<Outgoing>),
     /// It goes no further, and the connection is closed with this, which may stand in a frame.
+    Close(CloseFrame),
+}
+
+/// A part of a message, for a filter that wants each as it comes.
+#[derive(Clone, Copy, Debug)]
+pub struct Part<'a> {
+    /// Who sent it.
+    pub origin: Side,
+    /// Text or binary.
+    pub kind: MessageKind,
+    /// Whether the message begins with it.
+    pub first: bool,
+    /// Whether the message ends with it.
+    pub last: bool,
+    /// What it is.
+    pub bytes: &'a [u8],
+}
+
+/// What happens to a part.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum PartVerdict {
+    /// It goes on as it came.
+    Forward,
+    /// This goes on in its place.
+    Replace(Vec<u8>),
+    /// The connection is closed with this, which may stand in a frame.
     Close(CloseFrame),
 }
 

@@ -142,9 +142,23 @@ impl Component {
         trial: Option<Arc<Trial>>,
     ) -> Result<Arc<FilterUse>, ConfigureError> {
         let (recipe, interest) = self.configured::<FilterExports>(route, config, metrics, route, trial)?;
+        let interest = interest.into();
+        self.check_hooks(&interest)?;
         let version = metrics.version(route, self.name(), generation);
         let takes_batches = self.hooks().contains(&"batching");
-        Ok(Arc::new(FilterUse { recipe, interest: interest.into(), takes_batches, on_failure, version }))
+        Ok(Arc::new(FilterUse { recipe, interest, takes_batches, on_failure, version }))
+    }
+
+    /// That it can be shown what it selects.
+    fn check_hooks(&self, interest: &Interest) -> Result<(), ConfigureError> {
+        let selections = [interest.from_client, interest.from_upstream];
+        if self.hooks().contains(&"streaming") || selections.iter().all(|selection| !selection.need.is_of_parts()) {
+            return Ok(());
+        }
+        let message =
+            "it selects parts of messages, by `stream` or `rewrite`, and does not export `streaming`".to_owned();
+        let failure = Failure { component: self.name().to_owned(), reason: FailureReason::InvalidAnswer, message };
+        Err(ConfigureError::Failed { failure, words: None })
     }
 
     /// Makes what uses of this component with this configuration are made from. `route` is the label of the verdicts.

@@ -4,7 +4,11 @@
 //! What goes to a guest borrows from the host's types and is copied once, into the guest's memory. These types are
 //! written by hand because generated ones would own the payloads of a batch, or borrow by way of one allocation for each list.
 
+mod hooks;
+
 use wasmtime::component::{ComponentType, Lift, Lower, ResourceAny, flags};
+
+pub(super) use self::hooks::{Part, PartVerdict, Reaction};
 
 use super::endpoints::PickEndpoint;
 use super::types;
@@ -128,6 +132,10 @@ pub(super) enum Need {
     Nothing,
     #[component(name = "head")]
     Head(u32),
+    #[component(name = "stream")]
+    Stream,
+    #[component(name = "rewrite")]
+    Rewrite,
     #[component(name = "whole")]
     Whole,
 }
@@ -279,17 +287,6 @@ pub(super) enum Verdict {
 }
 
 #[derive(Debug, ComponentType, Lift)]
-#[component(variant)]
-pub(super) enum Reaction {
-    #[component(name = "nothing")]
-    Nothing,
-    #[component(name = "send")]
-    Send(Vec<Outgoing>),
-    #[component(name = "close")]
-    Close(Closing),
-}
-
-#[derive(Debug, ComponentType, Lift)]
 #[component(record)]
 pub(super) struct Decision {
     pub(super) message: u32,
@@ -314,16 +311,6 @@ impl Verdict {
             Self::Replace(content) => content.size(),
             Self::Send(messages) => messages.iter().map(|outgoing| outgoing.message.size()).sum(),
             Self::Forward | Self::Delay(_) | Self::Drop | Self::Close(_) => 0,
-        }
-    }
-}
-
-impl Reaction {
-    /// The payload bytes that it carries.
-    pub(super) fn payload_size(&self) -> usize {
-        match self {
-            Self::Send(messages) => messages.iter().map(|outgoing| outgoing.message.size()).sum(),
-            Self::Nothing | Self::Close(_) => 0,
         }
     }
 }
@@ -400,9 +387,7 @@ impl<'a> Message<'a> {
             (types::Need::Whole, metrics::MessageKind::Text) => {
                 simdutf8::basic::from_utf8(payload).map_or(Self::Binary(payload), Self::Text)
             }
-            (types::Need::Nothing | types::Need::Head(_), kind) => {
-                Self::Head(Head { kind: kind.into(), size: saturated(size), bytes: payload })
-            }
+            (_, kind) => Self::Head(Head { kind: kind.into(), size: saturated(size), bytes: payload }),
         }
     }
 }
@@ -436,6 +421,8 @@ impl From<Selection> for types::Selection {
         let need = match selection.need {
             Need::Nothing | Need::Head(0) => types::Need::Nothing,
             Need::Head(length) => types::Need::Head(length),
+            Need::Stream => types::Need::Stream,
+            Need::Rewrite => types::Need::Rewrite,
             Need::Whole => types::Need::Whole,
         };
         Self { kinds, need }
@@ -482,16 +469,6 @@ impl From<Verdict> for types::Verdict {
             Verdict::Drop => Self::Drop,
             Verdict::Send(messages) => Self::Send(messages.into_iter().map(Into::into).collect()),
             Verdict::Close(Closing { code, reason }) => Self::Close(types::CloseFrame { code, reason }),
-        }
-    }
-}
-
-impl From<Reaction> for types::Reaction {
-    fn from(reaction: Reaction) -> Self {
-        match reaction {
-            Reaction::Nothing => Self::Nothing,
-            Reaction::Send(messages) => Self::Send(messages.into_iter().map(Into::into).collect()),
-            Reaction::Close(Closing { code, reason }) => Self::Close(types::CloseFrame { code, reason }),
         }
     }
 }

@@ -47,16 +47,13 @@ pub fn connection(data: &[u8]) {
 fn delaying() -> Scripted {
     let all = Selection { kinds: Kinds { text: true, binary: true }, need: Need::Nothing };
     let mut left = 8;
-    Scripted {
-        interest: Interest { from_client: all, from_upstream: all },
-        decide: Box::new(move |_| match left {
-            0 => Verdict::Forward,
-            _ => {
-                left -= 1;
-                Verdict::Delay(left % 3)
-            }
-        }),
-    }
+    Scripted::of_messages(Interest { from_client: all, from_upstream: all }, move |_| match left {
+        0 => Verdict::Forward,
+        _ => {
+            left -= 1;
+            Verdict::Delay(left % 3)
+        }
+    })
 }
 
 fn check(from: Side, compression: bool, sent: &[u8], heard: &[u8]) {

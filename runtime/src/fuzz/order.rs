@@ -93,10 +93,9 @@ impl Route {
 fn filters(route: &Route, models: &[Rc<RefCell<Model>>; 2]) -> Vec<Scripted> {
     let filter = |(number, interest): (usize, &Interest)| {
         let models = models.clone();
-        Scripted {
-            interest: *interest,
-            decide: Box::new(move |message| models[message.origin as usize].borrow_mut().decide(number, message)),
-        }
+        Scripted::of_messages(*interest, move |message| {
+            models[message.origin as usize].borrow_mut().decide(number, message)
+        })
     };
     route.interests.iter().enumerate().map(filter).collect()
 }

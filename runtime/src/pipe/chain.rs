@@ -3,6 +3,8 @@
 //! All messages of a batch go through one filter before any goes through the next, so that a filter is called once a
 //! read and not once a message. Order is kept; what a filter made of a message stays in that message's place.
 
+pub(super) mod parts;
+
 use std::time::Duration;
 
 use tokio::time::Instant;
@@ -13,7 +15,7 @@ use super::item::{Finds, Found, Item, Seen};
 use super::scripted::{self, Scripted};
 use super::shadow::Shadowing;
 use crate::component::{
-    Content, Failure, Kinds, Message, Need, OnFailure, Outgoing, Session, Shadow, Verdict, Verdicts,
+    Content, Failure, Interest, Kinds, Message, Need, OnFailure, Outgoing, Session, Shadow, Verdict, Verdicts,
 };
 use crate::metrics::{Initiator, MessageKind, Side};
 use crate::ws::CloseFrame;
@@ -56,6 +58,8 @@ pub(super) struct Batch {
     pub(super) halt: Option<Halt>,
     /// The last item of which anything goes on, unless it is the last of all.
     pub(super) last: Option<usize>,
+    /// What a filter made of the further part of a message that is the last item; `None` while it is as it came.
+    pub(super) slice: Option<Vec<u8>>,
     /// Whether a filter dropped out, so that what is wanted has changed.
     pub(super) bypassed: bool,
     pub(super) verdicts: Verdicts,
@@ -89,9 +93,10 @@ impl Batch {
         self.halt = None;
         self.last = None;
         self.bypassed = false;
+        self.slice = None;
         self.passing.extend(finds.items.iter().enumerate().filter_map(|(item, found)| match found {
             Item::Message(found) => Some(Passing { item, kind: found.kind, made: None }),
-            Item::Pass { .. } | Item::Part(_) => None,
+            Item::Pass { .. } | Item::Part(_) | Item::Slice(_) => None,
         }));
     }
 
@@ -137,18 +142,25 @@ impl Chain {
         Self { scripted, ..Self::default() }
     }
 
+    /// What each of the filters and their shadows wants.
+    fn interests(&self) -> impl Iterator<Item = Interest> {
+        let sessions = self.sessions.iter().filter(|session| !session.is_bypassed());
+        let shadows = self.aside.iter().flat_map(|aside| &aside.shadows);
+        let interests = sessions.map(Session::interest).chain(shadows.map(|it| it.shadow().interest()));
+        #[cfg(any(fuzzing, test))]
+        let interests = interests.chain(self.scripted.iter().map(|scripted| scripted.interest));
+        interests
+    }
+
     /// What the filters and their shadows want of each kind of message from one sender: the most that any of them wants.
     pub(super) fn wanted(&self, from: Side) -> [Option<Need>; MessageKind::COUNT] {
         let of_kind = |kind| {
-            let sessions = self.sessions.iter().filter(|session| !session.is_bypassed());
-            let shadows = self.aside.iter().flat_map(|aside| &aside.shadows);
-            let interests = sessions.map(Session::interest).chain(shadows.map(|it| it.shadow().interest()));
-            #[cfg(any(fuzzing, test))]
-            let interests = interests.chain(self.scripted.iter().map(|scripted| scripted.interest));
-            let selections = interests.map(|interest| interest.from(from));
+            let selections = self.interests().map(|interest| interest.from(from));
             selections.filter(|selection| selection.kinds.contains(kind)).map(|selection| selection.need).reduce(
                 |most, payload| match (most, payload) {
                     (Need::Whole, _) | (_, Need::Whole) => Need::Whole,
+                    (Need::Rewrite, _) | (_, Need::Rewrite) => Need::Rewrite,
+                    (Need::Stream, _) | (_, Need::Stream) => Need::Stream,
                     (Need::Head(most), Need::Head(head)) => Need::Head(most.max(head)),
                     (Need::Head(head), Need::Nothing) | (Need::Nothing, Need::Head(head)) => Need::Head(head),
                     (Need::Nothing, Need::Nothing) => Need::Nothing,
@@ -259,11 +271,19 @@ fn step(
     }
     let Batch { passing, verdicts, .. } = batch;
     verdicts.clear();
-    let messages = passing
+    let mut selected = passing.as_slice();
+    let begun = if selection.need.is_of_parts() { parts::begun(&mut selected, finds) } else { None };
+    let messages = selected
         .iter()
         .filter(|passing| selection.kinds.contains(passing.kind))
         .filter_map(|passing| message(passing, from, selection.need, bytes, finds));
-    let called = session.on_messages(messages, verdicts);
+    let called = session.on_messages(messages, verdicts).and_then(|()| match begun {
+        Some(begun) if selection.kinds.contains(begun.kind) => {
+            let message = message(begun, from, selection.need, bytes, finds);
+            message.map_or(Ok(()), |message| parts::begin(session, &message).map(|verdict| verdicts.push(verdict)))
+        }
+        _ => Ok(()),
+    });
     match called {
         Ok(()) => {
             if let Some(shadow) = shadow {
@@ -303,7 +323,7 @@ pub(super) fn message<'a>(
     let payload = match payload {
         Need::Nothing => &[],
         Need::Head(head) => whole.get(..head as usize).unwrap_or(whole),
-        Need::Whole => whole,
+        Need::Stream | Need::Rewrite | Need::Whole => whole,
     };
     Some(Message { origin, kind: passing.kind, size, payload })
 }
@@ -311,10 +331,18 @@ pub(super) fn message<'a>(
 /// The unmasked payload of a message, as far as any filter needs it.
 pub(super) fn seen<'a>(found: &'a Found, bytes: &'a [u8], finds: &'a Finds) -> &'a [u8] {
     match &found.payload {
+        Seen::Assembled => found.assembled.as_deref().unwrap_or_default(),
+        payload => unmasked(payload, bytes, finds),
+    }
+}
+
+/// The bytes at a place in the buffers of a walk.
+pub(super) fn unmasked<'a>(payload: &Seen, bytes: &'a [u8], finds: &'a Finds) -> &'a [u8] {
+    match payload {
         Seen::Buffer(range) => bytes.get(range.clone()),
         Seen::Unmasked(range) => finds.unmasked.get(range.clone()),
         Seen::Inflated(range) => finds.inflated.get(range.clone()),
-        Seen::Assembled => found.assembled.as_deref(),
+        Seen::Assembled => None,
     }
     .unwrap_or_default()
 }

@@ -2,9 +2,9 @@
 
 use std::ops::Range;
 
-use super::chain::{Batch, Passing, seen};
+use super::chain::{Batch, Passing, seen, unmasked};
 use super::deflate::Compressing;
-use super::item::{Boundary, Finds, Found, Item, Part};
+use super::item::{Boundary, Finds, Found, Item, Part, Slice};
 use crate::metrics::{MessageKind, Side};
 use crate::ws::{CloseFrame, FrameHeader, Opcode, extend_masked};
 
@@ -31,8 +31,10 @@ impl Emission<'_> {
         for item in &self.finds.items {
             let (raw, end) = match item {
                 Item::Pass { raw, end } | Item::Part(Part { raw, end, .. }) => (raw, *end),
-                Item::Message(Found { assembled: Some(_), .. }) => return None,
+                Item::Message(Found { assembled: Some(_), .. } | Found { reframed: true, .. }) => return None,
                 Item::Message(Found { raw, end, .. }) => (raw, *end),
+                Item::Slice(slice) if slice.reframed => return None,
+                Item::Slice(Slice { raw, end, .. }) => (raw, *end),
             };
             run = match run {
                 None => Some((raw.clone(), end)),
@@ -56,6 +58,7 @@ impl Emission<'_> {
                     Some(*end)
                 }
                 Item::Part(part) => self.part(part, wire),
+                Item::Slice(slice) => Some(self.slice(slice, wire)),
                 Item::Message(found) => {
                     let mut end = None;
                     let mut original = false;
@@ -80,6 +83,11 @@ impl Emission<'_> {
     /// Appends one message, as it came or as it was made.
     fn message(&mut self, found: &Found, passing: &Passing, wire: &mut Vec<u8>) -> Option<Boundary> {
         let compressing = self.compressing.as_mut().filter(|_| found.compressed);
+        if found.reframed {
+            let payload = passing.made.as_deref().unwrap_or_else(|| seen(found, self.bytes, self.finds));
+            encode(opcode(passing.kind), false, payload, self.to, wire);
+            return Some(Boundary::Frame);
+        }
         if let Some(payload) = &passing.made {
             match compressing {
                 Some(compressing) => compressing.made(opcode(passing.kind), payload, self.to, wire),
@@ -105,6 +113,19 @@ impl Emission<'_> {
         }
         wire.extend_from_slice(self.raw(&found.raw));
         Some(found.end)
+    }
+
+    /// Appends a further part of a message, as it came or as it was made.
+    fn slice(&self, slice: &Slice, wire: &mut Vec<u8>) -> Boundary {
+        if !slice.reframed {
+            wire.extend_from_slice(self.raw(&slice.raw));
+            return slice.end;
+        }
+        let is_last = slice.end == Boundary::Message;
+        let came = || unmasked(&slice.payload, self.bytes, self.finds);
+        let payload = self.batch.slice.as_deref().unwrap_or_else(came);
+        encode(Opcode::Continuation, is_last, payload, self.to, wire);
+        if is_last { Boundary::Message } else { Boundary::Frame }
     }
 
     /// Appends a part of a compressed message.

@@ -156,7 +156,7 @@ impl Settings {
                 assert!(emitted.is_ok(), "{emitted:?}");
                 match stop {
                     None => break None,
-                    Some(Stop::Full) => {}
+                    Some(Stop::Full | Stop::Slice) => {}
                     Some(Stop::Undecided) => walk.decide(if last_goes_on { Fate::Pass } else { Fate::Discard }),
                     Some(Stop::Close(close)) => break Some(End::Close(close)),
                     Some(Stop::Violation(violation)) => break Some(End::Violation(violation)),

@@ -79,7 +79,7 @@ impl Inflation {
     /// What becomes of a message of which this is wanted.
     pub(super) fn stage_for(&self, wanted: Option<Need>) -> Stage {
         match wanted {
-            Some(Need::Whole) => Stage::Gather,
+            Some(Need::Whole | Need::Stream | Need::Rewrite) => Stage::Gather,
             Some(Need::Head(head)) if head > 0 => {
                 Stage::Head(usize::try_from(head).unwrap_or(usize::MAX).min(self.limits.max_size))
             }

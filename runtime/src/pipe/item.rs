@@ -131,6 +131,8 @@ pub(super) enum Item {
     Part(Part),
     /// A message, or the start of one, that is up to the filters.
     Message(Found),
+    /// A further part of a message that some filter is shown part by part; always the last item.
+    Slice(Slice),
 }
 
 /// A part of a compressed message, in a direction in which every message is inflated.
@@ -144,6 +146,20 @@ pub(super) struct Part {
     pub(super) plain: Range<usize>,
     /// The kind of the message, if it begins here.
     pub(super) begins: Option<MessageKind>,
+}
+
+/// A further part of a message that is shown part by part.
+#[derive(Debug)]
+pub(super) struct Slice {
+    pub(super) kind: MessageKind,
+    /// Payload bytes of one frame, as they came.
+    pub(super) raw: Range<usize>,
+    /// Where they can be read.
+    pub(super) payload: Seen,
+    /// Where `raw` ends.
+    pub(super) end: Boundary,
+    /// Whether it goes on as a frame of its own.
+    pub(super) reframed: bool,
 }
 
 /// A message that some filter selected.
@@ -162,6 +178,8 @@ pub(super) struct Found {
     pub(super) payload: Seen,
     /// Where `raw` ends; a message that does not end here goes on with what [`Walk::decide`] was told.
     pub(super) end: Boundary,
+    /// Whether this, which is not all of the message, goes on as a frame of its own.
+    pub(super) reframed: bool,
 }
 
 /// Where an unmasked payload can be read.
@@ -184,6 +202,8 @@ pub(super) enum Stop {
     Undecided,
     /// Enough was found: it has to be dealt with before walking on.
     Full,
+    /// The last item is a further part of a message: it has to be dealt with before walking on.
+    Slice,
     /// A close frame, which is the last item; what follows it means nothing.
     Close(Option<CloseFrame>),
     /// The sender broke the protocol or a limit; what follows cannot be read.

@@ -6,6 +6,7 @@ mod cost;
 mod delays;
 mod ends;
 mod panics;
+mod parts;
 mod piped;
 mod replies;
 mod splits;

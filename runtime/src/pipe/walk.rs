@@ -4,6 +4,7 @@
 //! has to be there again, at the front, in the next call. How the bytes were split into calls changes nothing.
 
 mod compressed;
+mod parts;
 
 use std::sync::Arc;
 
@@ -32,6 +33,10 @@ pub(super) struct Walk {
     accepted: Option<Accepted>,
     /// The data frame whose payload is going by.
     stream: Option<Stream>,
+    /// How much of the start of a message that is shown part by part has to be there at once.
+    heads: [u32; MessageKind::COUNT],
+    /// The message under way, where it is shown part by part.
+    parts: Option<Parts>,
     /// What becomes of the frames to come of the message under way.
     fate: Fate,
     assembly: Option<Box<Fragments>>,
@@ -53,6 +58,15 @@ struct Stream {
     fin: bool,
     /// Whether it is inflated as it goes by.
     follow: bool,
+    /// The key, from the next byte on.
+    mask: Option<[u8; 4]>,
+}
+
+/// A message that is shown part by part.
+#[derive(Clone, Copy, Debug)]
+struct Parts {
+    /// Whether each part goes on as a frame of its own.
+    reframed: bool,
 }
 
 /// The fragments of a message so far, unmasked.
@@ -73,6 +87,8 @@ impl Walk {
             control_rate: ControlRate::default(),
             accepted: None,
             stream: None,
+            heads: [0; MessageKind::COUNT],
+            parts: None,
             fate: Fate::Pass,
             assembly: None,
             inflation: None,
@@ -89,11 +105,17 @@ impl Walk {
         self.wanted = wanted;
     }
 
+    /// Says how much of the start of a message some filter wants at once, where others want it part by part.
+    pub(super) fn want_heads(&mut self, heads: [u32; MessageKind::COUNT]) {
+        self.heads = heads;
+    }
+
     /// Assembles nothing more: only frames and the close frame are of interest from here on.
     pub(super) fn ignore_messages(&mut self) {
         self.wanted = [None; MessageKind::COUNT];
         self.assembly = None;
         self.inflation = None;
+        self.parts = None;
     }
 
     /// Inflates compressed messages for the filters that want them.
@@ -175,6 +197,11 @@ impl Walk {
                         Ok((next, true)) => return (next, Some(Stop::Full)),
                         Err(violation) => return (position, Some(Stop::Violation(violation))),
                     }
+                } else if let Some(parts) = self.parts.filter(|_| self.fate == Fate::Pass) {
+                    return match self.slice(stream, parts, bytes, position, finds) {
+                        Some(next) => (next, Some(Stop::Slice)),
+                        None => (position, None),
+                    };
                 } else {
                     position = self.stream_on(stream, bytes, position, finds);
                 }
@@ -214,6 +241,7 @@ impl Walk {
         }
         if end == Boundary::Message {
             self.fate = Fate::Pass;
+            self.parts = None;
         }
         position + here
     }
@@ -265,10 +293,12 @@ impl Walk {
         finds: &mut Finds,
     ) -> Step {
         let next = position + header_len;
-        if self.fate == Fate::Pass {
+        let is_reframed = self.parts.is_some_and(|parts| parts.reframed);
+        if self.fate == Fate::Pass && !is_reframed {
             finds.pass(position..next, Boundary::Inside);
         }
-        self.stream = Some(Stream { kind, left: header.payload_len, fin: header.fin, follow: false });
+        self.stream =
+            Some(Stream { kind, left: header.payload_len, fin: header.fin, follow: false, mask: header.mask });
         Step::On(next)
     }
 
@@ -325,6 +355,7 @@ impl Walk {
         let needed = match need {
             Need::Nothing => 0,
             Need::Head(head) => u64::from(head).min(limit as u64).saturating_sub(gathered as u64),
+            Need::Stream | Need::Rewrite => self.head_of(kind).saturating_sub(gathered as u64),
             Need::Whole if size > limit as u64 => return Err(Violation::MessageTooLarge { limit }),
             Need::Whole => header.payload_len,
         }
@@ -336,6 +367,7 @@ impl Walk {
         let enough = match need {
             Need::Nothing => true,
             Need::Head(head) => header.fin || size >= u64::from(head).min(limit as u64),
+            Need::Stream | Need::Rewrite => header.fin || size >= self.head_of(kind),
             Need::Whole => header.fin,
         };
         let body = position + header_len;
@@ -345,6 +377,8 @@ impl Walk {
             finds.tally.bytes += header.payload_len;
             return Ok(Step::On(body + seen.len()));
         }
+        let here = usize::try_from(header.payload_len).unwrap_or(usize::MAX).min(payload.len());
+        let seen = if need.is_of_parts() { payload.get(..here).unwrap_or(seen) } else { seen };
         let assembled = self.assembly.take().map(|assembly| assembly.payload);
         let (assembled, at) = match (assembled, header.mask) {
             (Some(mut fragments), _) if need == Need::Whole => {
@@ -372,7 +406,6 @@ impl Walk {
             };
             simdutf8::basic::from_utf8(text).map_err(|_| Violation::InvalidUtf8)?;
         }
-        let here = usize::try_from(header.payload_len).unwrap_or(usize::MAX).min(payload.len());
         let left = header.payload_len - here as u64;
         finds.tally.bytes += here as u64;
         let end = match (left, header.fin) {
@@ -384,14 +417,23 @@ impl Walk {
         // An assembled message went on in `assembled`; of a head, the frame that completed it goes on as it came.
         let raw = if matches!(at, Seen::Assembled) { next..next } else { position..next };
         let compressed = header.reserved != 0;
-        finds.items.push(Item::Message(Found { kind, size, compressed, assembled, raw, payload: at, end }));
+        let reframed = need == Need::Rewrite && end != Boundary::Message;
+        finds.items.push(Item::Message(Found { kind, size, compressed, assembled, raw, payload: at, end, reframed }));
         if end == Boundary::Message {
             finds.count(kind);
             return Ok(Step::On(next));
         }
-        self.stream = (left > 0).then_some(Stream { kind, left, fin: header.fin, follow: false });
+        self.parts = need.is_of_parts().then_some(Parts { reframed });
+        let mask = header.mask.map(|key| turned(key, here));
+        self.stream = (left > 0).then_some(Stream { kind, left, fin: header.fin, follow: false, mask });
         Ok(Step::Stop(next, Stop::Undecided))
     }
+}
+
+/// A key as it is so many bytes further on (RFC 6455 section 5.3).
+fn turned(mut key: [u8; 4], by: usize) -> [u8; 4] {
+    key.rotate_left(by % 4);
+    key
 }
 
 enum Step {

@@ -6,8 +6,8 @@
 use std::cell::RefCell;
 use std::marker::PhantomData;
 
-use super::{Admission, Filter, Interest, Message, Reaction, Refusal, Verdict};
-use crate::bindings::filter::exports::tidegate::edge::{batching, closing, filtering, swapping, timing};
+use super::{Admission, Filter, Interest, Message, Part, PartVerdict, Reaction, Refusal, Verdict};
+use crate::bindings::filter::exports::tidegate::edge::{batching, closing, filtering, streaming, swapping, timing};
 use crate::{CloseFrame, Handshake, Side, config};
 
 /// A [`Filter`] behind the generated interfaces.
@@ -78,6 +78,14 @@ impl<T: Filter> timing::Guest for Export<T> {
     fn on_timer(session: filtering::SessionBorrow<'_>, token: u64) -> Reaction {
         let session: &Session<T> = session.get();
         session.filter.on_timer(&mut session.state.borrow_mut(), token)
+    }
+}
+
+impl<T: Filter> streaming::Guest for Export<T> {
+    fn on_part(session: filtering::SessionBorrow<'_>, origin: Side, part: streaming::Part) -> PartVerdict {
+        let session: &Session<T> = session.get();
+        let part = Part { kind: part.kind, first: part.first, last: part.last, bytes: &part.bytes };
+        session.filter.on_part(&mut session.state.borrow_mut(), origin, part)
     }
 }
 

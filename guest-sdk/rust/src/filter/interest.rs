@@ -40,6 +40,16 @@ impl Selection {
         Self { kinds, need: Need::Head(bytes) }
     }
 
+    /// Each part of messages of these kinds as it comes; the messages go on as they came.
+    pub fn stream(kinds: Kinds) -> Self {
+        Self { kinds, need: Need::Stream }
+    }
+
+    /// The same, and parts may be replaced: each goes on as a frame of its own.
+    pub fn rewrite(kinds: Kinds) -> Self {
+        Self { kinds, need: Need::Rewrite }
+    }
+
     /// Messages of these kinds as a whole. Only then may a verdict replace them.
     pub fn whole(kinds: Kinds) -> Self {
         Self { kinds, need: Need::Whole }

@@ -42,7 +42,7 @@
   (func (export "tidegate:edge/filtering@0.2.0#configure") (param $config i32) (param $length i32) (result i32)
     (local $how i32)
     (local.set $how (i32.load8_u (local.get $config)))
-    (call $interest (i32.const 2))
+    (call $interest (i32.const 4))
     (if (i32.eq (local.get $how) (i32.const 104)) (then (call $interest (i32.const 1)))) ;; h: head(4)
     (if (i32.eq (local.get $how) (i32.const 116)) (then (unreachable))) ;; t
     (if (i32.eq (local.get $how) (i32.const 108)) (then (call $spin))) ;; l
@@ -201,6 +201,8 @@
     (i32.const 0))
 
   (func (export "tidegate:edge/swapping@0.2.0#resume") (param i32) (result i32) (unreachable))
+
+  (func (export "tidegate:edge/streaming@0.2.0#on-part") (param i32 i32 i32 i32 i32 i32 i32) (result i32) (unreachable))
 
   (func (export "tidegate:edge/timing@0.2.0#on-timer") (param i32) (param i64) (result i32) (unreachable))
 

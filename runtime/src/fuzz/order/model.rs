@@ -69,7 +69,7 @@ impl Model {
                     let seen = match selection.need {
                         Need::Nothing => 0,
                         Need::Head(head) => head as usize,
-                        Need::Whole => usize::MAX,
+                        Need::Stream | Need::Rewrite | Need::Whole => usize::MAX,
                     };
                     let payload = out.payload[..seen.min(out.payload.len())].to_vec();
                     model.asked[filter].push_back(Asked { place, kind: out.kind, payload, verdict: verdict.clone() });

@@ -49,15 +49,21 @@ impl Direction {
             if scratch.finds.tally.messages != [0, 0] {
                 self.assembly = None;
             }
+            let is_last = match stop {
+                None => true,
+                Some(Stop::Slice) => position == bytes.len(),
+                _ => false,
+            };
             if self.mode == Mode::Forward
-                && self.forward(bytes, stop.is_none(), &mut unput, context, source, target, shared, scratch).is_err()
+                && self.forward(bytes, is_last, &mut unput, context, source, target, shared, scratch).is_err()
             {
                 self.tell(Event::TargetGone);
                 self.ignore();
             }
             match stop {
                 None => break,
-                Some(Stop::Full) => {}
+                Some(Stop::Slice) if is_last => break,
+                Some(Stop::Full | Stop::Slice) => {}
                 Some(Stop::Undecided) => {
                     work += UNDECIDED;
                     let last = scratch.finds.items.len().saturating_sub(1);
@@ -155,6 +161,14 @@ impl Direction {
         if !batch.passing.is_empty() {
             shared.chain.run(self.from, bytes, finds, batch);
             shared.rewant |= batch.bypassed;
+        }
+        if batch.halt.is_none() {
+            shared.chain.show_slice(self.from, bytes, finds, batch);
+            shared.rewant |= batch.bypassed;
+            if batch.halt.is_some() {
+                // Nothing goes on of it.
+                finds.items.pop();
+            }
         }
         // Each filter has answered all messages before the next one did any.
         batch.replies.sort_by_key(|(answered, _)| *answered);

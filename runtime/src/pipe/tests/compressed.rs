@@ -340,7 +340,7 @@ proptest! {
                 let enough = match route.wanted[*kind as usize] {
                     Some(Need::Head(head)) => head as usize,
                     Some(Need::Nothing) | None => 0,
-                    Some(Need::Whole) => usize::MAX,
+                    Some(Need::Stream | Need::Rewrite | Need::Whole) => usize::MAX,
                 };
                 (*kind, *size, payload[..payload.len().min(enough)].to_vec())
             };

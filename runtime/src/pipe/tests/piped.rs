@@ -107,7 +107,7 @@ impl AsyncWrite for Line {
 /// A filter of both directions that sees so much of text messages and does what the function says.
 pub(super) fn filter(need: Need, decide: impl FnMut(Message<'_>) -> Verdict + 'static) -> Scripted {
     let selection = Selection { kinds: Kinds { text: true, binary: false }, need };
-    Scripted { interest: Interest { from_client: selection, from_upstream: selection }, decide: Box::new(decide) }
+    Scripted::of_messages(Interest { from_client: selection, from_upstream: selection }, decide)
 }
 
 /// A filter that does what each text message says: `delay:` and milliseconds, `drop`, `reply:` and `close:`.

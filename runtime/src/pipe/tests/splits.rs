@@ -79,7 +79,7 @@ fn walk(pieces: &[&[u8]], wanted: [Option<Need>; 2], drop_every: usize) -> Resul
             batch.load(&finds);
             for found in finds.items.iter().filter_map(|item| match item {
                 Item::Message(found) => Some(found),
-                Item::Pass { .. } | Item::Part(_) => None,
+                Item::Pass { .. } | Item::Part(_) | Item::Slice(_) => None,
             }) {
                 let payload = match &found.payload {
                     Seen::Buffer(range) => &carry[range.clone()],

@@ -107,7 +107,16 @@ impl Walk {
         }
         let (size, payload) = (plain.len() as u64, Seen::Inflated(plain));
         let end = Boundary::Message;
-        finds.items.push(Item::Message(Found { kind, size, compressed: true, assembled, raw, payload, end }));
+        finds.items.push(Item::Message(Found {
+            kind,
+            size,
+            compressed: true,
+            assembled,
+            raw,
+            payload,
+            end,
+            reframed: false,
+        }));
         finds.count(kind);
         Ok(Step::On(next))
     }
@@ -165,7 +174,16 @@ impl Walk {
             (false, _) => Boundary::Inside,
         };
         let raw = position..next;
-        finds.items.push(Item::Message(Found { kind, size, compressed: true, assembled, raw, payload, end }));
+        finds.items.push(Item::Message(Found {
+            kind,
+            size,
+            compressed: true,
+            assembled,
+            raw,
+            payload,
+            end,
+            reframed: false,
+        }));
         finds.tally.bytes += taken as u64;
         if end == Boundary::Message {
             finds.count(kind);
@@ -174,7 +192,7 @@ impl Walk {
         }
         let follow = inflation.decided(finds);
         let left = header.payload_len - taken as u64;
-        self.stream = (left > 0).then_some(Stream { kind, left, fin: header.fin, follow });
+        self.stream = (left > 0).then_some(Stream { kind, left, fin: header.fin, follow, mask: None });
         Ok(Step::Stop(next, Stop::Undecided))
     }
 
@@ -189,12 +207,12 @@ impl Walk {
         finds: &mut Finds,
     ) -> Step {
         let next = position + header_len;
-        self.stream = Some(Stream { kind, left: header.payload_len, fin: header.fin, follow: true });
+        self.stream = Some(Stream { kind, left: header.payload_len, fin: header.fin, follow: true, mask: None });
         let (raw, end) = (position..next, Boundary::Inside);
         let plain = finds.inflated.len()..finds.inflated.len();
         if decides {
             let (size, payload) = (header.payload_len, Seen::Inflated(plain));
-            let found = Found { kind, size, compressed: true, assembled: None, raw, payload, end };
+            let found = Found { kind, size, compressed: true, assembled: None, raw, payload, end, reframed: false };
             finds.items.push(Item::Message(found));
             return Step::Stop(next, Stop::Undecided);
         }

@@ -28,8 +28,10 @@ struct Miscount;
 impl Guest for Miscount {
     type Session = Self;
 
-    fn configure(_: String) -> Result<Interest, String> {
-        let everything = Selection { kinds: Kinds::TEXT | Kinds::BINARY, need: Need::Whole };
+    fn configure(config: String) -> Result<Interest, String> {
+        // What it does not export, it cannot be shown.
+        let need = if config.contains("stream") { Need::Stream } else { Need::Whole };
+        let everything = Selection { kinds: Kinds::TEXT | Kinds::BINARY, need };
         Ok(Interest { from_client: everything, from_upstream: everything })
     }
 }

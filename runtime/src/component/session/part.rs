@@ -1,0 +1,49 @@
+//! A filter that is shown messages part by part.
+
+use super::Session;
+use crate::component::types::{Content, Failure, Message, Part, PartVerdict, Verdict};
+use crate::component::{answer, wire};
+use crate::metrics::{CallVerdict, MessageKind};
+
+impl Session {
+    /// Decides about a part of a message.
+    pub fn on_part(&mut self, part: &Part<'_>) -> Result<PartVerdict, Failure> {
+        let message = Message { origin: part.origin, kind: part.kind, size: 0, payload: part.bytes };
+        self.check_size(&message)?;
+        let handle = self.resource()?;
+        let selection = self.interest().from(part.origin);
+        let called = self.slot.call(&self.handshake.connection_id, |store, exports| match &exports.on_part {
+            Some(on_part) => Ok(on_part.call(store, (handle, part.origin.into(), part.into()))?.0),
+            None => Err(wasmtime::Error::msg("it exports no `streaming`")),
+        });
+        let verdict = called.and_then(|verdict| {
+            self.heed()?;
+            let size = if let wire::PartVerdict::Replace(bytes) = &verdict { bytes.len() } else { 0 };
+            self.check_reply(size)?;
+            answer::part(verdict, selection).map_err(|why| self.invalid(why))
+        });
+        let verdict = verdict.inspect_err(|_| self.end())?;
+        self.slot.verdict(match &verdict {
+            PartVerdict::Forward => CallVerdict::Forward,
+            PartVerdict::Replace(_) => CallVerdict::Replace,
+            PartVerdict::Close(_) => CallVerdict::Close,
+        });
+        Ok(verdict)
+    }
+
+    /// Decides about a message that is here as a whole, as its only part.
+    pub(super) fn on_only_part(&mut self, message: &Message<'_>) -> Result<Verdict, Failure> {
+        let Message { origin, kind, payload, .. } = *message;
+        let part = Part { origin, kind, first: true, last: true, bytes: payload };
+        Ok(match self.on_part(&part)? {
+            PartVerdict::Forward => Verdict::Forward,
+            PartVerdict::Replace(payload) => {
+                if kind == MessageKind::Text && simdutf8::basic::from_utf8(&payload).is_err() {
+                    return Err(self.invalid("it made a text message that is not UTF-8")).inspect_err(|_| self.end());
+                }
+                Verdict::Replace(Content { kind, payload })
+            }
+            PartVerdict::Close(close) => Verdict::Close(close),
+        })
+    }
+}

@@ -1,0 +1,51 @@
+//! The walk over messages that are shown part by part.
+
+use super::{Parts, Stream, Walk, append, turned};
+use crate::metrics::MessageKind;
+use crate::pipe::item::{Boundary, Finds, Item, Seen, Slice};
+
+impl Walk {
+    /// How much of the start of a message of this kind has to be there at once.
+    pub(super) fn head_of(&self, kind: MessageKind) -> u64 {
+        let head = self.heads.get(kind as usize).copied().unwrap_or_default();
+        u64::from(head).min(self.limits.max_message_size as u64)
+    }
+
+    /// Shows what is here of the current frame's payload as a part of its message, and gives where that ends; `None` when
+    /// nothing is here.
+    pub(super) fn slice(
+        &mut self,
+        stream: Stream,
+        Parts { reframed }: Parts,
+        bytes: &[u8],
+        position: usize,
+        finds: &mut Finds,
+    ) -> Option<usize> {
+        let here = usize::try_from(stream.left).unwrap_or(usize::MAX).min(bytes.len() - position);
+        if here == 0 && stream.left > 0 {
+            return None;
+        }
+        let (next, left) = (position + here, stream.left - here as u64);
+        let payload = match stream.mask {
+            Some(key) => {
+                let start = finds.unmasked.len();
+                append(&mut finds.unmasked, bytes.get(position..next).unwrap_or_default(), Some(key));
+                Seen::Unmasked(start..finds.unmasked.len())
+            }
+            None => Seen::Buffer(position..next),
+        };
+        finds.tally.bytes += here as u64;
+        let end = match (left, stream.fin) {
+            (0, true) => Boundary::Message,
+            (0, false) => Boundary::Frame,
+            _ => Boundary::Inside,
+        };
+        self.stream = (left > 0).then_some(Stream { left, mask: stream.mask.map(|key| turned(key, here)), ..stream });
+        if end == Boundary::Message {
+            finds.count(stream.kind);
+            self.parts = None;
+        }
+        finds.items.push(Item::Slice(Slice { kind: stream.kind, raw: position..next, payload, end, reframed }));
+        Some(next)
+    }
+}
