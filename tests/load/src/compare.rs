@@ -56,7 +56,7 @@ pub struct CompareArguments {
     /// chunk both ways.
     #[arg(long)]
     pub envoy_wasm: Option<PathBuf>,
-    /// Rows to measure: 64B, 125B, 4KiB, 16KiB, 1MiB (or "messages" for these five), deflate, deflate-context, many,
+    /// Rows to measure: 64B, 125B, 4KiB, 16KiB, 1MiB (or "messages" for these five), 20k, deflate, deflate-context, many,
     /// churn, idle, slow, or "all".
     #[arg(long, value_delimiter = ',', default_value = "all")]
     pub rows: Vec<String>,

@@ -3,7 +3,7 @@
 use super::Comparison;
 use super::REPLACING;
 use super::proxy::Part;
-use super::rows::{CHURN, IDLE, MANY, Row, SLOW};
+use super::rows::{CHURN, IDLE, MANY, RATED, Row, SLOW};
 
 /// One bar against one measurement.
 #[derive(Clone, Debug)]
@@ -41,8 +41,8 @@ pub fn bars(comparison: &Comparison) -> Vec<Bar> {
 fn bars_of(comparison: &Comparison, row: &Row, name: &str, part: Part, add: &mut dyn FnMut(String, Option<f64>, f64)) {
     let to = |peer: &str| (format!("{name} / {peer}"), comparison.ratio(row.name, name, peer));
     match (row.name, part) {
-        (IDLE, Part::Relay) => add(format!("{name}, KiB"), comparison.median(row.name, name), 2.0),
-        (IDLE, Part::Filtered) => add(format!("{name}, KiB"), comparison.median(row.name, name), 3.0),
+        (IDLE, Part::Relay) => add(format!("{name}, KiB"), comparison.median(row.name, name), 1.6),
+        (IDLE, Part::Filtered) => add(format!("{name}, KiB"), comparison.median(row.name, name), 2.4),
         (SLOW, Part::Relay | Part::Filtered) => {
             add(format!("{name}, KiB"), comparison.median(row.name, name), STALLED_KIB);
         }
@@ -50,9 +50,13 @@ fn bars_of(comparison: &Comparison, row: &Row, name: &str, part: Part, add: &mut
             let claim = format!("{name}, p99 to that of 100 connections");
             add(claim, comparison.median_of(row.name, name, |sample| sample.p99_to_few), 2.0);
         }
+        (RATED, Part::Relay) => {
+            let (claim, measured) = to("nginx");
+            add(claim, measured, 1.0);
+        }
         (CHURN, Part::Relay | Part::Policy) => {
             let (claim, measured) = to("haproxy");
-            add(claim, measured, if part == Part::Relay { 1.0 } else { 1.2 });
+            add(claim, measured, if part == Part::Relay { 1.0 } else { 1.05 });
         }
         (_, Part::Filtered) if row.is_compressed() => {
             let (claim, measured) = to(REPLACING);
@@ -85,11 +89,11 @@ fn bars_of(comparison: &Comparison, row: &Row, name: &str, part: Part, add: &mut
 
 /// Row; relay against the best peer; one filter against nginx; one filter against Envoy with a Wasm filter.
 const MESSAGES: [(&str, f64, f64, f64); 5] = [
-    ("64B", 0.95, 1.08, 0.60),
-    ("125B", 1.00, 1.25, 0.75),
-    ("4KiB", 0.70, 0.30, 0.75),
-    ("16KiB", 0.95, 0.25, 0.95),
-    ("1MiB", 1.00, 0.32, 1.10),
+    ("64B", 0.97, 1.10, 0.60),
+    ("125B", 0.98, 1.25, 0.75),
+    ("4KiB", 0.65, 0.33, 0.75),
+    ("16KiB", 0.95, 0.27, 0.95),
+    ("1MiB", 0.95, 0.40, 1.10),
 ];
 /// In each direction one read, of 256 KiB at most, that the stalled reader has not taken, and what an idle connection may have.
 const STALLED_KIB: f64 = 2.0 * 256.0 + 3.0;

@@ -36,6 +36,8 @@ pub enum Load {
         /// Messages in flight on each.
         window: u64,
     },
+    /// Messages of 64 bytes at a fixed rate, so many a second over 64 connections.
+    Rated(u64),
     /// A closed loop of a fixed number of compressed messages of a kibibyte.
     Compressed(Deflate),
     /// So many connections that send a message a second each, after a few that sent as many together.
@@ -49,12 +51,13 @@ pub enum Load {
 }
 
 /// All rows, the five message loads first.
-pub const ROWS: [Row; 11] = [
+pub const ROWS: [Row; 12] = [
     closed_row("64B", "64 B, 64 connections, 1 in flight", 64, 64, 1),
     closed_row("125B", "125 B, 64 connections, 16 in flight", 125, 64, 16),
     closed_row("4KiB", "4 KiB, 32 connections, 4 in flight", 4096, 32, 4),
     closed_row("16KiB", "16 KiB, 8 connections, 4 in flight", 16_384, 8, 4),
     closed_row("1MiB", "1 MiB, 4 connections, 1 in flight", 1_048_576, 4, 1),
+    Row { name: RATED, title: "64 B, 20,000 a second over 64 connections", unit: "CPU µs", load: Load::Rated(20_000) },
     compressed_row("deflate", "1 KiB of JSON, deflated by itself", Deflate::NoContextTakeover),
     compressed_row("deflate-context", "1 KiB of JSON, deflated in context", Deflate::ContextTakeover),
     Row { name: MANY, title: "9,000 connections, a message a second", unit: "CPU µs", load: Load::Many(9000) },
@@ -63,6 +66,8 @@ pub const ROWS: [Row; 11] = [
     Row { name: SLOW, title: "connection with a stalled reader, of 1,000", unit: "KiB", load: Load::Slow(1000) },
 ];
 
+/// The row of a fixed rate.
+pub const RATED: &str = "20k";
 /// The row of many connections.
 pub const MANY: &str = "many";
 /// The row of connections that come and go.
@@ -123,6 +128,21 @@ impl Row {
                 let (rate, p99) = (report.messages_per_second, report.latency_us.p99);
                 Ok(sample(cost, Some(rate), Some(p99), report.checked))
             }
+            Load::Rated(rate) => {
+                let load = FixedRate {
+                    connections: RATED_CONNECTIONS,
+                    rate: rate as f64,
+                    messages: messages(64),
+                    warm_up: arguments.warm_up,
+                    seconds: arguments.seconds,
+                };
+                let report = fixed::run(&target, load)?;
+                let cost = report.cpu_us_per_message.unwrap_or(f64::NAN);
+                let p99 = report.latency_us.p99;
+                let mut sample = sample(cost, Some(report.messages_per_second), Some(p99), report.checked);
+                sample.faults.lost += report.skipped;
+                Ok(sample)
+            }
             Load::Compressed(deflate) => {
                 let messages = Messages { deflate: Some(deflate), ..Messages::new(1024, Mix::Text) };
                 let load = ClosedLoop { connections: 50, window: 4, messages, stop: Stop::Messages(4000) };
@@ -179,6 +199,8 @@ fn sample(cost: f64, rate: Option<f64>, p99_us: Option<f64>, checked: Checked) -
     Sample { cost, rate, p99_us, p99_to_few: None, recompressed, faults, reasons }
 }
 
+/// The connections of a fixed rate.
+const RATED_CONNECTIONS: usize = 64;
 /// The few connections that many are compared with.
 const FEW: usize = 100;
 const MANY_SECONDS: f64 = 4.0;
