@@ -11,7 +11,8 @@ use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use tidegate::component::{
     EndpointFacts, Handshake, Host, Limits, Message, OnFailure, Opened, PickEndpoint, PickSet, Pool, Session, Verdicts,
 };
-use tidegate::metrics::{MessageKind, Metrics, Side, WorkerIndex};
+use tidegate::metrics::{Metrics, WorkerIndex};
+use tidegate::peer::{MessageKind, Side};
 use wit_component::{StringEncoding, embed_component_metadata};
 use wit_parser::Resolve;
 

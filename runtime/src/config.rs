@@ -29,16 +29,15 @@ use std::{ops::Range, path::Path, time::Duration};
 
 pub use self::include::matches_name;
 pub use self::{
-    address::{EndpointUrl, Network},
+    address::EndpointUrl,
     pattern::{HostPattern, PathPattern},
     problem::{Finding, Problem, Problems, Severity},
     reference::reference,
     refusal::{How, MEND, Refusal},
     source::Place,
     types::{
-        Admin, CacheDirectory, Candidate, Component, ComponentLimits, ComponentSource, ComponentUse, Config, Endpoint,
-        Inputs, Isolation, Listener, Log, LogFormat, LogLevel, MemorySize, OnChange, OnFailure, Parts, Route, Services,
-        Share, Target, Trial, Upstream,
+        Admin, CacheDirectory, Candidate, Component, ComponentSource, ComponentUse, Config, Endpoint, Inputs, Listener,
+        Log, LogFormat, LogLevel, MemorySize, Parts, Route, Services, Target, Upstream,
     },
 };
 use self::{

@@ -14,7 +14,8 @@ use tokio::signal::unix::{SignalKind, signal};
 
 use crate::control::ReadSources;
 use crate::listener::{self, Claim};
-use crate::metrics::{CallVerdict, Counter, Gauge, Metrics, Side};
+use crate::metrics::{CallVerdict, Counter, Gauge, Metrics};
+use crate::peer::Side;
 use crate::server::{EarlySignals, RunError, Server};
 
 /// Runs the demo until a signal ends it: for clients at `listen`, with its admin API at `admin`. What there is to see is told

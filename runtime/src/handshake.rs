@@ -21,7 +21,7 @@ mod target;
 
 pub use body::AnswerBody;
 pub use forwarding::{Client, Forwarding, Scheme, apply};
-pub use networks::{InvalidNetwork, Networks};
+pub use networks::Networks;
 pub use opening::{Opening, describe, validate};
 pub use refused::{Refused, refusal, relayed, text};
 pub use requests::{ClientGone, HeadLimits, ReadError, Requests, WriteError};

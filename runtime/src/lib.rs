@@ -45,3 +45,4 @@ pub mod drain;
 pub mod ws;
 pub mod log;
 pub mod metrics;
+pub mod peer;

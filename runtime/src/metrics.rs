@@ -19,8 +19,8 @@ pub use exposition::Scrape;
 pub use isolated::IsolatedInstances;
 pub use labels::{
     AdminRefusal, CallVerdict, CloseLabel, CompileSource, ConnectOutcome, ConnectionRefusal, FailureReason,
-    HandshakeOutcome, InflateFailure, Initiator, InstanceHolder, Limit, MessageKind, ReloadOutcome, ShadowOutcome,
-    Side, SwapOutcome, UpgradeFailure,
+    HandshakeOutcome, InflateFailure, Initiator, InstanceHolder, Limit, ReloadOutcome, ShadowOutcome, SwapOutcome,
+    UpgradeFailure,
 };
 pub use registry::{
     CandidateMetrics, ComponentMetrics, ComponentShard, EndpointMetrics, EndpointShard, Metrics, RouteMetrics,

@@ -73,7 +73,8 @@ use walk::Walk;
 
 use crate::component::{Session, Shadow};
 use crate::drain::Order;
-use crate::metrics::{Initiator, Limit, RouteMetrics, Side, WorkerIndex};
+use crate::metrics::{Initiator, Limit, RouteMetrics, WorkerIndex};
+use crate::peer::Side;
 use crate::ws::{CloseFrame, Extensions, FrameSequence, Opcode};
 
 /// Everything a connection needs beyond its two sockets.
@@ -108,7 +109,7 @@ pub struct Pipe<C, U> {
     scratch: Rc<RefCell<Scratch>>,
     ending: Option<Box<Outcome>>,
     /// Who takes nothing more, although its socket has not ended.
-    deaf: Option<Side>,
+    unwritable: Option<Side>,
 }
 
 /// What both directions use.
@@ -119,7 +120,7 @@ struct Shared {
     worker: WorkerIndex,
     handle: Rc<Handle>,
     /// Whether a filter dropped out, so that the directions want something else.
-    rewant: bool,
+    interests_changed: bool,
     /// Whether the connection has begun to end.
     is_ending: bool,
 }
@@ -195,12 +196,12 @@ where
                 metrics: plan.metrics,
                 worker: plan.worker,
                 handle: plan.handle,
-                rewant: false,
+                interests_changed: false,
                 is_ending: false,
             },
             scratch: plan.scratch,
             ending: None,
-            deaf: None,
+            unwritable: None,
         });
         pipe.want();
         pipe
@@ -226,7 +227,7 @@ where
             let from_client = self.from_client.poll(context, client, upstream, shared, &mut scratch);
             let from_upstream = self.from_upstream.poll(context, upstream, client, shared, &mut scratch);
             drop(scratch);
-            if std::mem::take(&mut self.shared.rewant) {
+            if std::mem::take(&mut self.shared.interests_changed) {
                 self.want();
             }
             let quiet = from_client.is_pending() && from_upstream.is_pending();
@@ -250,7 +251,7 @@ where
             match self.shared.clock.poll(context, wake_at) {
                 None => return Poll::Pending,
                 Some(Due::CloseTimeout) => {
-                    if let Some(side) = self.deaf.filter(|_| self.ending.is_none()) {
+                    if let Some(side) = self.unwritable.filter(|_| self.ending.is_none()) {
                         self.end(Ending::vanished(side, "its socket takes nothing more".into()));
                     }
                     self.last_words(context);
@@ -301,13 +302,13 @@ where
             succession.refused(self.shared.worker);
         } else {
             match self.shared.chain.succeed(succession, &change.pool, self.shared.worker) {
-                Ok(changed) => self.shared.rewant |= changed,
+                Ok(changed) => self.shared.interests_changed |= changed,
                 // Counted already, and logged as often as the component may.
                 Err(failure) => tracing::debug!(%failure, "filters stay"),
             }
         }
-        self.shared.rewant |= self.shared.chain.keep_shadows(change);
-        if std::mem::take(&mut self.shared.rewant) {
+        self.shared.interests_changed |= self.shared.chain.keep_shadows(change);
+        if std::mem::take(&mut self.shared.interests_changed) {
             self.want();
         }
         change.taken.set(change.taken.get() + started.elapsed());
@@ -370,7 +371,7 @@ where
             Event::Eof(error) => self.vanished(from, error),
             // The end of its sending half, or its close frame, is still to be read, and says more.
             Event::TargetGone => {
-                self.deaf = Some(from.other());
+                self.unwritable = Some(from.other());
                 self.shared.clock.closing();
             }
         }

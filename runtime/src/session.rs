@@ -152,7 +152,7 @@ impl Open {
         let pipe = Pipe::new(client, upstream, plan);
         let listed = worker.registry().list(connection.clone());
         // Whoever changed something after the handshake began could not tell this connection.
-        if worker.told() != agreed.told && following::catch_up(worker, &connection) {
+        if worker.followings() != agreed.followings && following::catch_up(worker, &connection) {
             connection.handle.switch.turn(CloseFrame::new(1012, "the route has changed"));
         }
         Self {

@@ -5,38 +5,33 @@
 
 use std::net::IpAddr;
 
+use ipnet::IpNet;
+
 /// A set of addresses that share a prefix.
 #[derive(Debug)]
-pub(crate) struct Network {
-    address: IpAddr,
-    prefix_length: u32,
-}
+pub(crate) struct Network(IpNet);
 
 impl Network {
     /// Errors say what is wrong and what to write instead.
     pub(crate) fn parse(text: &str) -> Result<Self, String> {
-        let (address, length) = match text.split_once('/') {
-            Some((address, length)) => (address, Some(length)),
-            None => (text, None),
-        };
+        let (address, length) = text.split_once('/').map_or((text, None), |(address, length)| (address, Some(length)));
         let Ok(address) = address.parse::<IpAddr>() else {
             return Err(format!(
                 "{text:?} is no IP address; write one as \"10.0.0.1\", \"10.0.0.0/8\" or \"fd00::/8\""
             ));
         };
-        let width = if address.is_ipv4() { 32 } else { 128 };
-        let prefix_length = match length {
-            None => width,
-            Some(length) => match length.parse::<u32>() {
-                Ok(length) if length <= width => length,
-                _ => return Err(format!("{text:?} has no prefix length from 0 to {width} after \"/\"")),
-            },
+        let whole = IpNet::from(address);
+        let network = match length {
+            None => Ok(whole),
+            Some(length) => length.parse().map_err(drop).and_then(|length| IpNet::new(address, length).map_err(drop)),
         };
-        let network = Self { address, prefix_length };
-        if network.bits_after_prefix(address) != 0 {
-            return Err(format!("{text:?} names a host within a network; write \"{network}\""));
+        let Ok(network) = network else {
+            return Err(format!("{text:?} has no prefix length from 0 to {} after \"/\"", whole.max_prefix_len()));
+        };
+        if network != network.trunc() {
+            return Err(format!("{text:?} names a host within a network; write \"{}\"", network.trunc()));
         }
-        Ok(network)
+        Ok(Self(network))
     }
 
     /// Whether `address` is one of the set's. A text that is no address is in no network.
@@ -44,42 +39,7 @@ impl Network {
         let Ok(address) = address.parse::<IpAddr>() else {
             return false;
         };
-        self.contains_address(address) || self.contains_address(address.to_canonical())
-    }
-
-    fn contains_address(&self, address: IpAddr) -> bool {
-        match (self.address, address) {
-            (IpAddr::V4(network), IpAddr::V4(address)) => {
-                (network.to_bits() ^ address.to_bits()).checked_shr(32 - self.prefix_length).unwrap_or(0) == 0
-            }
-            (IpAddr::V6(network), IpAddr::V6(address)) => {
-                (network.to_bits() ^ address.to_bits()).checked_shr(128 - self.prefix_length).unwrap_or(0) == 0
-            }
-            _ => false,
-        }
-    }
-
-    fn bits_after_prefix(&self, address: IpAddr) -> u128 {
-        match address {
-            IpAddr::V4(address) => u128::from(address.to_bits().checked_shl(self.prefix_length).unwrap_or(0)),
-            IpAddr::V6(address) => address.to_bits().checked_shl(self.prefix_length).unwrap_or(0),
-        }
-    }
-}
-
-impl std::fmt::Display for Network {
-    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let address = match self.address {
-            IpAddr::V4(address) => {
-                let mask = u32::MAX.checked_shl(32 - self.prefix_length).unwrap_or(0);
-                IpAddr::from(std::net::Ipv4Addr::from_bits(address.to_bits() & mask))
-            }
-            IpAddr::V6(address) => {
-                let mask = u128::MAX.checked_shl(128 - self.prefix_length).unwrap_or(0);
-                IpAddr::from(std::net::Ipv6Addr::from_bits(address.to_bits() & mask))
-            }
-        };
-        write!(formatter, "{address}/{}", self.prefix_length)
+        self.0.contains(&address) || self.0.contains(&address.to_canonical())
     }
 }
 

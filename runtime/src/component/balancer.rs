@@ -16,12 +16,12 @@ use crate::metrics::{CallVerdict, FailureReason};
 #[derive(Debug)]
 pub(super) struct Balancer {
     slot: Slot<BalancerExports>,
-    told: RefCell<Option<Told>>,
+    known: RefCell<Option<Known>>,
 }
 
 /// What an instance knows.
 #[derive(Debug)]
-struct Told {
+struct Known {
     /// Which of the instances that there have been here.
     generation: u64,
     set: Arc<PickSet>,
@@ -29,7 +29,7 @@ struct Told {
 
 impl Balancer {
     pub(super) fn new(slot: Slot<BalancerExports>) -> Self {
-        Self { slot, told: RefCell::default() }
+        Self { slot, known: RefCell::default() }
     }
 
     /// See [`Pool::pick`](super::Pool::pick).
@@ -63,8 +63,8 @@ impl Balancer {
     /// Tells the instance what it does not know yet of a set: a new one, all.
     fn tell(&self, endpoints: &Arc<PickSet>, connection: &str) -> Result<(), Failure> {
         let generation = self.slot.generation();
-        let mut told = self.told.borrow_mut();
-        let known = told.as_ref().filter(|told| told.generation == generation).map(|told| &told.set);
+        let mut kept = self.known.borrow_mut();
+        let known = kept.as_ref().filter(|known| known.generation == generation).map(|known| &known.set);
         if known.is_some_and(|known| known.version() == endpoints.version()) {
             return Ok(());
         }
@@ -81,7 +81,7 @@ impl Balancer {
                 })?;
             }
         }
-        *told = Some(Told { generation, set: Arc::clone(endpoints) });
+        *kept = Some(Known { generation, set: Arc::clone(endpoints) });
         Ok(())
     }
 }

@@ -51,7 +51,7 @@ impl Default for Limits {
             max_memory: 64 << 20,
             deadline: Duration::from_millis(10),
             log_lines_per_second: 100,
-            isolation: Isolation::Shared,
+            isolation: Isolation::Worker,
             max_message_size: None,
             max_reply_size: 16 << 20,
             max_attachments: 256,
@@ -86,7 +86,7 @@ impl Limits {
 pub enum Isolation {
     /// All connections of a worker (`isolation = "worker"`): 0.5 KiB for each connection.
     #[default]
-    Shared,
+    Worker,
     /// None: each connection has one of its own (`isolation = "connection"`): 26 KiB and more for each connection, and
     /// a ceiling on their number, because each takes several of the process's memory maps.
     Connection,

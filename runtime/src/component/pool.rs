@@ -134,7 +134,7 @@ impl Pool {
         seat: impl FnOnce() -> Option<Seat>,
     ) -> Result<Rc<Slot<FilterExports>>, Failure> {
         match filter.component().limits().isolation {
-            Isolation::Shared => self.filters.of(filter.id(), || self.slot(connection, filter.recipe())),
+            Isolation::Worker => self.filters.of(filter.id(), || self.slot(connection, filter.recipe())),
             Isolation::Connection => Ok(Rc::new(self.isolated(connection, filter.recipe(), seat)?)),
         }
     }

@@ -21,7 +21,8 @@ use super::types::{CloseFrame, Failure, Handshake, HeaderEdit, Interest, Message
 use super::uses::{FilterUse, OnFailure, Serving};
 use super::verdicts::Verdicts;
 use super::wire;
-use crate::metrics::{CallVerdict, FailureReason, Side};
+use crate::metrics::{CallVerdict, FailureReason};
+use crate::peer::Side;
 
 /// A filter's answer to a handshake.
 #[derive(Debug)]

@@ -9,7 +9,8 @@ use super::session::{Admission, Opened, Session};
 use super::trial::describe;
 use super::types::{CloseFrame, Handshake, HeaderEdit, Interest, Message, Selection, Verdict};
 use super::verdicts::Verdicts;
-use crate::metrics::{ShadowOutcome, Side, WorkerIndex};
+use crate::metrics::{ShadowOutcome, WorkerIndex};
+use crate::peer::Side;
 
 /// A candidate beside the filter that serves a connection.
 #[derive(Debug)]

@@ -11,7 +11,8 @@ use std::time::Duration;
 use guests::{BALANCER, Bed, FILTER, PREDICATE, WASI, handshake, message, module, text};
 
 use super::*;
-use crate::metrics::{CallVerdict, FailureReason, MessageKind, Side, WorkerIndex};
+use crate::metrics::{CallVerdict, FailureReason, WorkerIndex};
+use crate::peer::{MessageKind, Side};
 
 mod load {
     use super::*;

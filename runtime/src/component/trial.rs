@@ -12,7 +12,8 @@ use tokio::sync::Notify;
 
 use super::decision::{Decision, Decisions};
 use super::types::{Content, Message, Outgoing, Verdict};
-use crate::metrics::{CandidateMetrics, MessageKind, ShadowOutcome, Side, WorkerIndex};
+use crate::metrics::{CandidateMetrics, ShadowOutcome, WorkerIndex};
+use crate::peer::{MessageKind, Side};
 
 /// How a candidate is tried.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -1,7 +1,8 @@
 //! The contract of `wit/` in Rust, as the rest of the runtime sees it.
 
 use super::fields::Fields;
-use crate::metrics::{FailureReason, MessageKind, Side};
+use crate::metrics::FailureReason;
+use crate::peer::{MessageKind, Side};
 pub use crate::ws::CloseFrame;
 
 /// A client's opening handshake as components see it; the fields are those of `types.handshake` in the WIT.

@@ -12,7 +12,7 @@ pub(super) use self::hooks::{Part, PartVerdict, Reaction};
 
 use super::endpoints::PickEndpoint;
 use super::types;
-use crate::metrics;
+use crate::peer;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ComponentType, Lift)]
 #[component(enum)]
@@ -315,16 +315,16 @@ impl Verdict {
     }
 }
 
-impl From<metrics::Side> for Side {
-    fn from(side: metrics::Side) -> Self {
+impl From<peer::Side> for Side {
+    fn from(side: peer::Side) -> Self {
         match side {
-            metrics::Side::Client => Self::Client,
-            metrics::Side::Upstream => Self::Upstream,
+            peer::Side::Client => Self::Client,
+            peer::Side::Upstream => Self::Upstream,
         }
     }
 }
 
-impl From<Side> for metrics::Side {
+impl From<Side> for peer::Side {
     fn from(side: Side) -> Self {
         match side {
             Side::Client => Self::Client,
@@ -333,11 +333,11 @@ impl From<Side> for metrics::Side {
     }
 }
 
-impl From<metrics::MessageKind> for MessageKind {
-    fn from(kind: metrics::MessageKind) -> Self {
+impl From<peer::MessageKind> for MessageKind {
+    fn from(kind: peer::MessageKind) -> Self {
         match kind {
-            metrics::MessageKind::Text => Self::Text,
-            metrics::MessageKind::Binary => Self::Binary,
+            peer::MessageKind::Text => Self::Text,
+            peer::MessageKind::Binary => Self::Binary,
         }
     }
 }
@@ -382,9 +382,9 @@ impl<'a> Message<'a> {
     pub(super) fn of(message: &types::Message<'a>, need: types::Need) -> Self {
         let types::Message { kind, size, payload, .. } = *message;
         match (need, kind) {
-            (types::Need::Whole, metrics::MessageKind::Binary) => Self::Binary(payload),
+            (types::Need::Whole, peer::MessageKind::Binary) => Self::Binary(payload),
             // It was checked before, and is checked again rather than believed.
-            (types::Need::Whole, metrics::MessageKind::Text) => {
+            (types::Need::Whole, peer::MessageKind::Text) => {
                 simdutf8::basic::from_utf8(payload).map_or(Self::Binary(payload), Self::Text)
             }
             (_, kind) => Self::Head(Head { kind: kind.into(), size: saturated(size), bytes: payload }),
@@ -448,8 +448,8 @@ impl From<HeaderEdit> for types::HeaderEdit {
 impl From<Content> for types::Content {
     fn from(content: Content) -> Self {
         match content {
-            Content::Text(text) => Self { kind: metrics::MessageKind::Text, payload: text.into_bytes() },
-            Content::Binary(payload) => Self { kind: metrics::MessageKind::Binary, payload },
+            Content::Text(text) => Self { kind: peer::MessageKind::Text, payload: text.into_bytes() },
+            Content::Binary(payload) => Self { kind: peer::MessageKind::Binary, payload },
         }
     }
 }

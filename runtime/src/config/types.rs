@@ -1,25 +1,21 @@
 //! A checked configuration: every reference holds, every value is within its bounds.
 
-use std::{
-    collections::BTreeMap,
-    net::SocketAddr,
-    num::{NonZeroU32, NonZeroUsize},
-    path::PathBuf,
-    time::Duration,
-};
+use std::{collections::BTreeMap, net::SocketAddr, num::NonZeroUsize, path::PathBuf, time::Duration};
 
 use http::HeaderName;
 
 use super::{
-    address::{EndpointUrl, Network},
+    address::EndpointUrl,
     pattern::{HostPattern, PathPattern},
     problem::Problems,
     source::{Place, Source},
 };
-use crate::component::{Configuration, Kind};
+use crate::component::{self, Configuration, Kind, OnFailure, Terms};
+use crate::handshake::Networks;
 use crate::listener::Claim;
 use crate::pipe::{Limits, Timers};
 use crate::route::Paths;
+use crate::session::OnChange;
 use crate::transport::Liveness;
 use crate::upstream::Host;
 
@@ -45,7 +41,7 @@ pub struct Config {
     /// How many instances that serve one connection each there are at most; `None`: what the system allows.
     pub max_isolated_instances: Option<NonZeroUsize>,
     /// The peers whose forwarded headers are believed.
-    pub trusted_proxies: Vec<Network>,
+    pub trusted_proxies: Networks,
     /// The admin API; `None`: there is none.
     pub admin: Option<Admin>,
     /// What is logged.
@@ -219,7 +215,7 @@ pub struct Component {
     /// Where its bytes come from.
     pub source: ComponentSource,
     /// What it may use.
-    pub limits: ComponentLimits,
+    pub limits: component::Limits,
     /// Where it is declared, or first used if it is a standard one without an entry.
     pub place: Place,
 }
@@ -231,40 +227,6 @@ pub enum ComponentSource {
     Standard,
     /// From a file; a relative path has been resolved against the directory of the configuration.
     File(PathBuf),
-}
-
-/// What a component may use.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ComponentLimits {
-    /// Bytes of memory for each instance.
-    pub max_memory: usize,
-    /// How long one call may run.
-    pub deadline: Duration,
-    /// Log lines beyond this are dropped.
-    pub log_lines_per_second: u32,
-    /// What shares an instance.
-    pub isolation: Isolation,
-    /// The largest payload that it is handed; `None`: what the route lets pass.
-    pub max_message_size: Option<usize>,
-    /// Payload bytes that the answer to one call may carry.
-    pub max_reply_size: usize,
-    /// How many header edits, attributes and fields of a refusal a filter may answer a handshake with.
-    pub max_attachments: usize,
-    /// The bytes that they may have, with a refusal's body.
-    pub max_attachment_size: usize,
-    /// After this many failures within `failure_window` it is called no more; `None`: however many there are.
-    pub max_failures: Option<NonZeroU32>,
-    /// The time within which failures count together.
-    pub failure_window: Duration,
-}
-
-/// What shares an instance of a component.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Isolation {
-    /// All connections of a worker.
-    Worker,
-    /// Nothing: an instance for each connection.
-    Connection,
 }
 
 /// A component with the configuration that it reads for itself.
@@ -290,47 +252,9 @@ pub struct Candidate {
     /// That of the filter when the operator wrote none.
     pub config: Configuration,
     /// How it is tried.
-    pub trial: Trial,
-    /// After this many failures it is rolled back; `None`: however many there are.
-    pub max_failures: Option<NonZeroU32>,
-    /// How many messages are kept on which it disagreed with the filter.
-    pub samples: usize,
+    pub terms: Terms,
     /// Where it stands, for what loading or configuring the component may find.
     pub place: Place,
-}
-
-/// How a candidate is tried.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Trial {
-    /// Its verdicts are compared with the filter's, and dropped.
-    Shadow,
-    /// It serves this share of new connections.
-    Canary(Share),
-}
-
-/// A part of all connections, above none of them, in steps of a hundredth of a percent.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Share(u16);
-
-impl Share {
-    /// So many of ten thousand: from 1 to all of them.
-    pub fn new(of_ten_thousand: u16) -> Option<Self> {
-        (1..=10_000).contains(&of_ten_thousand).then_some(Self(of_ten_thousand))
-    }
-
-    /// How many of ten thousand.
-    pub fn of_ten_thousand(self) -> u16 {
-        self.0
-    }
-}
-
-/// What happens to a connection when its filter fails.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum OnFailure {
-    /// It is closed with 1011, or refused.
-    Close,
-    /// It goes on without the filter.
-    Bypass,
 }
 
 /// A set of endpoints that are interchangeable.
@@ -406,17 +330,6 @@ pub struct Route {
     pub on_change: OnChange,
     /// Where it is declared.
     pub place: Place,
-}
-
-/// What a route's open connections do when a reload changes it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum OnChange {
-    /// Filters that have changed take over from their former versions between two messages.
-    Swap,
-    /// Nothing: they go on as they began.
-    Keep,
-    /// They are closed with 1012 over the time of a drain.
-    Drain,
 }
 
 /// Where a route's connections go.

@@ -15,14 +15,14 @@ use super::plan::{Change, Plan};
 use super::sources::Sources;
 use super::steps::{Step, Steps};
 use crate::component::{
-    BalancerUse, Candidacy, Candidate, Component, Configuration, ConfigureError, Decisions, FilterUse, Host, Isolation,
-    Limits, Mode, Moment, OnFailure, PredicateUse, Rollout, Terms,
+    BalancerUse, Candidacy, Candidate, Component, Configuration, ConfigureError, Decisions, FilterUse, Host, Moment,
+    OnFailure, PredicateUse, Rollout,
 };
-use crate::config::{self, ComponentUse, Config, PathPattern, Place, Problems};
+use crate::config::{self, ComponentUse, PathPattern, Place, Problems};
 use crate::handshake::{Forwarding, Networks};
 use crate::metrics::Metrics;
 use crate::route::{Matcher, Origins, PathRule, RouteTable, Services};
-use crate::session::{Admission, OnChange, Route, Snapshot, Target, Upstream};
+use crate::session::{Admission, Route, Snapshot, Target, Upstream};
 
 /// Compiles, links and configures everything in `sources`, and says what is another than in `previous`, with the sources
 /// that it was built from. What is the same is taken from there. What is decided about candidates since this has `begun`
@@ -58,7 +58,7 @@ pub fn build(
     };
     builder.load_components();
     let upstreams = builder.upstreams();
-    let trusted = builder.trusted();
+    let trusted = sources.config.trusted_proxies.clone();
     let routes = builder.routes(&upstreams, &trusted);
     let (departed, former) = (builder.departed(&routes), builder.former(&upstreams));
     let Builder { components, mut findings, previous, endpoints, .. } = builder;
@@ -137,10 +137,6 @@ struct Answered {
 type Answers<T> = BTreeMap<(String, Configuration), Result<Arc<T>, Arc<ConfigureError>>>;
 
 impl Builder<'_> {
-    fn config(&self) -> &Config {
-        &self.sources.config
-    }
-
     /// Compiles every component whose bytes or limits are not what they were.
     fn load_components(&mut self) {
         for (name, component) in &self.sources.config.components {
@@ -149,7 +145,7 @@ impl Builder<'_> {
             let kept = kept.and_then(|previous| previous.snapshot.components.get(name).cloned());
             let load = || {
                 self.host
-                    .load(name, bytes, limits(&component.limits))
+                    .load(name, bytes, component.limits.clone())
                     .inspect(|it| self.metrics.compiled(it.compile_source()))
             };
             if kept.is_none() && !self.steps.take(Step::Compiling(name.clone())) {
@@ -205,11 +201,7 @@ impl Builder<'_> {
             };
             let built = Route {
                 name: route.name.clone(),
-                on_change: match route.on_change {
-                    config::OnChange::Swap => OnChange::Swap,
-                    config::OnChange::Keep => OnChange::Keep,
-                    config::OnChange::Drain => OnChange::Drain,
-                },
+                on_change: route.on_change,
                 since: before.as_ref().filter(|_| is_passing).map_or(self.generation, |before| before.since),
                 when,
                 filters,
@@ -276,12 +268,6 @@ impl Builder<'_> {
         checked.map_err(|error| self.findings.add(place, error.to_string(), "")).ok()
     }
 
-    fn trusted(&mut self) -> Networks {
-        let texts: Vec<_> = self.config().trusted_proxies.iter().map(ToString::to_string).collect();
-        let networks = Networks::parse(texts.iter().map(String::as_str));
-        self.sound(&Place::default(), networks).unwrap_or_default()
-    }
-
     fn predicate(
         &mut self,
         route: &str,
@@ -307,10 +293,7 @@ impl Builder<'_> {
 
     fn filter(&mut self, route: &str, wanted: &ComponentUse, before: &[&Rollout]) -> Option<Rollout> {
         let component = self.components.get(&wanted.component).filter(|_| !self.steps.are_given_up())?;
-        let on_failure = match wanted.on_failure {
-            config::OnFailure::Close => OnFailure::Close,
-            config::OnFailure::Bypass => OnFailure::Bypass,
-        };
+        let on_failure = wanted.on_failure;
         let kept = before.iter().map(|known| known.filter()).find(|kept| {
             kept.component().is(component) && *kept.config() == wanted.config && kept.on_failure() == on_failure
         });
@@ -344,16 +327,9 @@ impl Builder<'_> {
         before: &[&Rollout],
     ) -> Option<Candidate> {
         let component = self.components.get(&wanted.component).filter(|_| !self.steps.are_given_up())?;
-        let terms = Terms {
-            mode: match wanted.trial {
-                config::Trial::Shadow => Mode::Shadow,
-                config::Trial::Canary(share) => Mode::Canary { of_ten_thousand: share.of_ten_thousand() },
-            },
-            max_failures: wanted.max_failures,
-            samples: wanted.samples,
-        };
+        let terms = &wanted.terms;
         let is_alike = |known: &&Candidate| {
-            known.of() == of && *known.terms() == terms && *known.filter().config() == wanted.config
+            known.of() == of && known.terms() == terms && *known.filter().config() == wanted.config
         };
         let former = || {
             let known = before.iter().filter_map(|known| known.candidate());
@@ -370,7 +346,7 @@ impl Builder<'_> {
             Some(known) => known.decisions(self.begun, alike.is_some()),
             None => Decisions::none(),
         };
-        let candidacy = Candidacy { of: of.to_owned(), terms, decisions };
+        let candidacy = Candidacy { of: of.to_owned(), terms: terms.clone(), decisions };
         self.steps.configuring(&wanted.component);
         let made = component.candidate(route, &wanted.config, on_failure, self.generation, self.metrics, candidacy);
         let made = made.map_err(Arc::new);
@@ -394,24 +370,6 @@ fn answer<T>(
 /// What a place in a chain may have had before: first of all what was in that very place.
 fn known(before: &[Rollout], place: usize) -> impl Iterator<Item = &Rollout> {
     before.get(place).into_iter().chain(before)
-}
-
-pub(super) fn limits(limits: &config::ComponentLimits) -> Limits {
-    Limits {
-        max_memory: limits.max_memory,
-        deadline: limits.deadline,
-        log_lines_per_second: limits.log_lines_per_second,
-        isolation: match limits.isolation {
-            config::Isolation::Worker => Isolation::Shared,
-            config::Isolation::Connection => Isolation::Connection,
-        },
-        max_message_size: limits.max_message_size,
-        max_reply_size: limits.max_reply_size,
-        max_attachments: limits.max_attachments,
-        max_attachment_size: limits.max_attachment_size,
-        max_failures: limits.max_failures,
-        failure_window: limits.failure_window,
-    }
 }
 
 #[cfg(test)]

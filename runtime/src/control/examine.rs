@@ -3,7 +3,6 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use super::build::limits;
 use super::findings::Findings;
 use super::sources::bytes;
 use crate::component::{Component, Configuration, ConfigureError, Host, Kind, OnFailure};
@@ -18,7 +17,7 @@ pub fn examine(parts: &Parts, problems: Problems, host: &Host, metrics: &Metrics
     for (name, component) in &parts.components {
         match bytes(name, component) {
             Ok(None) => {}
-            Ok(Some(bytes)) => match host.load(name, &bytes, limits(&component.limits)) {
+            Ok(Some(bytes)) => match host.load(name, &bytes, component.limits.clone()) {
                 Ok(loaded) => drop(components.insert(name.as_str(), loaded)),
                 Err(error) => findings.unloadable(name, component, &error),
             },

@@ -187,7 +187,7 @@ fn assert_one_form(path: &Path<'_>) {
 }
 
 fn networks() -> Networks {
-    Networks::parse(["192.0.2.0/24"]).unwrap_or_default()
+    "192.0.2.0/24".parse().into_iter().collect()
 }
 
 /// A peer in [`networks`].

@@ -19,7 +19,8 @@ use tokio::task::{JoinHandle, LocalSet, spawn_local, yield_now};
 use tokio::time::{Instant, sleep, timeout};
 
 use crate::component::{Interest, Kinds, Need, Selection};
-use crate::metrics::{Metrics, Side, WorkerIndex};
+use crate::metrics::{Metrics, WorkerIndex};
+use crate::peer::Side;
 use crate::pipe::{Handle, Limits, Outcome, Pipe, Plan, Scratch, Scripted, Timers};
 use crate::ws::{CloseFrame, DeflateParameters, Extensions, SlidingWindow};
 use model::Model;

@@ -22,11 +22,11 @@ pub struct Refusals {
     metrics: Arc<Metrics>,
     patient: Permits,
     /// When the operator was told last, and how many were refused since, by reason.
-    told: Mutex<[Told; ConnectionRefusal::COUNT]>,
+    notices: Mutex<[Notice; ConnectionRefusal::COUNT]>,
 }
 
 #[derive(Debug, Default)]
-struct Told {
+struct Notice {
     at: Option<Instant>,
     since: u64,
 }
@@ -34,7 +34,7 @@ struct Told {
 impl Refusals {
     /// At most `patient` connections are refused with patience at a time.
     pub fn new(metrics: Arc<Metrics>, patient: usize) -> Arc<Self> {
-        Arc::new(Self { metrics, patient: Permits::new(patient), told: Mutex::default() })
+        Arc::new(Self { metrics, patient: Permits::new(patient), notices: Mutex::default() })
     }
 
     /// Counts refusals, and tells the operator once a minute. None at all means that connections wait, because even
@@ -42,14 +42,14 @@ impl Refusals {
     pub fn count(&self, reason: ConnectionRefusal, count: u64) {
         self.metrics.connections_refused(reason, count);
         let now = Instant::now();
-        let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
-        let Some(told) = told.get_mut(reason as usize) else { return };
-        told.since += count;
-        if told.at.is_some_and(|at| now < at + TOLD_AGAIN) {
+        let mut notices = self.notices.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some(notice) = notices.get_mut(reason as usize) else { return };
+        notice.since += count;
+        if notice.at.is_some_and(|at| now < at + TOLD_AGAIN) {
             return;
         }
-        told.at = Some(now);
-        let refused = std::mem::take(&mut told.since);
+        notice.at = Some(now);
+        let refused = std::mem::take(&mut notice.since);
         let reason = reason.label();
         tracing::warn!(reason, refused, "connections are refused with 503, because there is no place for them");
     }

@@ -29,12 +29,13 @@ use self::single::Single;
 use super::cells::Counter;
 use super::labels::{
     CallVerdict, CloseLabel, ConnectOutcome, FailureReason, HandshakeOutcome, InflateFailure, Initiator, Limit,
-    MessageKind, ShadowOutcome, Side, SwapOutcome,
+    ShadowOutcome, SwapOutcome,
 };
 use super::registry::{
     CandidateMetrics, ComponentMetrics, EndpointMetrics, Metrics, Name, Pair, RouteMetrics, UseMetrics, Version,
 };
 use super::roster::Present;
+use crate::peer::{MessageKind, Side};
 
 /// Everything counted until now, in the Prometheus text format, piece by piece.
 ///

@@ -1,5 +1,7 @@
 //! Label values: closed sets, so that a peer cannot make series.
 
+use crate::peer::Side;
+
 /// Declares an enum whose variants are label values.
 macro_rules! labels {
     ($(#[$meta:meta])* $name:ident { $($(#[$doc:meta])* $variant:ident = $label:literal,)* }) => {
@@ -19,26 +21,6 @@ macro_rules! labels {
             }
         }
     };
-}
-
-labels! {
-    /// One of the two peers (labels `from` and `origin`).
-    Side { Client = "client", Upstream = "upstream", }
-}
-
-impl Side {
-    /// The other peer.
-    pub fn other(self) -> Self {
-        match self {
-            Self::Client => Self::Upstream,
-            Self::Upstream => Self::Client,
-        }
-    }
-}
-
-labels! {
-    /// The kind of a data message (label `kind`).
-    MessageKind { Text = "text", Binary = "binary", }
 }
 
 labels! {

@@ -14,9 +14,10 @@ use super::incidents::Incidents;
 use super::isolated::IsolatedInstances;
 use super::labels::{
     CallVerdict, CloseLabel, CompileSource, ConnectOutcome, FailureReason, HandshakeOutcome, InflateFailure, Initiator,
-    Limit, MessageKind, ReloadOutcome, Side, SwapOutcome, UpgradeFailure,
+    Limit, ReloadOutcome, SwapOutcome, UpgradeFailure,
 };
 use super::roster::{Counts, Roster};
+use crate::peer::{MessageKind, Side};
 
 /// All metrics of the process.
 #[derive(Debug)]

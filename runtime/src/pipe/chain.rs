@@ -17,7 +17,8 @@ use super::shadow::Shadowing;
 use crate::component::{
     Content, Failure, Interest, Kinds, Message, Need, OnFailure, Outgoing, Session, Shadow, Verdict, Verdicts,
 };
-use crate::metrics::{Initiator, MessageKind, Side};
+use crate::metrics::Initiator;
+use crate::peer::{MessageKind, Side};
 use crate::ws::CloseFrame;
 
 /// The filters of a connection, in the order of the configuration; some may have failed and be bypassed.

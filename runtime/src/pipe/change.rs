@@ -7,7 +7,8 @@ use std::time::Duration;
 
 use super::chain::Chain;
 use crate::component::{Failure, FilterUse, Moment, Pool, Resumed, Rollout, Session};
-use crate::metrics::{Side, SwapOutcome, WorkerIndex};
+use crate::metrics::{SwapOutcome, WorkerIndex};
+use crate::peer::Side;
 
 /// The filters that a route has after a reload, or after a trial, for its open connections on one worker.
 #[derive(Debug)]

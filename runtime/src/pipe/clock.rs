@@ -11,7 +11,7 @@ use std::time::Duration;
 use tokio::time::{Instant, Sleep};
 
 use super::settings::Timers;
-use crate::metrics::Side;
+use crate::peer::Side;
 
 /// What is due.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -7,7 +7,7 @@
 
 use super::emit::{encode, encode_frame, opcode};
 use super::item::{Boundary, Found, Part};
-use crate::metrics::{MessageKind, Side};
+use crate::peer::{MessageKind, Side};
 use crate::ws::{Deflater, FrameHeader, Opcode, SlidingWindow};
 
 /// The receiver's sliding window, as far as it has to be known.

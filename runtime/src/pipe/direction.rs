@@ -26,7 +26,7 @@ use super::leg::{Leg, Peer};
 use super::scratch::Scratch;
 use super::transport::{End, Transport};
 use super::walk::Walk;
-use crate::metrics::Side;
+use crate::peer::Side;
 use crate::ws::{CloseFrame, Violation};
 
 /// One direction of a connection.
@@ -202,7 +202,7 @@ impl Direction {
             if self.assembly.as_ref().is_some_and(|assembly| assembly.is_called()) {
                 return Poll::Ready(Event::NoRoom);
             }
-            if let Some(event) = self.told(&target.peer) {
+            if let Some(event) = self.next_event(&target.peer) {
                 return Poll::Ready(event);
             }
             // Nothing is read while anything is unwritten: that is all the buffering there is.
@@ -239,7 +239,7 @@ impl Direction {
                 }
                 return Poll::Pending;
             }
-            if let Some(event) = self.told(&target.peer) {
+            if let Some(event) = self.next_event(&target.peer) {
                 return Poll::Ready(event);
             }
             if std::mem::take(&mut self.full) {
@@ -252,7 +252,7 @@ impl Direction {
 
     /// What happened next, once everything before it has gone on.
     #[inline]
-    fn told(&mut self, target: &Peer) -> Option<Event> {
+    fn next_event(&mut self, target: &Peer) -> Option<Event> {
         let aside = self.aside.as_mut().filter(|_| !target.outlet.is_shut())?;
         let event = aside.events.pop_front();
         if aside.events.is_empty() && aside.patience.is_none() {
@@ -261,7 +261,7 @@ impl Direction {
         event
     }
 
-    fn tell(&mut self, event: Event) {
+    fn push_event(&mut self, event: Event) {
         self.aside.get_or_insert_default().events.push_back(event);
     }
 
@@ -302,7 +302,7 @@ impl Direction {
         };
         target.outlet.forget();
         self.end(source, error);
-        match self.told(target) {
+        match self.next_event(target) {
             Some(event) => Poll::Ready(event),
             None => Poll::Pending,
         }

@@ -5,7 +5,7 @@ use std::ops::Range;
 use super::chain::{Batch, Passing, seen, unmasked};
 use super::deflate::Compressing;
 use super::item::{Boundary, Finds, Found, Item, Part, Slice};
-use crate::metrics::{MessageKind, Side};
+use crate::peer::{MessageKind, Side};
 use crate::ws::{CloseFrame, FrameHeader, Opcode, extend_masked};
 
 /// What goes on of one walk.

@@ -3,7 +3,8 @@
 use std::borrow::Cow;
 
 use crate::component::Failure;
-use crate::metrics::{CloseLabel, FailureReason, Initiator, Side};
+use crate::metrics::{CloseLabel, FailureReason, Initiator};
+use crate::peer::Side;
 use crate::ws::{CloseFrame, Violation};
 
 /// The end of a connection, as the access log and the metrics tell it.

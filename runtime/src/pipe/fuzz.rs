@@ -7,7 +7,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use crate::component::Need;
-use crate::metrics::{MessageKind, Side};
+use crate::peer::{MessageKind, Side};
 use crate::pipe::chain::{Batch, seen};
 use crate::pipe::deflate::Compressing;
 use crate::pipe::direction::{emit, put};

@@ -3,7 +3,7 @@
 use std::ops::Range;
 
 use crate::component::MAX_BATCH;
-use crate::metrics::MessageKind;
+use crate::peer::MessageKind;
 use crate::ws::{CloseFrame, Inflater, Violation};
 
 /// What a walk found, in buffers that are used again.

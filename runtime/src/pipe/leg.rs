@@ -9,7 +9,7 @@ use tokio::io::AsyncWrite;
 use super::emit::encode_close;
 use super::item::Boundary;
 use super::outlet::Outlet;
-use crate::metrics::Side;
+use crate::peer::Side;
 use crate::ws::CloseFrame;
 
 /// One side of a connection.

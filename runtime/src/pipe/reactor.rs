@@ -20,7 +20,7 @@ use tokio::io::Interest as Readiness;
 use tokio::io::unix::AsyncFd;
 use tokio::task::{JoinHandle, spawn_local, yield_now};
 
-use crate::metrics::Side;
+use crate::peer::Side;
 
 /// The reactor of one worker.
 #[derive(Debug)]

@@ -73,7 +73,7 @@ where
                 Some(Ok(Reaction::Close(close))) => self.end(Ending::ordered(close, "")),
                 Some(Err(failure)) if on_failure == OnFailure::Close => self.end(Ending::failed(&failure)),
                 // It is bypassed from now on.
-                Some(Err(_)) => self.shared.rewant = true,
+                Some(Err(_)) => self.shared.interests_changed = true,
             }
         }
         if let Some(attributes) = self.shared.chain.news() {

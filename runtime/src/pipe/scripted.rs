@@ -3,7 +3,7 @@
 use super::chain::{Batch, Passing, apply, message, unmasked};
 use super::item::{Boundary, Finds, Found, Item, Slice};
 use crate::component::{Content, Interest, Message, Part, PartVerdict, Verdict};
-use crate::metrics::Side;
+use crate::peer::Side;
 
 /// A filter without a component.
 pub struct Scripted {

@@ -6,7 +6,7 @@
 use super::chain::{Passing, message};
 use super::item::Finds;
 use crate::component::{Kinds, Message, Need, Rollout, Shadow, Standing, Verdict, Verdicts};
-use crate::metrics::{MessageKind, Side};
+use crate::peer::{MessageKind, Side};
 
 /// The shadow of one filter of a chain.
 #[derive(Debug)]

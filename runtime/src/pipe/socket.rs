@@ -17,7 +17,7 @@ use tokio::net::TcpStream as TokioStream;
 
 use super::reactor::{Port, Reactor};
 use super::transport::{End, Transport};
-use crate::metrics::Side;
+use crate::peer::Side;
 
 /// A connected TCP socket. It belongs to the task that polls it, which is that of the other socket of its connection.
 #[derive(Debug)]

@@ -3,7 +3,8 @@
 use std::cell::Cell;
 
 use super::item::Tally;
-use crate::metrics::{MessageKind, RouteShard, Side};
+use crate::metrics::RouteShard;
+use crate::peer::{MessageKind, Side};
 
 /// Messages and payload bytes of one connection so far. Outlives the pipe, so that a cut connection still reports.
 #[derive(Debug, Default)]

@@ -14,7 +14,7 @@ use super::inflate::Inflation;
 use super::item::{Boundary, Fate, Finds, Found, Item, PingToken, Seen, Stop};
 use super::settings::Limits;
 use crate::component::Need;
-use crate::metrics::MessageKind;
+use crate::peer::MessageKind;
 use crate::ws::{
     CloseFrame, FrameHeader, FramePlace, FrameSequence, Opcode, Violation, apply_mask, cost, extend_masked,
 };

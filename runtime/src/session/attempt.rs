@@ -13,7 +13,7 @@ use tokio::net::TcpStream;
 use tokio::time::{Instant, timeout};
 
 use super::Open;
-use super::connection::{Connection, Told};
+use super::connection::{Connection, Logged};
 use super::limit::Permit;
 use super::record::Record;
 use super::refusal::Refusal;
@@ -61,8 +61,8 @@ pub(super) struct Agreed {
     pub(super) shadows: Vec<Shadowed>,
     /// The extensions that the handshakes agreed on.
     pub(super) extensions: Extensions,
-    /// What [`Worker::told`] was when the handshake began.
-    pub(super) told: u64,
+    /// What [`Worker::followings`] was when the handshake began.
+    pub(super) followings: u64,
     /// What [`Route::decided`] was when the sessions were opened, or before.
     pub(super) decided: Moment,
 }
@@ -113,7 +113,7 @@ impl<'w> Attempt<'w> {
 
     /// Takes a request as far as two agreed handshakes, of which the client's is still to be answered.
     pub(super) async fn run(&mut self, requests: &mut Requests<TcpStream>, parts: Parts) -> Result<Joined, Refusal> {
-        let (snapshot, told) = (self.snapshot.clone(), self.worker.told());
+        let (snapshot, followings) = (self.snapshot.clone(), self.worker.followings());
         let (routed, mut handshake) = self.route(&snapshot, &parts)?;
         let Routed { route, upstream, target } = routed;
         let opening = handshake::validate(&parts).map_err(Refusal::Request)?;
@@ -142,7 +142,7 @@ impl<'w> Attempt<'w> {
         let Upgraded { stream, leftover, accepted } = upgraded;
         let Admitted { sessions, shadows, mut client_headers, .. } = admitted;
         client_headers.extend(with_endpoint);
-        let agreed = Agreed { sessions, shadows, extensions: accepted.agreed, told, decided };
+        let agreed = Agreed { sessions, shadows, extensions: accepted.agreed, followings, decided };
         Ok(Joined {
             agreed,
             upstream: (stream, leftover),
@@ -321,7 +321,7 @@ impl<'w> Attempt<'w> {
             started_at,
             opened_at: Instant::now(),
             handle: Rc::default(),
-            told: Box::new(Told::new(&host, &path, channel, attributes)),
+            logged: Box::new(Logged::new(&host, &path, channel, attributes)),
         };
         let (client, upstream) = ((client, from_client), (upstream, from_upstream));
         Some(Open::new(self.worker, connection, client, upstream, agreed, permit))

@@ -40,7 +40,7 @@ pub struct Connection {
     /// What it carried so far, and the switch that ends it or changes its filters.
     pub handle: Rc<Handle>,
     /// What only the access log tells.
-    pub(super) told: Box<Told>,
+    pub(super) logged: Box<Logged>,
 }
 
 impl Connection {
@@ -53,9 +53,9 @@ impl Connection {
     pub fn attributes(&self) -> Cow<'_, [(String, String)]> {
         let since = self.handle.attributes();
         if since.is_empty() {
-            return Cow::Borrowed(&self.told.attributes);
+            return Cow::Borrowed(&self.logged.attributes);
         }
-        let mut attributes = self.told.attributes.to_vec();
+        let mut attributes = self.logged.attributes.to_vec();
         attributes.retain(|(name, _)| since.iter().all(|(other, _)| other != name));
         attributes.extend(since);
         Cow::Owned(attributes)
@@ -91,7 +91,7 @@ impl super::Worker {
             started_at: Instant::now(),
             opened_at: Instant::now(),
             handle: Rc::default(),
-            told: Box::new(Told::new("", "", None, Vec::new())),
+            logged: Box::new(Logged::new("", "", None, Vec::new())),
         });
         self.registry().list(connection.clone());
         connection
@@ -105,7 +105,7 @@ impl super::Worker {
 
 /// What a connection's line in the access log says beyond the rest.
 #[derive(Debug)]
-pub(super) struct Told {
+pub(super) struct Logged {
     /// The host, and behind it the path.
     place: Box<str>,
     host: usize,
@@ -113,7 +113,7 @@ pub(super) struct Told {
     pub(super) attributes: Box<[(String, String)]>,
 }
 
-impl Told {
+impl Logged {
     pub(super) fn new(host: &str, path: &str, channel: Option<String>, attributes: Vec<(String, String)>) -> Self {
         let place = [host, path].concat().into();
         Self { place, host: host.len(), channel: channel.map(Into::into), attributes: attributes.into() }

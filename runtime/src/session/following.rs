@@ -24,8 +24,8 @@ use crate::pipe::{Change, Scope};
 ///
 /// It lets the worker do other things meanwhile, and ends early when there is something newer to follow.
 pub async fn follow(worker: &Worker) -> Vec<Weak<Connection>> {
-    worker.count_told();
-    let (told, snapshot) = (worker.told(), worker.snapshot());
+    worker.count_following();
+    let (followings, snapshot) = (worker.followings(), worker.snapshot());
     let mut following = Following::new(worker, snapshot.routes.routes());
     let mut turn = Turn::default();
     let (mut closing, mut from) = (Vec::new(), Some(0));
@@ -39,17 +39,17 @@ pub async fn follow(worker: &Worker) -> Vec<Weak<Connection>> {
         for connection in behind {
             // One that ends meanwhile is not kept: it holds an endpoint's lease.
             let Some(connection) = connection.upgrade() else { continue };
-            if worker.told() != told {
+            if worker.followings() != followings {
                 return closing;
             }
             let taken = following.taken.clone();
             match following.tell(&connection) {
-                Told::Changed => {
+                Consequence::Change => {
                     drop(connection);
                     turn.asked(&taken).await;
                 }
-                Told::ToClose => closing.push(Rc::downgrade(&connection)),
-                Told::Nothing => {}
+                Consequence::Close => closing.push(Rc::downgrade(&connection)),
+                Consequence::Nothing => {}
             }
         }
         if from.is_some() {
@@ -64,7 +64,7 @@ pub(super) fn catch_up(worker: &Worker, connection: &Connection) -> bool {
     let (snapshot, before) = (worker.snapshot(), connection.route());
     let own = snapshot.routes.routes().find(|route| route.name == before.name);
     let mut following = Following::new(worker, own.into_iter());
-    following.is_behind(connection) && following.tell(connection) == Told::ToClose
+    following.is_behind(connection) && following.tell(connection) == Consequence::Close
 }
 
 struct Following<'a> {
@@ -77,13 +77,13 @@ struct Following<'a> {
 
 /// What a connection was told.
 #[derive(Debug, PartialEq, Eq)]
-enum Told {
+enum Consequence {
     /// Nothing that it has to do something about.
     Nothing,
     /// That its filters change.
-    Changed,
+    Change,
     /// Nothing, because it is to be closed.
-    ToClose,
+    Close,
 }
 
 impl<'a> Following<'a> {
@@ -104,10 +104,10 @@ impl<'a> Following<'a> {
     }
 
     /// Changes a connection that is behind, if it is to change.
-    fn tell(&mut self, connection: &Connection) -> Told {
+    fn tell(&mut self, connection: &Connection) -> Consequence {
         let before = connection.route();
         let Some((route, decided)) = self.routes.get(before.name.as_str()).copied() else {
-            return Told::ToClose;
+            return Consequence::Close;
         };
         let scope = match route.on_change {
             OnChange::Swap => Scope::Whole,
@@ -118,17 +118,17 @@ impl<'a> Following<'a> {
             effect == Effect::Swapped || connection.followed.get() != decided || !before.has_filters(&route.filters);
         connection.follow(route, decided);
         if effect == Effect::Closed {
-            return Told::ToClose;
+            return Consequence::Close;
         }
         if !is_news || (scope == Scope::Failed && route.candidates().next().is_none()) {
-            return Told::Nothing;
+            return Consequence::Nothing;
         }
         let change = self.changes.entry(&route.name).or_insert_with(|| {
             let (pool, filters, taken) = (self.worker.pool().clone(), route.filters.clone(), self.taken.clone());
             Rc::new(Change { pool, filters, scope, taken })
         });
         connection.handle.switch.change(change.clone());
-        Told::Changed
+        Consequence::Change
     }
 }
 

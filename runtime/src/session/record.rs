@@ -9,7 +9,8 @@ use super::connection::Connection;
 use super::worker::Worker;
 use crate::handshake::ReadError;
 use crate::log::{AccessRecord, Ended, Traffic, Tried};
-use crate::metrics::{HandshakeOutcome, Side};
+use crate::metrics::HandshakeOutcome;
+use crate::peer::Side;
 use crate::pipe::Outcome;
 
 /// A request on its way to an answer.
@@ -132,8 +133,8 @@ pub(super) fn ended(worker: &Worker, connection: &Connection, outcome: &Outcome)
         connection: &connection.id,
         route: &connection.route().name,
         client: connection.client,
-        host: connection.told.host(),
-        path: connection.told.path(),
+        host: connection.logged.host(),
+        path: connection.logged.path(),
         upstream: connection.upstream.balance.name(),
         endpoint: connection.lease.endpoint().url(),
         opens: false,
@@ -146,7 +147,7 @@ pub(super) fn ended(worker: &Worker, connection: &Connection, outcome: &Outcome)
         duration: connection.started_at.elapsed(),
         from_client: traffic(Side::Client),
         from_upstream: traffic(Side::Upstream),
-        channel: connection.told.channel.as_deref(),
+        channel: connection.logged.channel.as_deref(),
         attributes: &attributes,
     });
 }

@@ -34,7 +34,7 @@ pub struct Worker {
     /// Tells this process's connections from those of another, and this worker's from the others'.
     prefix: String,
     connections: Cell<u64>,
-    told: Cell<u64>,
+    followings: Cell<u64>,
 }
 
 impl Worker {
@@ -67,7 +67,7 @@ impl Worker {
             unrouted: metrics.route(""),
             prefix: format!("{process:08x}-{:x}-", index.0),
             connections: Cell::new(0),
-            told: Cell::new(0),
+            followings: Cell::new(0),
         })
     }
 
@@ -92,12 +92,12 @@ impl Worker {
     }
 
     /// How often its open connections have been told to follow what is in force.
-    pub(super) fn told(&self) -> u64 {
-        self.told.get()
+    pub(super) fn followings(&self) -> u64 {
+        self.followings.get()
     }
 
-    pub(super) fn count_told(&self) {
-        self.told.set(self.told.get().wrapping_add(1));
+    pub(super) fn count_following(&self) {
+        self.followings.set(self.followings.get().wrapping_add(1));
     }
 
     /// What is in force now.

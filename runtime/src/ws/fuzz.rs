@@ -4,7 +4,7 @@ use super::{
     CloseFrame, Deflater, FrameHeader, FrameLimits, FramePlace, FrameSequence, Growth, InflateLimits, Inflater, Opcode,
     SlidingWindow, Violation, apply_mask,
 };
-use crate::metrics::{MessageKind, Side};
+use crate::peer::{MessageKind, Side};
 
 /// Reads frame headers behind a byte that says whose they are.
 ///

@@ -3,7 +3,7 @@
 use std::num::NonZeroU32;
 
 use super::{FrameHeader, Opcode, Violation};
-use crate::metrics::{MessageKind, Side};
+use crate::peer::{MessageKind, Side};
 
 /// The order of the frames that one peer sends.
 #[derive(Debug)]

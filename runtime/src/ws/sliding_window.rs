@@ -1,6 +1,6 @@
 //! What permessage-deflate lets each sender do (RFC 7692 section 7.1), and what else was agreed on.
 
-use crate::metrics::Side;
+use crate::peer::Side;
 
 /// What both handshakes agreed on in `Sec-WebSocket-Extensions`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

@@ -10,7 +10,8 @@ use tracing::Level;
 use super::super::{ChangeView, ChangesView, Operations, Readiness, ReloadReport, Superseded};
 use super::{Fake, Server, dechunked, in_force, parted, underway};
 use crate::config::{self, Problems};
-use crate::metrics::{MessageKind, Side, WorkerIndex};
+use crate::metrics::WorkerIndex;
+use crate::peer::{MessageKind, Side};
 
 #[tokio::test]
 async fn metrics_are_those_that_were_counted() {

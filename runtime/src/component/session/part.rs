@@ -3,7 +3,8 @@
 use super::Session;
 use crate::component::types::{Content, Failure, Message, Part, PartVerdict, Verdict};
 use crate::component::{answer, wire};
-use crate::metrics::{CallVerdict, MessageKind};
+use crate::metrics::CallVerdict;
+use crate::peer::MessageKind;
 
 impl Session {
     /// Decides about a part of a message.

@@ -12,7 +12,8 @@ use crate::component::{
     Admission, Component, Content, FilterUse, Handshake, Host, Limits, LoadError, Message, OnFailure, Opened, Pool,
     Session,
 };
-use crate::metrics::{ComponentShard, MessageKind, Metrics, Side, WorkerIndex};
+use crate::metrics::{ComponentShard, Metrics, WorkerIndex};
+use crate::peer::{MessageKind, Side};
 
 pub(in crate::component) const FILTER: &str = include_str!("filter.wat");
 pub(crate) const BALANCER: &str = include_str!("balancer.wat");

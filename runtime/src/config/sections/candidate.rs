@@ -5,10 +5,10 @@ use std::num::NonZeroU32;
 use super::Names;
 use super::component::COMPONENT_KEY;
 use super::configuration::config;
-use crate::component::Configuration;
+use crate::component::{Configuration, Mode, Terms};
 use crate::config::{
     reader::{Absent, Fault, Key, Read, Section, Table, Value, quoted},
-    types::{Candidate, Share, Trial},
+    types::Candidate,
     value,
 };
 
@@ -67,33 +67,31 @@ pub(super) fn candidate(value: &Value<'_>, names: &Names<'_>, filters_config: &C
     let table = value.table(&CANDIDATE, advice)?;
     let component = table.read("component", |value| names.component(value));
     let own_config = table.optional("config", |value| config(value, names));
-    let trial = trial(&table);
+    let mode = mode(&table);
     let max_failures = table.read("max_failures", |value| Ok(value::count_or_off(value)?.and_then(NonZeroU32::new)));
     let samples = table.read("samples", |value| value::count(value, 0..=1000));
     Ok(Candidate {
         component: component?,
         config: own_config?.unwrap_or_else(|| filters_config.clone()),
-        trial: trial?,
-        max_failures: max_failures?,
-        samples: samples? as usize,
+        terms: Terms { mode: mode?, max_failures: max_failures?, samples: samples? as usize },
         place: value.place(),
     })
 }
 
-fn trial(table: &Table<'_>) -> Read<Trial> {
+fn mode(table: &Table<'_>) -> Read<Mode> {
     let shadow = table.read("shadow", value::boolean);
     let canary = table.optional("canary", share);
     let advice = "write `shadow = true` to compare it, or `canary = \"5%\"` to have it serve";
     match (shadow?, canary?) {
-        (true, None) => Ok(Trial::Shadow),
-        (false, Some(share)) => Ok(Trial::Canary(share)),
+        (true, None) => Ok(Mode::Shadow),
+        (false, Some(of_ten_thousand)) => Ok(Mode::Canary { of_ten_thousand }),
         (true, Some(_)) => Err(table.refuse(&table.place(), "a candidate is a shadow or a canary, not both", advice)),
         (false, None) => Err(table.refuse(&table.place(), "neither `shadow` nor `canary` says how to try it", advice)),
     }
 }
 
-/// A percentage with at most two decimals.
-fn share(value: &Value<'_>) -> Read<Share> {
+/// A percentage with at most two decimals, as so many of ten thousand.
+fn share(value: &Value<'_>) -> Read<u16> {
     const ADVICE: &str = "write a percentage from \"0.01%\" to \"100%\", such as \"5%\"";
     value.parsed("a percentage", ADVICE, |text| {
         let fault = || Fault::new(format!("{} is no share of connections", quoted(text)), ADVICE);
@@ -103,6 +101,6 @@ fn share(value: &Value<'_>) -> Read<Share> {
         if !digits(whole, 3) || !digits(part, 2) {
             return Err(fault());
         }
-        format!("{whole}{part:0<2}").parse().ok().and_then(Share::new).ok_or_else(fault)
+        format!("{whole}{part:0<2}").parse().ok().filter(|share| (1..=10_000).contains(share)).ok_or_else(fault)
     })
 }

@@ -5,11 +5,11 @@ use std::{collections::BTreeMap, num::NonZeroU32, time::Duration};
 use super::Names;
 use super::candidate::candidate;
 use super::configuration::config;
-use crate::component::{Configuration, Kind};
+use crate::component::{Configuration, Isolation, Kind, Limits, OnFailure};
 use crate::config::{
     reader::{Absent, Fault, Key, Read, Section, Table, Value},
     source::Place,
-    types::{Candidate, Component, ComponentLimits, ComponentSource, ComponentUse, Isolation, OnFailure},
+    types::{Candidate, Component, ComponentSource, ComponentUse},
     value,
 };
 
@@ -200,7 +200,7 @@ pub(super) fn implied(root: &Table<'_>, place: Place) -> Read<Component> {
     Ok(Component { source: ComponentSource::Standard, limits: limits(&root.empty(&COMPONENT))?, place })
 }
 
-fn limits(table: &Table<'_>) -> Read<ComponentLimits> {
+fn limits(table: &Table<'_>) -> Read<Limits> {
     let max_memory = table.read("max_memory", |value| value::size_within(value, (1 << 16, "64KiB"), (1 << 32, "4GiB")));
     let deadline = table.read("deadline", |value| {
         let deadline = value::duration(value)?;
@@ -228,7 +228,7 @@ fn limits(table: &Table<'_>) -> Read<ComponentLimits> {
         Ok(most.and_then(NonZeroU32::new))
     });
     let failure_window = table.read("failure_window", value::duration);
-    Ok(ComponentLimits {
+    Ok(Limits {
         max_memory: max_memory?,
         deadline: deadline?,
         log_lines_per_second: log_lines_per_second?,

@@ -18,10 +18,11 @@ use crate::{
         pattern::{HostPattern, PathPattern, parse_origin},
         reader::{Read, Table, Value},
         source::Place,
-        types::{OnChange, Route, Target},
+        types::{Route, Target},
         value,
     },
     pipe::{Limits, Timers},
+    session::OnChange,
     ws::FrameLimits,
 };
 

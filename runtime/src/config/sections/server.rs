@@ -8,7 +8,7 @@ use super::{Names, component, liveness, route, upstream};
 use crate::listener::Claim;
 use crate::{
     config::{
-        address::Network,
+        address::network,
         pattern,
         reader::{Absent, Fault, Key, Read, Report, Section, Table, Value},
         secret::Secrets,
@@ -315,7 +315,8 @@ pub(in crate::config) fn read(
     let max_isolated_instances = root.optional("max_isolated_instances", |value| value::count(value, 1..=u32::MAX));
     let trusted_proxies = root.read("trusted_proxies", |value| {
         const ADVICE: &str = "write networks such as [\"10.0.0.0/8\"]";
-        value.each("a list of networks", ADVICE, |network| network.parsed("a network", ADVICE, Network::parse))
+        let networks = value.each("a list of networks", ADVICE, |value| value.parsed("a network", ADVICE, network))?;
+        Ok(networks.into_iter().collect())
     });
     let admin = root.optional("admin", admin);
     let log = root.read("log", log);

@@ -3,7 +3,8 @@
 use std::num::NonZeroU32;
 
 use super::{LEAST, accept, read};
-use crate::config::{Candidate, Trial};
+use crate::component::Mode;
+use crate::config::Candidate;
 
 fn filter(candidate: &str) -> String {
     format!("{LEAST}filters = [{{ component = 'rewrite', config = {{ a = 1 }}, candidate = {candidate} }}]")
@@ -23,19 +24,20 @@ fn refused(table: &str) -> String {
 fn a_candidate_has_its_filters_configuration_unless_it_has_its_own() {
     let shadow = candidate("{ component = 'access', shadow = true }");
     assert_eq!((shadow.component.as_str(), shadow.config.reveal()), ("access", r#"{"a":1}"#));
-    assert_eq!((shadow.trial, shadow.max_failures, shadow.samples), (Trial::Shadow, NonZeroU32::new(10), 0));
+    assert_eq!(
+        (shadow.terms.mode, shadow.terms.max_failures, shadow.terms.samples),
+        (Mode::Shadow, NonZeroU32::new(10), 0)
+    );
     let own = candidate("{ component = 'access', config = {}, shadow = true, max_failures = 'off', samples = 20 }");
-    assert_eq!((own.config.reveal(), own.max_failures, own.samples), ("{}", None, 20));
+    assert_eq!((own.config.reveal(), own.terms.max_failures, own.terms.samples), ("{}", None, 20));
 }
 
 #[test]
 fn the_share_of_a_canary_is_exact_to_a_hundredth_of_a_percent() {
     let shares = [("5%", 500), ("0.01%", 1), ("0.5%", 50), ("12.34%", 1234), ("100%", 10_000), ("099.99%", 9_999)];
     for (text, expected) in shares {
-        let Trial::Canary(share) = candidate(&format!("{{ component = 'access', canary = '{text}' }}")).trial else {
-            panic!("{text} is no canary");
-        };
-        assert_eq!(share.of_ten_thousand(), expected, "{text}");
+        let canary = candidate(&format!("{{ component = 'access', canary = '{text}' }}"));
+        assert_eq!(canary.terms.mode, Mode::Canary { of_ten_thousand: expected }, "{text}");
     }
 }
 

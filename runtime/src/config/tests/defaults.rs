@@ -4,7 +4,9 @@ use std::{num::NonZeroUsize, time::Duration};
 
 use super::{LEAST, accept, read};
 use crate::{
-    config::{ComponentLimits, Isolation, LogFormat, LogLevel, MemorySize, reader::Absent, reference, sections},
+    component,
+    config::{LogFormat, LogLevel, MemorySize, reader::Absent, reference, sections},
+    handshake::Networks,
     pipe::{Limits, Timers},
     route::Paths,
     transport::Liveness,
@@ -29,7 +31,7 @@ fn absent_keys_have_the_defaults_of_the_reference() {
     assert_eq!((config.drain_time, config.upgrade_timeout), (Duration::from_secs(10), Duration::from_secs(60)));
     assert_eq!(config.reload_timeout, Duration::from_secs(300));
     assert_eq!((config.max_isolated_instances, config.assembly_memory), (None, MemorySize::Percent(25)));
-    assert_eq!(config.trusted_proxies, []);
+    assert_eq!(config.trusted_proxies, Networks::default());
     assert_eq!((config.watch, &config.cache_directory), (true, &None));
     assert_eq!(config.admin, None);
     assert_eq!((config.log.level, config.log.format, config.log.access), (LogLevel::Info, LogFormat::Text, true));
@@ -47,11 +49,11 @@ fn absent_keys_have_the_defaults_of_the_reference() {
     assert_eq!((endpoint.weight, endpoint.warmup, endpoint.enabled), (100, None, true));
     assert_eq!((&endpoint.zone, endpoint.metadata.len()), (&None, 0));
 
-    let limits = ComponentLimits {
+    let limits = component::Limits {
         max_memory: 64 << 20,
         deadline: Duration::from_millis(10),
         log_lines_per_second: 100,
-        isolation: Isolation::Worker,
+        isolation: component::Isolation::Worker,
         max_message_size: None,
         max_reply_size: 16 << 20,
         max_attachments: 256,

@@ -3,7 +3,8 @@
 use std::{path::PathBuf, time::Duration};
 
 use super::{LEAST, accept, refuse, snapshot};
-use crate::config::{ComponentSource, HostPattern, Isolation, MemorySize, OnFailure, PathPattern, Target, load};
+use crate::component::{Isolation, OnFailure};
+use crate::config::{ComponentSource, HostPattern, MemorySize, PathPattern, Target, load};
 
 const SAMPLE: &str = r#"
 [admin]

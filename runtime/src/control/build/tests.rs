@@ -1,13 +1,12 @@
 use std::cell::Cell;
 
 use super::*;
-use crate::config;
 
 fn wanted(config: &str) -> ComponentUse {
     ComponentUse {
         component: "rate-limit".to_owned(),
         config: config.into(),
-        on_failure: config::OnFailure::Close,
+        on_failure: OnFailure::Close,
         candidate: None,
         place: Place::default(),
     }

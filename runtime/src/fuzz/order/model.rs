@@ -8,7 +8,7 @@ use tokio::time::Instant;
 use super::script::Script;
 use super::{Dice, Route};
 use crate::component::{Content, Message, Need, Outgoing, Verdict};
-use crate::metrics::{MessageKind, Side};
+use crate::peer::{MessageKind, Side};
 use crate::ws::{CloseFrame, Opcode};
 
 /// One direction of a connection, as it must be.

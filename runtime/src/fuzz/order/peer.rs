@@ -12,7 +12,7 @@ use tokio::time::Instant;
 
 use super::Dice;
 use super::script::{Ending, Script};
-use crate::metrics::{MessageKind, Side};
+use crate::peer::{MessageKind, Side};
 use crate::pipe::Transport;
 use crate::ws::fuzz::written;
 use crate::ws::{CloseFrame, FrameHeader, Growth, InflateLimits, Inflater, Opcode, SlidingWindow, extend_masked};

@@ -3,7 +3,7 @@
 use flate2::{Compress, Compression, FlushCompress};
 
 use super::{Dice, Route};
-use crate::metrics::{MessageKind, Side};
+use crate::peer::{MessageKind, Side};
 use crate::ws::{Deflater, FrameHeader, Opcode, SlidingWindow, extend_masked};
 
 /// All that a peer says.

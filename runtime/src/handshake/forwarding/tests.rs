@@ -30,7 +30,7 @@ fn client(peer: &str) -> Client {
 }
 
 fn trusting(networks: &[&str]) -> Forwarding {
-    Forwarding { trusted: Networks::parse(networks.iter().copied()).unwrap(), ..Forwarding::default() }
+    Forwarding { trusted: networks.iter().map(|network| network.parse().unwrap()).collect(), ..Forwarding::default() }
 }
 
 /// The request to the upstream when this peer sends a handshake with these fields.

@@ -4,9 +4,10 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use super::super::{
-    CallVerdict, CloseLabel, CompileSource, FailureReason, HandshakeOutcome, InflateFailure, Initiator, Limit,
-    MessageKind, Metrics, ReloadOutcome, Side, SwapOutcome, WorkerIndex,
+    CallVerdict, CloseLabel, CompileSource, FailureReason, HandshakeOutcome, InflateFailure, Initiator, Limit, Metrics,
+    ReloadOutcome, SwapOutcome, WorkerIndex,
 };
+use crate::peer::{MessageKind, Side};
 
 const FIRST: WorkerIndex = WorkerIndex(0);
 const SECOND: WorkerIndex = WorkerIndex(1);

@@ -2,7 +2,7 @@
 
 use super::{Batch, Chain, Halt, Passing, unmasked};
 use crate::component::{Content, Failure, Message, Need, OnFailure, Part, PartVerdict, Session, Verdict};
-use crate::metrics::{MessageKind, Side};
+use crate::peer::{MessageKind, Side};
 use crate::pipe::item::{Boundary, Finds, Found, Item, Slice};
 
 /// Takes the message that has begun and not ended off a batch, where it is the last.

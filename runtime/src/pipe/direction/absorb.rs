@@ -57,7 +57,7 @@ impl Direction {
             if self.mode == Mode::Forward
                 && self.forward(bytes, is_last, &mut unput, context, source, target, shared, scratch).is_err()
             {
-                self.tell(Event::TargetGone);
+                self.push_event(Event::TargetGone);
                 self.ignore();
             }
             match stop {
@@ -77,11 +77,11 @@ impl Direction {
                         target.peer.outlet.seal();
                     }
                     self.mode = Mode::Drain;
-                    self.tell(Event::Close(close));
+                    self.push_event(Event::Close(close));
                     break;
                 }
                 Some(Stop::Violation(violation)) => {
-                    self.tell(Event::Violation(violation));
+                    self.push_event(Event::Violation(violation));
                     break;
                 }
             }
@@ -160,11 +160,11 @@ impl Direction {
         batch.load(finds);
         if !batch.passing.is_empty() {
             shared.chain.run(self.from, bytes, finds, batch);
-            shared.rewant |= batch.bypassed;
+            shared.interests_changed |= batch.bypassed;
         }
         if batch.halt.is_none() {
             shared.chain.show_slice(self.from, bytes, finds, batch);
-            shared.rewant |= batch.bypassed;
+            shared.interests_changed |= batch.bypassed;
             if batch.halt.is_some() {
                 // Nothing goes on of it.
                 finds.items.pop();
@@ -192,11 +192,11 @@ impl Direction {
             }
             _ => emit(&mut emission, unput, context, target, wire),
         };
-        shared.rewant |= shared.chain.show();
+        shared.interests_changed |= shared.chain.show();
         if let Some(halt) = halt {
             // Nothing of what follows a verdict that closes goes on; a close frame among it is noticed.
             self.ignore();
-            self.tell(Event::Halt(halt));
+            self.push_event(Event::Halt(halt));
         }
         put
     }
@@ -207,7 +207,7 @@ impl Direction {
         W: Transport,
     {
         if put(unput, context, target, &mut scratch.wire).is_err() {
-            self.tell(Event::TargetGone);
+            self.push_event(Event::TargetGone);
             self.ignore();
         }
     }

@@ -4,7 +4,8 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::time::Instant;
 
 use super::piped::{SECOND, close, filtered, local, obedient, text, texts};
-use crate::metrics::{Initiator, Side};
+use crate::metrics::Initiator;
+use crate::peer::Side;
 use crate::pipe::Timers;
 use crate::pipe::emit::{encode, encode_close};
 use crate::ws::{CloseFrame, Opcode};

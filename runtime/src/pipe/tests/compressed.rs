@@ -5,7 +5,7 @@ use flate2::{Compress, Compression, FlushCompress};
 use proptest::prelude::*;
 
 use crate::component::Need;
-use crate::metrics::{MessageKind, Side};
+use crate::peer::{MessageKind, Side};
 use crate::pipe::chain::{Batch, seen};
 use crate::pipe::deflate::Compressing;
 use crate::pipe::emit::{Emission, encode, encode_frame, opcode};

@@ -2,7 +2,7 @@
 
 use super::compressed::{Route, Say, taken};
 use crate::component::Need;
-use crate::metrics::{MessageKind, Side};
+use crate::peer::{MessageKind, Side};
 use crate::pipe::carry::Carry;
 use crate::pipe::emit::{encode, encode_frame};
 use crate::pipe::scratch::Scratch;

@@ -5,7 +5,7 @@ use tokio::time::{Instant, sleep};
 
 use super::piped::{SECOND, close, filter, filtered, frame, local, obedient, send, text, texts, whole_frame};
 use crate::component::{Need, Verdict};
-use crate::metrics::Side;
+use crate::peer::Side;
 use crate::pipe::Timers;
 use crate::pipe::emit::encode_close;
 use crate::ws::{CloseFrame, Opcode};

@@ -6,7 +6,8 @@ use tokio::io::AsyncWriteExt;
 use tokio::time::{Instant, sleep};
 
 use super::piped::{SECOND, close, filtered, frame, local, obedient, pipe, send, text, texts};
-use crate::metrics::{CloseLabel, Initiator, Side};
+use crate::metrics::{CloseLabel, Initiator};
+use crate::peer::Side;
 use crate::pipe::emit::encode;
 use crate::pipe::{End, Timers};
 use crate::ws::Opcode;

@@ -10,7 +10,8 @@ use bytes::Bytes;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf, duplex};
 use tokio::task::{LocalSet, spawn_local};
 
-use crate::metrics::{Metrics, Side, WorkerIndex};
+use crate::metrics::{Metrics, WorkerIndex};
+use crate::peer::Side;
 use crate::pipe::emit::encode;
 use crate::pipe::{Pipe, Plan, Scratch, Timers, Transport};
 use crate::ws::{Extensions, Opcode};

@@ -10,7 +10,7 @@ use tokio::task::yield_now;
 
 use super::piped::{close, filtered, local, whole_frame};
 use crate::component::{Interest, Kinds, Need, PartVerdict, Selection, Verdict};
-use crate::metrics::{MessageKind, Side};
+use crate::peer::{MessageKind, Side};
 use crate::pipe::emit::{encode, opcode};
 use crate::pipe::{Scripted, Timers};
 use crate::ws::{CloseFrame, Opcode};

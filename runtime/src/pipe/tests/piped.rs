@@ -13,7 +13,8 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, DuplexStream
 use tokio::task::{JoinHandle, LocalSet, spawn_local};
 
 use crate::component::{Content, Interest, Kinds, Message, Need, Outgoing, Selection, Verdict};
-use crate::metrics::{MessageKind, Metrics, Side, WorkerIndex};
+use crate::metrics::{Metrics, WorkerIndex};
+use crate::peer::{MessageKind, Side};
 use crate::pipe::emit::encode;
 use crate::pipe::{End, Handle, Outcome, Pipe, Plan, Scratch, Scripted, Timers, Transport};
 use crate::ws::{CloseFrame, Extensions, FrameHeader, Opcode, apply_mask};

@@ -8,7 +8,7 @@ use tokio::time::sleep;
 
 use super::piped::{SECOND, filter, filtered, frame, local, send, text, texts};
 use crate::component::{Content, Need, Outgoing, Verdict};
-use crate::metrics::{MessageKind, Side};
+use crate::peer::{MessageKind, Side};
 use crate::pipe::Timers;
 use crate::pipe::emit::encode;
 use crate::ws::Opcode;

@@ -3,7 +3,7 @@
 use proptest::prelude::*;
 
 use crate::component::Need;
-use crate::metrics::{MessageKind, Side};
+use crate::peer::{MessageKind, Side};
 use crate::pipe::chain::Batch;
 use crate::pipe::emit::{Emission, encode};
 use crate::pipe::item::{Boundary, Fate, Finds, Item, Seen, Stop, Tally};

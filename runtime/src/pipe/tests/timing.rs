@@ -5,7 +5,8 @@ use tokio::time::{Instant, sleep};
 
 use super::piped::{SECOND, close, filter, filtered, frame, local, pipe, send, texts};
 use crate::component::{Need, Verdict};
-use crate::metrics::{CloseLabel, Initiator, Side};
+use crate::metrics::{CloseLabel, Initiator};
+use crate::peer::Side;
 use crate::pipe::Timers;
 use crate::pipe::emit::{encode, encode_close};
 use crate::ws::{CloseFrame, Opcode};

@@ -1,7 +1,7 @@
 //! The walk over compressed messages, where some filter selected messages of the direction.
 
 use super::{Accepted, Step, Stream, Walk, append};
-use crate::metrics::MessageKind;
+use crate::peer::MessageKind;
 use crate::pipe::inflate::{Inflation, Stage};
 use crate::pipe::item::{Boundary, Fate, Finds, Found, Item, Part, Seen, Stop};
 use crate::ws::{FramePlace, Violation};

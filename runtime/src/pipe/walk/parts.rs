@@ -1,7 +1,7 @@
 //! The walk over messages that are shown part by part.
 
 use super::{Parts, Stream, Walk, append, turned};
-use crate::metrics::MessageKind;
+use crate::peer::MessageKind;
 use crate::pipe::item::{Boundary, Finds, Item, Seen, Slice};
 
 impl Walk {

@@ -137,7 +137,7 @@ mod tests {
 
     #[test]
     fn a_bar_is_met_or_missed_against_the_best_peer() {
-        let comparison = comparison(&[("nginx", &[2.0]), ("haproxy", &[1.0]), ("tidegate", &[0.96])]);
+        let comparison = comparison(&[("nginx", &[2.0]), ("haproxy", &[1.0]), ("tidegate", &[0.98])]);
         let bars = crate::compare::bars::bars(&comparison);
         assert_eq!(bars.len(), 1);
         assert!(!bars[0].is_met());
