@@ -127,13 +127,16 @@ fn duration(text: &str) -> Result<String, String> {
 
 #[derive(Debug, Subcommand)]
 enum Component {
-    /// Print a component's kind, size, interest, compile time, and its imports as permissions.
+    /// Print a component's kind, size, compile time, memory, start time, interest, and its imports as permissions.
     Inspect {
         /// A component, or a core module built with the guest SDK; or the name of a standard component.
         file: PathBuf,
         /// A configuration for it, JSON text; refused if it does not take it. Without one, it is asked what it does with {}.
         #[arg(long, value_name = "JSON", value_parser = json)]
         config: Option<String>,
+        /// The memory that it may have, such as 256MiB. Default: 64MiB, as of any component.
+        #[arg(long, value_name = "SIZE", value_parser = memory)]
+        max_memory: Option<usize>,
     },
     /// Have a running proxy call a component again that is in quarantine because it failed too often.
     Restore {
@@ -177,6 +180,11 @@ struct Which {
     whom: Whom,
 }
 
+/// A size, in bytes.
+fn memory(text: &str) -> Result<usize, String> {
+    config::size(text).and_then(|size| usize::try_from(size).map_err(|error| error.to_string()))
+}
+
 /// A name as the configuration has them.
 fn name(text: &str) -> Result<String, String> {
     config::name(text).map(str::to_owned)
@@ -212,7 +220,9 @@ fn carry_out(command: Command) -> Result<Outcome, Outcome> {
         Command::Reload { whom, dry_run } => reload::reload(whom.admin, dry_run),
         Command::Drain(drain) => drain::drain(&drain),
         Command::LogLevel { level, whom } => log_level::log_level(level.as_deref(), whom.admin),
-        Command::Component(Component::Inspect { file, config }) => inspect::inspect(&file, config.as_deref()),
+        Command::Component(Component::Inspect { file, config, max_memory }) => {
+            inspect::inspect(&file, config.as_deref(), max_memory)
+        }
         Command::Candidate(command) => candidate::candidate(&command),
         Command::Component(Component::Restore { name, whom }) => restore::restore(&name, whom.admin),
     }

@@ -23,6 +23,7 @@ mod survey;
 mod packages;
 mod engine;
 mod seats;
+mod hollow;
 mod wasi;
 mod lent;
 mod exports;

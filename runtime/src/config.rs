@@ -169,6 +169,15 @@ pub fn duration(text: &str) -> Result<Duration, String> {
     value::parse_duration(text).map_err(|fault| format!("{}; {}", fault.what, fault.instead))
 }
 
+/// Reads a size as keys take it, such as `64MiB`; bytes.
+///
+/// # Errors
+///
+/// What is wrong with the text, for people.
+pub fn size(text: &str) -> Result<u64, String> {
+    value::parse_size(text).map_err(|fault| format!("{}; {}", fault.what, fault.instead))
+}
+
 /// Reads a name as the configuration has them.
 ///
 /// # Errors

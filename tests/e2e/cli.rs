@@ -54,7 +54,7 @@ async fn inspect_shows_the_kind_size_interest_and_compile_time_of_a_guest() {
     let finished = tidegate(&["component", "inspect", &path("script")]).await;
     assert_eq!(finished.code, Some(0), "{finished:?}");
     let text = finished.stdout.to_lowercase();
-    for word in ["filter", "interest", "compile"] {
+    for word in ["filter", "interest", "compile", "mib at the start", "starts:    in"] {
         assert!(text.contains(word), "{word} is not in {text}");
     }
     let size = std::fs::metadata(guests::path("script")).unwrap().len();
@@ -73,6 +73,18 @@ async fn inspect_shows_what_a_standard_component_is() {
         assert!(finished.stdout.contains(standard.kind), "{}: {finished:?}", standard.name);
         assert!(!finished.stdout.contains("wasi:"), "{}: {finished:?}", standard.name);
     }
+}
+
+#[tokio::test]
+async fn inspect_of_a_component_that_needs_more_memory_says_how_to_give_it_some() {
+    let script = path("script");
+    let inspect = async |size| tidegate(&["component", "inspect", "--max-memory", size, &script]).await;
+    let finished = inspect("64KiB").await;
+    assert_eq!(finished.code, Some(2), "{finished:?}");
+    let told = "raise its max_memory in the configuration, and write --max-memory 2MiB or more here";
+    assert!(finished.stderr.contains(told), "{finished:?}");
+    assert_eq!(inspect("2MiB").await.code, Some(0));
+    assert!(inspect("2 apples").await.stderr.contains("--max-memory"));
 }
 
 #[tokio::test]
@@ -115,7 +127,7 @@ async fn inspect_tells_predicates_and_balancers_from_filters() {
 #[tokio::test]
 async fn inspect_of_a_component_with_a_foreign_import_names_it() {
     let finished = tidegate(&["component", "inspect", &path("foreign")]).await;
-    assert!(finished.text().contains("wasi:sockets/instance-network"), "{finished:?}");
+    assert!(finished.text().contains("wasi:keyvalue/batch"), "{finished:?}");
     assert_eq!(finished.code, Some(2), "{finished:?}");
 }
 

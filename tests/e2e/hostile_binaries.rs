@@ -28,7 +28,7 @@ async fn what_is_no_filter_is_refused_in_words_that_say_what_it_is() {
         ("a core module without a component type", &spins, "without a component type"),
         ("an empty component", b"\0asm\x0d\0\x01\0", "exports none of"),
         ("half a component", &component[..component.len() / 2], "malformed"),
-        ("a foreign import", &guests::bytes("foreign"), "wasi:sockets/instance-network"),
+        ("a foreign import", &guests::bytes("foreign"), "wasi:keyvalue/batch"),
         ("another world", &guests::bytes("hostile-predicate"), "is a predicate, and a filter is needed here"),
     ];
     for (what, bytes, words) in cases {

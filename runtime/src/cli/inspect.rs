@@ -3,21 +3,37 @@
 use std::borrow::Cow;
 use std::io::{self, IsTerminal};
 use std::path::Path;
+use std::time::Duration;
+
+use tokio::time::Instant;
 
 use super::outcome::Outcome;
-use crate::component::{Component, ConfigureError, Host, Interest, Kind, Limits, Need, OnFailure, Selection};
+use crate::component::{
+    Component, ConfigureError, Host, Interest, Kind, Limits, LoadError, Need, OnFailure, Selection,
+};
 use crate::control;
 use crate::metrics::Metrics;
 
 /// Prints what a component is and may do, and with this configuration, if it takes it.
-pub(super) fn inspect(file: &Path, config: Option<&str>) -> Result<Outcome, Outcome> {
+///
+/// `max_memory` is the memory that it may have, in bytes; without one, as much as any component may have by default.
+pub(super) fn inspect(file: &Path, config: Option<&str>, max_memory: Option<usize>) -> Result<Outcome, Outcome> {
     let about_file = |error: &dyn std::fmt::Display| Outcome::wrong(&format!("{}: {error}", file.display()));
     let bytes = bytes(file).map_err(|error| about_file(&error))?;
     let name = file.file_stem().map_or(Cow::Borrowed("component"), |stem| stem.to_string_lossy());
     let host = Host::new(1).map_err(|error| Outcome::failed(&error.to_string()))?;
-    let component = host.load(&name, &bytes, Limits::default()).map_err(|error| about_file(&error))?;
+    let limits = Limits::default();
+    let limits = Limits { max_memory: max_memory.unwrap_or(limits.max_memory), ..limits };
+    let component = host.load(&name, &bytes, limits).map_err(|error| match error {
+        LoadError::Memory { initial, .. } => {
+            let least = initial.div_ceil(1 << 20);
+            about_file(&format!("{error} in the configuration, and write --max-memory {least}MiB or more here"))
+        }
+        error => about_file(&error),
+    })?;
+    let started = Instant::now();
     let taken = take(&component, config.unwrap_or("{}"));
-    let said = describe(&component, &taken);
+    let said = describe(&component, &taken, started.elapsed());
     match taken {
         Err(error) if config.is_some() => {
             Err(Outcome::wrong(&format!("{}: {}", file.display(), told(&error))).saying(said))
@@ -54,11 +70,13 @@ fn bytes(file: &Path) -> Result<Cow<'static, [u8]>, String> {
     }
 }
 
-fn describe(component: &Component, taken: &Result<Option<Interest>, ConfigureError>) -> String {
+fn describe(component: &Component, taken: &Result<Option<Interest>, ConfigureError>, start: Duration) -> String {
     let mut lines = vec![
         format!("kind:      {}", component.kind().label()),
         format!("size:      {} bytes", component.size()),
         format!("compiled:  in {:.1} ms", component.compile_time().as_secs_f64() * 1e3),
+        format!("memory:    {} at the start", memory(component.initial_memory())),
+        format!("starts:    in {:.1} ms", start.as_secs_f64() * 1e3),
     ];
     match taken {
         Ok(taken) => lines.extend(taken.iter().flat_map(|taken| interest(*taken))),
@@ -79,6 +97,15 @@ fn describe(component: &Component, taken: &Result<Option<Interest>, ConfigureErr
         lines.push(format!("{label} {} ({})", import.permission, import.name));
     }
     lines.join("\n")
+}
+
+/// A size in words.
+fn memory(bytes: u64) -> String {
+    match bytes >> 10 {
+        kibibytes @ 0..1024 => format!("{kibibytes} KiB"),
+        // Tenths, rounded down.
+        kibibytes => format!("{}.{} MiB", kibibytes >> 10, ((kibibytes & 1023) * 10) >> 10),
+    }
 }
 
 fn interest(interest: Interest) -> [String; 2] {

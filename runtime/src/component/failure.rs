@@ -7,13 +7,14 @@ use wasmtime::{Error, FrameInfo, Trap, WasmBacktrace};
 
 use super::guest::Guest;
 use super::limits::Exceeded;
+use super::load::Component;
 use super::types::Failure;
 use super::wasi::Denied;
 use super::wishes::Greedy;
 use crate::metrics::FailureReason;
 
 /// What a guest that failed in a call did. `deadline` is the one that was set for it.
-pub(super) fn classify(component: &str, error: &Error, guest: &Guest, deadline: Duration) -> Failure {
+pub(super) fn classify(component: &Component, error: &Error, guest: &Guest, deadline: Duration) -> Failure {
     let (reason, mut message) = if let Some(exceeded) = error.downcast_ref::<Exceeded>() {
         (FailureReason::Memory, exceeded.to_string())
     } else if let Some(greedy) = error.downcast_ref::<Greedy>() {
@@ -34,15 +35,29 @@ pub(super) fn classify(component: &str, error: &Error, guest: &Guest, deadline: 
         }
     };
     // Until it is configured, its words may quote the configuration.
-    if let Some(words) = guest.log.last_words().filter(|_| guest.log.is_released()) {
-        message.push_str(": ");
-        message.push_str(words);
+    match guest.log.last_words() {
+        Some(words) if guest.log.is_released() => {
+            message.push_str(": ");
+            message.push_str(words);
+        }
+        None if is_mute(component, error) => message.push_str(MUTE),
+        _ => {}
     }
     if let Some(backtrace) = error.downcast_ref::<WasmBacktrace>() {
         describe(backtrace, &mut message);
     }
-    Failure { component: component.to_owned(), reason, message }
+    Failure { component: component.name().to_owned(), reason, message }
 }
+
+/// Whether it gave up, as a panic or an exception that nobody catches does, and has no standard error to say why.
+fn is_mute(component: &Component, error: &Error) -> bool {
+    let gave_up = matches!(error.downcast_ref::<Trap>(), Some(Trap::UnreachableCodeReached));
+    gave_up && !component.imports().iter().any(|import| import.name.starts_with("wasi:cli/stderr@"))
+}
+
+/// What a stubbed guest's operator has to know.
+const MUTE: &str = " (it logged no error before and imports no wasi:cli/stderr to say why; a language that prints its exceptions \
+                    has to be built with WASI, which is lent, and not with stubs in its place)";
 
 /// Whether a guest handed over more than [`Limits::handed_over`](super::limits::Limits::handed_over). Wasmtime keeps the type
 /// of this error to itself, so it is told by the name of the type, which no guest can give its own errors; a test has one

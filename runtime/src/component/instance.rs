@@ -195,7 +195,7 @@ impl<E: Exports> Slot<E> {
             }
             Err(error) => {
                 let deadline = self.recipe.limits().deadline;
-                let failure = classify(self.recipe.name(), &error, live.store.data(), deadline);
+                let failure = classify(self.recipe.component(), &error, live.store.data(), deadline);
                 place.clear();
                 Err(report(failure))
             }
@@ -282,7 +282,7 @@ impl<E: Exports> Slot<E> {
     }
 
     fn start_failure(&self, error: &wasmtime::Error, store: &Store<Guest>, deadline: Duration) -> Failure {
-        let failure = classify(self.recipe.name(), error, store.data(), deadline);
+        let failure = classify(self.recipe.component(), error, store.data(), deadline);
         match failure.reason {
             FailureReason::Memory | FailureReason::Deadline | FailureReason::ReplySize => failure,
             _ => Failure { reason: FailureReason::Start, ..failure },

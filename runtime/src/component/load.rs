@@ -12,6 +12,7 @@ use super::cache::Key;
 use super::engine::Host;
 use super::exports::{Export, Kind, is_named};
 use super::guest::Guest;
+use super::hollow;
 use super::limits::Limits;
 use super::log::Rate;
 use super::survey::{Form, Survey, check_core_module, survey, survey_compiled};
@@ -45,12 +46,15 @@ pub enum LoadError {
     Malformed(String),
     /// A core module that was not built from the interfaces.
     #[error(
-        "this is a core module without a component type; build it with the guest SDK, for wasm32-unknown-unknown or \
-         wasm32-wasip2"
+        "this is a core module without a component type; in Rust, build it with the guest SDK for wasm32-unknown-unknown or \
+         wasm32-wasip2; elsewhere, have bindings of wit-bindgen or `wasm-tools component embed` put it in"
     )]
     NoComponentType,
     /// A core module for the first version of WASI.
-    #[error("this imports WASI preview 1; build it for wasm32-unknown-unknown or wasm32-wasip2 instead")]
+    #[error(
+        "this imports WASI preview 1; in Rust, build it for wasm32-unknown-unknown or wasm32-wasip2 instead; elsewhere, \
+         make a component of it with `wasm-tools component new --adapt` and the adapter that wasmtime releases"
+    )]
     Preview1,
     /// A core module whose component type does not fit it.
     #[error("this core module does not fit its component type: {0}")]
@@ -67,13 +71,20 @@ pub enum LoadError {
     /// Everything it imports that is not lent.
     #[error(
         "this imports what no component is given: {}; a component may import log, clock and random of tidegate:edge, a \
-         balancer endpoint-stats too, a filter timer and connection, and of WASI 0.2 the clocks, random and cli, without files, sockets and HTTP",
+         balancer endpoint-stats too, a filter timer and connection, and of WASI 0.2 the clocks, random, io and cli, and \
+         filesystem, sockets and http, which are empty",
         .0.join(", ")
     )]
     ForeignImports(Vec<String>),
     /// It is invalid, or uses a feature of WebAssembly that is off.
     #[error("this does not compile: {0}")]
     Compile(String),
+    /// It uses the concurrency of the component model, which is off: it costs every call, and no world here has a use for
+    /// it.
+    #[error(
+        "this was built with async, and components here are called without; build it without (`--sync`, or so): {0}"
+    )]
+    Async(String),
     /// A function that the exported interface should have is not there.
     #[error("this does not export {0}")]
     MissingExport(String),
@@ -99,6 +110,7 @@ struct Inner {
     hooks: Vec<&'static str>,
     compile_time: Duration,
     compile_source: CompileSource,
+    initial_memory: u64,
     cache_key: Option<Key>,
     limits: Limits,
     rate: Arc<Rate>,
@@ -130,10 +142,11 @@ impl Host {
                 (compiled, survey, compile_time, CompileSource::Compiler)
             }
         };
-        check_memory(&compiled, &limits)?;
+        let initial_memory = check_memory(&compiled, &limits)?;
         let hooks = kind.hooks().filter(|hook| exports.iter().any(|full| is_named(full, hook))).collect();
         let exports = kind.find(&compiled, &exports).map_err(LoadError::MissingExport)?;
-        let instances = self.linker().instantiate_pre(&compiled);
+        let linker = hollow::lend(self.linker(), &compiled);
+        let instances = linker.and_then(|linker| linker.instantiate_pre(&compiled));
         let instances = instances.map_err(|error| LoadError::Link(format!("{error:#}")))?;
         Ok(Component(Arc::new(Inner {
             host: self.clone(),
@@ -144,6 +157,7 @@ impl Host {
             hooks,
             compile_time,
             compile_source,
+            initial_memory,
             cache_key,
             rate: Arc::new(Rate::new(limits.log_lines_per_second)),
             limits,
@@ -178,7 +192,10 @@ impl Host {
     }
 
     fn compile(&self, component: &[u8]) -> Result<Compiled, LoadError> {
-        Compiled::from_binary(self.engine(), component).map_err(|error| LoadError::Compile(format!("{error:#}")))
+        Compiled::from_binary(self.engine(), component).map_err(|error| {
+            let words = format!("{error:#}");
+            if words.contains("component model async") { LoadError::Async(words) } else { LoadError::Compile(words) }
+        })
     }
 }
 
@@ -223,6 +240,11 @@ impl Component {
         self.0.compile_source
     }
 
+    /// The bytes of linear memory that an instance starts with.
+    pub fn initial_memory(&self) -> u64 {
+        self.0.initial_memory
+    }
+
     /// The limits in force for each of its instances.
     pub fn limits(&self) -> &Limits {
         &self.0.limits
@@ -260,11 +282,12 @@ fn encode(module: &[u8]) -> Result<Vec<u8>, LoadError> {
     encoded.map_err(|error| LoadError::Encode(format!("{error:#}")))
 }
 
-fn check_memory(compiled: &Compiled, limits: &Limits) -> Result<(), LoadError> {
+/// The memory that an instance starts with, if it may have that much.
+fn check_memory(compiled: &Compiled, limits: &Limits) -> Result<u64, LoadError> {
     let pages = compiled.resources_required().and_then(|needs| needs.max_initial_memory_size).unwrap_or(0);
     let initial = pages.saturating_mul(PAGE);
     if usize::try_from(initial).is_ok_and(|initial| initial <= limits.max_memory) {
-        Ok(())
+        Ok(initial)
     } else {
         Err(LoadError::Memory { initial, limit: limits.max_memory })
     }

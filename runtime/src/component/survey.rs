@@ -6,6 +6,7 @@ use wasmtime::Engine;
 use wasmtime::component::Component as Compiled;
 
 use super::exports::Kind;
+use super::hollow;
 use super::load::{Import, LoadError};
 use super::packages::Packages;
 use super::wasi;
@@ -153,7 +154,7 @@ fn ours(name: &str) -> Option<(&str, &str)> {
     name.strip_prefix("tidegate:edge/")?.split_once('@')
 }
 
-/// Whether this host speaks that version: all of 0.1.
+/// Whether this host speaks that version: all of 0.2.
 fn is_supported(version: &str) -> bool {
     version.starts_with("0.2.")
 }
@@ -186,6 +187,9 @@ fn permission(kind: Kind, import: &str) -> Permission {
     match import.split_once('@') {
         Some((interface, version)) if wasi::INTERFACES.contains(&interface) && version.starts_with("0.2.") => {
             Permission::Lent(wasi_permission(interface))
+        }
+        Some((interface, version)) if hollow::is_hollow(interface) && version.starts_with("0.2.") => {
+            Permission::Lent("find that there are no files and no network")
         }
         _ => Permission::Foreign,
     }

@@ -2,6 +2,7 @@ mod budgets;
 mod damaged;
 mod decisions;
 pub(crate) mod guests;
+mod hollow;
 
 use std::rc::Rc;
 use std::sync::Arc;
@@ -93,6 +94,15 @@ mod load {
         let limits = Limits { max_memory: 1 << 16, ..Limits::default() };
         let error = Host::new(1).unwrap().load("x", &module(FILTER, "full-filter"), limits).unwrap_err();
         assert_eq!(error, LoadError::Memory { initial: 2 << 16, limit: 1 << 16 });
+    }
+
+    #[test]
+    fn what_was_built_with_async_is_told_to_be_built_without() {
+        let text = r#"(component (core func (canon task.cancel))
+            (instance $i) (export "tidegate:edge/filtering@0.2.0" (instance $i)))"#;
+        let error = Bed::new().host.load("x", &wat::parse_str(text).unwrap(), Limits::default()).unwrap_err();
+        assert!(matches!(error, LoadError::Async(_)), "{error}");
+        assert!(error.to_string().contains("build it without"), "{error}");
     }
 }
 
@@ -280,6 +290,7 @@ mod failures {
     fn each_way_to_fail_has_its_reason() {
         for (payload, reason, words) in [
             (&b"trap"[..], FailureReason::Trap, "unreachable"),
+            (b"trap", FailureReason::Trap, "imports no wasi:cli/stderr"),
             (b"panic", FailureReason::Trap, "panicked: out of luck"),
             (b"loop", FailureReason::Deadline, "deadline of 10ms"),
             (b"memory", FailureReason::Memory, "bytes of memory"),

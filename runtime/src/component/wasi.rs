@@ -4,7 +4,8 @@
 //! Rust's standard library always imports `wasi:cli/environment`, so it is there and empty: no variable, no argument,
 //! no working directory. Standard output and error go to the log, standard input has ended, the terminal functions
 //! answer that there is none, and exiting is a trap. Nothing waits: a guest that blocks on a pollable which is not
-//! ready traps, because its worker's other connections would wait with it. Files, sockets and HTTP are absent.
+//! ready traps, because its worker's other connections would wait with it. Files, sockets and HTTP are lent empty, by
+//! `hollow`.
 
 use thiserror::Error;
 use wasmtime::StoreContextMut;
@@ -36,7 +37,7 @@ pub(super) const INTERFACES: &[&str] = &[
 ];
 
 /// A guest did what is lent in form only; it traps.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
 pub(super) enum Denied {
     #[error("it called exit")]
     Exit,
@@ -46,6 +47,8 @@ pub(super) enum Denied {
     Random(u64),
     #[error("there is no randomness to be had")]
     NoEntropy,
+    #[error("it called {0}; a component finds no files and no network")]
+    Absent(String),
 }
 
 /// Defines the functions. A component built against another 0.2 of WASI links as well.
@@ -54,6 +57,17 @@ pub(super) fn lend(linker: &mut Linker<Guest>) -> wasmtime::Result<()> {
     clocks(linker)?;
     random(linker)?;
     io(linker)
+}
+
+/// The type of a resource of `wasi:io`, by its name.
+pub(super) fn resource(name: &str) -> Option<ResourceType> {
+    match name {
+        "input-stream" => Some(ResourceType::host::<InputStream>()),
+        "output-stream" => Some(ResourceType::host::<OutputStream>()),
+        "pollable" => Some(ResourceType::host::<Pollable>()),
+        "error" => Some(ResourceType::host::<IoError>()),
+        _ => None,
+    }
 }
 
 /// The most random bytes of one call.

@@ -225,7 +225,7 @@ pub(super) fn parse_duration(text: &str) -> Result<Duration, Fault> {
 }
 
 /// Reads `16MiB`, `1MB`, `4096`.
-fn parse_size(text: &str) -> Result<u64, Fault> {
+pub(super) fn parse_size(text: &str) -> Result<u64, Fault> {
     const UNITS: [(&str, u64); 9] = [
         ("", 1),
         ("B", 1),

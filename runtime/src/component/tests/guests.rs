@@ -18,6 +18,7 @@ use crate::peer::{MessageKind, Side};
 pub(in crate::component) const FILTER: &str = include_str!("filter.wat");
 pub(crate) const BALANCER: &str = include_str!("balancer.wat");
 pub(super) const PREDICATE: &str = include_str!("predicate.wat");
+pub(super) const HOLLOW: &str = include_str!("hollow.wat");
 pub(super) const WASI: &str = include_str!("wasi.wat");
 
 /// A core module with the component type of a world.

@@ -1,4 +1,4 @@
-//! A filter that imports what nobody lends: sockets.
+//! A filter that imports what nobody lends: a store.
 
 use serde::Deserialize;
 use tidegate_guest::{Admission, Filter, Handshake, Refusal, export_filter};
@@ -6,15 +6,15 @@ use tidegate_guest::{Admission, Filter, Handshake, Refusal, export_filter};
 #[cfg(target_arch = "wasm32")]
 #[allow(unsafe_code, reason = "an import is a foreign function")]
 #[expect(missing_docs, reason = "generated")]
-mod sockets {
+mod keyvalue {
     wit_bindgen::generate!({
         inline: "
-            package wasi:sockets@0.2.0;
-            interface instance-network {
-                instance-network: func() -> u32;
+            package wasi:keyvalue@0.2.0;
+            interface batch {
+                batch: func() -> u32;
             }
-            world needs-sockets {
-                import instance-network;
+            world needs-keyvalue {
+                import batch;
             }
         ",
     });
@@ -28,7 +28,7 @@ impl Filter for Foreign {
 
     fn open(&self, _: &Handshake) -> Result<Admission<()>, Refusal> {
         #[cfg(target_arch = "wasm32")]
-        std::hint::black_box(sockets::wasi::sockets::instance_network::instance_network());
+        std::hint::black_box(keyvalue::wasi::keyvalue::batch::batch());
         Ok(Admission::of(()))
     }
 }
