@@ -30,6 +30,7 @@ mod early_signals;
 mod failing_endpoints;
 mod filters;
 mod forwarding;
+mod frozen;
 mod frames;
 mod handshake;
 mod hostile;
