@@ -61,6 +61,7 @@ async fn the_session_of_a_frozen_filter_is_dropped_at_the_end_of_its_connection(
     its_upstream.expect_close(1000).await;
     its_upstream.send(Frame::close(1000, "done")).await;
     other.expect_close(1000).await;
+    drop((other, its_upstream));
     proxy.access_line().await;
     client.send(Frame::text("?")).await;
     upstream.expect(Frame::text("1")).await;
