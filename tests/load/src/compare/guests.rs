@@ -8,19 +8,23 @@ pub const READER: &str = "reader";
 pub const REPLACER: &str = "replacer";
 /// A proxy-wasm module for Envoy that reads every byte both ways.
 pub const ENVOY_READ: &str = "envoy-read";
+/// A dynamic module for Envoy, native code, that does the same.
+pub const ENVOY_NATIVE: &str = "envoy-native";
 
 /// Where [`place`] has put the guest of this name; `None` when there is no such guest.
 pub fn path(directory: &Path, name: &str) -> Option<PathBuf> {
-    GUESTS.iter().any(|(guest, _)| *guest == name).then(|| directory.join(format!("{name}.wasm")))
+    GUESTS.iter().find(|(guest, ..)| *guest == name).map(|(_, file, _)| directory.join(file))
 }
 
 /// Writes all of them into `directory`.
 pub fn place(directory: &Path) -> std::io::Result<()> {
-    GUESTS.iter().try_for_each(|(name, bytes)| std::fs::write(directory.join(format!("{name}.wasm")), bytes))
+    GUESTS.iter().try_for_each(|(_, file, bytes)| std::fs::write(directory.join(file), bytes))
 }
 
-const GUESTS: [(&str, &[u8]); 3] = [
-    (READER, include_bytes!(concat!(env!("OUT_DIR"), "/reader.wasm"))),
-    (REPLACER, include_bytes!(concat!(env!("OUT_DIR"), "/replacer.wasm"))),
-    (ENVOY_READ, include_bytes!(concat!(env!("OUT_DIR"), "/envoy-read.wasm"))),
+/// Name, file and bytes.
+const GUESTS: [(&str, &str, &[u8]); 4] = [
+    (READER, "reader.wasm", include_bytes!(concat!(env!("OUT_DIR"), "/reader.wasm"))),
+    (REPLACER, "replacer.wasm", include_bytes!(concat!(env!("OUT_DIR"), "/replacer.wasm"))),
+    (ENVOY_READ, "envoy-read.wasm", include_bytes!(concat!(env!("OUT_DIR"), "/envoy-read.wasm"))),
+    (ENVOY_NATIVE, "envoy-native.so", include_bytes!(concat!(env!("OUT_DIR"), "/envoy-native.so"))),
 ];

@@ -84,8 +84,8 @@ pub enum Launch {
     Envoy {
         /// The executable.
         binary: PathBuf,
-        /// A proxy-wasm module that runs on every chunk.
-        module: Option<PathBuf>,
+        /// A module that runs on every chunk.
+        module: Option<EnvoyModule>,
     },
     /// Tidegate with one worker and one route.
     Tidegate {
@@ -101,6 +101,15 @@ pub enum Launch {
         /// The text of the configuration with {listen}, {admin} and {upstream} in it.
         template: String,
     },
+}
+
+/// Code that an Envoy runs.
+#[derive(Clone, Debug)]
+pub enum EnvoyModule {
+    /// A proxy-wasm module, in the chain of HTTP filters.
+    Wasm(PathBuf),
+    /// A dynamic module, native code, as a filter of the connection to the client: it sees frames as they are on the wire.
+    Native(PathBuf),
 }
 
 /// The components of Tidegate's one route, as they stand in the configuration; filters also as paths.
@@ -143,7 +152,7 @@ impl Proxy {
             }
             Launch::Envoy { binary, module } => {
                 let mut command = Command::new(binary);
-                let config = place("envoy.yaml", templates::envoy(listen, upstream, module.as_deref()))?;
+                let config = place("envoy.yaml", templates::envoy(listen, upstream, module.as_ref()))?;
                 command.arg("-c").arg(config).args(["--concurrency", "1", "--disable-hot-restart", "-l", "error"]);
                 command
             }

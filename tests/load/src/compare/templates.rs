@@ -8,7 +8,7 @@ use std::path::Path;
 
 use anyhow::Context;
 
-use super::proxy::TidegateRoute;
+use super::proxy::{EnvoyModule, TidegateRoute};
 
 pub(super) fn nginx(directory: &Path, listen: SocketAddr, upstream: SocketAddr) -> String {
     let directory = directory.display();
@@ -65,10 +65,23 @@ backend echo
     )
 }
 
-pub(super) fn envoy(listen: SocketAddr, upstream: SocketAddr, module: Option<&Path>) -> String {
-    let wasm = module.map_or_else(String::new, |module| {
-        format!(
-            "          - name: wasm
+pub(super) fn envoy(listen: SocketAddr, upstream: SocketAddr, module: Option<&EnvoyModule>) -> String {
+    let (mut wasm, mut native) = (String::new(), String::new());
+    match module {
+        Some(EnvoyModule::Native(module)) => {
+            native = format!(
+                "      - name: native
+        typed_config:
+          \"@type\": type.googleapis.com/envoy.extensions.filters.network.dynamic_modules.v3.DynamicModuleNetworkFilter
+          dynamic_module_config: {{ module: {{ local: {{ filename: \"{}\" }} }} }}
+          filter_name: read
+",
+                module.display()
+            );
+        }
+        Some(EnvoyModule::Wasm(module)) => {
+            wasm = format!(
+                "          - name: wasm
             typed_config:
               \"@type\": type.googleapis.com/envoy.extensions.filters.http.wasm.v3.Wasm
               config:
@@ -77,9 +90,11 @@ pub(super) fn envoy(listen: SocketAddr, upstream: SocketAddr, module: Option<&Pa
                   runtime: envoy.wasm.runtime.v8
                   code: {{ local: {{ filename: \"{}\" }} }}
 ",
-            module.display()
-        )
-    });
+                module.display()
+            );
+        }
+        None => {}
+    }
     format!(
         "static_resources:
   listeners:
@@ -87,7 +102,7 @@ pub(super) fn envoy(listen: SocketAddr, upstream: SocketAddr, module: Option<&Pa
     address: {{ socket_address: {{ address: {}, port_value: {} }} }}
     filter_chains:
     - filters:
-      - name: http
+{native}      - name: http
         typed_config:
           \"@type\": type.googleapis.com/envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager
           stat_prefix: client
