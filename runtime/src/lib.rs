@@ -13,10 +13,11 @@
 //!
 //! # Threads
 //!
-//! Each worker is an OS thread with a tokio runtime for tasks that stay on it, its own listening sockets and its own component
+//! Each worker is an OS thread with an event loop of its own ([`reactor`]), its own listening sockets and its own component
 //! instances. A connection lives on one worker, both sides of it, so the data path takes no lock and wakes no other
-//! thread. One further runtime, the control runtime, watches files, serves the admin API and has components compiled, in
-//! a reload on a thread of the lowest priority; it publishes an immutable [`session::Snapshot`] that a worker reads once
+//! thread. One further thread has a tokio runtime, the control runtime: it watches files, serves the admin API and has
+//! components compiled, in a reload on a thread of the lowest priority; it publishes an immutable
+//! [`session::Snapshot`] that a worker reads once
 //! for each handshake. The endpoints of an upstream are apart from it: whoever knows them hands them in by a
 //! [`balance::Feed`], and a worker sees them at its next pick.
 //!
@@ -41,6 +42,7 @@ pub mod upstream;
 pub mod pipe;
 pub mod component;
 pub mod transport;
+pub mod reactor;
 pub mod drain;
 pub mod ws;
 pub mod log;

@@ -22,14 +22,12 @@ mod inflate;
 mod item;
 mod leg;
 mod outlet;
-mod reactor;
 mod ringing;
 mod scratch;
 #[cfg(any(fuzzing, test))]
 mod scripted;
 mod settings;
 mod shadow;
-mod socket;
 mod traffic;
 mod transport;
 mod walk;
@@ -45,19 +43,16 @@ use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
-use tokio::task::unconstrained;
 use tokio::time::Instant;
 
 pub use assemblies::Assemblies;
 pub use change::{Change, Scope};
 pub use ending::Outcome;
 pub use handle::Handle;
-pub use reactor::Reactor;
 pub use scratch::Scratch;
 #[cfg(any(fuzzing, test))]
 pub use scripted::Scripted;
 pub use settings::{Limits, Timers};
-pub use socket::Socket;
 pub use traffic::Traffic;
 pub use transport::{End, Transport};
 
@@ -210,8 +205,7 @@ where
     /// Carries frames until the connection has ended. Dropping the future ends it at once, without a close frame;
     /// what was counted stays counted.
     pub fn run(self: Box<Self>) -> impl Future<Output = Box<Outcome>> {
-        // How long it may go on without letting others have their turn is counted in reads.
-        unconstrained(self)
+        self
     }
 
     fn advance(&mut self, context: &mut Context<'_>) -> Poll<Box<Outcome>> {

@@ -20,8 +20,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http::StatusCode;
-use tokio::net::TcpStream;
-use tokio::time::{Instant, timeout};
+use tokio::time::Instant;
 
 pub use connection::{Connection, Registry};
 pub use effect::Effect;
@@ -35,14 +34,15 @@ use record::Record;
 
 use crate::handshake::{HeadLimits, ReadError, Requests};
 use crate::metrics::{CloseLabel, HandshakeOutcome, Initiator};
-use crate::pipe::{Outcome, Pipe, Plan, Socket};
+use crate::pipe::{Outcome, Pipe, Plan};
+use crate::reactor::{Socket, timeout};
 use crate::ws::CloseFrame;
 
 /// A socket that a listener accepted.
 #[derive(Debug)]
 pub struct Accepted {
     /// The socket.
-    pub stream: TcpStream,
+    pub stream: Socket,
     /// Its other end.
     pub peer: SocketAddr,
     /// What is taken as the head of a request, by the listener.

@@ -2,29 +2,27 @@
 
 use std::cell::RefCell;
 use std::fs::File;
+use std::future::poll_fn;
 use std::io;
 use std::net::{SocketAddr, TcpStream};
+use std::task::{Poll, ready};
 
 use rustix::io::Errno;
-use tokio::io::Interest;
-use tokio::io::unix::AsyncFd;
 
 use super::bound::Shared;
+use crate::reactor::Port;
 
 /// One socket of a listener, on the worker that accepts from it.
 #[derive(Debug)]
-pub struct Acceptor(AsyncFd<Shared>);
+pub struct Acceptor {
+    socket: Shared,
+    port: Port,
+}
 
 impl Acceptor {
-    /// Has the runtime of this thread watch a socket that listens.
-    ///
-    /// # Errors
-    /// When the system refuses to watch a further one.
-    #[expect(unsafe_code, reason = "the runtime takes file descriptors of others on trust only")]
-    pub fn new(socket: Shared) -> io::Result<Self> {
-        // SAFETY: what is shared owns its socket, which stays open and the same until it is dropped.
-        let watched = unsafe { AsyncFd::register_with_interest(socket, Interest::READABLE) };
-        Ok(Self(watched?))
+    /// For the loop of this thread, once somebody waits for a connection.
+    pub fn new(socket: Shared) -> Self {
+        Self { socket, port: Port::new() }
     }
 
     /// Waits for the next connection. What went wrong with one that is gone already is passed over. Cancel safe.
@@ -32,14 +30,17 @@ impl Acceptor {
     /// # Errors
     /// A shortage, of descriptors or of memory. The connection waits in the queue as before.
     pub async fn accept(&self) -> io::Result<(TcpStream, SocketAddr)> {
-        loop {
-            let mut ready = self.0.readable().await?;
-            match ready.try_io(|socket| socket.get_ref().accept()) {
-                Ok(Err(error)) if is_about_one_connection(&error) => {}
-                Ok(accepted) => return accepted,
-                Err(_would_block) => {}
+        poll_fn(|context| {
+            loop {
+                ready!(self.port.poll_read(&self.socket, context))?;
+                match self.socket.accept() {
+                    Err(error) if error.kind() == io::ErrorKind::WouldBlock => self.port.empty(),
+                    Err(error) if is_about_one_connection(&error) => {}
+                    accepted => return Poll::Ready(accepted),
+                }
             }
-        }
+        })
+        .await
     }
 
     /// The connection that waits, if one does.
@@ -47,12 +48,19 @@ impl Acceptor {
     /// # Errors
     /// Those of [`accept`](Self::accept), and `WouldBlock` when none waits.
     pub fn accept_now(&self) -> io::Result<(TcpStream, SocketAddr)> {
-        self.0.get_ref().accept()
+        self.socket.accept()
     }
 
     /// Whether nobody can connect any more, and who has begun to may be waited for.
     pub fn is_retired(&self) -> bool {
-        self.0.get_ref().is_retired()
+        self.socket.is_retired()
+    }
+}
+
+impl Drop for Acceptor {
+    fn drop(&mut self) {
+        // The listener may go on, elsewhere.
+        self.port.leave(&self.socket);
     }
 }
 

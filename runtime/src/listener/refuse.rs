@@ -10,10 +10,10 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
-use tokio::time::{Instant, timeout};
+use tokio::time::Instant;
 
 use crate::metrics::{ConnectionRefusal, Metrics};
+use crate::reactor::{Socket, timeout};
 use crate::session::{Permit, Permits};
 
 /// What is kept about refused connections, for the whole process.
@@ -63,12 +63,12 @@ impl Refusals {
 /// Answers with 503 when the request comes, or soon, and then gives the client a moment to read it. `patience` is the
 /// place that this takes among those that are treated so.
 pub async fn refuse(stream: StdStream, patience: Permit) {
-    let Ok(mut stream) = TcpStream::from_std(stream) else { return };
+    let mut stream = Socket::new(stream);
     // An answer without a question takes some clients by surprise.
     let _ = timeout(REQUEST, stream.readable()).await;
     let mut room = [0; 1024];
     let mut left = MOST_DISCARDED;
-    while let Ok(count @ 1..) = stream.try_read(&mut room) {
+    while let Ok(Some(count @ 1..)) = stream.read_now(&mut room) {
         left = left.saturating_sub(count);
         if left == 0 {
             return;
@@ -125,6 +125,7 @@ mod tests {
     use std::net::TcpListener;
 
     use super::*;
+    use crate::reactor;
 
     #[test]
     fn the_answer_says_how_long_it_is() {
@@ -145,29 +146,27 @@ mod tests {
         Permits::new(1).take().unwrap()
     }
 
-    #[tokio::test]
-    async fn a_client_reads_the_answer_however_much_it_sends() {
+    /// What a client reads that sends this first.
+    fn refused(sent: usize) -> String {
         let (mut client, server) = pair();
-        let reading = tokio::task::spawn_blocking(move || {
-            client.write_all(&[b'x'; 16 << 10]).unwrap();
+        let reading = std::thread::spawn(move || {
+            client.write_all(&vec![b'x'; sent]).unwrap();
             let mut text = String::new();
             client.read_to_string(&mut text).unwrap();
             text
         });
-        refuse(server, permit()).await;
-        assert_eq!(reading.await.unwrap().as_bytes(), ANSWER);
+        reactor::run(refuse(server, permit())).unwrap();
+        reading.join().unwrap()
     }
 
-    #[tokio::test]
-    async fn a_client_that_says_nothing_is_answered_too() {
-        let (mut client, server) = pair();
-        let reading = tokio::task::spawn_blocking(move || {
-            let mut text = String::new();
-            client.read_to_string(&mut text).unwrap();
-            text
-        });
-        refuse(server, permit()).await;
-        assert_eq!(reading.await.unwrap().as_bytes(), ANSWER);
+    #[test]
+    fn a_client_reads_the_answer_however_much_it_sends() {
+        assert_eq!(refused(16 << 10).as_bytes(), ANSWER);
+    }
+
+    #[test]
+    fn a_client_that_says_nothing_is_answered_too() {
+        assert_eq!(refused(0).as_bytes(), ANSWER);
     }
 
     #[test]

@@ -1,6 +1,6 @@
-//! The timers of one connection, behind at most one entry in the runtime's timer wheel.
+//! The timers of one connection, behind at most one entry among the timers of the worker.
 //!
-//! A message moves no timer: what an activity puts off is worked out when the wheel fires, not when the message comes.
+//! A message moves no timer: what an activity puts off is worked out when that one fires, not when the message comes.
 
 use std::future::Future;
 use std::pin::Pin;
@@ -8,10 +8,11 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use tokio::time::{Instant, Sleep};
+use tokio::time::Instant;
 
 use super::settings::Timers;
 use crate::peer::Side;
+use crate::reactor::{Sleep, sleep_until};
 
 /// What is due.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -43,7 +44,7 @@ struct Running {
     lifetime_at: Option<Instant>,
     lease_at: Option<Instant>,
     close_at: Option<Instant>,
-    sleep: Option<Pin<Box<Sleep>>>,
+    sleep: Option<Sleep>,
 }
 
 /// The pong that one side owes.
@@ -192,12 +193,12 @@ impl Running {
                 // Armed for an earlier time, as by an activity since: it fires for nothing once and is set anew.
                 Some(sleep) if sleep.deadline() <= next => sleep,
                 Some(sleep) => {
-                    sleep.as_mut().reset(next);
+                    sleep.reset(next);
                     sleep
                 }
-                None => self.sleep.insert(Box::pin(tokio::time::sleep_until(next))),
+                None => self.sleep.insert(sleep_until(next)),
             };
-            match sleep.as_mut().poll(context) {
+            match Pin::new(sleep).poll(context) {
                 Poll::Pending => return None,
                 Poll::Ready(()) => self.sleep = None,
             }

@@ -10,12 +10,11 @@ pub(super) use absorb::{emit, put};
 
 use std::collections::VecDeque;
 use std::io;
-use std::pin::{Pin, pin};
+use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
 use tokio::io::ReadBuf;
-use tokio::task::yield_now;
 use tokio::time::Instant;
 
 use super::Shared;
@@ -27,6 +26,7 @@ use super::scratch::Scratch;
 use super::transport::{End, Transport};
 use super::walk::Walk;
 use crate::peer::Side;
+use crate::reactor::give_way;
 use crate::ws::{CloseFrame, Violation};
 
 /// One direction of a connection.
@@ -434,10 +434,3 @@ impl Direction {
 
 /// Reads after which other connections have their turn: a megabyte at most.
 const READS_IN_A_ROW: usize = 4;
-
-/// Has the task woken once the worker's other connections have had their turn, those among them for which something has
-/// only now come: the runtime looks at its sockets first. A task that merely woke itself could have sixty turns until then.
-fn give_way(context: &mut Context<'_>) {
-    // Polled once, this leaves the waker with the runtime.
-    let _ = pin!(yield_now()).poll(context);
-}

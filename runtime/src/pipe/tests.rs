@@ -12,7 +12,8 @@ mod replies;
 mod splits;
 mod timing;
 
-use super::{Pipe, Socket};
+use super::Pipe;
+use crate::reactor::Socket;
 
 #[test]
 fn an_open_pipe_is_small() {

@@ -5,6 +5,8 @@ use std::task::{Context, Poll};
 
 use tokio::io::{AsyncRead, AsyncWrite};
 
+use crate::reactor::Socket;
+
 /// A connected stream of bytes, whose end can be seen from afar.
 pub trait Transport: AsyncRead + AsyncWrite + Unpin {
     /// Whether the other end sends nothing more, told without reading what is left of what it has sent; otherwise the
@@ -22,6 +24,12 @@ pub enum End {
     Finished,
     /// It is broken: nothing comes and nothing goes.
     Broken(io::Error),
+}
+
+impl Transport for Socket {
+    fn poll_end(&mut self, context: &mut Context<'_>) -> Poll<End> {
+        Self::poll_end(self, context).map(|ended| ended.map_or_else(End::Broken, |()| End::Finished))
+    }
 }
 
 #[cfg(any(fuzzing, test))]

@@ -1,26 +1,26 @@
 //! Which listeners a worker accepts from, and the loops that do.
 
 use std::cell::RefCell;
-use std::io;
 use std::pin::pin;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::Notify;
-use tokio::task::JoinSet;
-use tokio::time::sleep;
 
 use super::course::Listening;
 use super::serving::Serving;
 use crate::listener::{Acceptor, Bound, Settings, Shortage, refuse_at_once};
 use crate::metrics::ConnectionRefusal;
+use crate::reactor::{Task, sleep, spawn};
 
 /// The listeners that a worker accepts from.
 pub(super) struct Accepting {
     server: Rc<Serving>,
     running: Vec<Running>,
-    loops: JoinSet<()>,
+    /// Those that a listener's end leaves, which have a moment for who comes last, stay here until then.
+    loops: Vec<Task<()>>,
+    broken: Rc<Notify>,
     shortage: Rc<Shortage>,
 }
 
@@ -36,15 +36,13 @@ struct Running {
 impl Accepting {
     /// From none yet.
     pub(super) fn new(server: Rc<Serving>) -> Self {
-        Self { server, running: Vec::new(), loops: JoinSet::new(), shortage: Rc::default() }
+        Self { server, running: Vec::new(), loops: Vec::new(), broken: Rc::default(), shortage: Rc::default() }
     }
 
     /// Accepts from these: begins with those that are new, ends with those that are gone, and has the others go on with
     /// the settings that they have now.
-    ///
-    /// # Errors
-    /// When the system refuses to watch a further socket.
-    pub(super) fn follow(&mut self, listeners: &[Listening]) -> io::Result<()> {
+    pub(super) fn follow(&mut self, listeners: &[Listening]) {
+        self.loops.retain(|accepting| !accepting.is_finished());
         self.running.retain(|running| {
             let is_kept = listeners.iter().any(|listening| Arc::ptr_eq(&listening.bound, &running.bound));
             if !is_kept {
@@ -55,54 +53,55 @@ impl Accepting {
         for Listening { settings, bound } in listeners {
             match self.running.iter().find(|running| Arc::ptr_eq(&running.bound, bound)) {
                 Some(running) => drop(running.settings.replace(settings.clone())),
-                None => self.begin(settings, bound)?,
+                None => self.begin(settings, bound),
             }
         }
-        Ok(())
     }
 
-    fn begin(&mut self, settings: &Arc<Settings>, bound: &Arc<Bound>) -> io::Result<()> {
+    fn begin(&mut self, settings: &Arc<Settings>, bound: &Arc<Bound>) {
         let settings = Rc::new(RefCell::new(settings.clone()));
         let mut stops = Vec::new();
         for socket in bound.share(self.server.index(), self.server.workers()) {
             let stop = Rc::new(Notify::new());
             let accepting = Loop {
-                acceptor: Acceptor::new(socket)?,
+                acceptor: Acceptor::new(socket),
                 settings: settings.clone(),
                 server: self.server.clone(),
                 shortage: self.shortage.clone(),
             };
-            self.loops.spawn_local(accepting.run(stop.clone()));
+            let fuse = Fuse(self.broken.clone());
+            self.loops.push(spawn(accepting.run(stop.clone(), fuse)));
             stops.push(stop);
         }
         self.running.push(Running { bound: bound.clone(), settings, stops });
-        Ok(())
     }
 
     /// Accepts from none any more. What waits in a queue is left there, for another process that has it, too.
     pub(super) fn stop(&mut self) {
-        self.loops.abort_all();
+        self.loops.clear();
         self.running.clear();
     }
 
     /// Waits until a loop has ended that nobody has told to. Cancel safe.
     pub(super) async fn broken(&mut self) {
-        loop {
-            match self.loops.join_next().await {
-                Some(Err(error)) if error.is_panic() => return,
-                Some(_) => {}
-                None => std::future::pending().await,
-            }
-        }
+        self.broken.notified().await;
     }
 
     /// Begins with all of these again.
-    ///
-    /// # Errors
-    /// When the system refuses to watch a further socket.
-    pub(super) fn restart(&mut self, listeners: &[Listening]) -> io::Result<()> {
+    pub(super) fn restart(&mut self, listeners: &[Listening]) {
         self.stop();
-        self.follow(listeners)
+        self.follow(listeners);
+    }
+}
+
+/// Says that a loop has ended by a panic.
+struct Fuse(Rc<Notify>);
+
+impl Drop for Fuse {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            self.0.notify_one();
+        }
     }
 }
 
@@ -115,7 +114,7 @@ struct Loop {
 }
 
 impl Loop {
-    async fn run(self, stop: Rc<Notify>) {
+    async fn run(self, stop: Rc<Notify>, _fuse: Fuse) {
         self.accept_until(stop.notified()).await;
         if self.acceptor.is_retired() {
             self.accept_until(sleep(LAST_COMERS)).await;

@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
-use tokio::time::{Instant, sleep_until};
+use tokio::time::Instant;
+
+use crate::reactor::sleep_until;
 
 /// How fast one worker closes its share of what several close together.
 #[derive(Clone, Copy, Debug, PartialEq)]

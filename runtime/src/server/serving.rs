@@ -2,14 +2,10 @@
 
 use std::cell::RefCell;
 use std::collections::HashSet;
-use std::net::{SocketAddr, TcpStream as StdStream};
+use std::net::{SocketAddr, TcpStream};
 use std::rc::{Rc, Weak};
 use std::sync::Arc;
 use std::time::Duration;
-
-use tokio::net::TcpStream;
-use tokio::task::spawn_local;
-use tokio::time;
 
 use super::course::Team;
 use super::listing::{Slice, Wanted};
@@ -17,6 +13,7 @@ use super::pace::Pace;
 use super::worker::Order;
 use crate::listener::{Counted, Loads, Refusals, Settings, refuse, refuse_at_once};
 use crate::metrics::ConnectionRefusal;
+use crate::reactor::{Socket, sleep, spawn};
 use crate::session::{self, Accepted, Connection, Permit, Permits, Snapshot, Worker};
 use crate::ws::CloseFrame;
 
@@ -31,7 +28,7 @@ pub(super) struct Serving {
 
 /// A connection on its way from one worker to another.
 pub(super) struct Handed {
-    stream: StdStream,
+    stream: TcpStream,
     peer: SocketAddr,
     settings: Arc<Settings>,
     held: Held,
@@ -68,12 +65,12 @@ impl Serving {
     }
 
     /// Gives an accepted connection a place, here or on a worker that has fewer, or tells it that there is none.
-    pub(super) fn admit(&self, stream: StdStream, peer: SocketAddr, settings: Arc<Settings>) {
+    pub(super) fn admit(&self, stream: TcpStream, peer: SocketAddr, settings: Arc<Settings>) {
         let place = self.places.borrow().take();
         let Some(place) = place else {
             self.count_refusal(ConnectionRefusal::MaxConnections, 1);
             match self.refusals.patience() {
-                Some(patience) => drop(spawn_local(refuse(stream, patience))),
+                Some(patience) => spawn(refuse(stream, patience)).detach(),
                 None => refuse_at_once(stream),
             }
             return;
@@ -104,12 +101,11 @@ impl Serving {
 
     /// Serves a connection that has its place.
     pub(super) fn adopt(&self, Handed { stream, peer, settings, held }: Handed) {
-        // A socket that cannot be registered is lost to its client as if it had been refused.
-        let Ok(stream) = TcpStream::from_std(stream) else { return };
+        let stream = Socket::new(stream);
         let Settings { head, handshake_timeout } = &*settings;
         // Boxed, because an open connection's task has no use for it.
         let accepted = Box::new(Accepted { stream, peer, head: head.clone(), handshake_timeout: *handshake_timeout });
-        spawn_local(session::serve(self.worker.clone(), accepted, held));
+        spawn(session::serve(self.worker.clone(), accepted, held)).detach();
     }
 
     /// Follows a new configuration: instances that it does not need go, and open connections do what their routes say.
@@ -119,10 +115,11 @@ impl Serving {
         self.worker.renew(snapshot);
         let pace = Pace::of(self.index(), self.workers(), snapshot.drain_time);
         let worker = self.worker.clone();
-        spawn_local(async move {
+        let following = async move {
             let closing = session::follow(&worker).await;
             Self::close_evenly(closing, &CloseFrame::new(1012, "the route has changed"), pace).await;
-        });
+        };
+        spawn(following).detach();
     }
 
     /// Closes the connections of a route.
@@ -134,10 +131,9 @@ impl Serving {
     /// Closes all connections, and then also those that were still opening.
     pub(super) async fn drain(self: Rc<Self>, close: CloseFrame, pace: Pace) {
         Self::close_evenly(self.open(|_| true).await, &close, pace).await;
-        let mut look = time::interval(LOOK);
         loop {
-            look.tick().await;
             self.worker.registry().each(|connection| connection.handle.switch.turn(close.clone())).await;
+            sleep(LOOK).await;
         }
     }
 

@@ -5,13 +5,9 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::thread::JoinHandle;
-use std::time::Duration;
 
 use arc_swap::ArcSwap;
-use tokio::runtime::{self, LocalOptions};
 use tokio::sync::{mpsc, oneshot, watch};
-use tokio::task::spawn_local;
-use tokio::time;
 
 use super::accepting::Accepting;
 use super::course::{Course, Stage, Team};
@@ -22,7 +18,7 @@ use crate::component::Host;
 use crate::listener::{Loads, Refusals};
 use crate::log::AccessLog;
 use crate::metrics::{Metrics, WorkerIndex};
-use crate::pipe::Reactor;
+use crate::reactor::{self, spawn};
 use crate::session::{Snapshot, Worker};
 use crate::upstream::Resolver;
 use crate::ws::CloseFrame;
@@ -74,34 +70,23 @@ impl Blueprint {
         let (blueprint, orders) = (self.clone(), self.team.join(index));
         std::thread::Builder::new().name(format!("worker-{index}")).spawn(move || {
             let mut last = LastWords { reports: blueprint.reports.clone(), index, ended: PANICKED.to_owned() };
-            // A runtime for tasks that stay on their thread is made on that thread.
-            let runtime = runtime::Builder::new_current_thread().enable_all().build_local(LocalOptions::default());
-            last.ended = match runtime {
-                Ok(runtime) => {
-                    let work = AssertUnwindSafe(|| runtime.block_on(blueprint.work(index, orders)));
-                    let ended = catch_unwind(work);
-                    // Ends every connection that is left, each with its line in the access log.
-                    drop(runtime);
-                    match ended {
-                        Ok(Ok(())) => String::new(),
-                        Ok(Err(error)) => error.to_string(),
-                        Err(_) => PANICKED.to_owned(),
-                    }
-                }
-                Err(error) => error.to_string(),
+            // The end of the loop is that of every connection that is left, each with its line in the access log.
+            let worked = catch_unwind(AssertUnwindSafe(|| reactor::run(blueprint.work(index, orders))));
+            last.ended = match worked {
+                Ok(Ok(Ok(()))) => String::new(),
+                Ok(Ok(Err(error)) | Err(error)) => error.to_string(),
+                Err(_) => PANICKED.to_owned(),
             };
         })
     }
 
     async fn work(self, index: usize, mut orders: mpsc::Receiver<Order>) -> io::Result<()> {
-        let (reactor, mut reacting) = Reactor::start()?;
-        spawn_local(pulse());
         let index = WorkerIndex(index);
         // Chosen anew for a worker that is started anew: it counts its connections from the start again.
         let process = rand::random();
         let pool = self.host.pool(index);
         let (snapshot, resolver) = (self.snapshot.clone(), self.resolver);
-        let worker = Worker::new(index, pool, snapshot, self.access, &self.metrics, process, reactor, resolver);
+        let worker = Worker::new(index, pool, snapshot, self.access, &self.metrics, process, resolver);
         let mut course = self.course;
         let first = course.borrow_and_update().clone();
         let server = Serving::new(worker, self.loads, self.team, self.refusals, first.places.clone());
@@ -109,7 +94,7 @@ impl Blueprint {
         // Who hears nothing of it has ended.
         let _ = self.reports.send((index.0, Report::Up)).await;
         let mut following = Following { draining: false, accepting: false, index: index.0 };
-        if following.follow(first, &server, &mut accepting, &self.reports).await? {
+        if following.follow(first, &server, &mut accepting, &self.reports).await {
             return Ok(());
         }
         loop {
@@ -117,16 +102,15 @@ impl Blueprint {
                 Ok(()) = course.changed() => {
                     server.renew(&self.snapshot.load_full());
                     let next = course.borrow_and_update().clone();
-                    if following.follow(next, &server, &mut accepting, &self.reports).await? {
+                    if following.follow(next, &server, &mut accepting, &self.reports).await {
                         return Ok(());
                     }
                     continue;
                 }
                 () = accepting.broken() => {
-                    accepting.restart(&course.borrow().listeners)?;
+                    accepting.restart(&course.borrow().listeners);
                     continue;
                 }
-                _ = &mut reacting => return Err(io::Error::other("its reactor has ended")),
                 order = orders.recv() => order,
             };
             match order {
@@ -137,7 +121,7 @@ impl Blueprint {
                     let _ = answer.send(server.slice(&wanted));
                 }
                 Some(Order::Drain { route, close, pace }) => {
-                    spawn_local(server.clone().drain_route(route, close, pace));
+                    spawn(server.clone().drain_route(route, close, pace)).detach();
                 }
                 #[cfg(test)]
                 Some(Order::Do(what)) => what(),
@@ -161,11 +145,11 @@ impl Following {
         server: &Rc<Serving>,
         accepting: &mut Accepting,
         reports: &mpsc::Sender<(usize, Report)>,
-    ) -> io::Result<bool> {
+    ) -> bool {
         server.set_places(course.places);
         match course.stage {
             Stage::Serve => {
-                accepting.follow(&course.listeners)?;
+                accepting.follow(&course.listeners);
                 if !std::mem::replace(&mut self.accepting, !course.listeners.is_empty()) && self.accepting {
                     let _ = reports.send((self.index, Report::Accepting)).await;
                 }
@@ -174,12 +158,12 @@ impl Following {
                 accepting.stop();
                 if !std::mem::replace(&mut self.draining, true) {
                     let pace = Pace::of(self.index, server.workers(), over);
-                    spawn_local(server.clone().drain(close, pace));
+                    spawn(server.clone().drain(close, pace)).detach();
                 }
             }
-            Stage::End => return Ok(true),
+            Stage::End => return true,
         }
-        Ok(false)
+        false
     }
 }
 
@@ -200,15 +184,4 @@ impl Drop for LastWords {
     }
 }
 
-/// Lets the runtime wake up in a moment anyway. A timer that were the first to come would have it interrupt itself by a
-/// system call, and each handshake sets several.
-async fn pulse() {
-    let mut pulse = time::interval(PULSE);
-    loop {
-        pulse.tick().await;
-    }
-}
-
-/// Shorter than the usual timeouts of a handshake, too long to cost anything.
-const PULSE: Duration = Duration::from_secs(1);
 const PANICKED: &str = "it has panicked";

@@ -9,8 +9,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http::request::Parts;
-use tokio::net::TcpStream;
-use tokio::time::{Instant, timeout};
+use tokio::time::Instant;
 
 use super::Open;
 use super::connection::{Connection, Logged};
@@ -27,7 +26,7 @@ use crate::component::{
 use crate::handshake::{self, Client, Opening, Refused, Requests, Scheme};
 use crate::log::Tried;
 use crate::metrics::HandshakeOutcome;
-use crate::pipe::Socket;
+use crate::reactor::{Socket, timeout};
 use crate::route::Paths;
 use crate::upstream::{self, Timeouts, Upgraded, UpstreamRequest};
 use crate::ws::Extensions;
@@ -45,7 +44,7 @@ pub(super) struct Attempt<'w> {
 /// Two handshakes that agree, the client's not yet answered.
 pub(super) struct Joined {
     agreed: Agreed,
-    upstream: (TcpStream, Bytes),
+    upstream: (Socket, Bytes),
     route: Arc<Route>,
     to: Arc<Upstream>,
     endpoint: Lease,
@@ -112,7 +111,7 @@ impl<'w> Attempt<'w> {
     }
 
     /// Takes a request as far as two agreed handshakes, of which the client's is still to be answered.
-    pub(super) async fn run(&mut self, requests: &mut Requests<TcpStream>, parts: Parts) -> Result<Joined, Refusal> {
+    pub(super) async fn run(&mut self, requests: &mut Requests<Socket>, parts: Parts) -> Result<Joined, Refusal> {
         let (snapshot, followings) = (self.snapshot.clone(), self.worker.followings());
         let (routed, mut handshake) = self.route(&snapshot, &parts)?;
         let Routed { route, upstream, target } = routed;
@@ -292,19 +291,12 @@ impl<'w> Attempt<'w> {
     }
 
     /// Gives the client its 101 and joins the two sockets; `None` when the client has left.
-    pub(super) async fn switch(self, requests: Requests<TcpStream>, joined: Joined) -> Option<Open> {
+    pub(super) async fn switch(self, requests: Requests<Socket>, joined: Joined) -> Option<Open> {
         let Joined { agreed, upstream, route, to, endpoint, opening, accepted, client_headers, permit } = joined;
         let answer = opening.answer(accepted, &client_headers);
         let record = self.record;
         let switched = pin!(requests.switch(answer));
         let Ok(Ok(client)) = timeout(ANSWER_TIMEOUT, switched).await else {
-            record.refused(HandshakeOutcome::ClientGone, None);
-            return None;
-        };
-        let ((client, from_client), (upstream, from_upstream)) = (client, upstream);
-        let sockets = Socket::pair(self.worker.reactor(), client, upstream);
-        let Ok((client, upstream)) = sockets.inspect_err(|error| tracing::error!(%error, "a connection is lost"))
-        else {
             record.refused(HandshakeOutcome::ClientGone, None);
             return None;
         };
@@ -323,12 +315,11 @@ impl<'w> Attempt<'w> {
             handle: Rc::default(),
             logged: Box::new(Logged::new(&host, &path, channel, attributes)),
         };
-        let (client, upstream) = ((client, from_client), (upstream, from_upstream));
         Some(Open::new(self.worker, connection, client, upstream, agreed, permit))
     }
 
     /// Answers with a refusal; whether the connection may go on.
-    pub(super) async fn refuse(&mut self, requests: &mut Requests<TcpStream>, refusal: Refusal) -> bool {
+    pub(super) async fn refuse(&mut self, requests: &mut Requests<Socket>, refusal: Refusal) -> bool {
         let route = self.record.route.as_ref().map_or("", |route| &route.name);
         refusal.log(route, &self.record.connection);
         self.record.reason = refusal.reason();

@@ -7,7 +7,6 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use slab::Slab;
-use tokio::task::yield_now;
 use tokio::time::Instant;
 
 use super::snapshot::{Route, Upstream};
@@ -16,6 +15,7 @@ use crate::component::Moment;
 #[cfg(test)]
 use crate::component::{Choice, PickSet};
 use crate::pipe::Handle;
+use crate::reactor::yield_now;
 
 /// An open connection.
 #[derive(Debug)]

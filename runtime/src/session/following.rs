@@ -10,14 +10,13 @@ use std::rc::{Rc, Weak};
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::task::yield_now;
-
 use super::connection::Connection;
 use super::effect::Effect;
 use super::snapshot::{OnChange, Route};
 use super::worker::Worker;
 use crate::component::Moment;
 use crate::pipe::{Change, Scope};
+use crate::reactor::yield_now;
 
 /// Has all open connections of a worker follow what is in force now. Gives those that are to be closed, without keeping
 /// them.

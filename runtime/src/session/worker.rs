@@ -12,7 +12,7 @@ use super::snapshot::Snapshot;
 use crate::component::Pool;
 use crate::log::AccessLog;
 use crate::metrics::{Metrics, RouteMetrics, WorkerIndex};
-use crate::pipe::{Assemblies, Reactor, Scratch};
+use crate::pipe::{Assemblies, Scratch};
 use crate::upstream::Resolver;
 
 /// The shared part of a worker's connections. It belongs to its thread.
@@ -25,7 +25,6 @@ pub struct Worker {
     assemblies: Rc<Assemblies>,
     /// How many workers there are.
     workers: usize,
-    reactor: Rc<Reactor>,
     registry: Registry,
     access: AccessLog,
     resolver: Resolver,
@@ -39,7 +38,6 @@ pub struct Worker {
 
 impl Worker {
     /// A worker without connections.
-    #[expect(clippy::too_many_arguments, reason = "everything that its connections share, once")]
     pub fn new(
         index: WorkerIndex,
         pool: Pool,
@@ -47,7 +45,6 @@ impl Worker {
         access: AccessLog,
         metrics: &Metrics,
         process: u32,
-        reactor: Rc<Reactor>,
         resolver: Resolver,
     ) -> Rc<Self> {
         let workers = metrics.workers().max(1);
@@ -60,7 +57,6 @@ impl Worker {
             scratch: Rc::new(RefCell::new(Scratch::new(assemblies.clone()))),
             assemblies,
             workers,
-            reactor,
             registry: Registry::default(),
             access,
             resolver,
@@ -107,10 +103,6 @@ impl Worker {
 
     pub(super) fn scratch(&self) -> Rc<RefCell<Scratch>> {
         self.scratch.clone()
-    }
-
-    pub(super) fn reactor(&self) -> &Rc<Reactor> {
-        &self.reactor
     }
 
     /// The addresses of endpoints.

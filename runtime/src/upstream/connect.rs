@@ -3,15 +3,15 @@
 use std::future::poll_fn;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
-use std::pin::{Pin, pin};
+use std::pin::Pin;
 use std::task::Poll;
 use std::time::Duration;
 
-use tokio::net::TcpStream;
-use tokio::time::{Instant, sleep};
+use tokio::time::Instant;
 
 use super::address::Place;
 use super::resolve::{Resolver, Unresolved};
+use crate::reactor::{Socket, sleep};
 
 /// Why there is no connection.
 #[derive(Debug)]
@@ -22,24 +22,20 @@ pub(super) enum Refused {
 
 /// Connects to a place. The addresses of a name are tried one after the other, each a moment after the one before it or
 /// when that one has failed, and the first to take the connection has it (RFC 8305 section 5).
-pub(super) async fn connect(
-    place: &Place,
-    addresses: &Resolver,
-    resolved: impl FnOnce(),
-) -> Result<TcpStream, Refused> {
+pub(super) async fn connect(place: &Place, addresses: &Resolver, resolved: impl FnOnce()) -> Result<Socket, Refused> {
     let (name, port) = match place {
         Place::Socket(socket) => {
             resolved();
-            return TcpStream::connect(socket).await.map_err(Refused::Socket);
+            return Socket::connect(*socket).await.map_err(Refused::Socket);
         }
         Place::Name(name, port) => (name, *port),
     };
     let known = addresses.resolve(name).await.map_err(Refused::Unresolved)?;
     resolved();
     if let [only] = *known {
-        return TcpStream::connect((only, port)).await.map_err(Refused::Socket);
+        return Socket::connect(SocketAddr::new(only, port)).await.map_err(Refused::Socket);
     }
-    race(&known, |address| Box::pin(TcpStream::connect(SocketAddr::new(address, port))))
+    race(&known, |address| Box::pin(Socket::connect(SocketAddr::new(address, port))))
         .await
         .inspect(|(_, overtaken)| overtaken.iter().for_each(|address| addresses.demote(name, *address)))
         .map(|(stream, _)| stream)
@@ -56,7 +52,7 @@ async fn race<T>(
     let mut waiting = addresses.iter().copied();
     let mut racing: Vec<(IpAddr, Option<Connecting<T>>)> = Vec::with_capacity(addresses.len());
     let mut last_error = None;
-    let mut next = pin!(sleep(Duration::ZERO));
+    let mut next = sleep(Duration::ZERO);
     poll_fn(|context| {
         loop {
             let mut failed = racing.is_empty();
@@ -79,13 +75,13 @@ async fn race<T>(
             if let Some((place, connected)) = won {
                 return Poll::Ready(Ok((connected, racing.iter().take(place).map(|(address, _)| *address).collect())));
             }
-            if !failed && next.as_mut().poll(context).is_pending() {
+            if !failed && Pin::new(&mut next).poll(context).is_pending() {
                 return Poll::Pending;
             }
             match waiting.next() {
                 Some(address) => {
                     racing.push((address, Some(connect(address))));
-                    next.as_mut().reset(Instant::now() + STAGGER);
+                    next.reset(Instant::now() + STAGGER);
                 }
                 None if racing.iter().all(|(_, connecting)| connecting.is_none()) => {
                     let none = || io::Error::from(io::ErrorKind::AddrNotAvailable);

@@ -17,8 +17,6 @@ use hyper_util::rt::TokioIo;
 use socket2::SockRef;
 use thiserror::Error;
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadBuf};
-use tokio::net::TcpStream;
-use tokio::time::timeout;
 use tokio_tungstenite::tungstenite::handshake::client::generate_key;
 use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
 
@@ -33,10 +31,11 @@ use super::replay::Replay;
 use super::resolve::{Resolver, Unresolved};
 use super::target::Target;
 use crate::metrics::ConnectOutcome;
+use crate::reactor::{Socket, timeout};
 use crate::transport::Liveness;
 
 /// The socket of an upstream; the place where TLS will enter.
-pub type UpstreamStream = TcpStream;
+pub type UpstreamStream = Socket;
 
 /// What an upstream is asked, the same for each attempt. Cloning it copies no text.
 #[derive(Clone, Debug)]

@@ -9,9 +9,9 @@ use http::header::{self, HeaderValue};
 use http::{StatusCode, response};
 use hyper::body::{Body, Frame, Incoming, SizeHint};
 use thiserror::Error;
-use tokio::time::{Sleep, sleep};
 
 use super::fields;
+use crate::reactor::{Sleep, sleep};
 
 /// An upstream's refusal: status and end-to-end fields as it sent them, and the body as it comes.
 #[derive(Debug)]
@@ -61,7 +61,7 @@ impl Answer {
 pub struct RelayedBody {
     connection: Option<Pin<Box<dyn Future<Output = hyper::Result<()>>>>>,
     body: Incoming,
-    deadline: Pin<Box<Sleep>>,
+    deadline: Sleep,
 }
 
 /// Why an answer's body ended early. The client sees it cut, by its length or its missing last chunk.
@@ -82,7 +82,7 @@ impl RelayedBody {
         body: Incoming,
         limit: Duration,
     ) -> Self {
-        Self { connection, body, deadline: Box::pin(sleep(limit)) }
+        Self { connection, body, deadline: sleep(limit) }
     }
 }
 
@@ -103,7 +103,7 @@ impl Body for RelayedBody {
         match Pin::new(&mut self.body).poll_frame(context) {
             Poll::Ready(frame) => Poll::Ready(frame.map(|frame| frame.map_err(RelayError::Upstream))),
             Poll::Pending => {
-                ready!(self.deadline.as_mut().poll(context));
+                ready!(Pin::new(&mut self.deadline).poll(context));
                 Poll::Ready(Some(Err(RelayError::Timeout)))
             }
         }

@@ -20,7 +20,7 @@ use crate::config;
 use crate::drain::Order;
 use crate::log::AccessLog;
 use crate::metrics::{Metrics, WorkerIndex};
-use crate::pipe::{Reactor, Scope};
+use crate::pipe::Scope;
 use crate::session::{Connection, Worker, follow};
 use crate::upstream::Resolver;
 
@@ -251,9 +251,9 @@ impl Bed {
     }
 
     fn worker(&self, snapshot: &Arc<ArcSwap<Snapshot>>) -> Rc<Worker> {
-        let (index, reactor, resolver) = (WorkerIndex(0), Reactor::start().unwrap().0, Resolver::new().0);
+        let (index, resolver) = (WorkerIndex(0), Resolver::new().0);
         let (pool, access) = (self.host.pool(index), AccessLog::off());
-        Worker::new(index, pool, snapshot.clone(), access, &self.metrics, 0, reactor, resolver)
+        Worker::new(index, pool, snapshot.clone(), access, &self.metrics, 0, resolver)
     }
 }
 

@@ -3,6 +3,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex};
 use tokio::net::TcpListener;
 
 use super::*;
+use crate::reactor;
 
 fn request() -> UpstreamRequest {
     UpstreamRequest {
@@ -184,12 +185,13 @@ async fn no_limit_really_is_none() {
     assert_eq!(within(Some(hour), pin!(std::future::pending::<()>())).await, None);
 }
 
-#[tokio::test]
-async fn a_port_that_nobody_listens_on_refuses() {
-    let socket = TcpListener::bind("127.0.0.1:0").await.unwrap();
+#[test]
+fn a_port_that_nobody_listens_on_refuses() {
+    let socket = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let address = Address::parse(&socket.local_addr().unwrap().to_string()).unwrap();
     drop(socket);
-    let error = dial(&address, request(), &Timeouts::default(), &Resolver::new().0).await.unwrap_err();
+    let dialling = async move { dial(&address, request(), &Timeouts::default(), &Resolver::new().0).await };
+    let error = reactor::run(dialling).unwrap().unwrap_err();
     assert!(matches!(error, DialError::Refused(_)) && error.is_retryable());
     assert_eq!(error.outcome(), ConnectOutcome::Refused);
 }
@@ -211,13 +213,17 @@ async fn dialling_a_name_tries_its_addresses_and_sends_without_delay() {
     let timeouts = Timeouts::default();
     let (resolver, lookups) = Resolver::new();
     let lookups = tokio::spawn(lookups.serve());
-    let (upgraded, _stream) = tokio::join!(dial(&address, request(), &timeouts, &resolver), upstream);
+    let dialling = move || async move {
+        let upgraded = dial(&address, request(), &timeouts, &resolver).await.unwrap();
+        let socket = SockRef::from(&upgraded.stream);
+        assert!(socket.tcp_nodelay().unwrap());
+        assert!(socket.keepalive().unwrap());
+        assert_eq!(socket.tcp_user_timeout().unwrap(), Liveness::default().user_timeout);
+    };
+    let dialling = tokio::task::spawn_blocking(|| reactor::run(dialling()).unwrap());
+    let (dialled, _stream) = tokio::join!(dialling, upstream);
+    dialled.unwrap();
     lookups.abort();
-    let stream = upgraded.unwrap().stream;
-    assert!(stream.nodelay().unwrap());
-    let socket = SockRef::from(&stream);
-    assert!(socket.keepalive().unwrap());
-    assert_eq!(socket.tcp_user_timeout().unwrap(), Liveness::default().user_timeout);
 }
 
 #[test]

@@ -1,0 +1,142 @@
+//! A TCP socket, read and written with bare system calls.
+//!
+//! The C library makes every `recv` and `send` of a process with threads a cancellation point, which costs more than the
+//! walk over a small frame. A read or write that was short has emptied or filled the socket, so the next one waits for
+//! the kernel's word instead of asking in vain.
+
+use std::future::poll_fn;
+use std::io;
+use std::net::{Shutdown, SocketAddr, TcpStream};
+use std::os::fd::{AsFd, BorrowedFd};
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+
+use rustix::io::{Errno, retry_on_intr};
+use rustix::net::{AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType, connect, recv, send, socket_with};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+
+use super::Port;
+
+/// A TCP socket of this thread. It belongs to one task at a time: only the last that waited for it is woken.
+#[derive(Debug)]
+pub struct Socket {
+    stream: TcpStream,
+    port: Port,
+}
+
+impl Socket {
+    /// A connected socket, which must not block.
+    pub fn new(stream: TcpStream) -> Self {
+        Self { stream, port: Port::new() }
+    }
+
+    /// Connects. Dropping the future closes the socket.
+    ///
+    /// # Errors
+    /// When nobody takes the connection there, or the system gives no further socket.
+    pub async fn connect(address: SocketAddr) -> io::Result<Self> {
+        let family = if address.is_ipv4() { AddressFamily::INET } else { AddressFamily::INET6 };
+        let flags = SocketFlags::NONBLOCK | SocketFlags::CLOEXEC;
+        let stream = TcpStream::from(socket_with(family, SocketType::STREAM, flags, None)?);
+        match connect(&stream, &address) {
+            Ok(()) => return Ok(Self::new(stream)),
+            // Also one that is interrupted goes on.
+            Err(Errno::INPROGRESS | Errno::INTR) => {}
+            Err(error) => return Err(error.into()),
+        }
+        let socket = Self { stream, port: Port::of_connecting() };
+        poll_fn(|context| socket.port.poll_write(&socket.stream, context)).await?;
+        match socket.port.is_broken() {
+            true => socket.stream.take_error()?.map_or(Ok(socket), Err),
+            false => Ok(socket),
+        }
+    }
+
+    /// Waits until there may be something to read. Cancel safe.
+    ///
+    /// # Errors
+    /// When the system refuses to watch a further socket.
+    pub async fn readable(&self) -> io::Result<()> {
+        poll_fn(|context| self.port.poll_read(&self.stream, context)).await
+    }
+
+    /// Reads what there is; `None` when there is nothing for now, and zero at the end.
+    ///
+    /// # Errors
+    /// When the connection is broken.
+    #[inline]
+    pub fn read_now(&self, bytes: &mut [u8]) -> io::Result<Option<usize>> {
+        let room = bytes.len();
+        match retry_on_intr(|| recv(&self.stream, &mut *bytes, RecvFlags::empty())) {
+            Ok((count, _)) => {
+                if (1..room).contains(&count) {
+                    self.port.drained();
+                }
+                Ok(Some(count))
+            }
+            Err(Errno::AGAIN) => {
+                self.port.empty();
+                Ok(None)
+            }
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// Whether the other end sends nothing more, told without reading what is left of what it has sent; otherwise the
+    /// task is woken when that changes.
+    ///
+    /// # Errors
+    /// When the connection is broken: nothing comes and nothing goes.
+    pub fn poll_end(&self, context: &Context<'_>) -> Poll<io::Result<()>> {
+        if self.port.is_broken() {
+            // A write may have taken the error already.
+            let error = self.stream.take_error().ok().flatten();
+            return Poll::Ready(Err(error.unwrap_or_else(|| io::ErrorKind::ConnectionReset.into())));
+        }
+        self.port.poll_ended(&self.stream, context)
+    }
+}
+
+impl AsFd for Socket {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.stream.as_fd()
+    }
+}
+
+impl AsyncRead for Socket {
+    fn poll_read(self: Pin<&mut Self>, context: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        loop {
+            ready!(self.port.poll_read(&self.stream, context))?;
+            if let Some(count) = self.read_now(buffer.initialize_unfilled())? {
+                buffer.advance(count);
+                return Poll::Ready(Ok(()));
+            }
+        }
+    }
+}
+
+impl AsyncWrite for Socket {
+    fn poll_write(self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        loop {
+            ready!(self.port.poll_write(&self.stream, context))?;
+            match retry_on_intr(|| send(&self.stream, bytes, SendFlags::NOSIGNAL)) {
+                Ok(count) => {
+                    if count < bytes.len() {
+                        self.port.filled();
+                    }
+                    return Poll::Ready(Ok(count));
+                }
+                Err(Errno::AGAIN) => self.port.filled(),
+                Err(error) => return Poll::Ready(Err(error.into())),
+            }
+        }
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(self.stream.shutdown(Shutdown::Write))
+    }
+}
