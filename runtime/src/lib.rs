@@ -21,6 +21,17 @@
 //! for each handshake. The endpoints of an upstream are apart from it: whoever knows them hands them in by a
 //! [`balance::Feed`], and a worker sees them at its next pick.
 //!
+//! # Where things go
+//!
+//! | what is new | its room |
+//! |---|---|
+//! | a transport (TLS, a unix socket, an HTTP/2 stream) | a type beside [`reactor::Socket`] that is a [`pipe::Transport`]; what is set on sockets is [`transport`]'s |
+//! | a source of endpoints (DNS, a registry) | whoever knows them calls [`balance::Feed::replace`]; a key for it stands in [`config`], and [`server`] runs it on the control runtime |
+//! | a kind of component | an interface in `wit/`, its functions and [`component::Kind`] in [`component`], and who calls it: [`session`] at the handshake, [`pipe`] for messages |
+//! | a hook of filters, or something that they are lent | an interface in `wit/`, [`component`], and `pipe::chain` where it is about messages |
+//! | an endpoint of the admin API | `endpoints` of [`admin`], its view beside it, and its answer in [`server`] |
+//! | a key of the configuration | its section in [`config`], of the type that the runtime runs on |
+//!
 //! # Module order
 //!
 //! A module may use what stands below it in this file, never what stands above; `tests/layers.rs` checks it.
