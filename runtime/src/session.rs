@@ -35,14 +35,15 @@ use record::Record;
 use crate::handshake::{HeadLimits, ReadError, Requests};
 use crate::metrics::{CloseLabel, HandshakeOutcome, Initiator};
 use crate::pipe::{Outcome, Pipe, Plan};
-use crate::reactor::{Socket, timeout};
+use crate::reactor::timeout;
+use crate::transport::Transport;
 use crate::ws::CloseFrame;
 
 /// A socket that a listener accepted.
 #[derive(Debug)]
 pub struct Accepted {
     /// The socket.
-    pub stream: Socket,
+    pub stream: Transport,
     /// Its other end.
     pub peer: SocketAddr,
     /// What is taken as the head of a request, by the listener.
@@ -121,7 +122,7 @@ async fn open(worker: Rc<Worker>, accepted: Box<Accepted>) -> Option<Open> {
 
 /// An open connection.
 struct Open {
-    pipe: Box<Pipe<Socket, Socket>>,
+    pipe: Box<Pipe>,
     ending: Ending,
 }
 
@@ -131,8 +132,8 @@ impl Open {
     fn new(
         worker: &Rc<Worker>,
         connection: Connection,
-        client: (Socket, Bytes),
-        upstream: (Socket, Bytes),
+        client: (Transport, Bytes),
+        upstream: (Transport, Bytes),
         agreed: Agreed,
         permit: Permit,
     ) -> Self {

@@ -169,6 +169,17 @@ pub enum PartVerdict {
     Close(CloseFrame),
 }
 
+impl PartVerdict {
+    /// What it says about a message of this kind of which the part is the first, or all.
+    pub fn of_message(self, kind: MessageKind) -> Verdict {
+        match self {
+            Self::Forward => Verdict::Forward,
+            Self::Replace(payload) => Verdict::Replace(Content { kind, payload }),
+            Self::Close(close) => Verdict::Close(close),
+        }
+    }
+}
+
 /// What a filter does when a time has come.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Reaction {

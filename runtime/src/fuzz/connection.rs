@@ -13,6 +13,7 @@ use crate::component::{Interest, Kinds, Need, Selection, Verdict};
 use crate::metrics::{Metrics, RouteMetrics, WorkerIndex};
 use crate::peer::Side;
 use crate::pipe::{Pipe, Plan, Scratch, Scripted, Timers};
+use crate::transport::Transport;
 use crate::ws::fuzz::{Frame, relayed, written};
 use crate::ws::{Extensions, Opcode};
 
@@ -35,8 +36,9 @@ pub fn connection(data: &[u8]) {
     run(async {
         let plan = plan(compression);
         let filters = (flags & 8 != 0).then(delaying).into_iter().collect();
-        let client = (client, Bytes::copy_from_slice(leftover));
-        let pipe = Pipe::scripted(client, (upstream, Bytes::new()), plan, filters);
+        let client = (Transport::boxed(client), Bytes::copy_from_slice(leftover));
+        let upstream = (Transport::boxed(upstream), Bytes::new());
+        let pipe = Pipe::scripted(client, upstream, plan, filters);
         let ended = tokio::time::timeout(Duration::from_secs(5), pipe.run()).await;
         assert!(ended.is_ok(), "both peers are gone, and the connection stays");
     });

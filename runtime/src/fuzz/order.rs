@@ -138,7 +138,7 @@ async fn run(seed: u64) -> u64 {
     let models = scripts.each_ref().map(|script| Rc::new(RefCell::new(Model::of(script, &route, dice))));
     let mut peers = scripts.map(|script| Peer::new(script, dice));
     let handle = Rc::<Handle>::default();
-    let ends = peers.each_ref().map(|peer| (peer.socket(), Bytes::new()));
+    let ends = peers.each_ref().map(|peer| (peer.transport(), Bytes::new()));
     let [client, upstream] = ends;
     let plan = plan(&route, dice, handle.clone());
     let ended = spawn_local(Pipe::scripted(client, upstream, plan, filters(&route, &models)).run());

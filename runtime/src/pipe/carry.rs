@@ -1,12 +1,6 @@
 //! What was read and cannot be dealt with before more is: the start of a frame that a filter wants whole, or what has to
 //! wait for its turn.
 
-use std::io;
-use std::pin::Pin;
-use std::task::{Context, Poll, ready};
-
-use tokio::io::{AsyncRead, ReadBuf};
-
 use super::scratch::Scratch;
 use crate::ws::cost;
 
@@ -36,25 +30,13 @@ impl Carry {
         self.bytes.capacity()
     }
 
-    /// Reads once behind what is here, towards `needed` bytes in all; gives how many came, 0 at the end of the stream.
-    ///
-    /// It reads to where all connections of the worker do, so that one that waits for bytes has no room for them.
-    pub(super) fn poll_read<S: AsyncRead + Unpin>(
-        &mut self,
-        context: &mut Context<'_>,
-        stream: &mut S,
-        needed: usize,
-        scratch: &mut Scratch,
-    ) -> Poll<io::Result<usize>> {
-        let most = needed.saturating_sub(self.bytes().len()).clamp(Scratch::READ, Scratch::BULK);
-        let mut buffer = ReadBuf::new(scratch.read.get_mut(..most).unwrap_or_default());
-        ready!(Pin::new(stream).poll_read(context, &mut buffer))?;
-        let count = buffer.filled().len();
-        self.append(buffer.filled(), needed, &mut scratch.spare);
-        Poll::Ready(Ok(count))
+    /// How much to read behind what is here at most, towards `needed` bytes in all.
+    pub(super) fn room_for(&self, needed: usize) -> usize {
+        needed.saturating_sub(self.bytes().len()).clamp(Scratch::READ, Scratch::BULK)
     }
 
-    fn append(&mut self, more: &[u8], needed: usize, spare: &mut Vec<u8>) {
+    /// Puts bytes behind what is here, of `needed` in all.
+    pub(super) fn append(&mut self, more: &[u8], needed: usize, spare: &mut Vec<u8>) {
         let filled = self.bytes().len() + more.len();
         if self.bytes.capacity() - self.bytes.len() < more.len() {
             let most = 2 * filled;
@@ -90,24 +72,19 @@ impl Carry {
 
 #[cfg(test)]
 mod tests {
-    use std::task::Waker;
-
     use super::*;
 
-    /// Reads all of it, and says how often it read; `needed` is what a frame's header announced.
+    /// Takes all of it, and says in how many reads; `needed` is what a frame's header announced.
     fn read(carry: &mut Carry, mut stream: &[u8], needed: usize, scratch: &mut Scratch) -> usize {
-        let mut context = Context::from_waker(Waker::noop());
         let mut reads = 0;
-        loop {
-            let Poll::Ready(count) = carry.poll_read(&mut context, &mut stream, needed, scratch) else {
-                panic!("waits")
-            };
-            if count.unwrap() == 0 {
-                return reads;
-            }
+        while !stream.is_empty() {
+            let (came, rest) = stream.split_at(carry.room_for(needed).min(stream.len()));
+            carry.append(came, needed, &mut scratch.spare);
+            stream = rest;
             reads += 1;
             assert!(carry.room() <= 2 * carry.bytes().len(), "{} for {}", carry.room(), carry.bytes().len());
         }
+        reads
     }
 
     #[test]

@@ -10,9 +10,10 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::change::{Change, Declined, Scope};
+use super::filter::Filter;
 use super::item::{Finds, Found, Item, Seen};
 #[cfg(any(fuzzing, test))]
-use super::scripted::{self, Scripted};
+use super::scripted::Scripted;
 use super::shadow::Shadowing;
 use crate::component::{
     Content, Failure, Interest, Kinds, Message, Need, OnFailure, Outgoing, Session, Shadow, Verdict, Verdicts,
@@ -24,11 +25,9 @@ use crate::ws::CloseFrame;
 /// The filters of a connection, in the order of the configuration; some may have failed and be bypassed.
 #[derive(Default)]
 pub(super) struct Chain {
-    pub(super) sessions: Vec<Session>,
+    pub(super) filters: Vec<Filter>,
     /// Boxed, because hardly any connection has anything of it.
     aside: Option<Box<Aside>>,
-    #[cfg(any(fuzzing, test))]
-    scripted: Vec<Scripted>,
 }
 
 /// What a connection has beside its filters.
@@ -129,28 +128,25 @@ impl Chain {
     pub(super) fn new(sessions: Vec<Session>, shadows: Vec<(usize, Shadow)>) -> Self {
         let shadows: Vec<_> = shadows.into_iter().map(|(place, shadow)| Shadowing::new(place, shadow)).collect();
         let aside = (!shadows.is_empty()).then(|| Box::new(Aside { shadows, declined: None }));
-        Self {
-            sessions,
-            aside,
-            #[cfg(any(fuzzing, test))]
-            scripted: Vec::new(),
-        }
+        Self { filters: sessions.into_iter().map(Filter::Component).collect(), aside }
     }
 
     /// Filters that are functions, in the order in which client messages pass them.
     #[cfg(any(fuzzing, test))]
     pub(super) fn scripted(scripted: Vec<Scripted>) -> Self {
-        Self { scripted, ..Self::default() }
+        Self { filters: scripted.into_iter().map(Filter::Scripted).collect(), aside: None }
+    }
+
+    /// The filters that are components: all of them, in their order, but in tests.
+    pub(super) fn sessions(&self) -> impl Iterator<Item = &Session> {
+        self.filters.iter().filter_map(Filter::session)
     }
 
     /// What each of the filters and their shadows wants.
     fn interests(&self) -> impl Iterator<Item = Interest> {
-        let sessions = self.sessions.iter().filter(|session| !session.is_bypassed());
+        let filters = self.filters.iter().filter(|filter| !filter.is_bypassed());
         let shadows = self.aside.iter().flat_map(|aside| &aside.shadows);
-        let interests = sessions.map(Session::interest).chain(shadows.map(|it| it.shadow().interest()));
-        #[cfg(any(fuzzing, test))]
-        let interests = interests.chain(self.scripted.iter().map(|scripted| scripted.interest));
-        interests
+        filters.map(Filter::interest).chain(shadows.map(|it| it.shadow().interest()))
     }
 
     /// What the filters and their shadows want of each kind of message from one sender: the most that any of them wants.
@@ -173,14 +169,12 @@ impl Chain {
 
     /// Takes a loaded batch through the filters.
     pub(super) fn run(&mut self, from: Side, bytes: &[u8], finds: &Finds, batch: &mut Batch) {
-        #[cfg(any(fuzzing, test))]
-        scripted::run(&mut self.scripted, from, bytes, finds, batch);
-        let Self { sessions, aside, .. } = self;
-        let mut step = |(place, session): (usize, &mut Session)| {
+        let Self { filters, aside } = self;
+        let mut step = |(place, filter): (usize, &mut Filter)| {
             let shadow = aside.as_mut().and_then(|it| it.shadows.iter_mut().find(|shadow| shadow.place == place));
-            step(session, shadow, from, bytes, finds, batch);
+            step(filter, shadow, from, bytes, finds, batch);
         };
-        let places = sessions.iter_mut().enumerate();
+        let places = filters.iter_mut().enumerate();
         match from {
             Side::Client => places.for_each(&mut step),
             Side::Upstream => places.rev().for_each(&mut step),
@@ -242,7 +236,7 @@ impl Chain {
             Initiator::Upstream => Some(Side::Upstream),
             Initiator::Proxy => None,
         };
-        for session in self.sessions {
+        for session in self.filters.into_iter().filter_map(Filter::into_session) {
             session.on_close(by, close);
         }
         for shadow in self.aside.into_iter().flat_map(|aside| aside.shadows) {
@@ -253,17 +247,17 @@ impl Chain {
 
 /// Takes a batch through one filter.
 fn step(
-    session: &mut Session,
+    filter: &mut Filter,
     mut shadow: Option<&mut Shadowing>,
     from: Side,
     bytes: &[u8],
     finds: &Finds,
     batch: &mut Batch,
 ) {
-    if session.is_bypassed() {
+    if filter.is_bypassed() {
         return;
     }
-    let selection = session.interest().from(from);
+    let selection = filter.interest().from(from);
     if let Some(shadow) = &mut shadow {
         shadow.observe(selection.kinds, from, &batch.passing, bytes, finds);
     }
@@ -278,10 +272,10 @@ fn step(
         .iter()
         .filter(|passing| selection.kinds.contains(passing.kind))
         .filter_map(|passing| message(passing, from, selection.need, bytes, finds));
-    let called = session.on_messages(messages, verdicts).and_then(|()| match begun {
+    let called = filter.on_messages(messages, verdicts).and_then(|()| match begun {
         Some(begun) if selection.kinds.contains(begun.kind) => {
             let message = message(begun, from, selection.need, bytes, finds);
-            message.map_or(Ok(()), |message| parts::begin(session, &message).map(|verdict| verdicts.push(verdict)))
+            message.map_or(Ok(()), |message| parts::begin(filter, &message).map(|verdict| verdicts.push(verdict)))
         }
         _ => Ok(()),
     });
@@ -296,7 +290,7 @@ fn step(
             if let Some(shadow) = shadow {
                 shadow.forget();
             }
-            match session.on_failure() {
+            match filter.on_failure() {
                 OnFailure::Bypass => {
                     batch.bypassed = true;
                     apply(selection.kinds, from, None, batch);
@@ -351,7 +345,7 @@ pub(super) fn unmasked<'a>(payload: &Seen, bytes: &'a [u8], finds: &'a Finds) ->
 /// Carries out one filter's verdicts, one for each passing message of the selected kinds. Where the filter has failed
 /// before it gave all, those that it gave stand; the message that would have had the next one goes by, or ends the
 /// connection with the failure.
-pub(super) fn apply(kinds: Kinds, from: Side, mut failure: Option<Failure>, batch: &mut Batch) {
+fn apply(kinds: Kinds, from: Side, mut failure: Option<Failure>, batch: &mut Batch) {
     if failure.is_none() && batch.verdicts.is_forward() {
         return;
     }

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::chain::Chain;
+use super::filter::Filter;
 use crate::component::{Failure, FilterUse, Moment, Pool, Resumed, Rollout, Session};
 use crate::metrics::{SwapOutcome, WorkerIndex};
 use crate::peer::Side;
@@ -96,7 +97,7 @@ impl Chain {
     /// What has not changed stays, and what has is succeeded by the new version of the same filter, or by the candidate
     /// for it.
     fn successors(&self, filters: &[Rollout]) -> Vec<Successor> {
-        let mut left: Vec<_> = self.sessions.iter().map(Some).collect();
+        let mut left: Vec<_> = self.sessions().map(Some).collect();
         let mut found: Vec<Option<(usize, &Session)>> = vec![None; filters.len()];
         // The very same before one of the same place in the chain, and that before one that only has the same name.
         let matches: [fn(&Session, &Rollout) -> bool; 3] = [
@@ -125,7 +126,7 @@ impl Chain {
             let at = left.iter().position(|place| place.is_some_and(is_its))?;
             left.get_mut(at)?.take().filter(|_| session.has_failed_trial())
         };
-        let successors = self.sessions.iter().enumerate().map(|(at, session)| match place_of(session) {
+        let successors = self.sessions().enumerate().map(|(at, session)| match place_of(session) {
             Some(place) => {
                 let filter = place.filter().clone();
                 Successor { filter, decided: place.changed(), before: Some(at), stays: false }
@@ -155,16 +156,16 @@ impl Chain {
         pool: &Pool,
         worker: WorkerIndex,
     ) -> Result<bool, Failure> {
-        let Some(handshake) = self.sessions.first().map(|session| session.handshake().clone()) else {
+        let Some(handshake) = self.sessions().next().map(|session| session.handshake().clone()) else {
             return Ok(false);
         };
-        if !succession.is_change(self.sessions.len()) {
+        if !succession.is_change(self.filters.len()) {
             return Ok(false);
         }
         let (mut resumed, mut outcomes) = (Vec::new(), Vec::new());
         for successor in succession.taken() {
             let Successor { filter, before, .. } = successor;
-            let predecessor = before.and_then(|at| self.sessions.get_mut(at));
+            let predecessor = before.and_then(|at| self.filters.get_mut(at)?.session_mut());
             let handshake = predecessor.as_ref().map_or(&handshake, |session| session.handshake()).clone();
             match pool.resume(filter, &handshake, predecessor) {
                 Ok(Resumed { session, outcome }) => {
@@ -180,17 +181,18 @@ impl Chain {
             }
         }
         succession.taken().zip(outcomes).for_each(|(successor, outcome)| successor.filter.swapped(worker, outcome));
-        let mut before: Vec<_> = std::mem::take(&mut self.sessions).into_iter().map(Some).collect();
+        let mut before: Vec<_> = std::mem::take(&mut self.filters).into_iter().map(Some).collect();
         let mut resumed = resumed.into_iter();
         let stays = |successor: &Successor| successor.before.filter(|_| successor.stays);
-        self.sessions = succession
+        self.filters = succession
             .0
             .iter()
             .filter_map(|successor| match stays(successor) {
                 Some(at) => before.get_mut(at)?.take(),
-                None => resumed.next().inspect(|session| {
-                    let predecessor = successor.before.and_then(|at| before.get(at)?.as_ref());
+                None => resumed.next().map(|session| {
+                    let predecessor = successor.before.and_then(|at| before.get(at)?.as_ref()?.session());
                     predecessor.into_iter().for_each(|predecessor| session.sit_down(predecessor));
+                    Filter::Component(session)
                 }),
             })
             .collect();

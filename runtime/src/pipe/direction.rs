@@ -1,32 +1,31 @@
-//! One direction of a connection: read, walk, filter, write; one write for one read.
+//! One direction of a connection: what comes of what one peer sends, and what has to happen before more of it is read.
 //!
 //! What was read is dealt with in order and no further than it can go on: behind a filter's delay, and while one of the
-//! peers takes nothing, the rest of a read stays as it came, and nothing is decided about it.
+//! peers takes nothing, the rest of a read stays as it came, and nothing is decided about it. Nothing here reads, writes or
+//! waits: [`Drive`](super::drive::Drive) does.
 
 mod absorb;
 
+pub(super) use absorb::Absorbed;
 #[cfg(any(fuzzing, test))]
-pub(super) use absorb::{emit, put};
+pub(super) use absorb::{Onward, emit};
 
 use std::collections::VecDeque;
 use std::io;
-use std::pin::Pin;
-use std::task::{Context, Poll};
+use std::task::Waker;
 use std::time::Duration;
 
-use tokio::io::ReadBuf;
 use tokio::time::Instant;
 
-use super::Shared;
 use super::assemblies::Assembly;
 use super::carry::Carry;
 use super::chain::Halt;
-use super::leg::{Leg, Peer};
+use super::conversation::Shared;
+use super::peer::Peer;
 use super::scratch::Scratch;
-use super::transport::{End, Transport};
 use super::walk::Walk;
 use crate::peer::Side;
-use crate::reactor::give_way;
+use crate::transport::End;
 use crate::ws::{CloseFrame, Violation};
 
 /// One direction of a connection.
@@ -42,8 +41,8 @@ pub(super) struct Direction {
     awaits: Awaited,
     /// Whether the last read filled its buffer and all of it went on: then there is more to come than usual.
     bulk: bool,
-    /// Whether it inflated so much that the worker's other connections have their turn first, before what is left in
-    /// `carry`.
+    /// Whether so much was decided or inflated that the worker's other connections have their turn first, before what is
+    /// left in `carry`.
     full: bool,
     /// The message under way, while a filter waits for it.
     assembly: Option<Box<Assembly>>,
@@ -57,7 +56,7 @@ enum Mode {
     Forward,
     /// Only a close frame is of interest.
     Ignore,
-    /// Nothing is, but the end of the socket.
+    /// Nothing is, but the end of the sender's stream.
     Drain,
     Ended,
 }
@@ -73,6 +72,21 @@ enum Awaited {
     Replies,
     /// A filter's delay has to pass.
     Gate,
+}
+
+/// What has to happen next.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Next {
+    /// What was held back is to be written.
+    Flush,
+    /// What was kept of an earlier read is to be dealt with.
+    Kept,
+    /// So many bytes are to be read at most.
+    Read(usize),
+    /// Nothing is to be read; who can see the end of the sender's stream looks for it.
+    Wait,
+    /// Nothing, for ever.
+    Nothing,
 }
 
 /// What a direction keeps for later.
@@ -101,9 +115,9 @@ pub(super) enum Event {
     /// The message under way has to go, because others need the room.
     NoRoom,
     Halt(Halt),
-    /// The sender's socket has ended.
+    /// The sender sends nothing more.
     Eof(Option<io::Error>),
-    /// The receiver's socket takes nothing more.
+    /// The receiver takes nothing more.
     TargetGone,
 }
 
@@ -140,7 +154,7 @@ impl Direction {
         }
     }
 
-    /// Reads to the end of the socket and throws everything away.
+    /// Throws away everything to the end of the sender's stream.
     pub(super) fn drain(&mut self) {
         if self.mode != Mode::Ended {
             self.mode = Mode::Drain;
@@ -166,12 +180,12 @@ impl Direction {
         self.awaits == Awaited::Gate
     }
 
-    /// Whether replies that it waited for have gone out, so that it has to be polled again.
+    /// Whether replies that it waited for have gone out, so that it has to be looked at again.
     pub(super) fn may_go_on(&self, source: &Peer) -> bool {
         self.awaits == Awaited::Replies && !source.outlet.holds_messages()
     }
 
-    /// When it has to be polled, although nothing has happened.
+    /// When it has to be looked at, although nothing has happened.
     pub(super) fn wakes_at(&self, target: &Peer) -> Option<Instant> {
         let patience = self.aside.as_ref().and_then(|aside| aside.patience.as_ref()).map(|patience| patience.until);
         match self.awaits {
@@ -182,75 +196,20 @@ impl Direction {
         }
     }
 
-    /// Moves what there is to move. Pending once a socket has to be waited for.
-    pub(super) fn poll<R, W>(
-        &mut self,
-        context: &mut Context<'_>,
-        source: &mut Leg<R>,
-        target: &mut Leg<W>,
-        shared: &mut Shared,
-        scratch: &mut Scratch,
-    ) -> Poll<Event>
-    where
-        R: Transport,
-        W: Transport,
-    {
-        if self.assembly.as_mut().is_some_and(|assembly| assembly.stop_waiting()) {
-            return Poll::Ready(Event::Violation(Violation::MessageTimeout));
-        }
-        for _ in 0..READS_IN_A_ROW {
-            if self.assembly.as_ref().is_some_and(|assembly| assembly.is_called()) {
-                return Poll::Ready(Event::NoRoom);
+    /// What happened that has to be dealt with before anything else, once everything before it has gone on.
+    #[inline]
+    pub(super) fn event(&mut self, target: &Peer) -> Option<Event> {
+        if let Some(assembly) = &mut self.assembly {
+            if assembly.stop_waiting() {
+                return Some(Event::Violation(Violation::MessageTimeout));
             }
-            if let Some(event) = self.next_event(&target.peer) {
-                return Poll::Ready(event);
-            }
-            // Nothing is read while anything is unwritten: that is all the buffering there is.
-            match target.poll_flush(context) {
-                Poll::Ready(Ok(())) => {}
-                Poll::Ready(Err(_)) => return Poll::Ready(Event::TargetGone),
-                Poll::Pending => return self.wait(Awaited::Receiver, context, source, &mut target.peer, shared),
-            }
-            if target.peer.outlet.is_closed() {
-                self.ignore();
-            }
-            if target.peer.outlet.is_shut() {
-                if target.peer.outlet.open(Instant::now()) {
-                    // What was held back goes on only now.
-                    shared.clock.active();
-                    continue;
-                }
-                // The connection's clock wakes the task.
-                return self.wait(Awaited::Gate, context, source, &mut target.peer, shared);
-            }
-            if source.peer.outlet.holds_messages() && self.mode == Mode::Forward {
-                return self.wait(Awaited::Replies, context, source, &mut target.peer, shared);
-            }
-            self.awaits = Awaited::Bytes;
-            self.be_patient();
-            self.walk.reads(true);
-            if !self.walk.is_assembling() {
-                self.assembly = None;
-            }
-            if self.poll_read(context, source, target, shared, scratch).is_pending() {
-                self.walk.has_all();
-                if let Some(assembly) = &mut self.assembly {
-                    assembly.wait();
-                }
-                return Poll::Pending;
-            }
-            if let Some(event) = self.next_event(&target.peer) {
-                return Poll::Ready(event);
-            }
-            if std::mem::take(&mut self.full) {
-                break;
+            if assembly.is_called() {
+                return Some(Event::NoRoom);
             }
         }
-        give_way(context);
-        Poll::Pending
+        self.next_event(target)
     }
 
-    /// What happened next, once everything before it has gone on.
     #[inline]
     fn next_event(&mut self, target: &Peer) -> Option<Event> {
         let aside = self.aside.as_mut().filter(|_| !target.outlet.is_shut())?;
@@ -265,47 +224,163 @@ impl Direction {
         self.aside.get_or_insert_default().events.push_back(event);
     }
 
-    /// Waits without reading, and sees all the same when the sender is gone. A connection that is broken ends at once,
-    /// with what is held back; a sender that will send nothing more, but may still listen, is given `close_timeout` for
-    /// what it has sent, and as much again whenever a slow peer takes something.
-    fn wait<R: Transport>(
-        &mut self,
-        awaits: Awaited,
-        context: &mut Context<'_>,
-        source: &mut Leg<R>,
-        target: &mut Peer,
-        shared: &Shared,
-    ) -> Poll<Event> {
+    /// What has to happen next; `is_flushed` says whether the receiver has taken all that is not held back.
+    pub(super) fn next(&mut self, is_flushed: bool, source: &Peer, target: &mut Peer, shared: &mut Shared) -> Next {
+        // Nothing is read while anything is unwritten: that is all the buffering there is.
+        if !is_flushed {
+            return self.wait(Awaited::Receiver);
+        }
+        if target.outlet.is_closed() {
+            self.ignore();
+        }
+        if target.outlet.is_shut() {
+            if target.outlet.open(Instant::now()) {
+                // What was held back goes on only now.
+                shared.clock.active();
+                return Next::Flush;
+            }
+            // The connection's clock says when it opens.
+            return self.wait(Awaited::Gate);
+        }
+        if source.outlet.holds_messages() && self.mode == Mode::Forward {
+            return self.wait(Awaited::Replies);
+        }
+        self.awaits = Awaited::Bytes;
+        self.be_patient();
+        self.walk.reads(true);
+        if !self.walk.is_assembling() {
+            self.assembly = None;
+        }
+        match (self.mode, &self.carry) {
+            (Mode::Ended, _) => Next::Nothing,
+            (_, Some(_)) if std::mem::take(&mut self.fresh) => Next::Kept,
+            (_, Some(carry)) => Next::Read(carry.room_for(self.walk.needed())),
+            (_, None) if self.bulk => Next::Read(Scratch::BULK),
+            (_, None) => Next::Read(Scratch::READ),
+        }
+    }
+
+    fn wait(&mut self, awaits: Awaited) -> Next {
         self.awaits = awaits;
         self.walk.reads(false);
-        // The end of a connection has its own time-out.
-        if shared.is_ending || self.mode == Mode::Ended {
-            if let Some(aside) = &mut self.aside {
-                aside.patience = None;
-            }
-            return Poll::Pending;
+        Next::Wait
+    }
+
+    /// Takes note that there is nothing to read for now.
+    #[inline]
+    pub(super) fn has_all(&mut self) {
+        self.bulk = false;
+        self.walk.has_all();
+        if let Some(assembly) = &mut self.assembly {
+            assembly.wait();
         }
-        let error = match source.stream.poll_end(context) {
-            Poll::Pending => return Poll::Pending,
-            Poll::Ready(End::Broken(error)) => Some(error),
-            Poll::Ready(End::Finished) => {
-                let unwritten = match awaits {
+    }
+
+    /// Whether others have their turn before what is left of a read, since this was last asked.
+    #[inline]
+    pub(super) fn has_had_its_turn(&mut self) -> bool {
+        std::mem::take(&mut self.full)
+    }
+
+    /// Whether something was kept of earlier reads.
+    #[inline]
+    pub(super) fn keeps_something(&self) -> bool {
+        self.carry.is_some()
+    }
+
+    /// What was kept of earlier reads, with what has come since behind it; `None` where nothing was kept.
+    #[inline]
+    pub(super) fn take_kept(&mut self, came: &[u8], spare: &mut Vec<u8>) -> Option<Box<Carry>> {
+        let mut kept = self.carry.take()?;
+        kept.append(came, self.walk.needed(), spare);
+        Some(kept)
+    }
+
+    /// Keeps what is left of a read, and takes note of whether one that filled its room has gone on as a whole.
+    #[inline]
+    pub(super) fn keep(&mut self, rest: &[u8], has_filled: bool, target: &Peer) {
+        if self.mode != Mode::Drain {
+            self.carry = Carry::of(rest);
+        }
+        self.bulk = has_filled && target.outlet.is_empty();
+    }
+
+    /// Keeps what is left of what was kept, now that `consumed` bytes more are dealt with.
+    pub(super) fn keep_on(&mut self, kept: Box<Carry>, consumed: usize, spare: &mut Vec<u8>) {
+        if self.mode != Mode::Drain {
+            self.carry = kept.consume(consumed, spare);
+        }
+    }
+
+    /// Takes note that what came of a read is put in: whether more of it is to follow, and what is held now of a message that
+    /// has begun and not ended, if a filter waits for it, and of those for which the receiver, or a filter's delay, is waited
+    /// for. `waker` wakes who has to give that up.
+    pub(super) fn has_put(&mut self, target: &mut Peer, shared: &Shared, scratch: &Scratch, waker: &Waker) {
+        target.outlet.expect_more(self.fresh && self.mode == Mode::Forward);
+        let unwritten = target.outlet.held();
+        if self.mode == Mode::Drain || !self.walk.is_assembling() && unwritten == 0 {
+            self.assembly = None;
+            return;
+        }
+        let (room, carried) = self.carry.as_ref().map_or((0, 0), |carry| (carry.room(), carry.bytes().len()));
+        let (bytes, came) = (room + self.walk.held() + unwritten, carried + self.walk.gathered());
+        let assembly = self.assembly.get_or_insert_with(|| Box::new(scratch.assemblies.begin(waker)));
+        assembly.hold(bytes, came, shared.clock.timers().message_timeout, waker);
+    }
+
+    /// The receiver takes nothing more.
+    pub(super) fn target_is_gone(&mut self) {
+        self.push_event(Event::TargetGone);
+        self.ignore();
+    }
+
+    /// The sender sends nothing more.
+    pub(super) fn end(&mut self, source: &mut Peer, error: Option<io::Error>) {
+        self.mode = Mode::Ended;
+        self.forget();
+        source.eof = true;
+        let aside = self.aside.get_or_insert_default();
+        aside.patience = None;
+        aside.events.push_back(Event::Eof(error));
+    }
+
+    /// Whether it matters, while nothing is read, that the sender's stream ends: the end of a connection has its own
+    /// time-out.
+    pub(super) fn looks_for_end(&mut self, shared: &Shared) -> bool {
+        let looks = !shared.is_ending && self.mode != Mode::Ended;
+        if !looks && let Some(aside) = &mut self.aside {
+            aside.patience = None;
+        }
+        looks
+    }
+
+    /// The sender's stream was seen to have ended while nothing is read. One that is broken ends the connection at once, with
+    /// what is held back; a sender that will send nothing more, but may still listen, is given `close_timeout` for what it
+    /// has sent, and as much again whenever a slow peer takes something.
+    pub(super) fn sees_end(
+        &mut self,
+        end: End,
+        source: &mut Peer,
+        target: &mut Peer,
+        shared: &Shared,
+    ) -> Option<Event> {
+        let error = match end {
+            End::Broken(error) => Some(error),
+            End::Finished => {
+                let unwritten = match self.awaits {
                     Awaited::Gate | Awaited::Bytes => None,
                     Awaited::Receiver => Some(target.outlet.unwritten()),
-                    Awaited::Replies => Some(source.peer.outlet.unwritten()),
+                    Awaited::Replies => Some(source.outlet.unwritten()),
                 };
                 if !self.is_out_of_patience(unwritten, shared.clock.timers().close_timeout) {
-                    return Poll::Pending;
+                    return None;
                 }
                 None
             }
         };
         target.outlet.forget();
         self.end(source, error);
-        match self.next_event(target) {
-            Some(event) => Poll::Ready(event),
-            None => Poll::Pending,
-        }
+        self.next_event(target)
     }
 
     /// Has what is waited for next have its own time: what a slow peer had to take is taken.
@@ -326,111 +401,4 @@ impl Direction {
         }
         patience.until <= now
     }
-
-    /// Reads once, or takes up what was read before, and deals with it.
-    fn poll_read<R, W>(
-        &mut self,
-        context: &mut Context<'_>,
-        source: &mut Leg<R>,
-        target: &mut Leg<W>,
-        shared: &mut Shared,
-        scratch: &mut Scratch,
-    ) -> Poll<()>
-    where
-        R: Transport,
-        W: Transport,
-    {
-        if self.mode == Mode::Ended {
-            return Poll::Pending;
-        }
-        let Some(mut carry) = self.carry.take() else {
-            return self.poll_fresh(context, source, target, shared, scratch);
-        };
-        if !std::mem::take(&mut self.fresh) {
-            match carry.poll_read(context, &mut source.stream, self.walk.needed(), scratch) {
-                Poll::Ready(Ok(count)) if count > 0 => {}
-                Poll::Ready(ended) => {
-                    self.end(source, ended.err());
-                    return Poll::Ready(());
-                }
-                Poll::Pending => {
-                    self.carry = Some(carry);
-                    return Poll::Pending;
-                }
-            }
-        }
-        let consumed = self.absorb(carry.bytes(), context, source, target, shared, scratch);
-        if self.mode != Mode::Drain {
-            self.carry = carry.consume(consumed, &mut scratch.spare);
-            self.account(context, &target.peer, shared, scratch);
-        }
-        Poll::Ready(())
-    }
-
-    /// Reads where nothing is left from before.
-    fn poll_fresh<R, W>(
-        &mut self,
-        context: &mut Context<'_>,
-        source: &mut Leg<R>,
-        target: &mut Leg<W>,
-        shared: &mut Shared,
-        scratch: &mut Scratch,
-    ) -> Poll<()>
-    where
-        R: Transport,
-        W: Transport,
-    {
-        let mut read = std::mem::take(&mut scratch.read);
-        let room = if self.bulk { Scratch::BULK } else { Scratch::READ };
-        let mut buffer = ReadBuf::new(read.get_mut(..room).unwrap_or_default());
-        let polled = Pin::new(&mut source.stream).poll_read(context, &mut buffer);
-        let filled = buffer.filled().len();
-        let polled = match polled {
-            Poll::Ready(Ok(())) if filled > 0 => {
-                let bytes = read.get(..filled).unwrap_or_default();
-                let consumed = self.absorb(bytes, context, source, target, shared, scratch);
-                if self.mode != Mode::Drain {
-                    self.carry = Carry::of(bytes.get(consumed..).unwrap_or_default());
-                    self.account(context, &target.peer, shared, scratch);
-                }
-                Poll::Ready(())
-            }
-            Poll::Ready(ended) => {
-                self.end(source, ended.err());
-                Poll::Ready(())
-            }
-            Poll::Pending => Poll::Pending,
-        };
-        scratch.read = read;
-        self.bulk = filled == room && target.peer.outlet.is_empty();
-        polled
-    }
-
-    /// Says what is held of a message that has begun and not ended, if a filter waits for it, and of those for which the
-    /// receiver, or a filter's delay, is waited for.
-    fn account(&mut self, context: &Context<'_>, target: &Peer, shared: &Shared, scratch: &Scratch) {
-        let unwritten = target.outlet.held();
-        if !self.walk.is_assembling() && unwritten == 0 {
-            self.assembly = None;
-            return;
-        }
-        let (room, carried) = self.carry.as_ref().map_or((0, 0), |carry| (carry.room(), carry.bytes().len()));
-        let (bytes, came) = (room + self.walk.held() + unwritten, carried + self.walk.gathered());
-        let waker = context.waker();
-        let assembly = self.assembly.get_or_insert_with(|| Box::new(scratch.assemblies.begin(waker)));
-        assembly.hold(bytes, came, shared.clock.timers().message_timeout, waker);
-    }
-
-    /// The sender's socket has ended.
-    fn end<R>(&mut self, source: &mut Leg<R>, error: Option<io::Error>) {
-        self.mode = Mode::Ended;
-        self.forget();
-        source.peer.eof = true;
-        let aside = self.aside.get_or_insert_default();
-        aside.patience = None;
-        aside.events.push_back(Event::Eof(error));
-    }
 }
-
-/// Reads after which other connections have their turn: a megabyte at most.
-const READS_IN_A_ROW: usize = 4;

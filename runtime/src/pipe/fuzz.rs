@@ -1,7 +1,5 @@
 //! A walk over any bytes, in any pieces, with any interests: what comes of it is the same, and valid.
 
-use std::io::Cursor;
-use std::task::{Context, Waker};
 use std::time::Duration;
 
 use tokio::time::Instant;
@@ -10,11 +8,11 @@ use crate::component::Need;
 use crate::peer::{MessageKind, Side};
 use crate::pipe::chain::{Batch, seen};
 use crate::pipe::deflate::Compressing;
-use crate::pipe::direction::{emit, put};
+use crate::pipe::direction::{Onward, emit};
 use crate::pipe::emit::Emission;
 use crate::pipe::inflate::Inflation;
 use crate::pipe::item::{Fate, Finds, Item, PingToken, Stop, Tally};
-use crate::pipe::leg::Leg;
+use crate::pipe::outlet::Outlet;
 use crate::pipe::settings::Limits;
 use crate::pipe::walk::Walk;
 use crate::ws::fuzz::{End, Frame, Message, received, relayed, written};
@@ -122,7 +120,7 @@ impl Settings {
         }
         walk.want(self.wanted);
         let (mut finds, mut batch, mut carry, mut wire) = (Finds::default(), Batch::default(), Vec::new(), Vec::new());
-        let mut receiver = Leg::new(self.from.other(), Cursor::new(Vec::new()));
+        let mut outlet = Outlet::new();
         let (mut deflater, mut deflated) = (Deflater::default(), Vec::new());
         let mut outcome = Outcome {
             frames: Vec::new(),
@@ -132,7 +130,7 @@ impl Settings {
             end: End::Open,
         };
         for piece in pieces {
-            receiver.peer.outlet.release();
+            outlet.release();
             carry.extend_from_slice(piece);
             let mut position = 0;
             let stopped = loop {
@@ -150,10 +148,9 @@ impl Settings {
                 });
                 let (bytes, to) = (carry.as_slice(), self.from.other());
                 let mut emission = Emission { bytes, finds: &finds, batch: &batch, to, compressing };
-                let (mut unput, mut context) = (None, Context::from_waker(Waker::noop()));
-                let emitted = emit(&mut emission, &mut unput, &mut context, &mut receiver, &mut wire);
-                let emitted = emitted.and_then(|()| put(&mut unput, &mut context, &mut receiver, &mut wire));
-                assert!(emitted.is_ok(), "{emitted:?}");
+                let mut onward = Onward::Nothing;
+                emit(&mut emission, &mut onward, &mut outlet, &mut wire);
+                onward.put(&carry, &mut wire, &mut outlet);
                 match stop {
                     None => break None,
                     Some(Stop::Full | Stop::Slice) => {}
@@ -170,9 +167,9 @@ impl Settings {
             let room = self.max_message_size + FrameHeader::MAX_LEN + usize::from(u8::MAX);
             assert!(carry.len() < room || self.window.is_some(), "{} bytes are held back", carry.len());
         }
-        receiver.peer.outlet.release();
-        assert!(receiver.poll_flush(&mut Context::from_waker(Waker::noop())).is_ready());
-        outcome.frames = written(self.from, self.compression, &receiver.stream.into_inner());
+        outlet.release();
+        let written_out = outlet.unwritten_mut().map_or(&[][..], |unwritten| unwritten.bytes());
+        outcome.frames = written(self.from, self.compression, written_out);
         outcome
     }
 

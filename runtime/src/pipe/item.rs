@@ -122,6 +122,17 @@ pub(super) enum Boundary {
     Message,
 }
 
+impl Boundary {
+    /// Where the payload of a frame of a message ends of which so many bytes are `left`; `fin` is its header's.
+    pub(super) fn within(left: u64, fin: bool) -> Self {
+        match (left, fin) {
+            (0, true) => Self::Message,
+            (0, false) => Self::Frame,
+            _ => Self::Inside,
+        }
+    }
+}
+
 /// A part of the bytes walked over.
 #[derive(Debug)]
 pub(super) enum Item {

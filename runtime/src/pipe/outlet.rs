@@ -8,22 +8,18 @@ mod gate;
 #[cfg(test)]
 mod tests;
 
-use std::io;
-use std::pin::Pin;
-use std::task::{Context, Poll, ready};
-
-use tokio::io::AsyncWrite;
 use tokio::time::Instant;
 
 use super::item::Boundary;
 use super::scratch::Scratch;
+use crate::transport::Unwritten;
 use gate::Gates;
 
 /// The way out to one peer.
 #[derive(Debug)]
 pub(super) struct Outlet {
     /// Boxed, because an idle connection owns no buffer, and most never need one.
-    pending: Option<Box<Pending>>,
+    pending: Option<Box<Unwritten>>,
     /// Boxed, because most connections never have any of it.
     waiting: Option<Box<Waiting>>,
     /// Where what has gone past the gates ends.
@@ -36,19 +32,6 @@ pub(super) struct Outlet {
     pinged: bool,
     /// Whether a close frame has gone past the gates, ours or the other peer's: nothing may follow it.
     closed: bool,
-}
-
-/// What its socket has not taken yet.
-#[derive(Debug, Default)]
-struct Pending {
-    bytes: Vec<u8>,
-    written: usize,
-}
-
-impl Pending {
-    fn left(&self) -> usize {
-        self.bytes.len().saturating_sub(self.written)
-    }
 }
 
 /// What waits for its time or its place.
@@ -101,13 +84,13 @@ impl Outlet {
 
     /// Bytes that are here and not held back.
     pub(super) fn unwritten(&self) -> usize {
-        self.pending.as_ref().map_or(0, |pending| pending.left())
+        self.pending.as_ref().map_or(0, |pending| pending.bytes().len())
             + self.waiting.as_ref().map_or(0, |waiting| waiting.messages.len())
     }
 
     /// The memory of what is here, where that is more than one read brings: of messages that were assembled.
     pub(super) fn held(&self) -> usize {
-        let pending = self.pending.as_ref().map_or(0, |pending| pending.bytes.capacity());
+        let pending = self.pending.as_ref().map_or(0, |pending| pending.room());
         let waiting = |waiting: &Waiting| waiting.messages.capacity() + waiting.gates.held();
         let held = pending + self.waiting.as_deref().map_or(0, waiting);
         if held > Scratch::BULK { held } else { 0 }
@@ -133,45 +116,21 @@ impl Outlet {
         self.waiting.as_ref().and_then(|waiting| waiting.gates.opens_at())
     }
 
-    /// Puts in bytes that end at `end`, writing what the socket takes at once. What follows a close frame goes nowhere.
-    ///
-    /// # Errors
-    /// When the socket fails.
-    pub(super) fn put<S: AsyncWrite + Unpin>(
-        &mut self,
-        context: &mut Context<'_>,
-        stream: &mut S,
-        bytes: &[u8],
-        end: Boundary,
-    ) -> io::Result<()> {
-        if self.closed {
-            return Ok(());
-        }
-        let mut taken = 0;
-        if self.pending.is_none() && !self.is_shut() {
-            while let Some(rest) = bytes.get(taken..).filter(|rest| !rest.is_empty()) {
-                match Pin::new(&mut *stream).poll_write(context, rest) {
-                    Poll::Ready(Ok(0)) => return Err(io::ErrorKind::WriteZero.into()),
-                    Poll::Ready(Ok(count)) => taken += count,
-                    Poll::Ready(Err(error)) => return Err(error),
-                    Poll::Pending => break,
-                }
-            }
-        }
-        self.push(bytes.get(taken..).unwrap_or_default(), end);
-        Ok(())
+    /// Whether bytes may go past it, because nothing is here that they would overtake, and nothing holds them back.
+    #[inline]
+    pub(super) fn is_clear(&self) -> bool {
+        self.pending.is_none() && !self.is_shut() && !self.closed
     }
 
-    /// Puts in bytes behind everything that is here.
-    fn push(&mut self, bytes: &[u8], end: Boundary) {
-        if let Some(waiting) = &mut self.waiting
-            && waiting.gates.put(bytes, end)
-        {
-            return;
+    /// Puts in bytes that end at `end`, behind everything that is here; of bytes that have gone past it, the rest, which may
+    /// be nothing. What follows a close frame goes nowhere.
+    pub(super) fn put(&mut self, bytes: &[u8], end: Boundary) {
+        let is_held = self.waiting.as_mut().is_some_and(|waiting| waiting.gates.put(bytes, end));
+        if !self.closed && !is_held {
+            self.end = end;
+            self.append(bytes);
+            self.settle();
         }
-        self.end = end;
-        self.append(bytes);
-        self.settle();
     }
 
     /// Says that what was put in last ends with a close frame: nothing may follow it.
@@ -297,29 +256,22 @@ impl Outlet {
 
     fn append(&mut self, bytes: &[u8]) {
         if !bytes.is_empty() {
-            self.pending.get_or_insert_default().bytes.extend_from_slice(bytes);
+            self.pending.get_or_insert_default().extend(bytes);
         }
         self.replied &= self.pending.is_some();
     }
 
-    /// Writes what the socket takes; ready when nothing is left that is not held back.
-    pub(super) fn poll_flush<S: AsyncWrite + Unpin>(
-        &mut self,
-        context: &mut Context<'_>,
-        stream: &mut S,
-    ) -> Poll<io::Result<()>> {
-        if let Some(pending) = &mut self.pending {
-            while let Some(rest) = pending.bytes.get(pending.written..).filter(|rest| !rest.is_empty()) {
-                let count = ready!(Pin::new(&mut *stream).poll_write(context, rest))?;
-                if count == 0 {
-                    return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
-                }
-                pending.written += count;
-            }
-        }
+    /// What is to be written, for who writes it.
+    #[inline]
+    pub(super) fn unwritten_mut(&mut self) -> Option<&mut Unwritten> {
+        self.pending.as_deref_mut()
+    }
+
+    /// Says that all of that is written.
+    #[inline]
+    pub(super) fn all_written(&mut self) {
         self.pending = None;
         self.replied = false;
-        Poll::Ready(Ok(()))
     }
 
     /// Forgets everything: the socket takes nothing more.

@@ -2,69 +2,70 @@
 
 use tokio::time::Instant;
 
-use super::Pipe;
 use super::chain::Chain;
+use super::conversation::Conversation;
 use super::emit::{encode, opcode};
 use super::ending::Ending;
-use super::transport::Transport;
-use crate::component::{Content, OnFailure, Outgoing, Reaction};
+use super::filter::Filter;
+use crate::component::{Content, OnFailure, Outgoing, Reaction, Session};
 
 impl Chain {
-    /// When a filter is to be called back next.
+    /// When a filter is to be called back next, and which.
     #[inline]
-    fn rings_at(&self) -> Option<Instant> {
-        self.sessions.iter().filter_map(|session| session.next_timer()).min()
+    fn next_ring(&self) -> Option<(Instant, usize)> {
+        let next = |(place, filter): (usize, &Filter)| Some((filter.session()?.next_timer()?, place));
+        self.filters.iter().enumerate().filter_map(next).min()
     }
 
     /// When the first of its filters' leases runs out.
     pub(super) fn lease_at(&self) -> Option<Instant> {
-        self.sessions.iter().filter_map(|session| session.lease_at()).min()
+        self.sessions().filter_map(Session::lease_at).min()
     }
 
     /// The attributes that filters have set and the connection has not heard of; each filter behind them learns of them.
     /// `None`: there is nothing new at all.
     #[inline]
     fn news(&mut self) -> Option<Vec<(String, String)>> {
-        if self.sessions.iter().any(|session| session.has_news()) { Some(self.gather_news()) } else { None }
+        if self.sessions().any(Session::has_news) { Some(self.gather_news()) } else { None }
     }
 
     #[cold]
     fn gather_news(&mut self) -> Vec<(String, String)> {
         let mut news = Vec::new();
-        for session in &mut self.sessions {
+        for session in self.filters.iter_mut().filter_map(Filter::session_mut) {
             if session.has_news() {
                 news.extend(session.take_news());
             }
-            session.learn(&news);
+            // A renewed lease is news, too, and nothing to learn.
+            if !news.is_empty() {
+                session.learn(&news);
+            }
         }
         news
     }
 }
 
-impl<C, U> Pipe<C, U>
-where
-    C: Transport,
-    U: Transport,
-{
-    /// When a filter is to be called back; not while what it may have sent before waits for its peer.
+impl Conversation {
+    /// When a filter is to be called back.
     #[inline]
     pub(super) fn rings_at(&self) -> Option<Instant> {
-        let at = self.shared.chain.rings_at()?;
-        let is_waiting = self.client.peer.outlet.holds_messages() || self.upstream.peer.outlet.holds_messages();
-        (!is_waiting && self.ending.is_none()).then_some(at)
+        self.next_ring().map(|(at, _)| at)
+    }
+
+    /// The next filter to be called back; none while what one may have sent before waits for its peer.
+    #[inline]
+    fn next_ring(&self) -> Option<(Instant, usize)> {
+        let next = self.shared.chain.next_ring()?;
+        let is_waiting = self.client.outlet.holds_messages() || self.upstream.outlet.holds_messages();
+        (!is_waiting && self.ending.is_none()).then_some(next)
     }
 
     /// Calls filters back whose time has come, and hears what they say of the connection.
     pub(super) fn ring(&mut self) {
-        while let Some(at) = self.rings_at() {
+        while let Some((at, place)) = self.next_ring() {
             let now = Instant::now();
-            if at > now {
-                break;
-            }
-            let Some(place) = self.shared.chain.sessions.iter().position(|it| it.next_timer() == Some(at)) else {
-                break;
-            };
-            let Some(session) = self.shared.chain.sessions.get_mut(place) else { break };
+            let session = self.shared.chain.filters.get_mut(place).and_then(Filter::session_mut);
+            let Some(session) = session.filter(|_| at <= now) else { break };
             let on_failure = session.on_failure();
             match session.on_timer(now) {
                 None => break,

@@ -1,91 +1,88 @@
 //! Filters that are functions of a test, in the places of those that are components.
 
-use super::chain::{Batch, Passing, apply, message, unmasked};
-use super::item::{Boundary, Finds, Found, Item, Slice};
-use crate::component::{Content, Interest, Message, Part, PartVerdict, Verdict};
-use crate::peer::Side;
+use crate::component::{Failure, Interest, Message, OnFailure, Part, PartVerdict, Verdict, Verdicts};
+use crate::metrics::FailureReason;
 
-/// A filter without a component.
+/// A filter without a component. One that fails has failed for good.
 pub struct Scripted {
-    /// What it wants.
-    pub interest: Interest,
-    /// What it decides, as a component may.
-    pub decide: Box<dyn FnMut(Message<'_>) -> Verdict>,
-    /// What it decides about parts, where it wants these.
-    pub decide_part: Box<dyn FnMut(Part<'_>) -> PartVerdict>,
+    interest: Interest,
+    on_failure: OnFailure,
+    has_failed: bool,
+    decide: Box<dyn FnMut(Message<'_>) -> Option<Verdict>>,
+    decide_part: Box<dyn FnMut(Part<'_>) -> Option<PartVerdict>>,
 }
 
 impl Scripted {
     /// A filter that wants no parts.
-    pub fn of_messages(interest: Interest, decide: impl FnMut(Message<'_>) -> Verdict + 'static) -> Self {
-        Self { interest, decide: Box::new(decide), decide_part: Box::new(|_| PartVerdict::Forward) }
+    pub fn of_messages(interest: Interest, mut decide: impl FnMut(Message<'_>) -> Verdict + 'static) -> Self {
+        Self::failing(interest, OnFailure::Close, move |message| Some(decide(message)))
+    }
+
+    /// A filter that wants no parts, and fails where it decides nothing.
+    pub fn failing(
+        interest: Interest,
+        on_failure: OnFailure,
+        decide: impl FnMut(Message<'_>) -> Option<Verdict> + 'static,
+    ) -> Self {
+        let decide_part = Box::new(|_: Part<'_>| Some(PartVerdict::Forward));
+        Self { interest, on_failure, has_failed: false, decide: Box::new(decide), decide_part }
     }
 
     /// A filter that wants parts.
-    pub fn of_parts(interest: Interest, decide: impl FnMut(Part<'_>) -> PartVerdict + 'static) -> Self {
-        Self { interest, decide: Box::new(|_| Verdict::Forward), decide_part: Box::new(decide) }
+    pub fn of_parts(interest: Interest, mut decide: impl FnMut(Part<'_>) -> PartVerdict + 'static) -> Self {
+        let decide_part = Box::new(move |part: Part<'_>| Some(decide(part)));
+        Self { decide_part, ..Self::of_messages(interest, |_| Verdict::Forward) }
+    }
+
+    pub(super) fn interest(&self) -> Interest {
+        self.interest
+    }
+
+    pub(super) fn on_failure(&self) -> OnFailure {
+        self.on_failure
+    }
+
+    pub(super) fn is_bypassed(&self) -> bool {
+        self.has_failed && self.on_failure == OnFailure::Bypass
+    }
+
+    /// Decides about messages as a component does: about one after the other, until it fails.
+    pub(super) fn on_messages<'m>(
+        &mut self,
+        messages: impl Iterator<Item = Message<'m>>,
+        verdicts: &mut Verdicts,
+    ) -> Result<(), Failure> {
+        for message in messages {
+            let Message { origin, kind, payload, .. } = message;
+            let verdict = if self.interest.from(origin).need.is_of_parts() {
+                let part = Part { origin, kind, first: true, last: true, bytes: payload };
+                self.on_part(&part)?.of_message(kind)
+            } else {
+                let decided = (self.decide)(message);
+                self.unless_failed(decided)?
+            };
+            verdicts.push(verdict);
+        }
+        Ok(())
+    }
+
+    pub(super) fn on_part(&mut self, part: &Part<'_>) -> Result<PartVerdict, Failure> {
+        let decided = (self.decide_part)(*part);
+        self.unless_failed(decided)
+    }
+
+    fn unless_failed<T>(&mut self, decided: Option<T>) -> Result<T, Failure> {
+        self.has_failed |= decided.is_none();
+        decided.ok_or_else(|| Failure {
+            component: "scripted".to_owned(),
+            reason: FailureReason::Trap,
+            message: "it failed".to_owned(),
+        })
     }
 }
 
 impl std::fmt::Debug for Scripted {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         formatter.debug_struct("Scripted").field("interest", &self.interest).finish_non_exhaustive()
-    }
-}
-
-/// Takes a loaded batch through the filters, as a chain of components does.
-pub(super) fn run(scripted: &mut [Scripted], from: Side, bytes: &[u8], finds: &Finds, batch: &mut Batch) {
-    let mut step = |scripted: &mut Scripted| {
-        let selection = scripted.interest.from(from);
-        let Batch { passing, verdicts, .. } = &mut *batch;
-        verdicts.clear();
-        for passing in passing.iter().filter(|passing| selection.kinds.contains(passing.kind)) {
-            let Some(message) = message(passing, from, selection.need, bytes, finds) else { continue };
-            verdicts.push(match selection.need.is_of_parts() {
-                true => decide_first(scripted, message, is_whole(passing, finds)),
-                false => (scripted.decide)(message),
-            });
-        }
-        apply(selection.kinds, from, None, batch);
-    };
-    match from {
-        Side::Client => scripted.iter_mut().for_each(&mut step),
-        Side::Upstream => scripted.iter_mut().rev().for_each(&mut step),
-    }
-}
-
-fn is_whole(passing: &Passing, finds: &Finds) -> bool {
-    matches!(finds.items.get(passing.item), Some(Item::Message(Found { end: Boundary::Message, .. })))
-}
-
-fn decide_first(scripted: &mut Scripted, Message { origin, kind, payload, .. }: Message<'_>, last: bool) -> Verdict {
-    match (scripted.decide_part)(Part { origin, kind, first: true, last, bytes: payload }) {
-        PartVerdict::Forward => Verdict::Forward,
-        PartVerdict::Replace(payload) => Verdict::Replace(Content { kind, payload }),
-        PartVerdict::Close(close) => Verdict::Close(close),
-    }
-}
-
-/// Takes a further part of a message through the filters.
-pub(super) fn show_slice(
-    scripted: &mut [Scripted],
-    from: Side,
-    slice: &Slice,
-    bytes: &[u8],
-    finds: &Finds,
-    batch: &mut Batch,
-) {
-    let mut step = |scripted: &mut Scripted| {
-        let selection = scripted.interest.from(from);
-        if batch.halt.is_none() && selection.need.is_of_parts() && selection.kinds.contains(slice.kind) {
-            let came = || unmasked(&slice.payload, bytes, finds);
-            let bytes = batch.slice.as_deref().unwrap_or_else(came);
-            let verdict = (scripted.decide_part)(slice.part(from, bytes));
-            batch.heed_slice(verdict);
-        }
-    };
-    match from {
-        Side::Client => scripted.iter_mut().for_each(&mut step),
-        Side::Upstream => scripted.iter_mut().rev().for_each(&mut step),
     }
 }

@@ -13,10 +13,9 @@ mod splits;
 mod timing;
 
 use super::Pipe;
-use crate::reactor::Socket;
 
 #[test]
 fn an_open_pipe_is_small() {
-    let size = size_of::<Pipe<Socket, Socket>>();
+    let size = size_of::<Pipe>();
     assert!(size <= 720, "{size} bytes");
 }

@@ -224,11 +224,7 @@ impl Walk {
         let here = usize::try_from(stream.left).unwrap_or(usize::MAX).min(bytes.len() - position);
         let left = stream.left - here as u64;
         finds.tally.bytes += here as u64;
-        let end = match (left, stream.fin) {
-            (0, true) => Boundary::Message,
-            (0, false) => Boundary::Frame,
-            _ => Boundary::Inside,
-        };
+        let end = Boundary::within(left, stream.fin);
         self.stream = (left > 0).then_some(Stream { left, ..stream });
         if end == Boundary::Message {
             finds.count(stream.kind);
@@ -408,11 +404,7 @@ impl Walk {
         }
         let left = header.payload_len - here as u64;
         finds.tally.bytes += here as u64;
-        let end = match (left, header.fin) {
-            (0, true) => Boundary::Message,
-            (0, false) => Boundary::Frame,
-            _ => Boundary::Inside,
-        };
+        let end = Boundary::within(left, header.fin);
         let next = body + here;
         // An assembled message went on in `assembled`; of a head, the frame that completed it goes on as it came.
         let raw = if matches!(at, Seen::Assembled) { next..next } else { position..next };

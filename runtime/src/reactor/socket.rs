@@ -82,6 +82,49 @@ impl Socket {
         }
     }
 
+    /// Reads what there is, zero at the end; otherwise the task is woken when there may be something.
+    ///
+    /// # Errors
+    /// When the connection is broken.
+    #[inline]
+    pub fn poll_receive(&self, context: &Context<'_>, bytes: &mut [u8]) -> Poll<io::Result<usize>> {
+        loop {
+            ready!(self.port.poll_read(&self.stream, context))?;
+            if let Some(count) = self.read_now(bytes)? {
+                return Poll::Ready(Ok(count));
+            }
+        }
+    }
+
+    /// Writes what the socket takes of these bytes; otherwise the task is woken when it may take some.
+    ///
+    /// # Errors
+    /// When the connection is broken.
+    #[inline]
+    pub fn poll_send(&self, context: &Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        loop {
+            ready!(self.port.poll_write(&self.stream, context))?;
+            match retry_on_intr(|| send(&self.stream, bytes, SendFlags::NOSIGNAL)) {
+                Ok(count) => {
+                    if count < bytes.len() {
+                        self.port.filled();
+                    }
+                    return Poll::Ready(Ok(count));
+                }
+                Err(Errno::AGAIN) => self.port.filled(),
+                Err(error) => return Poll::Ready(Err(error.into())),
+            }
+        }
+    }
+
+    /// Ends our sending half, behind what was written.
+    ///
+    /// # Errors
+    /// When the connection is broken.
+    pub fn finish(&self) -> io::Result<()> {
+        self.stream.shutdown(Shutdown::Write)
+    }
+
     /// Whether the other end sends nothing more, told without reading what is left of what it has sent; otherwise the
     /// task is woken when that changes.
     ///
@@ -105,31 +148,15 @@ impl AsFd for Socket {
 
 impl AsyncRead for Socket {
     fn poll_read(self: Pin<&mut Self>, context: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        loop {
-            ready!(self.port.poll_read(&self.stream, context))?;
-            if let Some(count) = self.read_now(buffer.initialize_unfilled())? {
-                buffer.advance(count);
-                return Poll::Ready(Ok(()));
-            }
-        }
+        let count = ready!(self.poll_receive(context, buffer.initialize_unfilled()))?;
+        buffer.advance(count);
+        Poll::Ready(Ok(()))
     }
 }
 
 impl AsyncWrite for Socket {
     fn poll_write(self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        loop {
-            ready!(self.port.poll_write(&self.stream, context))?;
-            match retry_on_intr(|| send(&self.stream, bytes, SendFlags::NOSIGNAL)) {
-                Ok(count) => {
-                    if count < bytes.len() {
-                        self.port.filled();
-                    }
-                    return Poll::Ready(Ok(count));
-                }
-                Err(Errno::AGAIN) => self.port.filled(),
-                Err(error) => return Poll::Ready(Err(error.into())),
-            }
-        }
+        self.poll_send(context, bytes)
     }
 
     fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
@@ -137,6 +164,6 @@ impl AsyncWrite for Socket {
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Poll::Ready(self.stream.shutdown(Shutdown::Write))
+        Poll::Ready(self.finish())
     }
 }

@@ -15,6 +15,7 @@ use crate::listener::{Counted, Loads, Refusals, Settings, refuse, refuse_at_once
 use crate::metrics::ConnectionRefusal;
 use crate::reactor::{Socket, sleep, spawn};
 use crate::session::{self, Accepted, Connection, Permit, Permits, Snapshot, Worker};
+use crate::transport::Transport;
 use crate::ws::CloseFrame;
 
 /// A worker at work.
@@ -101,7 +102,7 @@ impl Serving {
 
     /// Serves a connection that has its place.
     pub(super) fn adopt(&self, Handed { stream, peer, settings, held }: Handed) {
-        let stream = Socket::new(stream);
+        let stream = Transport::from(Socket::new(stream));
         let Settings { head, handshake_timeout } = &*settings;
         // Boxed, because an open connection's task has no use for it.
         let accepted = Box::new(Accepted { stream, peer, head: head.clone(), handshake_timeout: *handshake_timeout });

@@ -26,8 +26,9 @@ use crate::component::{
 use crate::handshake::{self, Client, Opening, Refused, Requests, Scheme};
 use crate::log::Tried;
 use crate::metrics::HandshakeOutcome;
-use crate::reactor::{Socket, timeout};
+use crate::reactor::timeout;
 use crate::route::Paths;
+use crate::transport::Transport;
 use crate::upstream::{self, Timeouts, Upgraded, UpstreamRequest};
 use crate::ws::Extensions;
 
@@ -44,7 +45,7 @@ pub(super) struct Attempt<'w> {
 /// Two handshakes that agree, the client's not yet answered.
 pub(super) struct Joined {
     agreed: Agreed,
-    upstream: (Socket, Bytes),
+    upstream: (Transport, Bytes),
     route: Arc<Route>,
     to: Arc<Upstream>,
     endpoint: Lease,
@@ -111,7 +112,7 @@ impl<'w> Attempt<'w> {
     }
 
     /// Takes a request as far as two agreed handshakes, of which the client's is still to be answered.
-    pub(super) async fn run(&mut self, requests: &mut Requests<Socket>, parts: Parts) -> Result<Joined, Refusal> {
+    pub(super) async fn run(&mut self, requests: &mut Requests<Transport>, parts: Parts) -> Result<Joined, Refusal> {
         let (snapshot, followings) = (self.snapshot.clone(), self.worker.followings());
         let (routed, mut handshake) = self.route(&snapshot, &parts)?;
         let Routed { route, upstream, target } = routed;
@@ -291,7 +292,7 @@ impl<'w> Attempt<'w> {
     }
 
     /// Gives the client its 101 and joins the two sockets; `None` when the client has left.
-    pub(super) async fn switch(self, requests: Requests<Socket>, joined: Joined) -> Option<Open> {
+    pub(super) async fn switch(self, requests: Requests<Transport>, joined: Joined) -> Option<Open> {
         let Joined { agreed, upstream, route, to, endpoint, opening, accepted, client_headers, permit } = joined;
         let answer = opening.answer(accepted, &client_headers);
         let record = self.record;
@@ -319,7 +320,7 @@ impl<'w> Attempt<'w> {
     }
 
     /// Answers with a refusal; whether the connection may go on.
-    pub(super) async fn refuse(&mut self, requests: &mut Requests<Socket>, refusal: Refusal) -> bool {
+    pub(super) async fn refuse(&mut self, requests: &mut Requests<Transport>, refusal: Refusal) -> bool {
         let route = self.record.route.as_ref().map_or("", |route| &route.name);
         refusal.log(route, &self.record.connection);
         self.record.reason = refusal.reason();

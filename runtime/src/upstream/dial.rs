@@ -31,11 +31,12 @@ use super::replay::Replay;
 use super::resolve::{Resolver, Unresolved};
 use super::target::Target;
 use crate::metrics::ConnectOutcome;
-use crate::reactor::{Socket, timeout};
+use crate::reactor::timeout;
 use crate::transport::Liveness;
+use crate::transport::Transport;
 
 /// The socket of an upstream; the place where TLS will enter.
-pub type UpstreamStream = Socket;
+pub type UpstreamStream = Transport;
 
 /// What an upstream is asked, the same for each attempt. Cloning it copies no text.
 #[derive(Clone, Debug)]
@@ -227,7 +228,7 @@ pub async fn dial(
     };
     let socket = SockRef::from(&stream);
     socket.set_tcp_nodelay(true).and_then(|()| timeouts.liveness.apply(&socket)).map_err(DialError::Refused)?;
-    upgrade(stream, address, request, timeouts).await
+    upgrade(Transport::from(stream), address, request, timeouts).await
 }
 
 /// Upgrades a fresh connection to an endpoint.

@@ -1,7 +1,7 @@
 //! A filter that is shown messages part by part.
 
 use super::Session;
-use crate::component::types::{Content, Failure, Message, Part, PartVerdict, Verdict};
+use crate::component::types::{Failure, Message, Part, PartVerdict, Verdict};
 use crate::component::{answer, wire};
 use crate::metrics::CallVerdict;
 use crate::peer::MessageKind;
@@ -36,15 +36,13 @@ impl Session {
     pub(super) fn on_only_part(&mut self, message: &Message<'_>) -> Result<Verdict, Failure> {
         let Message { origin, kind, payload, .. } = *message;
         let part = Part { origin, kind, first: true, last: true, bytes: payload };
-        Ok(match self.on_part(&part)? {
-            PartVerdict::Forward => Verdict::Forward,
-            PartVerdict::Replace(payload) => {
-                if kind == MessageKind::Text && simdutf8::basic::from_utf8(&payload).is_err() {
-                    return Err(self.invalid("it made a text message that is not UTF-8")).inspect_err(|_| self.end());
-                }
-                Verdict::Replace(Content { kind, payload })
-            }
-            PartVerdict::Close(close) => Verdict::Close(close),
-        })
+        let verdict = self.on_part(&part)?;
+        if let PartVerdict::Replace(made) = &verdict
+            && kind == MessageKind::Text
+            && simdutf8::basic::from_utf8(made).is_err()
+        {
+            return Err(self.invalid("it made a text message that is not UTF-8")).inspect_err(|_| self.end());
+        }
+        Ok(verdict.of_message(kind))
     }
 }

@@ -13,7 +13,7 @@ use tokio::time::Instant;
 use super::Dice;
 use super::script::{Ending, Script};
 use crate::peer::{MessageKind, Side};
-use crate::pipe::Transport;
+use crate::transport::{Stream, Transport};
 use crate::ws::fuzz::written;
 use crate::ws::{CloseFrame, FrameHeader, Growth, InflateLimits, Inflater, Opcode, SlidingWindow, extend_masked};
 
@@ -62,7 +62,7 @@ struct Line {
 
 /// The proxy's end.
 #[derive(Debug)]
-pub(super) struct Socket(Rc<RefCell<Line>>);
+struct Socket(Rc<RefCell<Line>>);
 
 /// What came, with the time at which its last byte did.
 #[derive(Debug)]
@@ -94,8 +94,8 @@ impl Peer {
         self.script.from
     }
 
-    pub(super) fn socket(&self) -> Socket {
-        Socket(self.line.clone())
+    pub(super) fn transport(&self) -> Transport {
+        Transport::boxed(Socket(self.line.clone()))
     }
 
     pub(super) fn steps(&self) -> u64 {
@@ -290,7 +290,7 @@ impl Heard {
     }
 }
 
-impl Transport for Socket {}
+impl Stream for Socket {}
 
 impl AsyncRead for Socket {
     fn poll_read(self: Pin<&mut Self>, context: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {

@@ -1,8 +1,9 @@
 //! Messages that filters are shown part by part.
 
 use super::{Batch, Chain, Halt, Passing, unmasked};
-use crate::component::{Content, Failure, Message, Need, OnFailure, Part, PartVerdict, Session, Verdict};
+use crate::component::{Failure, Message, Need, OnFailure, Part, PartVerdict, Verdict};
 use crate::peer::{MessageKind, Side};
+use crate::pipe::filter::Filter;
 use crate::pipe::item::{Boundary, Finds, Found, Item, Slice};
 
 /// Takes the message that has begun and not ended off a batch, where it is the last.
@@ -18,14 +19,10 @@ pub(super) fn begun<'a>(batch: &mut &'a [Passing], finds: &Finds) -> Option<&'a 
 }
 
 /// Shows a filter the first part of a message.
-pub(super) fn begin(session: &mut Session, message: &Message<'_>) -> Result<Verdict, Failure> {
+pub(super) fn begin(filter: &mut Filter, message: &Message<'_>) -> Result<Verdict, Failure> {
     let Message { origin, kind, payload, .. } = *message;
     let part = Part { origin, kind, first: true, last: false, bytes: payload };
-    Ok(match session.on_part(&part)? {
-        PartVerdict::Forward => Verdict::Forward,
-        PartVerdict::Replace(payload) => Verdict::Replace(Content { kind, payload }),
-        PartVerdict::Close(close) => Verdict::Close(close),
-    })
+    filter.on_part(&part).map(|verdict| verdict.of_message(kind))
 }
 
 impl Chain {
@@ -45,33 +42,31 @@ impl Chain {
     /// Takes a further part of a message, the last item, through the filters.
     pub(in crate::pipe) fn show_slice(&mut self, from: Side, bytes: &[u8], finds: &Finds, batch: &mut Batch) {
         let Some(Item::Slice(slice)) = finds.items.last() else { return };
-        #[cfg(any(fuzzing, test))]
-        crate::pipe::scripted::show_slice(&mut self.scripted, from, slice, bytes, finds, batch);
-        let mut place = |session: &mut Session| {
+        let mut place = |filter: &mut Filter| {
             if batch.halt.is_none() {
-                show(session, from, slice, bytes, finds, batch);
+                show(filter, from, slice, bytes, finds, batch);
             }
         };
         match from {
-            Side::Client => self.sessions.iter_mut().for_each(&mut place),
-            Side::Upstream => self.sessions.iter_mut().rev().for_each(&mut place),
+            Side::Client => self.filters.iter_mut().for_each(&mut place),
+            Side::Upstream => self.filters.iter_mut().rev().for_each(&mut place),
         }
     }
 }
 
-fn show(session: &mut Session, from: Side, slice: &Slice, bytes: &[u8], finds: &Finds, batch: &mut Batch) {
-    let selection = session.interest().from(from);
-    if session.is_bypassed() || !selection.need.is_of_parts() || !selection.kinds.contains(slice.kind) {
+fn show(filter: &mut Filter, from: Side, slice: &Slice, bytes: &[u8], finds: &Finds, batch: &mut Batch) {
+    let selection = filter.interest().from(from);
+    if filter.is_bypassed() || !selection.need.is_of_parts() || !selection.kinds.contains(slice.kind) {
         return;
     }
     let decided = {
         let came = || unmasked(&slice.payload, bytes, finds);
         let bytes = batch.slice.as_deref().unwrap_or_else(came);
-        session.on_part(&slice.part(from, bytes))
+        filter.on_part(&slice.part(from, bytes))
     };
     match decided {
         Ok(verdict) => batch.heed_slice(verdict),
-        Err(failure) => match session.on_failure() {
+        Err(failure) => match filter.on_failure() {
             OnFailure::Bypass => batch.bypassed = true,
             OnFailure::Close => batch.halt = Some(Halt::Failed(failure)),
         },
@@ -80,14 +75,14 @@ fn show(session: &mut Session, from: Side, slice: &Slice, bytes: &[u8], finds: &
 
 impl Slice {
     /// What a filter is shown, where it is these bytes by now.
-    pub(in crate::pipe) fn part<'a>(&self, origin: Side, bytes: &'a [u8]) -> Part<'a> {
+    fn part<'a>(&self, origin: Side, bytes: &'a [u8]) -> Part<'a> {
         Part { origin, kind: self.kind, first: false, last: self.end == Boundary::Message, bytes }
     }
 }
 
 impl Batch {
     /// Does what a filter has decided about the slice.
-    pub(in crate::pipe) fn heed_slice(&mut self, verdict: PartVerdict) {
+    fn heed_slice(&mut self, verdict: PartVerdict) {
         match verdict {
             PartVerdict::Forward => {}
             PartVerdict::Replace(made) => self.slice = Some(made),

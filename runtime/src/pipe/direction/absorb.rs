@@ -1,68 +1,120 @@
 //! What a direction does with the bytes of one read, walk by walk.
 
-use std::io;
 use std::ops::Range;
-use std::task::Context;
 
 use tokio::time::Instant;
 
 use super::{Direction, Event, Mode};
 use crate::component::{Content, Outgoing};
-use crate::pipe::Shared;
+use crate::pipe::conversation::Shared;
 use crate::pipe::deflate::Compressing;
 use crate::pipe::emit::{Emission, encode, opcode};
 use crate::pipe::item::{Boundary, Fate, Finds, Item, Stop};
-use crate::pipe::leg::Leg;
+use crate::pipe::outlet::Outlet;
+use crate::pipe::peer::Peer;
 use crate::pipe::scratch::Scratch;
-use crate::pipe::transport::Transport;
 
-/// What is to be written and is not put in yet, so that one read makes one write; the bytes are in [`Scratch::wire`].
-pub(in crate::pipe) type Unput = Option<Boundary>;
+/// What came of some bytes.
+#[derive(Debug)]
+pub(in crate::pipe) struct Absorbed {
+    /// How many of them are dealt with.
+    pub(in crate::pipe) consumed: usize,
+    /// What is to be put in for the receiver, behind what is in its outlet already.
+    pub(in crate::pipe) onward: Onward,
+}
+
+/// What goes on and is not put in yet, so that one read makes one write.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(in crate::pipe) enum Onward {
+    #[default]
+    Nothing,
+    /// A run of the bytes as they came: nothing copies them.
+    Run(Range<usize>, Boundary),
+    /// What is in [`Scratch::wire`].
+    Wire(Boundary),
+}
+
+impl Onward {
+    /// The bytes, with where they end.
+    pub(in crate::pipe) fn of<'a>(&self, bytes: &'a [u8], wire: &'a [u8]) -> Option<(&'a [u8], Boundary)> {
+        match self {
+            Self::Nothing => None,
+            Self::Run(run, end) => Some((bytes.get(run.clone()).unwrap_or_default(), *end)),
+            Self::Wire(end) => Some((wire, *end)),
+        }
+    }
+
+    fn len(&self, wire: &[u8]) -> usize {
+        match self {
+            Self::Nothing => 0,
+            Self::Run(run, _) => run.len(),
+            Self::Wire(_) => wire.len(),
+        }
+    }
+
+    /// Adds a run of bytes that go on as they came.
+    fn add(&mut self, run: Range<usize>, end: Boundary, bytes: &[u8], wire: &mut Vec<u8>) {
+        match self {
+            Self::Nothing => *self = Self::Run(run, end),
+            Self::Run(before, _) if before.end == run.start => *self = Self::Run(before.start..run.end, end),
+            _ => {
+                self.spill(bytes, wire);
+                wire.extend_from_slice(bytes.get(run).unwrap_or_default());
+                *self = Self::Wire(end);
+            }
+        }
+    }
+
+    /// Copies a run, for something else to be put behind it.
+    fn spill(&mut self, bytes: &[u8], wire: &mut Vec<u8>) {
+        if let Self::Run(run, end) = self {
+            wire.extend_from_slice(bytes.get(run.clone()).unwrap_or_default());
+            *self = Self::Wire(*end);
+        }
+    }
+
+    /// Puts it in, for something that has to stand behind it in the outlet itself.
+    pub(in crate::pipe) fn put(&mut self, bytes: &[u8], wire: &mut Vec<u8>, outlet: &mut Outlet) {
+        if let Some((put, end)) = self.of(bytes, wire) {
+            outlet.put(put, end);
+        }
+        wire.clear();
+        *self = Self::Nothing;
+    }
+}
 
 impl Direction {
-    /// Deals with bytes; gives how many are dealt with. Where it stopped before their end for another reason than that
-    /// the rest is not whole, `fresh` says so.
-    pub(super) fn absorb<R, W>(
+    /// Deals with bytes. Where it stops before their end for another reason than that the rest is not whole, `fresh` says
+    /// so.
+    pub(in crate::pipe) fn absorb(
         &mut self,
         bytes: &[u8],
-        context: &mut Context<'_>,
-        source: &mut Leg<R>,
-        target: &mut Leg<W>,
+        source: &mut Peer,
+        target: &mut Peer,
         shared: &mut Shared,
         scratch: &mut Scratch,
-    ) -> usize
-    where
-        R: Transport,
-        W: Transport,
-    {
+    ) -> Absorbed {
+        let mut onward = Onward::Nothing;
         if self.mode == Mode::Drain {
-            return bytes.len();
+            return Absorbed { consumed: bytes.len(), onward };
         }
-        let (mut position, mut work, mut unput) = (0, 0, None);
+        let (mut position, mut work) = (0, 0);
         scratch.wire.clear();
         loop {
             scratch.finds.clear();
-            scratch.finds.split = target.peer.outlet.is_waiting();
+            scratch.finds.split = target.outlet.is_waiting();
             let (next, stop) = self.walk.walk(bytes, position, &mut scratch.finds);
             position = next;
             shared.count(self.from, scratch.finds.tally);
             if scratch.finds.tally.messages != [0, 0] {
                 self.assembly = None;
             }
-            let is_last = match stop {
-                None => true,
-                Some(Stop::Slice) => position == bytes.len(),
-                _ => false,
-            };
-            if self.mode == Mode::Forward
-                && self.forward(bytes, is_last, &mut unput, context, source, target, shared, scratch).is_err()
-            {
-                self.push_event(Event::TargetGone);
-                self.ignore();
+            if self.mode == Mode::Forward {
+                self.forward(bytes, &mut onward, source, target, shared, scratch);
             }
             match stop {
                 None => break,
-                Some(Stop::Slice) if is_last => break,
+                Some(Stop::Slice) if position == bytes.len() => break,
                 Some(Stop::Full | Stop::Slice) => {}
                 Some(Stop::Undecided) => {
                     work += UNDECIDED;
@@ -72,9 +124,9 @@ impl Direction {
                 }
                 Some(Stop::Close(close)) => {
                     if self.mode == Mode::Forward {
-                        // Nothing may follow it, not even what the other direction has to say before the pipe hears of it.
-                        self.put(&mut unput, context, target, scratch);
-                        target.peer.outlet.seal();
+                        // Nothing may follow it, not even what the other direction has to say before anybody hears of it.
+                        onward.put(bytes, &mut scratch.wire, &mut target.outlet);
+                        target.outlet.seal();
                     }
                     self.mode = Mode::Drain;
                     self.push_event(Event::Close(close));
@@ -88,74 +140,41 @@ impl Direction {
             // What is left is here again when the worker's other connections have had their turn.
             work += scratch.finds.items.len();
             self.full = scratch.finds.is_full() || work >= Finds::MANY;
-            if self.full || self.has_to_wait(&mut unput, context, source, target, scratch) {
+            if self.full || self.has_to_wait(onward.len(&scratch.wire), source, target) {
                 self.fresh = position < bytes.len();
                 break;
             }
         }
-        self.put(&mut unput, context, target, scratch);
-        target.peer.outlet.expect_more(self.fresh && self.mode == Mode::Forward);
         if self.walk.is_inside_frame() {
             shared.clock.inside_frame(self.from);
         }
-        scratch.shrink();
-        position
+        Absorbed { consumed: position, onward }
     }
 
-    /// Whether nothing more may be decided for now: something is held back, or a peer does not take what there is for it.
-    fn has_to_wait<R, W>(
-        &mut self,
-        unput: &mut Unput,
-        context: &mut Context<'_>,
-        source: &mut Leg<R>,
-        target: &mut Leg<W>,
-        scratch: &mut Scratch,
-    ) -> bool
-    where
-        R: Transport,
-        W: Transport,
-    {
-        if self.mode != Mode::Forward {
-            return false;
-        }
-        if scratch.wire.len() + target.peer.outlet.unwritten() >= UNWRITTEN {
-            self.put(unput, context, target, scratch);
-            if !target.peer.outlet.is_empty() {
-                return true;
-            }
-        }
-        if source.peer.outlet.unwritten() >= UNWRITTEN && source.peer.outlet.holds_messages() {
-            // An error shows when that direction meets it.
-            let _ = source.poll_flush(context);
-            if source.peer.outlet.holds_messages() {
-                return true;
-            }
-        }
-        target.peer.outlet.is_shut()
+    /// Whether nothing more may be decided for now: something is held back, or there is much that one of the peers may not
+    /// take.
+    fn has_to_wait(&self, onward: usize, source: &Peer, target: &Peer) -> bool {
+        self.mode == Mode::Forward
+            && (onward + target.outlet.unwritten() >= UNWRITTEN
+                || source.outlet.unwritten() >= UNWRITTEN && source.outlet.holds_messages()
+                || target.outlet.is_shut())
     }
 
-    /// Takes what was found through the filters, and hands over what goes on of it.
-    #[expect(clippy::too_many_arguments, reason = "what a direction works on, and how far it is")]
-    fn forward<R, W>(
+    /// Takes what was found through the filters, and adds what goes on of it.
+    fn forward(
         &mut self,
         bytes: &[u8],
-        is_last: bool,
-        unput: &mut Unput,
-        context: &mut Context<'_>,
-        source: &mut Leg<R>,
-        target: &mut Leg<W>,
+        onward: &mut Onward,
+        source: &mut Peer,
+        target: &mut Peer,
         shared: &mut Shared,
         Scratch { finds, batch, wire, deflater, deflated, .. }: &mut Scratch,
-    ) -> io::Result<()>
-    where
-        W: Transport,
-    {
-        if target.peer.outlet.is_closed() {
-            return Ok(());
+    ) {
+        if target.outlet.is_closed() {
+            return;
         }
-        let is_direct = unput.is_none() && !target.peer.outlet.is_waiting();
-        if let ([Item::Pass { raw, end }], true) = (finds.items.as_slice(), is_direct) {
-            return target.put(context, bytes.get(raw.clone()).unwrap_or_default(), *end);
+        if let ([Item::Pass { raw, end }], false) = (finds.items.as_slice(), target.outlet.is_waiting()) {
+            return onward.add(raw.clone(), *end, bytes, wire);
         }
         batch.load(finds);
         if !batch.passing.is_empty() {
@@ -173,42 +192,21 @@ impl Direction {
         // Each filter has answered all messages before the next one did any.
         batch.replies.sort_by_key(|(answered, _)| *answered);
         for (_, Outgoing { message: Content { kind, payload }, .. }) in batch.replies.drain(..) {
-            encode(opcode(kind), true, &payload, self.from, source.peer.outlet.messages());
+            encode(opcode(kind), true, &payload, self.from, source.outlet.messages());
         }
-        source.peer.outlet.settle();
+        source.outlet.settle();
         let halt = batch.halt.take();
         let compressing = self.walk.receiver().map(|receiver| Compressing { receiver, deflater, deflated });
         let mut emission = Emission { bytes, finds, batch, to: self.from.other(), compressing };
-        let put = match emission.untouched() {
-            Some((run, end)) if halt.is_none() && !target.peer.outlet.is_waiting() => {
-                let run = bytes.get(run).unwrap_or_default();
-                if is_last && is_direct {
-                    target.put(context, run, end)
-                } else {
-                    wire.extend_from_slice(run);
-                    *unput = Some(end);
-                    Ok(())
-                }
-            }
-            _ => emit(&mut emission, unput, context, target, wire),
-        };
+        match emission.untouched() {
+            Some((run, end)) if halt.is_none() && !target.outlet.is_waiting() => onward.add(run, end, bytes, wire),
+            _ => emit(&mut emission, onward, &mut target.outlet, wire),
+        }
         shared.interests_changed |= shared.chain.show();
         if let Some(halt) = halt {
             // Nothing of what follows a verdict that closes goes on; a close frame among it is noticed.
             self.ignore();
             self.push_event(Event::Halt(halt));
-        }
-        put
-    }
-
-    /// Puts in what was not put in yet.
-    fn put<W>(&mut self, unput: &mut Unput, context: &mut Context<'_>, target: &mut Leg<W>, scratch: &mut Scratch)
-    where
-        W: Transport,
-    {
-        if put(unput, context, target, &mut scratch.wire).is_err() {
-            self.push_event(Event::TargetGone);
-            self.ignore();
         }
     }
 }
@@ -219,68 +217,43 @@ const UNWRITTEN: usize = Scratch::BULK;
 /// How many messages one that is decided before its end is worth: it is a call of the filters of its own.
 const UNDECIDED: usize = 16;
 
-/// Hands over what goes on, with a gate where a filter wants a delay.
-pub(in crate::pipe) fn emit<W>(
-    emission: &mut Emission<'_>,
-    unput: &mut Unput,
-    context: &mut Context<'_>,
-    target: &mut Leg<W>,
-    wire: &mut Vec<u8>,
-) -> io::Result<()>
-where
-    W: Transport,
-{
-    let (batch, finds, mut next) = (emission.batch, emission.finds, 0);
+/// Adds what goes on, with a gate where a filter wants a delay.
+pub(in crate::pipe) fn emit(emission: &mut Emission<'_>, onward: &mut Onward, outlet: &mut Outlet, wire: &mut Vec<u8>) {
+    let (bytes, batch, finds, mut next) = (emission.bytes, emission.batch, emission.finds, 0);
     for &(item, until) in &batch.delays {
-        render(emission, next..item + 1, unput, context, target, wire)?;
-        put(unput, context, target, wire)?;
-        target.peer.outlet.shut(until);
+        render(emission, next..item + 1, onward, outlet, wire);
+        onward.put(bytes, wire, outlet);
+        outlet.shut(until);
         next = item + 1;
     }
-    render(emission, next..batch.items(finds), unput, context, target, wire)?;
+    render(emission, next..batch.items(finds), onward, outlet, wire);
     if !batch.delays.is_empty() {
-        put(unput, context, target, wire)?;
-        target.peer.outlet.open(Instant::now());
+        onward.put(bytes, wire, outlet);
+        outlet.open(Instant::now());
     }
-    Ok(())
 }
 
 /// Writes out items; where frames of our own wait for a place, one by one.
-fn render<W>(
+fn render(
     emission: &mut Emission<'_>,
     items: Range<usize>,
-    unput: &mut Unput,
-    context: &mut Context<'_>,
-    target: &mut Leg<W>,
+    onward: &mut Onward,
+    outlet: &mut Outlet,
     wire: &mut Vec<u8>,
-) -> io::Result<()>
-where
-    W: Transport,
-{
+) {
+    let bytes = emission.bytes;
     let mut next = items.start;
-    while next < items.end && target.peer.outlet.is_waiting() {
-        *unput = emission.render(next..next + 1, wire).or(*unput);
-        put(unput, context, target, wire)?;
+    onward.spill(bytes, wire);
+    while next < items.end && outlet.is_waiting() {
+        if let Some(end) = emission.render(next..next + 1, wire) {
+            *onward = Onward::Wire(end);
+        }
+        onward.put(bytes, wire, outlet);
         next += 1;
     }
-    if next < items.end {
-        *unput = emission.render(next..items.end, wire).or(*unput);
+    if next < items.end
+        && let Some(end) = emission.render(next..items.end, wire)
+    {
+        *onward = Onward::Wire(end);
     }
-    Ok(())
-}
-
-/// Puts in what was not put in yet.
-pub(in crate::pipe) fn put<W>(
-    unput: &mut Unput,
-    context: &mut Context<'_>,
-    target: &mut Leg<W>,
-    wire: &mut Vec<u8>,
-) -> io::Result<()>
-where
-    W: Transport,
-{
-    let Some(end) = unput.take() else { return Ok(()) };
-    let put = target.put(context, wire, end);
-    wire.clear();
-    put
 }

@@ -8,8 +8,9 @@ use tokio::time::{Instant, sleep};
 use super::piped::{SECOND, close, filtered, frame, local, obedient, pipe, send, text, texts};
 use crate::metrics::{CloseLabel, Initiator};
 use crate::peer::Side;
+use crate::pipe::Timers;
 use crate::pipe::emit::encode;
-use crate::pipe::{End, Timers};
+use crate::transport::End;
 use crate::ws::Opcode;
 
 fn broken() -> End {

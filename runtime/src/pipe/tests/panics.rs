@@ -13,7 +13,8 @@ use tokio::task::{LocalSet, spawn_local};
 use crate::metrics::{Metrics, WorkerIndex};
 use crate::peer::Side;
 use crate::pipe::emit::encode;
-use crate::pipe::{Pipe, Plan, Scratch, Timers, Transport};
+use crate::pipe::{Pipe, Plan, Scratch, Timers};
+use crate::transport::{Stream, Transport};
 use crate::ws::{Extensions, Opcode};
 
 fn plan(scratch: &Rc<RefCell<Scratch>>) -> Plan {
@@ -31,9 +32,10 @@ fn plan(scratch: &Rc<RefCell<Scratch>>) -> Plan {
 }
 
 /// A socket that brings nothing and panics when it is written to.
+#[derive(Debug)]
 struct Faulty;
 
-impl Transport for Faulty {}
+impl Stream for Faulty {}
 
 impl AsyncRead for Faulty {
     fn poll_read(self: Pin<&mut Self>, _: &mut Context<'_>, _: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
@@ -63,14 +65,22 @@ async fn a_panic_costs_its_own_connection_and_no_other() {
         encode(Opcode::Text, true, b"hello", Side::Upstream, &mut message);
 
         let (mut client, client_end) = duplex(1 << 16);
-        let faulty = Pipe::new((client_end, Bytes::new()), (Faulty, Bytes::new()), plan(&scratch));
+        let faulty = Pipe::new(
+            (Transport::boxed(client_end), Bytes::new()),
+            (Transport::boxed(Faulty), Bytes::new()),
+            plan(&scratch),
+        );
         let faulty = spawn_local(faulty.run());
         client.write_all(&message).await.unwrap();
         assert!(faulty.await.unwrap_err().is_panic());
 
         let (mut client, client_end) = duplex(1 << 16);
         let (mut upstream, upstream_end) = duplex(1 << 16);
-        let sound = Pipe::new((client_end, Bytes::new()), (upstream_end, Bytes::new()), plan(&scratch));
+        let sound = Pipe::new(
+            (Transport::boxed(client_end), Bytes::new()),
+            (Transport::boxed(upstream_end), Bytes::new()),
+            plan(&scratch),
+        );
         let sound = spawn_local(sound.run());
         client.write_all(&message).await.unwrap();
         let mut received = vec![0; message.len()];

@@ -16,7 +16,8 @@ use crate::component::{Content, Interest, Kinds, Message, Need, Outgoing, Select
 use crate::metrics::{Metrics, WorkerIndex};
 use crate::peer::{MessageKind, Side};
 use crate::pipe::emit::encode;
-use crate::pipe::{End, Handle, Outcome, Pipe, Plan, Scratch, Scripted, Timers, Transport};
+use crate::pipe::{Handle, Outcome, Pipe, Plan, Scratch, Scripted, Timers};
+use crate::transport::{End, Stream, Transport};
 use crate::ws::{CloseFrame, Extensions, FrameHeader, Opcode, apply_mask};
 
 pub(super) const SECOND: Duration = Duration::from_secs(1);
@@ -51,7 +52,8 @@ pub(super) fn filtered(timers: Timers, filters: Vec<Scripted>) -> Piped {
         handle: handle.clone(),
     };
     let end = Rc::<Seen>::default();
-    let client_line = Line { stream: client_end, end: end.clone() };
+    let client_line = Transport::boxed(Line { stream: client_end, end: end.clone() });
+    let upstream_end = Transport::boxed(upstream_end);
     let pipe = Pipe::scripted((client_line, Bytes::new()), (upstream_end, Bytes::new()), plan, filters);
     Piped { client, upstream, client_end: end, handle, ended: spawn_local(pipe.run()) }
 }
@@ -61,6 +63,12 @@ pub(super) fn filtered(timers: Timers, filters: Vec<Scripted>) -> Piped {
 pub(super) struct Seen {
     end: Cell<Option<fn() -> End>>,
     waker: Cell<Option<Waker>>,
+}
+
+impl std::fmt::Debug for Seen {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.debug_struct("Seen").finish_non_exhaustive()
+    }
 }
 
 impl Seen {
@@ -73,12 +81,13 @@ impl Seen {
 }
 
 /// A socket whose end can be seen from afar.
+#[derive(Debug)]
 struct Line {
     stream: DuplexStream,
     end: Rc<Seen>,
 }
 
-impl Transport for Line {
+impl Stream for Line {
     fn poll_end(&mut self, context: &mut Context<'_>) -> Poll<End> {
         self.end.waker.set(Some(context.waker().clone()));
         self.end.end.get().map_or(Poll::Pending, |end| Poll::Ready(end()))

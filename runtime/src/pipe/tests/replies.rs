@@ -7,10 +7,10 @@ use tokio::io::AsyncWriteExt;
 use tokio::time::sleep;
 
 use super::piped::{SECOND, filter, filtered, frame, local, send, text, texts};
-use crate::component::{Content, Need, Outgoing, Verdict};
+use crate::component::{Content, Interest, Kinds, Need, Outgoing, Selection, Verdict};
 use crate::peer::{MessageKind, Side};
-use crate::pipe::Timers;
 use crate::pipe::emit::encode;
+use crate::pipe::{Scripted, Timers};
 use crate::ws::Opcode;
 
 /// Answers every message to `to` with so many bytes, and counts.
@@ -53,7 +53,10 @@ async fn no_more_is_decided_than_the_receiver_takes() {
 async fn a_reply_finds_its_place_although_a_fragmented_message_was_dropped_around_a_control_frame() {
     local(async {
         // What the upstream says is dropped, unseen, and what the client says comes back.
-        let mut echo = filter(Need::Whole, |message| match message.origin {
+        let texts_only = Kinds { text: true, binary: false };
+        let from_client = Selection { kinds: texts_only, need: Need::Whole };
+        let from_upstream = Selection { kinds: texts_only, need: Need::Nothing };
+        let echo = Scripted::of_messages(Interest { from_client, from_upstream }, |message| match message.origin {
             Side::Upstream => Verdict::Drop,
             Side::Client => {
                 let payload = message.payload.to_vec();
@@ -63,7 +66,6 @@ async fn a_reply_finds_its_place_although_a_fragmented_message_was_dropped_aroun
                 }])
             }
         });
-        echo.interest.from_upstream.need = Need::Nothing;
         let mut piped = filtered(Timers::default(), vec![echo]);
         let mut wire = Vec::new();
         encode(Opcode::Text, false, b"one", Side::Client, &mut wire);

@@ -248,11 +248,7 @@ impl Walk {
         }
         finds.tally.bytes += taken as u64;
         self.stream = (left > 0).then_some(Stream { left, ..stream });
-        let end = match (left, stream.fin) {
-            (0, true) => Boundary::Message,
-            (0, false) => Boundary::Frame,
-            _ => Boundary::Inside,
-        };
+        let end = Boundary::within(left, stream.fin);
         let next = position + taken;
         // Also where what came out is thrown away: there may be more than was taken.
         let is_full = finds.is_full();

@@ -35,11 +35,7 @@ impl Walk {
             None => Seen::Buffer(position..next),
         };
         finds.tally.bytes += here as u64;
-        let end = match (left, stream.fin) {
-            (0, true) => Boundary::Message,
-            (0, false) => Boundary::Frame,
-            _ => Boundary::Inside,
-        };
+        let end = Boundary::within(left, stream.fin);
         self.stream = (left > 0).then_some(Stream { left, mask: stream.mask.map(|key| turned(key, here)), ..stream });
         if end == Boundary::Message {
             finds.count(stream.kind);

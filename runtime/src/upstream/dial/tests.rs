@@ -215,7 +215,8 @@ async fn dialling_a_name_tries_its_addresses_and_sends_without_delay() {
     let lookups = tokio::spawn(lookups.serve());
     let dialling = move || async move {
         let upgraded = dial(&address, request(), &timeouts, &resolver).await.unwrap();
-        let socket = SockRef::from(&upgraded.stream);
+        let Transport::Tcp(stream) = &upgraded.stream else { panic!("another transport") };
+        let socket = SockRef::from(stream);
         assert!(socket.tcp_nodelay().unwrap());
         assert!(socket.keepalive().unwrap());
         assert_eq!(socket.tcp_user_timeout().unwrap(), Liveness::default().user_timeout);
