@@ -13,19 +13,18 @@
 //!
 //! # Threads
 //!
-//! Each worker is an OS thread with an event loop of its own ([`reactor`]), its own listening sockets and its own component
-//! instances. A connection lives on one worker, both sides of it, so the data path takes no lock and wakes no other
-//! thread. One further thread has a tokio runtime, the control runtime: it watches files, serves the admin API and has
-//! components compiled, in a reload on a thread of the lowest priority; it publishes an immutable
-//! [`session::Snapshot`] that a worker reads once
-//! for each handshake. The endpoints of an upstream are apart from it: whoever knows them hands them in by a
-//! [`balance::Feed`], and a worker sees them at its next pick.
+//! Each worker is an OS thread with an event loop of its own ([`reactor`]), its own listening sockets and its own
+//! component instances. A connection lives on one worker, both sides of it, so the data path takes no lock and wakes no
+//! other thread. One further thread has a tokio runtime, the control runtime: it watches files, serves the admin API and
+//! has components compiled, in a reload on a thread of the lowest priority; it publishes an immutable
+//! [`session::Snapshot`] that a worker reads once for each handshake. The endpoints of an upstream are apart from it:
+//! whoever knows them hands them in by a [`balance::Feed`], and a worker sees them at its next pick.
 //!
 //! # Where things go
 //!
 //! | what is new | its room |
 //! |---|---|
-//! | a transport (TLS, a unix socket, an HTTP/2 stream) | a type beside [`reactor::Socket`] that is a [`pipe::Transport`]; what is set on sockets is [`transport`]'s |
+//! | a transport (TLS, a unix socket, an HTTP/2 stream) | a variant of [`transport::Transport`]; who accepts or dials makes one, and nobody else knows which it is |
 //! | a source of endpoints (DNS, a registry) | whoever knows them calls [`balance::Feed::replace`]; a key for it stands in [`config`], and [`server`] runs it on the control runtime |
 //! | a kind of component | an interface in `wit/`, its functions and [`component::Kind`] in [`component`], and who calls it: [`session`] at the handshake, [`pipe`] for messages |
 //! | a hook of filters, or something that they are lent | an interface in `wit/`, [`component`], and `pipe::chain` where it is about messages |
