@@ -181,7 +181,7 @@ impl Chain {
         }
     }
 
-    /// Shows the shadows what the filters have decided about the last batch; whether any shadow is gone for good.
+    /// Shows the shadows what the filters have decided about the last read; whether any shadow is gone for good.
     #[inline]
     pub(super) fn show(&mut self) -> bool {
         self.retain_shadows(Shadowing::show)

@@ -312,10 +312,11 @@ impl Direction {
         }
     }
 
-    /// Takes note that what came of a read is put in: whether more of it is to follow, and what is held now of a message that
+    /// Takes note that what came of a read is put in, so that shadows may see it: whether more of it is to follow, and what is held now of a message that
     /// has begun and not ended, if a filter waits for it, and of those for which the receiver, or a filter's delay, is waited
     /// for. `waker` wakes who has to give that up.
-    pub(super) fn has_put(&mut self, target: &mut Peer, shared: &Shared, scratch: &Scratch, waker: &Waker) {
+    pub(super) fn has_put(&mut self, target: &mut Peer, shared: &mut Shared, scratch: &Scratch, waker: &Waker) {
+        shared.interests_changed |= shared.chain.show();
         target.outlet.expect_more(self.fresh && self.mode == Mode::Forward);
         let unwritten = target.outlet.held();
         if self.mode == Mode::Drain || !self.walk.is_assembling() && unwritten == 0 {

@@ -1,7 +1,7 @@
 //! Candidates that see a connection's messages after what their filters decided was carried out.
 //!
 //! A batch goes through the filters in buffers that they change on the way, so what a shadow is to see is copied as its
-//! filter sees it, and shown to it once the batch has been written.
+//! filter sees it, and shown to it once all that came of a read has been written.
 
 use super::chain::{Passing, message};
 use super::item::Finds;
@@ -14,8 +14,10 @@ pub(super) struct Shadowing {
     /// The filter's place in the chain.
     pub(super) place: usize,
     shadow: Shadow,
-    /// Of the batch at hand, in order.
+    /// Of the read at hand, in order.
     seen: Vec<Seen>,
+    /// Where the batch at hand begins among them.
+    batch: usize,
     from: Side,
 }
 
@@ -30,7 +32,7 @@ struct Seen {
 
 impl Shadowing {
     pub(super) fn new(place: usize, shadow: Shadow) -> Self {
-        Self { place, shadow, seen: Vec::new(), from: Side::Client }
+        Self { place, shadow, seen: Vec::new(), batch: 0, from: Side::Client }
     }
 
     pub(super) fn shadow(&self) -> &Shadow {
@@ -56,7 +58,7 @@ impl Shadowing {
     pub(super) fn observe(&mut self, kinds: Kinds, from: Side, batch: &[Passing], bytes: &[u8], finds: &Finds) {
         let own = self.shadow.interest().from(from);
         self.from = from;
-        self.seen.clear();
+        self.batch = self.seen.len();
         for passing in batch.iter().filter(|it| kinds.contains(it.kind) || own.kinds.contains(it.kind)) {
             let wanted = if own.kinds.contains(passing.kind) { own.need } else { Need::Nothing };
             if let Some(Message { kind, size, payload, .. }) = message(passing, from, wanted, bytes, finds) {
@@ -68,7 +70,8 @@ impl Shadowing {
     /// Takes note of what the filter decided about messages of these kinds.
     pub(super) fn decided(&mut self, kinds: Kinds, verdicts: &Verdicts) {
         let mut others = verdicts.others().iter().peekable();
-        for (place, seen) in self.seen.iter_mut().filter(|seen| kinds.contains(seen.kind)).enumerate() {
+        let batch = self.seen.get_mut(self.batch..).unwrap_or_default();
+        for (place, seen) in batch.iter_mut().filter(|seen| kinds.contains(seen.kind)).enumerate() {
             if let Some((_, verdict)) = others.next_if(|(at, _)| *at == place) {
                 seen.verdict = verdict.clone();
             }
@@ -81,7 +84,7 @@ impl Shadowing {
 
     /// The filter has failed: there is nothing to compare with.
     pub(super) fn forget(&mut self) {
-        self.seen.clear();
+        self.seen.truncate(self.batch);
     }
 
     /// Shows the shadow what was observed; whether it goes on.

@@ -202,7 +202,6 @@ impl Direction {
             Some((run, end)) if halt.is_none() && !target.outlet.is_waiting() => onward.add(run, end, bytes, wire),
             _ => emit(&mut emission, onward, &mut target.outlet, wire),
         }
-        shared.interests_changed |= shared.chain.show();
         if let Some(halt) = halt {
             // Nothing of what follows a verdict that closes goes on; a close frame among it is noticed.
             self.ignore();
