@@ -71,14 +71,17 @@ impl<'a> Drive<'a> {
                 Poll::Ready(Err(_)) => return Poll::Ready(Event::TargetGone),
                 Poll::Pending => false,
             };
-            let moved = match direction.next(is_flushed, source, target.peer, shared) {
+            let has_moved = match direction.next(is_flushed, source, target.peer, shared) {
                 Next::Flush => continue,
                 Next::Wait => return self.poll_end(context),
-                Next::Nothing => Poll::Pending,
-                Next::Kept => Poll::Ready(self.turn.absorb_kept(&[], context)),
-                Next::Read(most) => self.poll_read(most, context),
+                Next::Nothing => false,
+                Next::Kept => {
+                    self.turn.absorb_kept(&[], context);
+                    true
+                }
+                Next::Read(most) => self.poll_read(most, context).is_ready(),
             };
-            if moved.is_pending() {
+            if !has_moved {
                 self.turn.direction.has_all();
                 return Poll::Pending;
             }
@@ -190,15 +193,11 @@ impl Leg<'_> {
             return Poll::Ready(Ok(()));
         }
         let flushed = self.poll_write(context);
-        match &flushed {
-            Poll::Ready(Err(_)) => self.peer.give_up(),
-            Poll::Ready(Ok(())) if self.peer.is_to_shut() => {
-                // One that cannot be shut down is gone already.
-                if self.transport.poll_shutdown(context).is_ready() {
-                    self.peer.has_shut();
-                }
-            }
-            _ => {}
+        if let Poll::Ready(Err(_)) = &flushed {
+            self.peer.give_up();
+        } else if flushed.is_ready() && self.peer.is_to_shut() && self.transport.poll_shutdown(context).is_ready() {
+            // One that cannot be shut down is gone already.
+            self.peer.has_shut();
         }
         flushed
     }
