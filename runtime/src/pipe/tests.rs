@@ -2,6 +2,7 @@
 
 mod closing;
 mod compressed;
+mod conversation;
 mod cost;
 mod delays;
 mod ends;
