@@ -105,7 +105,8 @@ impl Transport {
         }
     }
 
-    /// What has to be said before the stream is dropped; it has to be asked until it is ready.
+    /// Has everything that was taken leave, and says what has to be said before the stream is dropped; it has to be asked
+    /// until it is ready.
     ///
     /// # Errors
     /// When the stream is broken.
@@ -113,7 +114,10 @@ impl Transport {
         match self {
             // Closing a socket says it.
             Self::Tcp(_) => Poll::Ready(Ok(())),
-            Self::Boxed(stream) => Pin::new(stream).poll_shutdown(context),
+            Self::Boxed(stream) => {
+                ready!(Pin::new(&mut *stream).poll_flush(context))?;
+                Pin::new(stream).poll_shutdown(context)
+            }
         }
     }
 

@@ -12,6 +12,7 @@ mod piped;
 mod replies;
 mod splits;
 mod timing;
+mod unhurried;
 
 use super::Pipe;
 

@@ -37,6 +37,23 @@ pub(super) fn pipe(timers: Timers) -> Piped {
 }
 
 pub(super) fn filtered(timers: Timers, filters: Vec<Scripted>) -> Piped {
+    let end = Rc::<Seen>::default();
+    let client_end = end.clone();
+    let piped = piped(timers, filters, move |stream| Line { stream, end }, |stream| stream);
+    Piped { client_end, ..piped }
+}
+
+/// A pipe between two streams that are made of the proxy's ends.
+pub(super) fn piped<C, U>(
+    timers: Timers,
+    filters: Vec<Scripted>,
+    client_of: impl FnOnce(DuplexStream) -> C,
+    upstream_of: impl FnOnce(DuplexStream) -> U,
+) -> Piped
+where
+    C: Stream + 'static,
+    U: Stream + 'static,
+{
     let (client, client_end) = duplex(1 << 16);
     let (upstream, upstream_end) = duplex(1 << 16);
     let handle = Rc::<Handle>::default();
@@ -51,11 +68,10 @@ pub(super) fn filtered(timers: Timers, filters: Vec<Scripted>) -> Piped {
         scratch: Rc::<RefCell<Scratch>>::default(),
         handle: handle.clone(),
     };
-    let end = Rc::<Seen>::default();
-    let client_line = Transport::boxed(Line { stream: client_end, end: end.clone() });
-    let upstream_end = Transport::boxed(upstream_end);
-    let pipe = Pipe::scripted((client_line, Bytes::new()), (upstream_end, Bytes::new()), plan, filters);
-    Piped { client, upstream, client_end: end, handle, ended: spawn_local(pipe.run()) }
+    let client_end = (Transport::boxed(client_of(client_end)), Bytes::new());
+    let upstream_end = (Transport::boxed(upstream_of(upstream_end)), Bytes::new());
+    let ended = spawn_local(Pipe::scripted(client_end, upstream_end, plan, filters).run());
+    Piped { client, upstream, client_end: Rc::default(), handle, ended }
 }
 
 /// What can be seen of the end of a socket without reading it.
