@@ -1,7 +1,8 @@
 //! The client's side of the opening handshake (RFC 6455 section 4.2).
 //!
-//! [`Requests`] reads requests from an accepted socket and answers them, or gives the socket back after a 101. What
-//! lies between is values: [`Target`] says where a request wants to go, [`validate`] makes an [`Opening`] of it or a
+//! A socket brings [`Streams`]: each [`Stream`] is a request under way, which is refused or becomes a [`Tunnel`], and
+//! nobody above knows over which HTTP. [`Requests`] is that of HTTP/1.1: it reads requests and answers them, or gives the
+//! socket back after a 101. What lies between is values: [`Target`] says where a request wants to go, [`validate`] makes an [`Opening`] of it or a
 //! [`Refused`], and [`Forwarding`] makes the request for the upstream. Routing comes before validation, so that a plain
 //! request can find a route that is not for WebSockets; the pieces therefore do not depend on each other.
 //!
@@ -17,6 +18,7 @@ mod opening;
 mod refused;
 mod requests;
 mod shortcut;
+mod stream;
 mod target;
 
 pub use body::AnswerBody;
@@ -25,4 +27,5 @@ pub use networks::Networks;
 pub use opening::{Opening, describe, validate};
 pub use refused::{Refused, refusal, relayed, text};
 pub use requests::{ClientGone, HeadLimits, ReadError, Requests, WriteError};
+pub use stream::{Missed, Stream, Streams, Tunnel, Unreadable};
 pub use target::Target;

@@ -71,7 +71,7 @@ fn requests(text: &[u8], piece: u8) -> Vec<Asked> {
                 extensions: request.extensions,
                 agreed: Extensions::default(),
             };
-            if let Ok((stream, leftover)) = requests.switch(opening.answer(accepted, &[])).await {
+            if let Ok((stream, leftover)) = requests.switch(opening.switching(opening.answer(accepted, &[]))).await {
                 assert!(text.ends_with(&[&leftover, stream.unsaid()].concat()));
             }
             return;

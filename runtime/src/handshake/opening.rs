@@ -62,20 +62,25 @@ pub fn validate(parts: &Parts) -> Result<Opening, Refused> {
 }
 
 impl Opening {
-    /// The fields of the 101 that answers this handshake: the upstream's, edited, and those of RFC 6455 section 4.2.2.
+    /// The fields of the answer to this handshake, over whatever it came: the upstream's, edited, and what was agreed on.
     pub fn answer<'a>(&self, accepted: Accepted, edits: impl IntoIterator<Item = &'a HeaderEdit>) -> HeaderMap {
         let Accepted { mut headers, protocol, extensions, .. } = accepted;
         apply(&mut headers, edits);
-        headers.insert(header::CONNECTION, HeaderValue::from_static("Upgrade"));
-        headers.insert(header::UPGRADE, HeaderValue::from_static("websocket"));
-        if let Ok(accept) = HeaderValue::from_maybe_shared(derive_accept_key(self.key.as_bytes()).into_bytes()) {
-            headers.insert(header::SEC_WEBSOCKET_ACCEPT, accept);
-        }
         if let Some(protocol) = protocol {
             headers.insert(header::SEC_WEBSOCKET_PROTOCOL, protocol);
         }
         if let Some(extensions) = extensions {
             headers.insert(header::SEC_WEBSOCKET_EXTENSIONS, extensions);
+        }
+        headers
+    }
+
+    /// These fields, with those that a 101 has beside them (RFC 6455 section 4.2.2).
+    pub fn switching(&self, mut headers: HeaderMap) -> HeaderMap {
+        headers.insert(header::CONNECTION, HeaderValue::from_static("Upgrade"));
+        headers.insert(header::UPGRADE, HeaderValue::from_static("websocket"));
+        if let Ok(accept) = HeaderValue::from_maybe_shared(derive_accept_key(self.key.as_bytes()).into_bytes()) {
+            headers.insert(header::SEC_WEBSOCKET_ACCEPT, accept);
         }
         headers
     }

@@ -6,6 +6,7 @@ use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
 
+use http::StatusCode;
 use slab::Slab;
 use tokio::time::Instant;
 
@@ -17,7 +18,7 @@ use crate::component::{Choice, PickSet};
 use crate::pipe::Handle;
 use crate::reactor::yield_now;
 
-/// An open connection.
+/// An open stream, which is what users call a connection: with HTTP/2 several of them share a socket.
 #[derive(Debug)]
 pub struct Connection {
     /// Names it in logs, in the admin API and to components.
@@ -35,7 +36,7 @@ pub struct Connection {
     pub lease: Lease,
     /// When its socket was accepted, or its request began.
     pub started_at: Instant,
-    /// When the client got its 101.
+    /// When the client got its answer.
     pub opened_at: Instant,
     /// What it carried so far, and the switch that ends it or changes its filters.
     pub handle: Rc<Handle>,
@@ -91,7 +92,7 @@ impl super::Worker {
             started_at: Instant::now(),
             opened_at: Instant::now(),
             handle: Rc::default(),
-            logged: Box::new(Logged::new("", "", None, Vec::new())),
+            logged: Box::new(Logged::new("", "", StatusCode::SWITCHING_PROTOCOLS, None, Vec::new())),
         });
         self.registry().list(connection.clone());
         connection
@@ -109,14 +110,22 @@ pub(super) struct Logged {
     /// The host, and behind it the path.
     place: Box<str>,
     host: usize,
+    /// What the client was answered.
+    pub(super) status: StatusCode,
     pub(super) channel: Option<Box<str>>,
     pub(super) attributes: Box<[(String, String)]>,
 }
 
 impl Logged {
-    pub(super) fn new(host: &str, path: &str, channel: Option<String>, attributes: Vec<(String, String)>) -> Self {
+    pub(super) fn new(
+        host: &str,
+        path: &str,
+        status: StatusCode,
+        channel: Option<String>,
+        attributes: Vec<(String, String)>,
+    ) -> Self {
         let place = [host, path].concat().into();
-        Self { place, host: host.len(), channel: channel.map(Into::into), attributes: attributes.into() }
+        Self { place, host: host.len(), status, channel: channel.map(Into::into), attributes: attributes.into() }
     }
 
     pub(super) fn host(&self) -> &str {

@@ -1,8 +1,9 @@
-//! What is counted and logged of a request or a connection.
+//! What is counted and logged of a stream: one line for each, whatever became of it.
 
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use http::StatusCode;
 use tokio::time::Instant;
 
 use super::connection::Connection;
@@ -64,11 +65,11 @@ impl<'a> Record<'a> {
     /// A request that could not be read.
     pub(super) fn malformed(mut self, error: &ReadError) {
         self.reason = error.to_string();
-        self.refused(HandshakeOutcome::Malformed, Some(error.status().as_u16()));
+        self.refused(HandshakeOutcome::Malformed, Some(error.status()));
     }
 
     /// A request whose head has not come, not all of it, within `patience`.
-    pub(super) fn late(mut self, patience: Duration, status: Option<u16>) {
+    pub(super) fn late(mut self, patience: Duration, status: Option<StatusCode>) {
         self.reason = format!("the head of the request has not come within {patience:?} (handshake_timeout)");
         self.refused(HandshakeOutcome::ClientTimeout, status);
     }
@@ -80,20 +81,20 @@ impl<'a> Record<'a> {
     }
 
     /// A request that opened no connection.
-    pub(super) fn refused(&self, outcome: HandshakeOutcome, status: Option<u16>) {
+    pub(super) fn refused(&self, outcome: HandshakeOutcome, status: Option<StatusCode>) {
         self.count(outcome);
         self.write(outcome, status);
     }
 
     /// A connection that has opened, which says so if that is wanted.
-    pub(super) fn opened(&self) {
+    pub(super) fn opened(&self, status: StatusCode) {
         self.count(HandshakeOutcome::Upgraded);
         if self.worker.access().is_told_of_opens() {
-            self.write(HandshakeOutcome::Upgraded, Some(101));
+            self.write(HandshakeOutcome::Upgraded, Some(status));
         }
     }
 
-    fn write(&self, outcome: HandshakeOutcome, status: Option<u16>) {
+    fn write(&self, outcome: HandshakeOutcome, status: Option<StatusCode>) {
         self.worker.access().write(&AccessRecord {
             opens: outcome == HandshakeOutcome::Upgraded,
             connection: &self.connection,
@@ -104,7 +105,7 @@ impl<'a> Record<'a> {
             upstream: &self.upstream,
             endpoint: &self.endpoint,
             outcome,
-            status,
+            status: status.map(|status| status.as_u16()),
             ended: None,
             reason: &self.reason,
             filter: &self.filter,
@@ -139,7 +140,7 @@ pub(super) fn ended(worker: &Worker, connection: &Connection, outcome: &Outcome)
         endpoint: connection.lease.endpoint().url(),
         opens: false,
         outcome: HandshakeOutcome::Upgraded,
-        status: Some(101),
+        status: Some(connection.logged.status.as_u16()),
         ended: Some(Ended { by: outcome.by, code: outcome.code() }),
         reason,
         filter: "",

@@ -6,8 +6,9 @@
 use http::{Response, StatusCode};
 
 use super::limit::Denied;
+use super::record::Record;
 use crate::component::{Failure, Refusal as FilterRefusal};
-use crate::handshake::{self, AnswerBody, Refused};
+use crate::handshake::{self, AnswerBody, Refused, Stream, Streams};
 use crate::metrics::HandshakeOutcome;
 use crate::upstream::DialError;
 
@@ -43,7 +44,7 @@ impl From<Denied> for Refusal {
 
 impl Refusal {
     /// The label of the handshake.
-    pub(super) fn outcome(&self) -> HandshakeOutcome {
+    fn outcome(&self) -> HandshakeOutcome {
         match self {
             Self::Request(refused) => refused.outcome(),
             Self::Full | Self::TooFast => HandshakeOutcome::Limited,
@@ -61,13 +62,25 @@ impl Refusal {
         }
     }
 
-    /// Whether nothing more is read from the client after the answer.
-    pub(super) fn closes_connection(&self) -> bool {
-        matches!(self, Self::Request(Refused::Malformed(_)) | Self::ClientGone)
+    /// Answers a stream with it, unless the client has left. Gives what its connection has to bring beside it.
+    pub(super) async fn answer(self, stream: Stream, mut record: Record<'_>) -> Option<Streams> {
+        let route = record.route.as_ref().map_or("", |route| &route.name);
+        self.log(route, &record.connection);
+        record.reason = self.reason();
+        let outcome = self.outcome();
+        if matches!(self, Self::ClientGone) {
+            record.refused(outcome, None);
+            return None;
+        }
+        let response = self.response();
+        let status = response.status();
+        let further = stream.refuse(response).await;
+        record.refused(outcome, Some(status));
+        further
     }
 
     /// The answer. Its text names no address, because it is for the client.
-    pub(super) fn response(self) -> Response<AnswerBody> {
+    fn response(self) -> Response<AnswerBody> {
         match self {
             Self::Request(refused) => refused.response(),
             Self::Full => {
@@ -97,7 +110,7 @@ impl Refusal {
     }
 
     /// What the access log says beside the label; what was dialled in vain it tells by itself.
-    pub(super) fn reason(&self) -> String {
+    fn reason(&self) -> String {
         match self {
             Self::Request(refused) => refused.to_string(),
             Self::Full => "max_connections of the route is reached".to_owned(),
@@ -111,7 +124,7 @@ impl Refusal {
     }
 
     /// What an operator may have to act on; everything else is in the access log alone.
-    pub(super) fn log(&self, route: &str, connection: &str) {
+    fn log(&self, route: &str, connection: &str) {
         match self {
             // The component's own line, which is limited in rate, is the warning.
             Self::Component(failure) => {

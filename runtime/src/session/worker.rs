@@ -3,7 +3,6 @@
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use std::sync::Arc;
-use std::time::Duration;
 
 use arc_swap::ArcSwap;
 
@@ -118,11 +117,6 @@ impl Worker {
         &self.unrouted
     }
 
-    /// How long a client may take to close its socket after an answer that ends the connection.
-    pub(super) fn close_timeout(&self) -> Duration {
-        LINGER
-    }
-
     /// A name for the next connection.
     pub(super) fn connection_id(&self) -> String {
         let count = self.connections.get();
@@ -130,6 +124,3 @@ impl Worker {
         format!("{}{count:x}", self.prefix)
     }
 }
-
-/// Long enough for an answer to cross any network, short enough not to be worth holding open.
-const LINGER: Duration = Duration::from_secs(2);

@@ -37,7 +37,7 @@ fn a_handshake_as_in_rfc_6455_section_1_2_is_valid() {
     let opening = validate(&with(&[])).unwrap();
     let accepted =
         Accepted { headers: HeaderMap::new(), protocol: None, extensions: None, agreed: Extensions::default() };
-    let headers = opening.answer(accepted, []);
+    let headers = opening.switching(opening.answer(accepted, []));
     assert_eq!(headers["sec-websocket-accept"], "s3pPLMBiTxaQ9kYGzzhZRbK+xOo=");
     assert_eq!(headers["upgrade"], "websocket");
     assert_eq!(headers["connection"], "Upgrade");
@@ -152,7 +152,7 @@ fn the_101_carries_the_upstreams_fields_and_the_filters_edits() {
         HeaderEdit::Append("set-cookie".to_owned(), b"e=f".to_vec()),
         HeaderEdit::Set("sec-websocket-accept".to_owned(), b"forged".to_vec()),
     ];
-    let answer = opening.answer(accepted, &edits);
+    let answer = opening.switching(opening.answer(accepted, &edits));
     assert_eq!(answer.get_all("set-cookie").iter().collect::<Vec<_>>(), ["a=b", "c=d", "e=f"]);
     assert_eq!(answer["x-policy"], "1");
     assert_eq!(answer["sec-websocket-protocol"], "chat");

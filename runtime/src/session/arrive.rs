@@ -1,0 +1,113 @@
+//! The first stages of a stream: its request, the route that it takes, and its place there.
+
+use std::rc::Rc;
+use std::sync::Arc;
+
+use http::request::Parts;
+use tokio::time::Instant;
+
+use super::Entrance;
+use super::limit::Permit;
+use super::record::Record;
+use super::refusal::Refusal;
+use super::snapshot::{Route, Snapshot, Target, Upstream};
+use super::worker::Worker;
+use crate::component::Handshake;
+use crate::handshake::{self, Client, Opening, Refused, Scheme};
+use crate::route::Paths;
+use crate::upstream;
+
+/// A request that has come.
+pub(super) struct Arrived<'w> {
+    worker: &'w Rc<Worker>,
+    head: Parts,
+    client: Client,
+    paths: Paths,
+    /// What was in force when it came. All that becomes of it is of one generation.
+    snapshot: Arc<Snapshot>,
+    followings: u64,
+}
+
+/// A request that has its route.
+pub(super) struct Routed<'w> {
+    pub(super) worker: &'w Rc<Worker>,
+    pub(super) head: Parts,
+    pub(super) client: Client,
+    /// What [`Worker::followings`] was when the request came.
+    pub(super) followings: u64,
+    pub(super) route: Arc<Route>,
+    pub(super) upstream: Arc<Upstream>,
+    /// What of the client's target goes to the upstream.
+    pub(super) target: upstream::Target,
+    /// The request, as components see it.
+    pub(super) handshake: Handshake,
+}
+
+/// A valid opening handshake that has its place on the route.
+pub(super) struct Entered<'w> {
+    pub(super) routed: Routed<'w>,
+    pub(super) opening: Opening,
+    pub(super) permit: Permit,
+}
+
+impl<'w> Arrived<'w> {
+    /// Begins the story of a request.
+    pub(super) fn new(entrance: &Entrance<'w>, head: Parts, record: &mut Record<'w>) -> Self {
+        let Entrance { worker, peer, paths } = *entrance;
+        let snapshot = worker.snapshot();
+        let address = snapshot.trusted.client(peer.ip(), &head.headers);
+        record.client.set_ip(address);
+        let client = Client { peer, address, scheme: Scheme::Ws, connection_id: record.connection.clone() };
+        Self { worker, head, client, paths, snapshot, followings: worker.followings() }
+    }
+
+    /// Finds the first route, from the most specific on, whose predicates hold and that knows the service, if the request
+    /// asks for one.
+    pub(super) fn route(self, record: &mut Record<'w>) -> Result<Routed<'w>, Refusal> {
+        let Self { worker, head, client, paths, snapshot, followings } = self;
+        head.uri.path().clone_into(&mut record.path);
+        let target = handshake::Target::of(&head, paths).map_err(Refusal::Request)?;
+        record.host = target.host.clone().into_owned();
+        let mut handshake = handshake::describe(&head, &target, &client);
+        for found in snapshot.routes.candidates(&target.host, target.path.compared()) {
+            let route = found.route;
+            handshake.route.clone_from(&route.name);
+            // A predicate may be there to keep somebody out, so one that fails lets nobody pass to another route.
+            let holds = holds(worker, route, &handshake).inspect_err(|_| record.route = Some(route.clone()))?;
+            let upstream = match &route.target {
+                _ if !holds => None,
+                Target::Upstream(upstream) => Some(upstream),
+                Target::Services(services) => services.find(&head.headers, target.path.compared()),
+            };
+            if let Some(upstream) = upstream {
+                record.route = Some(route.clone());
+                let (route, upstream) = (route.clone(), upstream.clone());
+                let target = target.forwarded(found.segments).map_err(Refusal::Request)?;
+                return Ok(Routed { worker, head, client, followings, route, upstream, target, handshake });
+            }
+        }
+        Err(Refusal::Request(Refused::NoRoute))
+    }
+}
+
+/// Whether all predicates of a route hold.
+fn holds(worker: &Worker, route: &Route, handshake: &Handshake) -> Result<bool, Refusal> {
+    for predicate in &route.when {
+        if !worker.pool().matches(predicate, handshake).map_err(Refusal::Component)? {
+            return Ok(false);
+        }
+    }
+    Ok(true)
+}
+
+impl<'w> Routed<'w> {
+    /// Sees that the request is an opening handshake which may come here, and takes its place on the route.
+    pub(super) fn enter(self) -> Result<Entered<'w>, Refusal> {
+        let opening = handshake::validate(&self.head).map_err(Refusal::Request)?;
+        if !self.route.origins.as_ref().is_none_or(|origins| origins.allow(&self.head.headers)) {
+            return Err(Refusal::Request(Refused::Origin));
+        }
+        let permit = self.route.admission.enter(Instant::now())?;
+        Ok(Entered { routed: self, opening, permit })
+    }
+}

@@ -1,0 +1,108 @@
+//! The last stages: the client has its answer and the two sockets are joined, up to the end that is counted and logged.
+
+use std::cell::{Cell, RefCell};
+use std::rc::Rc;
+
+use tokio::time::Instant;
+
+use super::connect::Joined;
+use super::connection::{Connection, Logged};
+use super::following;
+use super::limit::Permit;
+use super::record::{self, Record};
+use super::worker::Worker;
+use crate::handshake::{Stream, Tunnel};
+use crate::metrics::{CloseLabel, HandshakeOutcome, Initiator};
+use crate::pipe::{Outcome, Pipe, Plan};
+use crate::ws::CloseFrame;
+
+/// An open stream: what carries its frames, and what comes when they have ended.
+pub(super) struct Open {
+    pub(super) pipe: Box<Pipe>,
+    pub(super) ending: Ending,
+}
+
+/// Counts and logs the end of an open stream, also of one that is cut off with its task.
+pub(super) struct Ending {
+    worker: Rc<Worker>,
+    connection: Rc<Connection>,
+    /// Its key in the worker's registry.
+    listed: usize,
+    permit: Option<Permit>,
+    pub(super) outcome: Option<Box<Outcome>>,
+}
+
+impl Joined<'_> {
+    /// Tells the client that its handshake is accepted, and joins the two sockets; `None` when the client has left.
+    pub(super) async fn answer(self, stream: Stream, record: Record<'_>) -> Option<Open> {
+        let Self { worker, route, upstream, opening, permit, followings, mut filters, client_headers, .. } = self;
+        let extensions = self.accepted.agreed;
+        let fields = opening.answer(self.accepted, &client_headers);
+        let Some(tunnel) = stream.accept(&opening, fields).await else {
+            record.refused(HandshakeOutcome::ClientGone, None);
+            return None;
+        };
+        let Tunnel { transport, leftover, status } = tunnel;
+        record.opened(status);
+        let Record { connection, client, started_at, host, path, channel, attributes, .. } = record;
+        let connection = Rc::new(Connection {
+            id: connection.into(),
+            client,
+            route: RefCell::new(route.clone()),
+            followed: Cell::new(filters.decided),
+            upstream,
+            lease: self.lease,
+            started_at,
+            opened_at: Instant::now(),
+            handle: Rc::default(),
+            logged: Box::new(Logged::new(&host, &path, status, channel, attributes)),
+        });
+        let ending = Ending::of(worker, &connection, permit);
+        let shadows = filters.shadows(worker.pool());
+        let plan = Plan {
+            filters: filters.sessions,
+            shadows,
+            extensions,
+            timers: route.timers.clone(),
+            limits: route.limits.clone(),
+            metrics: route.metrics.clone(),
+            worker: worker.index(),
+            scratch: worker.scratch(),
+            handle: connection.handle.clone(),
+        };
+        let pipe = Pipe::new((transport, leftover), self.socket, plan);
+        // Whoever changed something after the handshake began could not tell this stream.
+        if worker.followings() != followings && following::catch_up(worker, &connection) {
+            connection.handle.switch.turn(CloseFrame::new(1012, "the route has changed"));
+        }
+        Some(Open { pipe, ending })
+    }
+}
+
+impl Ending {
+    /// Lists a stream and counts it as open.
+    fn of(worker: &Rc<Worker>, connection: &Rc<Connection>, permit: Permit) -> Self {
+        let listed = worker.registry().list(connection.clone());
+        connection.route.borrow().metrics.of(worker.index()).connections_active.add(1);
+        Self { worker: worker.clone(), connection: connection.clone(), listed, permit: Some(permit), outcome: None }
+    }
+}
+
+impl Drop for Ending {
+    fn drop(&mut self) {
+        drop(self.permit.take());
+        let cause = match std::thread::panicking() {
+            true => "a fault of the proxy, see its log".into(),
+            false => "cut off at the end of the process".into(),
+        };
+        let cut_off = || Outcome { by: Initiator::Proxy, label: CloseLabel::Abnormal, close: None, cause };
+        let outcome = self.outcome.take().unwrap_or_else(|| Box::new(cut_off()));
+        let route = self.connection.route();
+        let shard = route.metrics.of(self.worker.index());
+        shard.connections_active.add(-1);
+        shard.connection_duration.observe(self.connection.opened_at.elapsed());
+        shard.close(outcome.by, outcome.label);
+        record::ended(&self.worker, &self.connection, &outcome);
+        self.worker.registry().remove(self.listed);
+    }
+}
