@@ -1,9 +1,15 @@
 //! The piping of frames between a client and an upstream.
 //!
-//! Both directions of a connection live in one task on one worker. A direction carries bytes from socket to socket
+//! Both directions of a connection live in one task on one worker. A direction carries bytes from transport to transport
 //! through a buffer that the worker's connections share, and looks at nothing but frame headers, unless a filter
 //! selected the messages it carries; then these are unmasked, assembled, filtered, and all that one read brought is
 //! written with one write. A relay is not an endpoint: it answers no ping and assembles nothing that no filter wants.
+//!
+//! What is decided and what is moved are apart. A `Conversation` is all that two peers have with each other: it is given
+//! bytes, orders and the time, and gives bytes, and reads and writes nothing. In it a `Walk` finds frames and messages in
+//! what came, a `Chain` of filters decides about them, an `Emission` makes bytes of that, and the `Outlet` of a peer keeps
+//! what has to wait for its place, its time or its receiver. A `Drive` moves bytes between a conversation and the
+//! transports.
 
 mod assemblies;
 mod carry;

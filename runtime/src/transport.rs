@@ -52,6 +52,16 @@ impl Transport {
         Poll::Ready(Ok(room.get(..count).unwrap_or_default()))
     }
 
+    /// Whether asking for bytes may bring some, or an end; otherwise the task is woken when it may. A transport that cannot
+    /// tell has to be asked.
+    #[inline]
+    pub fn poll_readable(&self, context: &Context<'_>) -> Poll<()> {
+        match self {
+            Self::Tcp(socket) => socket.poll_readable(context),
+            Self::Boxed(_) => Poll::Ready(()),
+        }
+    }
+
     /// Takes some of `bytes`, which stay the caller's.
     ///
     /// # Errors

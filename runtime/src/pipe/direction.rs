@@ -196,6 +196,17 @@ impl Direction {
         }
     }
 
+    /// Whether it has nothing to do before more comes.
+    #[inline]
+    pub(super) fn rests(&self, target: &Peer) -> bool {
+        self.awaits == Awaited::Bytes
+            && self.mode == Mode::Forward
+            && self.carry.is_none()
+            && self.assembly.is_none()
+            && self.aside.is_none()
+            && target.outlet.rests()
+    }
+
     /// What happened that has to be dealt with before anything else, once everything before it has gone on.
     #[inline]
     pub(super) fn event(&mut self, target: &Peer) -> Option<Event> {

@@ -63,6 +63,11 @@ impl<'a> Drive<'a> {
     pub(super) fn poll(mut self, context: &mut Context<'_>) -> Poll<Event> {
         for _ in 0..READS_IN_A_ROW {
             let Turn { direction, source, target, shared, .. } = &mut self.turn;
+            // Mostly this is all that there is to find out: what came was short, or came from the other side.
+            if direction.rests(target.peer) && self.source.poll_readable(context).is_pending() {
+                direction.has_all();
+                return Poll::Pending;
+            }
             if let Some(event) = direction.event(target.peer) {
                 return Poll::Ready(event);
             }

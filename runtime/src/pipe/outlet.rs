@@ -71,6 +71,12 @@ impl Outlet {
         self.pending.is_none()
     }
 
+    /// Whether nothing is here and anything may be put in.
+    #[inline]
+    pub(super) fn rests(&self) -> bool {
+        self.pending.is_none() && self.waiting.is_none() && !self.closed
+    }
+
     /// Whether something of our own waits for a place.
     pub(super) fn is_waiting(&self) -> bool {
         self.waiting.as_ref().is_some_and(|waiting| waiting.has_own())

@@ -60,6 +60,12 @@ impl Socket {
         poll_fn(|context| self.port.poll_read(&self.stream, context)).await
     }
 
+    /// Whether there may be something to read, or an error to get; otherwise the task is woken when there may be.
+    #[inline]
+    pub fn poll_readable(&self, context: &Context<'_>) -> Poll<()> {
+        self.port.poll_read(&self.stream, context).map(drop)
+    }
+
     /// Reads what there is; `None` when there is nothing for now, and zero at the end.
     ///
     /// # Errors
