@@ -39,7 +39,6 @@ mod ticker;
 mod wishes;
 mod wire;
 mod types;
-pub mod field_names;
 mod fields;
 
 #[cfg(test)]

@@ -28,6 +28,7 @@
 //! | a source of endpoints (DNS, a registry) | whoever knows them calls [`balance::Feed::replace`]; a key for it stands in [`config`], and [`server`] runs it on the control runtime |
 //! | a kind of component | an interface in `wit/`, its functions and [`component::Kind`] in [`component`], and who calls it: [`session`] at the handshake, [`pipe`] for messages |
 //! | a hook of filters, or something that they are lent | an interface in `wit/`, [`component`], and `pipe::chain` where it is about messages |
+//! | a rule about HTTP that both legs follow | [`http`]; what only one of them does is [`handshake`]'s, towards clients, or [`upstream`]'s |
 //! | an endpoint of the admin API | `endpoints` of [`admin`], its view beside it, and its answer in [`server`] |
 //! | a key of the configuration | its section in [`config`], of the type that the runtime runs on |
 //!
@@ -51,6 +52,7 @@ pub mod balance;
 pub mod upstream;
 pub mod pipe;
 pub mod component;
+pub mod http;
 pub mod transport;
 pub mod reactor;
 pub mod drain;

@@ -3,10 +3,10 @@
 
 use http::{HeaderName, HeaderValue};
 
-use super::field_names;
 use super::limits::Limits;
 use super::types::{CloseFrame, HeaderEdit, Need, PartVerdict, Reaction, Refusal, Selection, Verdict};
 use super::wire;
+use crate::http::field_names;
 
 /// Why an answer is none.
 pub(super) type Why = String;

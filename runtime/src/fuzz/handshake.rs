@@ -11,14 +11,12 @@ use http_body_util::BodyExt;
 
 use super::run;
 use super::script::Script;
-use crate::component::field_names;
 use crate::handshake::{
     Client, Forwarding, HeadLimits, Networks, Refused, Requests, Scheme, Target, describe, validate,
 };
+use crate::http::{extensions as negotiation, field_names};
 use crate::route::{Path, Paths};
-use crate::upstream::{
-    self, Accepted, Address, DialError, Host, Timeouts, Upgraded, UpstreamRequest, extensions as negotiation, upgrade,
-};
+use crate::upstream::{self, Accepted, Address, DialError, Host, Timeouts, Upgraded, UpstreamRequest, upgrade};
 use crate::ws::Extensions;
 
 /// Reads the requests of a client, behind a byte that says how many bytes come at a time, and answers them up to the

@@ -6,7 +6,7 @@ use std::task::{Context, Poll};
 use bytes::Bytes;
 use hyper::body::{Body, Frame, SizeHint};
 
-use crate::upstream::{RelayError, RelayedBody};
+use crate::http::{RelayError, RelayedBody};
 
 /// What follows an answer's head.
 #[derive(Debug, Default)]

@@ -12,8 +12,9 @@ use uuid::Builder;
 use super::claims::{is_claim, is_disguised};
 use super::networks::Networks;
 use super::opening::Opening;
-use crate::component::{HeaderEdit, field_names};
-use crate::upstream::{Host, Target, UpstreamRequest, fields};
+use crate::component::HeaderEdit;
+use crate::http::{field_names, fields};
+use crate::upstream::{Host, Target, UpstreamRequest};
 
 /// How the client spoke to the listener.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

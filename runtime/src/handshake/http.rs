@@ -25,7 +25,7 @@ use super::body::AnswerBody;
 use super::fragments::{Fragment, Fragments};
 use super::opening::has_body;
 use super::requests::{HeadLimits, ReadError, WriteError, last_words};
-use crate::upstream::{RelayError, spell_head};
+use crate::http::{RelayError, spell_head};
 
 /// The requests of one accepted connection, see [`Requests`](super::Requests).
 pub(super) struct Http<S> {

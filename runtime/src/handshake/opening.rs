@@ -11,7 +11,8 @@ use super::forwarding::{Client, apply};
 use super::refused::Refused;
 use super::target::Target;
 use crate::component::{Handshake, HeaderEdit};
-use crate::upstream::{Accepted, extensions, fields};
+use crate::http::{extensions, fields};
+use crate::upstream::Accepted;
 
 /// A valid opening handshake: the parts of it that the proxy itself needs. Only [`validate`] makes one.
 #[derive(Clone, Debug)]

@@ -6,10 +6,10 @@ use http::{Response, StatusCode};
 use thiserror::Error;
 
 use super::body::AnswerBody;
-use crate::component::{Refusal, field_names};
+use crate::component::Refusal;
+use crate::http::{Answer, field_names};
 use crate::metrics::HandshakeOutcome;
 use crate::route::InvalidPath;
-use crate::upstream::Answer;
 
 /// A request that is no opening handshake for any route. The text is for the client.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]

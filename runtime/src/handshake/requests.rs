@@ -17,8 +17,8 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use super::body::AnswerBody;
 use super::http::Http;
 use super::shortcut::Shortcut;
+use crate::http::Replay;
 use crate::route::Paths;
-use crate::upstream::Replay;
 
 /// What is taken as the head of a request.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -15,7 +15,7 @@ use http::{Method, Request, Uri};
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadBuf};
 
 use super::requests::HeadLimits;
-use crate::upstream::fields;
+use crate::http::fields;
 
 /// A socket on which nothing but an opening handshake was read so far, if anything.
 #[derive(Debug)]

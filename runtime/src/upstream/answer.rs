@@ -4,8 +4,8 @@ use http::header::{self, HeaderMap, HeaderValue};
 use http::{Version, response};
 use thiserror::Error;
 
-use super::extensions::{self, InvalidExtensions};
-use super::fields;
+use crate::http::extensions::{self, InvalidExtensions};
+use crate::http::fields;
 use crate::ws::Extensions;
 
 /// A 101 that passed the check.

@@ -143,7 +143,7 @@ async fn answers_of_gateways_are_retried_and_others_are_not() {
 async fn a_body_that_is_cut_off_is_an_error() {
     let error = asked("HTTP/1.1 500 X\r\nContent-Length: 99\r\n\r\npart").await.0.unwrap_err();
     let DialError::Answered(answer) = error else { panic!("{error}") };
-    assert!(matches!(answer.body.collect().await, Err(crate::upstream::RelayError::Upstream(_))));
+    assert!(matches!(answer.body.collect().await, Err(crate::http::RelayError::Upstream(_))));
 }
 
 #[tokio::test(start_paused = true)]
@@ -157,7 +157,7 @@ async fn a_body_that_does_not_come_is_given_up() {
     let (upgraded, ()) = tokio::join!(upgrade(stream, &address, request(), &timeouts), answer);
     let error = upgraded.unwrap_err();
     let DialError::Answered(answer) = error else { panic!("{error}") };
-    assert!(matches!(answer.body.collect().await, Err(crate::upstream::RelayError::Timeout)));
+    assert!(matches!(answer.body.collect().await, Err(crate::http::RelayError::Timeout)));
 }
 
 #[tokio::test(start_paused = true)]

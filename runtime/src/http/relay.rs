@@ -23,7 +23,8 @@ pub struct Answer {
 }
 
 impl Answer {
-    pub(super) fn new(mut head: response::Parts, body: RelayedBody) -> Self {
+    /// What an upstream has answered, as it goes on.
+    pub fn new(mut head: response::Parts, body: RelayedBody) -> Self {
         let headers = &mut head.headers;
         // Its length is told by the chunks then, whatever else is said (RFC 9112 section 6.3).
         if headers.contains_key(header::TRANSFER_ENCODING) {
@@ -77,7 +78,7 @@ pub enum RelayError {
 
 impl RelayedBody {
     /// A body that comes over this connection; `None` when the connection has already ended.
-    pub(super) fn new(
+    pub fn new(
         connection: Option<Pin<Box<dyn Future<Output = hyper::Result<()>>>>>,
         body: Incoming,
         limit: Duration,

@@ -3,8 +3,8 @@
 use bytes::Bytes;
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 
+use super::field_names;
 use super::spelling::spell;
-use crate::component::field_names;
 use crate::ws::cost;
 
 /// The fields of a head that was parsed from `bytes`, with which the values share memory; `None` when a name or a value
