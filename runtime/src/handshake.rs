@@ -2,9 +2,10 @@
 //!
 //! A socket brings [`Streams`]: each [`Stream`] is a request under way, which is refused or becomes a [`Tunnel`], and
 //! nobody above knows over which HTTP. [`Requests`] is that of HTTP/1.1: it reads requests and answers them, or gives the
-//! socket back after a 101. What lies between is values: [`Target`] says where a request wants to go, [`validate`] makes an [`Opening`] of it or a
-//! [`Refused`], and [`Forwarding`] makes the request for the upstream. Routing comes before validation, so that a plain
-//! request can find a route that is not for WebSockets; the pieces therefore do not depend on each other.
+//! socket back after a 101. What lies between is values: [`Target`] says where a request wants to go, [`validate`] makes
+//! an [`Opening`] of it or a [`Refused`], and [`Forwarding`] makes the request for the upstream. Routing comes before
+//! validation, so that a plain request can find a route that is not for WebSockets; the pieces therefore do not depend on
+//! each other.
 //!
 //! A request shares memory with the buffer it was read into: drop it when the connection is open.
 
@@ -12,7 +13,7 @@ mod body;
 mod claims;
 mod forwarding;
 mod fragments;
-mod http;
+mod http1;
 mod networks;
 mod opening;
 mod refused;

@@ -1,13 +1,25 @@
-//! What both legs share of HTTP: fields and which of them end at a hop, how their names are spelled, extensions of the
-//! handshake, answers that are passed on, and sockets whose start was read already. Bytes are hyper's, or httparse's.
+//! What a request is on both legs: fields and how they are spelled, what ends at a hop, what one leg makes and the other
+//! sends.
+//!
+//! Nothing here knows which leg it is on. A client's request becomes an [`UpstreamRequest`], the upstream's 101 an
+//! [`Accepted`], and its refusal an [`Answer`]: one leg makes them and the other writes them down, so neither knows the
+//! other.
 
+mod accepted;
 pub mod extensions;
-pub mod field_names;
 pub mod fields;
+mod host;
+pub mod field_names;
 mod relay;
 mod replay;
+mod request;
 mod spelling;
+mod target;
 
+pub use accepted::Accepted;
+pub use host::{Host, InvalidHost};
 pub use relay::{Answer, RelayError, RelayedBody};
 pub use replay::Replay;
+pub use request::UpstreamRequest;
 pub use spelling::spell_head;
+pub use target::UpstreamTarget;

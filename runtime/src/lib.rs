@@ -6,10 +6,10 @@
 //!
 //! # One connection, top to bottom
 //!
-//! An accepted socket becomes a [`handshake`], which finds its [`route`]; the route's filters are opened, its
-//! balancer gives a lease on an endpoint ([`balance`]), [`upstream`] dials and upgrades it, the client gets its 101,
-//! and a [`pipe`] carries frames both ways until it ends in an outcome, which is counted and logged. [`session`] is the
-//! only place that sees all of these stages.
+//! An accepted socket brings streams, each of them a request ([`handshake`]), which finds its [`route`]; the route's
+//! filters are opened, its balancer gives a lease on an endpoint ([`balance`]), [`upstream`] dials and upgrades it, the
+//! client gets its answer, and a [`pipe`] carries frames both ways until it ends in an outcome, which is counted and
+//! logged. [`session`] is the only place that sees all of these stages; each of them consumes the one before it.
 //!
 //! # Threads
 //!
@@ -26,10 +26,14 @@
 //! |---|---|
 //! | a transport (TLS, a unix socket, an HTTP/2 stream) | a variant of [`transport::Transport`]; who accepts or dials makes one, and nobody else knows which it is |
 //! | a source of endpoints (DNS, a registry) | whoever knows them calls [`balance::Feed::replace`]; a key for it stands in [`config`], and [`server`] runs it on the control runtime |
+//! | a version of HTTP towards clients | its streams beside those of HTTP/1.1 in [`handshake::Stream`]; the stages of [`session`] stay as they are |
+//! | a rule of HTTP that both legs keep | [`http`] |
 //! | a kind of component | an interface in `wit/`, its functions and [`component::Kind`] in [`component`], and who calls it: [`session`] at the handshake, [`pipe`] for messages |
 //! | a hook of filters, or something that they are lent | an interface in `wit/`, [`component`], and `pipe::chain` where it is about messages |
 //! | a rule about HTTP that both legs follow | [`http`]; what only one of them does is [`handshake`]'s, towards clients, or [`upstream`]'s |
 //! | an endpoint of the admin API | `endpoints` of [`admin`], its view beside it, and its answer in [`server`] |
+//! | what both legs know of HTTP (a field that ends at a hop, a rule of framing) | [`mod@http`]; what one leg alone does, [`handshake`] or [`upstream`] |
+//! | a version of HTTP that clients speak | [`handshake`]: a [`handshake::Stream`] of it, which [`session`] serves as it does any other |
 //! | a key of the configuration | its section in [`config`], of the type that the runtime runs on |
 //!
 //! # Module order

@@ -3,19 +3,15 @@
 //! Each attempt has a connection of its own, and gives either a socket that speaks WebSocket from its first unread
 //! byte on, or a reason why not: a connection that was asked once is never asked again. What may be tried on another
 //! endpoint is said by [`DialError::is_retryable`]; trying it is the session's business. Nothing of HTTP stays
-//! allocated once [`dial`] has returned an [`Upgraded`] and its [`Accepted`] is dropped.
+//! allocated once [`dial`] has returned an [`Upgraded`] and its [`Accepted`](crate::http::Accepted) is dropped.
 
 mod address;
 mod answer;
 mod connect;
 mod dial;
-mod host;
 mod resolve;
-mod target;
 
 pub use address::{Address, AddressError};
-pub use answer::{Accepted, InvalidAnswer};
-pub use dial::{DialError, Fault, Timeouts, Upgraded, UpstreamRequest, UpstreamStream, dial, upgrade};
-pub use host::{Host, InvalidHost};
+pub use answer::InvalidAnswer;
+pub use dial::{DialError, Fault, Timeouts, Upgraded, UpstreamStream, dial, upgrade};
 pub use resolve::{Lookups, Resolver, Unresolved};
-pub use target::Target;

@@ -12,12 +12,12 @@ use super::{
 };
 use crate::component::{self, Configuration, Kind, OnFailure, Terms};
 use crate::handshake::Networks;
+use crate::http::Host;
 use crate::listener::Claim;
 use crate::pipe::{Limits, Timers};
 use crate::route::Paths;
 use crate::session::OnChange;
 use crate::transport::Liveness;
-use crate::upstream::Host;
 
 /// Everything that one file says. Two are equal when they say the same, whatever their files look like.
 #[derive(Clone, Debug, PartialEq)]

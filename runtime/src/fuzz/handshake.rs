@@ -14,9 +14,9 @@ use super::script::Script;
 use crate::handshake::{
     Client, Forwarding, HeadLimits, Networks, Refused, Requests, Scheme, Target, describe, validate,
 };
-use crate::http::{extensions as negotiation, field_names};
+use crate::http::{Accepted, Host, UpstreamRequest, UpstreamTarget, extensions as negotiation, field_names};
 use crate::route::{Path, Paths};
-use crate::upstream::{self, Accepted, Address, DialError, Host, Timeouts, Upgraded, UpstreamRequest, upgrade};
+use crate::upstream::{Address, DialError, Timeouts, Upgraded, upgrade};
 use crate::ws::Extensions;
 
 /// Reads the requests of a client, behind a byte that says how many bytes come at a time, and answers them up to the
@@ -60,7 +60,7 @@ fn requests(text: &[u8], piece: u8) -> Vec<Asked> {
                 Err(_) => return,
             };
             let forwarding = Forwarding { trusted: networks(), ..Forwarding::default() };
-            let target = upstream::Target::new(PathAndQuery::from_static("/"), 0);
+            let target = UpstreamTarget::new(PathAndQuery::from_static("/"), 0);
             let (request, _) = forwarding.request(parts, target, &opening, &client, &[]);
             assert_end_to_end(&request.headers);
             let accepted = Accepted {
@@ -100,7 +100,7 @@ type Answered = (StatusCode, Vec<(HeaderName, usize)>);
 fn answered(offer: &HeaderValue, text: &[u8], piece: u8) -> Option<Answered> {
     let address = Address::parse("ws://upstream.test/base").ok()?;
     let mut request = UpstreamRequest {
-        target: upstream::Target::new(PathAndQuery::from_static("/ws?x=1"), 0),
+        target: UpstreamTarget::new(PathAndQuery::from_static("/ws?x=1"), 0),
         headers: HeaderMap::new(),
         client_host: None,
         host: Host::default(),

@@ -13,8 +13,7 @@ use super::claims::{is_claim, is_disguised};
 use super::networks::Networks;
 use super::opening::Opening;
 use crate::component::HeaderEdit;
-use crate::http::{field_names, fields};
-use crate::upstream::{Host, Target, UpstreamRequest};
+use crate::http::{Host, UpstreamRequest, UpstreamTarget, field_names, fields};
 
 /// How the client spoke to the listener.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -81,7 +80,7 @@ impl Forwarding {
     pub fn request<'a>(
         &self,
         parts: Parts,
-        target: Target,
+        target: UpstreamTarget,
         opening: &Opening,
         client: &Client,
         edits: impl IntoIterator<Item = &'a HeaderEdit>,

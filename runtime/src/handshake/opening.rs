@@ -11,8 +11,7 @@ use super::forwarding::{Client, apply};
 use super::refused::Refused;
 use super::target::Target;
 use crate::component::{Handshake, HeaderEdit};
-use crate::http::{extensions, fields};
-use crate::upstream::Accepted;
+use crate::http::{Accepted, extensions, fields};
 
 /// A valid opening handshake: the parts of it that the proxy itself needs. Only [`validate`] makes one.
 #[derive(Clone, Debug)]

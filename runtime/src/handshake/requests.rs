@@ -15,7 +15,7 @@ use thiserror::Error;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 
 use super::body::AnswerBody;
-use super::http::Http;
+use super::http1::Http;
 use super::shortcut::Shortcut;
 use crate::http::Replay;
 use crate::route::Paths;

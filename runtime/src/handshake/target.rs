@@ -10,8 +10,8 @@ use http::{Method, Version, header};
 
 use super::fragments::Fragment;
 use super::refused::Refused;
+use crate::http::UpstreamTarget;
 use crate::route::{Path, Paths};
-use crate::upstream;
 
 /// The target of a request.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -65,14 +65,14 @@ impl<'a> Target<'a> {
     ///
     /// # Errors
     /// [`Refused::Malformed`] for a target that cannot be sent.
-    pub fn forwarded(&self, segments: usize) -> Result<upstream::Target, Refused> {
+    pub fn forwarded(&self, segments: usize) -> Result<UpstreamTarget, Refused> {
         let Self { path, query, uri, .. } = self;
         let whole = match (uri.path_and_query(), path.forwarded(), query) {
             (Some(came), path, _) if path == came.path() => came.clone(),
             (_, path, None) => sendable(path.to_owned())?,
             (_, path, Some(query)) => sendable([path, "?", query].concat())?,
         };
-        let target = upstream::Target::new(whole, path.length_of(segments));
+        let target = UpstreamTarget::new(whole, path.length_of(segments));
         Ok(if path.is_shown_as_forwarded() { target } else { target.shown(path.shown()) })
     }
 }

@@ -23,7 +23,7 @@ pub struct Answer {
 }
 
 impl Answer {
-    /// What an upstream has answered, as it goes on.
+    /// Leaves out of an upstream's answer what ends at this hop.
     pub fn new(mut head: response::Parts, body: RelayedBody) -> Self {
         let headers = &mut head.headers;
         // Its length is told by the chunks then, whatever else is said (RFC 9112 section 6.3).

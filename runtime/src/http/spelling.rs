@@ -6,7 +6,7 @@
 /// Spells a name: every word with a capital, and those that are spelled otherwise as they are. Its length stays.
 pub(super) fn spell(name: &mut [u8]) {
     for word in name.split_mut(|byte| *byte == b'-') {
-        let known = WORDS.iter().find(|known| known.as_bytes().eq_ignore_ascii_case(word));
+        let known = words(word.len()).iter().find(|known| known.as_bytes().eq_ignore_ascii_case(word));
         match (known, word.split_first_mut()) {
             (Some(known), _) => word.copy_from_slice(known.as_bytes()),
             (None, Some((first, rest))) => {
@@ -28,33 +28,17 @@ pub fn spell_head(head: &mut [u8]) {
     }
 }
 
-/// Words with other capitals than the first letter's, as registered fields have them.
-const WORDS: [&str; 24] = [
-    "WebSocket",
-    "WWW",
-    "ETag",
-    "TE",
-    "MD5",
-    "IM",
-    "DNT",
-    "ID",
-    "IP",
-    "UA",
-    "CH",
-    "CT",
-    "CSP",
-    "GPC",
-    "XSS",
-    "DPR",
-    "ECT",
-    "RTT",
-    "NEL",
-    "MIME",
-    "DAV",
-    "HTTP2",
-    "SSL",
-    "SourceMap",
-];
+/// Words of so many letters with other capitals than the first letter's, as registered fields have them.
+const fn words(length: usize) -> &'static [&'static str] {
+    match length {
+        2 => &["TE", "IM", "ID", "IP", "UA", "CH", "CT"],
+        3 => &["WWW", "MD5", "DNT", "CSP", "GPC", "XSS", "DPR", "ECT", "RTT", "NEL", "DAV", "SSL"],
+        4 => &["ETag", "MIME"],
+        5 => &["HTTP2"],
+        9 => &["WebSocket", "SourceMap"],
+        _ => &[],
+    }
+}
 
 #[cfg(test)]
 mod tests {

@@ -14,7 +14,7 @@ use crate::component::{
     Rollout, Session, Shadow,
 };
 use crate::handshake::Opening;
-use crate::upstream::UpstreamRequest;
+use crate::http::UpstreamRequest;
 
 /// A handshake that all filters have admitted.
 pub(super) struct Admitted<'w> {

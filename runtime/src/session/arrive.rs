@@ -14,8 +14,8 @@ use super::snapshot::{Route, Snapshot, Target, Upstream};
 use super::worker::Worker;
 use crate::component::Handshake;
 use crate::handshake::{self, Client, Opening, Refused, Scheme};
+use crate::http::UpstreamTarget;
 use crate::route::Paths;
-use crate::upstream;
 
 /// A request that has come.
 pub(super) struct Arrived<'w> {
@@ -38,7 +38,7 @@ pub(super) struct Routed<'w> {
     pub(super) route: Arc<Route>,
     pub(super) upstream: Arc<Upstream>,
     /// What of the client's target goes to the upstream.
-    pub(super) target: upstream::Target,
+    pub(super) target: UpstreamTarget,
     /// The request, as components see it.
     pub(super) handshake: Handshake,
 }

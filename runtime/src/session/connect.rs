@@ -15,9 +15,10 @@ use super::worker::Worker;
 use crate::balance::Lease;
 use crate::component::{Handshake, HeaderEdit};
 use crate::handshake::Opening;
+use crate::http::{Accepted, UpstreamRequest};
 use crate::log::Tried;
 use crate::transport::Transport;
-use crate::upstream::{self, Timeouts, Upgraded, UpstreamRequest};
+use crate::upstream::{self, Timeouts, Upgraded};
 
 /// Two handshakes that agree, the client's not yet answered.
 pub(super) struct Joined<'w> {
@@ -34,7 +35,7 @@ pub(super) struct Joined<'w> {
     /// The way to the endpoint, and what has come from there behind its answer.
     pub(super) socket: (Transport, Bytes),
     /// What it has answered.
-    pub(super) accepted: upstream::Accepted,
+    pub(super) accepted: Accepted,
 }
 
 impl<'w> Admitted<'w> {

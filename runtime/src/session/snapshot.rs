@@ -8,11 +8,11 @@ use super::limit::Admission;
 use crate::balance::Balance;
 use crate::component::{AnyUse, BalancerUse, Candidate, Component, Moment, PredicateUse, Rollout};
 use crate::handshake::{Forwarding, Networks};
+use crate::http::Host;
 use crate::metrics::RouteMetrics;
 use crate::pipe::{Limits, Timers};
 use crate::route::{Origins, RouteTable, Services};
 use crate::transport::Liveness;
-use crate::upstream::Host;
 
 /// One generation of the configuration. A worker reads it once for each handshake; a connection keeps what it needs.
 #[derive(Debug)]

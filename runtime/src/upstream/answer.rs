@@ -5,21 +5,8 @@ use http::{Version, response};
 use thiserror::Error;
 
 use crate::http::extensions::{self, InvalidExtensions};
-use crate::http::fields;
+use crate::http::{Accepted, fields};
 use crate::ws::Extensions;
-
-/// A 101 that passed the check.
-#[derive(Debug)]
-pub struct Accepted {
-    /// The end-to-end fields of the answer, without those of the handshake.
-    pub headers: HeaderMap,
-    /// The subprotocol the upstream chose, one that the client offered.
-    pub protocol: Option<HeaderValue>,
-    /// The extensions the upstream chose, with their parameters, all of them offered.
-    pub extensions: Option<HeaderValue>,
-    /// What they mean for the frames.
-    pub agreed: Extensions,
-}
 
 /// An answer that is not an upgrade although it says so, or no HTTP at all.
 #[derive(Debug, Error)]

@@ -21,12 +21,10 @@ use tokio_tungstenite::tungstenite::handshake::client::generate_key;
 use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
 
 use super::address::Address;
-use super::answer::{self, Accepted, InvalidAnswer, Sent};
+use super::answer::{self, InvalidAnswer, Sent};
 use super::connect::{self, Refused};
-use super::host::Host;
 use super::resolve::{Resolver, Unresolved};
-use super::target::Target;
-use crate::http::{Answer, RelayedBody, Replay, extensions, fields};
+use crate::http::{Accepted, Answer, RelayedBody, Replay, UpstreamRequest, fields};
 use crate::metrics::ConnectOutcome;
 use crate::reactor::timeout;
 use crate::transport::Liveness;
@@ -34,37 +32,6 @@ use crate::transport::Transport;
 
 /// The socket of an upstream; the place where TLS will enter.
 pub type UpstreamStream = Transport;
-
-/// What an upstream is asked, the same for each attempt. Cloning it copies no text.
-#[derive(Clone, Debug)]
-pub struct UpstreamRequest {
-    /// The client's target.
-    pub target: Target,
-    /// End-to-end fields. `Host` and those of the handshake are added for each attempt.
-    pub headers: HeaderMap,
-    /// The `Host` that the client sent; `None` when it was empty.
-    pub client_host: Option<HeaderValue>,
-    /// Which `Host` the upstream gets.
-    pub host: Host,
-    /// The subprotocols to offer: the client's list.
-    pub protocols: Option<HeaderValue>,
-    /// The extensions to offer: the client's list, or what is left of it.
-    pub extensions: Option<HeaderValue>,
-}
-
-impl UpstreamRequest {
-    /// Offers nothing but permessage-deflate: for a connection whose messages somebody has to read.
-    pub fn offer_only_deflate(&mut self) {
-        let Some(offer) = self.extensions.take() else { return };
-        let Ok(text) = offer.to_str() else { return };
-        let is_deflate =
-            |element: &&str| extensions::parse(element).is_ok_and(|found| found.iter().all(|one| one.is_deflate()));
-        let kept: Vec<&str> = fields::elements(text).filter(is_deflate).collect();
-        if !kept.is_empty() {
-            self.extensions = HeaderValue::from_str(&kept.join(", ")).ok();
-        }
-    }
-}
 
 /// How long the parts of an attempt may take; `None` really is without a limit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -262,7 +229,7 @@ where
 
     let mut stream = stream;
     let mut wire = Vec::with_capacity(HEAD);
-    let host = host.of(client_host.as_ref(), address).as_bytes();
+    let host = host.of(client_host.as_ref(), address.authority()).as_bytes();
     // First, as RFC 9110 section 7.2 asks.
     for part in [b"GET ", target.as_str().as_bytes(), b" HTTP/1.1\r\nHost: ", host, b"\r\n"] {
         wire.extend_from_slice(part);

@@ -9,7 +9,7 @@ use crate::config::{
     types::Upstream,
     value,
 };
-use crate::upstream::Host;
+use crate::http::Host;
 
 pub(super) const UPSTREAM: Section = Section {
     title: "[upstreams.NAME]",

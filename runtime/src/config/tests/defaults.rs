@@ -7,10 +7,10 @@ use crate::{
     component,
     config::{LogFormat, LogLevel, MemorySize, reader::Absent, reference, sections},
     handshake::Networks,
+    http::Host,
     pipe::{Limits, Timers},
     route::Paths,
     transport::Liveness,
-    upstream::Host,
 };
 
 #[test]

@@ -20,8 +20,8 @@ fn parts(target: &str, fields: &[(&str, &str)]) -> Parts {
     request.body(()).unwrap().into_parts().0
 }
 
-fn target() -> Target {
-    Target::new(PathAndQuery::from_static("/ws/chat?a=%20b"), 3)
+fn target() -> UpstreamTarget {
+    UpstreamTarget::new(PathAndQuery::from_static("/ws/chat?a=%20b"), 3)
 }
 
 fn client(peer: &str) -> Client {

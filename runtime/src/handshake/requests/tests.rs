@@ -7,7 +7,8 @@ use tokio::time::{sleep, timeout};
 
 use super::super::refused::{Refused, relayed, text};
 use super::*;
-use crate::upstream::{Address, DialError, Host, Timeouts, UpstreamRequest, upgrade as upgrade_upstream};
+use crate::http::{Host, UpstreamRequest, UpstreamTarget};
+use crate::upstream::{Address, DialError, Timeouts, upgrade as upgrade_upstream};
 
 fn connection(buffer: usize) -> (DuplexStream, Requests<DuplexStream>) {
     let (client, server) = duplex(buffer);
@@ -239,7 +240,7 @@ async fn relayed_to_client(answer: &'static str) -> (String, Result<(), WriteErr
     let proxy = async move {
         requests.next().await.unwrap().unwrap();
         let request = UpstreamRequest {
-            target: crate::upstream::Target::new("/ws".parse().unwrap(), 0),
+            target: UpstreamTarget::new("/ws".parse().unwrap(), 0),
             headers: HeaderMap::new(),
             client_host: None,
             host: Host::default(),

@@ -3,11 +3,12 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex};
 use tokio::net::TcpListener;
 
 use super::*;
+use crate::http::{Host, UpstreamTarget};
 use crate::reactor;
 
 fn request() -> UpstreamRequest {
     UpstreamRequest {
-        target: Target::new(PathAndQuery::from_static("/ws/chat?a=b"), 3),
+        target: UpstreamTarget::new(PathAndQuery::from_static("/ws/chat?a=b"), 3),
         headers: HeaderMap::from_iter([(header::COOKIE, HeaderValue::from_static("a=b"))]),
         client_host: Some(HeaderValue::from_static("chat.example.com")),
         host: Host::Client,

@@ -4,8 +4,6 @@ use http::header::HeaderValue;
 use http::uri::Authority;
 use thiserror::Error;
 
-use super::address::Address;
-
 /// Where the `Host` field of a request to an upstream comes from (RFC 9110 section 7.2).
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum Host {
@@ -41,11 +39,11 @@ impl Host {
         is_valid.then(|| HeaderValue::from_str(text).ok().map(Self::Named))?
     }
 
-    /// The field of a request to this endpoint, `client` being what the client sent, if it sent something.
-    pub(super) fn of<'a>(&'a self, client: Option<&'a HeaderValue>, endpoint: &'a Address) -> &'a HeaderValue {
+    /// The field of a request to an endpoint of this authority, `client` being what the client sent, if it sent something.
+    pub fn of<'a>(&'a self, client: Option<&'a HeaderValue>, endpoint: &'a HeaderValue) -> &'a HeaderValue {
         match self {
-            Self::Client => client.unwrap_or(endpoint.authority()),
-            Self::Endpoint => endpoint.authority(),
+            Self::Client => client.unwrap_or(endpoint),
+            Self::Endpoint => endpoint,
             Self::Named(host) => host,
         }
     }
@@ -57,7 +55,7 @@ mod tests {
 
     #[test]
     fn a_host_is_the_clients_the_endpoints_or_named() {
-        let endpoint = Address::parse("ws://10.0.0.1:9001").unwrap();
+        let endpoint = HeaderValue::from_static("10.0.0.1:9001");
         let client = HeaderValue::from_static("chat.example.com");
         for (text, expected) in [
             ("client", "chat.example.com"),

@@ -7,7 +7,7 @@ use http::uri::{InvalidUri, PathAndQuery};
 
 /// What of a client's target goes to an endpoint: all of it, or what is behind the prefix that the route matched.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Target {
+pub struct UpstreamTarget {
     /// Path and query for an endpoint whose url has no path.
     whole: PathAndQuery,
     /// The path in which a prefix is replaced, where it is another than that of `whole`.
@@ -16,7 +16,7 @@ pub struct Target {
     matched: usize,
 }
 
-impl Target {
+impl UpstreamTarget {
     /// A target of which the first `matched` bytes of the path were matched.
     pub fn new(whole: PathAndQuery, matched: usize) -> Self {
         Self { whole, shown: None, matched }
@@ -32,7 +32,7 @@ impl Target {
     ///
     /// # Errors
     /// When the two together are longer than a target may be, which is 65,534 bytes.
-    pub(super) fn at(&self, path: Option<&str>) -> Result<PathAndQuery, InvalidUri> {
+    pub fn at(&self, path: Option<&str>) -> Result<PathAndQuery, InvalidUri> {
         let Some(path) = path else {
             return Ok(self.whole.clone());
         };
@@ -66,14 +66,14 @@ mod tests {
             (Some("/v2"), "/ws/chat/", 8, "/v2/"),
             (Some("/v2"), "/room", 0, "/v2/room"),
         ] {
-            let client = Target::new(PathAndQuery::from_static(client), matched);
+            let client = UpstreamTarget::new(PathAndQuery::from_static(client), matched);
             assert_eq!(client.at(url).unwrap(), target, "{url:?} {client:?}");
         }
     }
 
     #[test]
     fn a_prefix_is_replaced_in_the_path_that_is_shown() {
-        let client = Target::new(PathAndQuery::from_static("/ws//chat//room?x"), 8).shown("/ws/chat/room");
+        let client = UpstreamTarget::new(PathAndQuery::from_static("/ws//chat//room?x"), 8).shown("/ws/chat/room");
         assert_eq!(client.at(None).unwrap(), "/ws//chat//room?x");
         assert_eq!(client.at(Some("/v2")).unwrap(), "/v2/room?x");
     }

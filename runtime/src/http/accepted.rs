@@ -1,0 +1,18 @@
+//! An upstream's 101, on its way to the client.
+
+use http::header::{HeaderMap, HeaderValue};
+
+use crate::ws::Extensions;
+
+/// What an upstream has said with its 101, checked.
+#[derive(Debug)]
+pub struct Accepted {
+    /// The end-to-end fields of the answer, without those of the handshake.
+    pub headers: HeaderMap,
+    /// The subprotocol the upstream chose, one that the client offered.
+    pub protocol: Option<HeaderValue>,
+    /// The extensions the upstream chose, with their parameters, all of them offered.
+    pub extensions: Option<HeaderValue>,
+    /// What they mean for the frames.
+    pub agreed: Extensions,
+}
