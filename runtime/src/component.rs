@@ -5,10 +5,8 @@
 //! each use; connections are sessions inside it. A trap poisons the store, which is dropped and made anew; only the
 //! connection whose call trapped learns of it.
 
-mod shadow;
 mod pool;
 mod balancer;
-mod rollout;
 mod session;
 mod verdicts;
 mod uses;
@@ -16,8 +14,7 @@ mod instance;
 mod load;
 mod cache;
 mod quarantine;
-mod trial;
-mod decision;
+mod probation;
 mod order;
 mod survey;
 mod packages;
@@ -48,7 +45,6 @@ pub(crate) use tests::guests;
 
 pub use cache::{CacheDirectory, CacheError};
 pub use configuration::{Configuration, Words};
-pub use decision::Decisions;
 pub use endpoints::{EndpointCounts, EndpointFacts, PickEndpoint, PickSet};
 pub use engine::{Host, HostError};
 pub use exports::Kind;
@@ -57,10 +53,8 @@ pub use limits::{Isolation, Limits};
 pub use load::{Component, Import, LoadError};
 pub use order::Moment;
 pub use pool::Pool;
-pub use rollout::{Candidate, Rollout};
+pub use probation::Probation;
 pub use session::{Admission, MAX_BATCH, MAX_BATCH_BYTES, Opened, Resumed, Session};
-pub use shadow::{Attached, Shadow};
-pub use trial::{Candidacy, Mode, Sample, SampledMessage, Standing, Terms};
 pub use types::{
     Choice, CloseFrame, Content, Failure, Handshake, HeaderEdit, Interest, Kinds, Message, Need, Outgoing, Part,
     PartVerdict, Reaction, Refusal, Selection, Verdict,

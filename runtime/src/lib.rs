@@ -26,11 +26,9 @@
 //! |---|---|
 //! | a transport (TLS, a unix socket, an HTTP/2 stream) | a variant of [`transport::Transport`]; who accepts or dials makes one, and nobody else knows which it is |
 //! | a source of endpoints (DNS, a registry) | whoever knows them calls [`balance::Feed::replace`]; a key for it stands in [`config`], and [`server`] runs it on the control runtime |
-//! | a version of HTTP towards clients | its streams beside those of HTTP/1.1 in [`handshake::Stream`]; the stages of [`session`] stay as they are |
-//! | a rule of HTTP that both legs keep | [`http`] |
 //! | a kind of component | an interface in `wit/`, its functions and [`component::Kind`] in [`component`], and who calls it: [`session`] at the handshake, [`pipe`] for messages |
 //! | a hook of filters, or something that they are lent | an interface in `wit/`, [`component`], and `pipe::chain` where it is about messages |
-//! | a rule about HTTP that both legs follow | [`http`]; what only one of them does is [`handshake`]'s, towards clients, or [`upstream`]'s |
+//! | a way to try or to replace a version of a filter | [`rollout`], which decides; [`component`] runs what it is told |
 //! | an endpoint of the admin API | `endpoints` of [`admin`], its view beside it, and its answer in [`server`] |
 //! | what both legs know of HTTP (a field that ends at a hop, a rule of framing) | [`mod@http`]; what one leg alone does, [`handshake`] or [`upstream`] |
 //! | a version of HTTP that clients speak | [`handshake`]: a [`handshake::Stream`] of it, which [`session`] serves as it does any other |
@@ -55,6 +53,7 @@ pub mod route;
 pub mod balance;
 pub mod upstream;
 pub mod pipe;
+pub mod rollout;
 pub mod component;
 pub mod http;
 pub mod transport;

@@ -66,9 +66,10 @@ use clock::Due;
 use conversation::Conversation;
 use drive::{Drive, Leg};
 
-use crate::component::{Session, Shadow};
+use crate::component::Session;
 use crate::metrics::{RouteMetrics, WorkerIndex};
 use crate::peer::Side;
+use crate::rollout::Shadow;
 use crate::transport::Transport;
 use crate::ws::Extensions;
 

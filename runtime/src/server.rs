@@ -339,7 +339,7 @@ impl Server {
             let state = state.clone();
             async move {
                 loop {
-                    state.host.until_rolled_back().await;
+                    state.host.until_probation_fails().await;
                     state.renew();
                 }
             }

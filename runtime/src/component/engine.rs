@@ -40,7 +40,7 @@ struct Inner {
     control: Mutex<()>,
     seats: Arc<Seats>,
     cache: Option<Cache>,
-    trials: Arc<Notify>,
+    failed_probations: Notify,
 }
 
 impl Host {
@@ -81,17 +81,17 @@ impl Host {
             control: Mutex::default(),
             seats,
             cache,
-            trials: Arc::default(),
+            failed_probations: Notify::new(),
         })))
     }
 
-    /// Waits until a candidate has failed too often since the last time.
-    pub async fn until_rolled_back(&self) {
-        self.0.trials.notified().await;
+    /// Waits until a use has failed its probation since the last time.
+    pub async fn until_probation_fails(&self) {
+        self.0.failed_probations.notified().await;
     }
 
-    pub(super) fn trials(&self) -> &Arc<Notify> {
-        &self.0.trials
+    pub(super) fn probation_failed(&self) {
+        self.0.failed_probations.notify_one();
     }
 
     pub(super) fn engine(&self) -> &Engine {

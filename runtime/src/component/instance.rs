@@ -324,11 +324,12 @@ impl<E: Exports> Slot<E> {
     #[cold]
     fn failed(&self, connection: &str, failure: Failure) -> Failure {
         let failure = self.reported(connection, failure);
-        if let Some(trial) = self.recipe.trial()
+        if let Some(probation) = self.recipe.probation()
             && failure.reason.is_of_the_component()
-            && trial.failed(self.worker)
+            && let Some(failures) = probation.failed(self.worker)
         {
-            let (component, filter, failures) = (self.recipe.name(), trial.of(), trial.failures());
+            self.recipe.component().host().probation_failed();
+            let (component, filter) = (self.recipe.name(), probation.of());
             warn!(
                 target: "tidegate::component", component, place = self.recipe.place(), filter, failures,
                 "it failed too often as a candidate and is rolled back"

@@ -13,12 +13,12 @@ impl Moment {
     }
 
     /// A number that no other moment has.
-    pub(super) fn number(self) -> u64 {
+    pub fn number(self) -> u64 {
         self.0
     }
 
     /// The moment of that number.
-    pub(super) fn of(number: u64) -> Self {
+    pub fn of(number: u64) -> Self {
         Self(number)
     }
 }

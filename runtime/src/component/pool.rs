@@ -51,7 +51,8 @@ impl Host {
 
 impl Pool {
     /// The worker whose instances these are.
-    pub(super) fn worker(&self) -> WorkerIndex {
+    /// The worker that it is of.
+    pub fn worker(&self) -> WorkerIndex {
         self.worker
     }
 
@@ -88,11 +89,7 @@ impl Pool {
     }
 
     /// Asks a filter that serves nobody to admit a handshake; `None` where no instance is left over for it.
-    pub(super) fn open_shadow(
-        &self,
-        filter: &Arc<FilterUse>,
-        handshake: &Rc<Handshake>,
-    ) -> Option<Result<Opened, Failure>> {
+    pub fn open_shadow(&self, filter: &Arc<FilterUse>, handshake: &Rc<Handshake>) -> Option<Result<Opened, Failure>> {
         let connection = &handshake.connection_id;
         let mut seat = None;
         if filter.component().limits().isolation == Isolation::Connection {

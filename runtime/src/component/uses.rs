@@ -15,9 +15,8 @@ use super::instance::{Slot, StartError};
 use super::limits::Limits;
 use super::load::Component;
 use super::order::Moment;
+use super::probation::Probation;
 use super::quarantine::Quarantine;
-use super::rollout::Candidate;
-use super::trial::{Candidacy, Trial};
 use super::types::{Failure, Interest};
 use crate::metrics::{ComponentMetrics, FailureReason, Metrics, SwapOutcome, UseMetrics, Version, WorkerIndex};
 
@@ -111,37 +110,20 @@ impl Component {
         generation: u64,
         metrics: &Metrics,
     ) -> Result<Arc<FilterUse>, ConfigureError> {
-        self.filter_or_candidate(route, config.into(), on_failure, generation, metrics, None)
+        self.filter_on_probation(route, config.into(), on_failure, generation, metrics, None)
     }
 
-    /// Has this component tried in the place of another filter, for the first time in this `generation` of the
-    /// configuration.
-    pub fn candidate(
-        &self,
-        route: &str,
-        config: impl Into<Configuration>,
-        on_failure: OnFailure,
-        generation: u64,
-        metrics: &Metrics,
-        candidacy: Candidacy,
-    ) -> Result<Candidate, ConfigureError> {
-        let counts = metrics.candidate(route, self.name());
-        let trial = Arc::new(Trial::new(candidacy, counts, self.host().trials().clone()));
-        let filter =
-            self.filter_or_candidate(route, config.into(), on_failure, generation, metrics, Some(Arc::clone(&trial)))?;
-        Ok(Candidate::new(filter, trial))
-    }
-
-    fn filter_or_candidate(
+    /// As [`filter`](Self::filter); on this probation, if there is one.
+    pub fn filter_on_probation(
         &self,
         route: &str,
         config: Configuration,
         on_failure: OnFailure,
         generation: u64,
         metrics: &Metrics,
-        trial: Option<Arc<Trial>>,
+        probation: Option<Arc<dyn Probation>>,
     ) -> Result<Arc<FilterUse>, ConfigureError> {
-        let (recipe, interest) = self.configured::<FilterExports>(route, config, metrics, route, trial)?;
+        let (recipe, interest) = self.configured::<FilterExports>(route, config, metrics, route, probation)?;
         let interest = interest.into();
         self.check_hooks(&interest)?;
         let version = metrics.version(route, self.name(), generation);
@@ -168,7 +150,7 @@ impl Component {
         config: Configuration,
         metrics: &Metrics,
         route: &str,
-        trial: Option<Arc<Trial>>,
+        probation: Option<Arc<dyn Probation>>,
     ) -> Arc<Recipe> {
         Arc::new(Recipe {
             id: Moment::now().number(),
@@ -178,7 +160,7 @@ impl Component {
             metrics: metrics.component(self.name()),
             verdicts: metrics.component_use(route, self.name()),
             quarantine: Quarantine::new(self.limits(), metrics.quarantined(route, self.name())),
-            trial,
+            probation,
         })
     }
 
@@ -189,13 +171,13 @@ impl Component {
         config: Configuration,
         metrics: &Metrics,
         route: &str,
-        trial: Option<Arc<Trial>>,
+        probation: Option<Arc<dyn Probation>>,
     ) -> Result<(Arc<Recipe>, E::Configured), ConfigureError> {
         let expected = E::KIND;
         if self.kind() != expected {
             return Err(ConfigureError::WrongKind { component: self.name().to_owned(), expected, is: self.kind() });
         }
-        let recipe = self.recipe(place, config, metrics, route, trial);
+        let recipe = self.recipe(place, config, metrics, route, probation);
         let _control = self.host().control();
         let Some(beat) = self.host().beat() else {
             let component = self.name().to_owned();
@@ -219,6 +201,11 @@ macro_rules! common {
             /// Names this use as long as the process lives.
             pub fn id(&self) -> u64 {
                 self.recipe.id
+            }
+
+            /// The route or the upstream that it is for.
+            pub fn place(&self) -> &str {
+                self.recipe.place()
             }
 
             /// The component.
@@ -267,21 +254,21 @@ impl FilterUse {
     /// The same component with the same configuration in another chain, for the first time in this `generation` of the
     /// configuration. It has taken that configuration and said what it wants, so it is not asked again.
     pub fn again(&self, route: &str, on_failure: OnFailure, generation: u64, metrics: &Metrics) -> Arc<Self> {
-        self.again_on(route, on_failure, generation, metrics, None)
+        self.again_on_probation(route, on_failure, generation, metrics, None)
     }
 
-    /// As [`FilterUse::again`]; with a `trial` as the candidate that goes on with it.
-    pub(super) fn again_on(
+    /// As [`FilterUse::again`]; on this probation, if there is one.
+    pub fn again_on_probation(
         &self,
         route: &str,
         on_failure: OnFailure,
         generation: u64,
         metrics: &Metrics,
-        trial: Option<Arc<Trial>>,
+        probation: Option<Arc<dyn Probation>>,
     ) -> Arc<Self> {
         let Recipe { component, config, .. } = &*self.recipe;
         let version = metrics.version(route, component.name(), generation);
-        let recipe = component.recipe(route, config.clone(), metrics, route, trial);
+        let recipe = component.recipe(route, config.clone(), metrics, route, probation);
         let Self { interest, takes_batches, .. } = *self;
         Arc::new(Self { recipe, interest, takes_batches, on_failure, version })
     }
@@ -303,7 +290,7 @@ impl FilterUse {
     }
 
     /// The open connections that it serves, over all workers; as a shadow, too.
-    pub(super) fn connections(&self) -> usize {
+    pub fn connections(&self) -> usize {
         self.version.connections.load(Ordering::Relaxed)
     }
 
@@ -400,8 +387,7 @@ pub(super) struct Recipe {
     metrics: Arc<ComponentMetrics>,
     verdicts: Arc<UseMetrics>,
     quarantine: Quarantine,
-    /// Of a candidate.
-    trial: Option<Arc<Trial>>,
+    probation: Option<Arc<dyn Probation>>,
 }
 
 impl Recipe {
@@ -438,8 +424,8 @@ impl Recipe {
         &self.quarantine
     }
 
-    pub(super) fn trial(&self) -> Option<&Trial> {
-        self.trial.as_deref()
+    pub(super) fn probation(&self) -> Option<&dyn Probation> {
+        self.probation.as_deref()
     }
 
     pub(super) fn verdicts(&self) -> &UseMetrics {

@@ -10,11 +10,12 @@ use super::{
     problem::Problems,
     source::{Place, Source},
 };
-use crate::component::{self, Configuration, Kind, OnFailure, Terms};
+use crate::component::{self, Configuration, Kind, OnFailure};
 use crate::handshake::Networks;
 use crate::http::Host;
 use crate::listener::Claim;
 use crate::pipe::{Limits, Timers};
+use crate::rollout::Terms;
 use crate::route::Paths;
 use crate::session::OnChange;
 use crate::transport::Liveness;

@@ -15,12 +15,12 @@ use super::plan::{Change, Plan};
 use super::sources::Sources;
 use super::steps::{Step, Steps};
 use crate::component::{
-    BalancerUse, Candidacy, Candidate, Component, Configuration, ConfigureError, Decisions, FilterUse, Host, Moment,
-    OnFailure, PredicateUse, Rollout,
+    BalancerUse, Component, Configuration, ConfigureError, FilterUse, Host, Moment, OnFailure, PredicateUse,
 };
 use crate::config::{self, ComponentUse, PathPattern, Place, Problems};
 use crate::handshake::{Forwarding, Networks};
 use crate::metrics::Metrics;
+use crate::rollout::{Candidacy, Candidate, Decisions, Rollout};
 use crate::route::{Matcher, Origins, PathRule, RouteTable, Services};
 use crate::session::{Admission, Route, Snapshot, Target, Upstream};
 
@@ -348,7 +348,8 @@ impl Builder<'_> {
         };
         let candidacy = Candidacy { of: of.to_owned(), terms: terms.clone(), decisions };
         self.steps.configuring(&wanted.component);
-        let made = component.candidate(route, &wanted.config, on_failure, self.generation, self.metrics, candidacy);
+        let (generation, metrics) = (self.generation, self.metrics);
+        let made = Candidate::new(component, route, &wanted.config, on_failure, generation, metrics, candidacy);
         let made = made.map_err(Arc::new);
         self.findings.configured(&wanted.component, &wanted.place, made)
     }

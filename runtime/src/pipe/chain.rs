@@ -16,10 +16,11 @@ use super::item::{Finds, Found, Item, Seen};
 use super::scripted::Scripted;
 use super::shadow::Shadowing;
 use crate::component::{
-    Content, Failure, Interest, Kinds, Message, Need, OnFailure, Outgoing, Session, Shadow, Verdict, Verdicts,
+    Content, Failure, Interest, Kinds, Message, Need, OnFailure, Outgoing, Session, Verdict, Verdicts,
 };
 use crate::metrics::Initiator;
 use crate::peer::{MessageKind, Side};
+use crate::rollout::Shadow;
 use crate::ws::CloseFrame;
 
 /// The filters of a connection, in the order of the configuration; some may have failed and be bypassed.

@@ -7,9 +7,10 @@ use std::time::Duration;
 
 use super::chain::Chain;
 use super::filter::Filter;
-use crate::component::{Failure, FilterUse, Moment, Pool, Resumed, Rollout, Session};
+use crate::component::{Failure, FilterUse, Moment, Pool, Resumed, Session};
 use crate::metrics::{SwapOutcome, WorkerIndex};
 use crate::peer::Side;
+use crate::rollout::Rollout;
 
 /// The filters that a route has after a reload, or after a trial, for its open connections on one worker.
 #[derive(Debug)]
@@ -124,7 +125,7 @@ impl Chain {
         let mut place_of = |session: &Session| {
             let is_its = |place: &Rollout| place.filter().component().name() == session.place_of();
             let at = left.iter().position(|place| place.is_some_and(is_its))?;
-            left.get_mut(at)?.take().filter(|_| session.has_failed_trial())
+            left.get_mut(at)?.take().filter(|_| session.has_failed_probation())
         };
         let successors = self.sessions().enumerate().map(|(at, session)| match place_of(session) {
             Some(place) => {

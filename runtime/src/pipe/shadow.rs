@@ -5,8 +5,9 @@
 
 use super::chain::{Passing, message};
 use super::item::Finds;
-use crate::component::{Kinds, Message, Need, Rollout, Shadow, Standing, Verdict, Verdicts};
+use crate::component::{Kinds, Message, Need, Verdict, Verdicts};
 use crate::peer::{MessageKind, Side};
+use crate::rollout::{Rollout, Shadow, Standing};
 
 /// The shadow of one filter of a chain.
 #[derive(Debug)]

@@ -1,7 +1,7 @@
 //! Candidates of filters, as the admin API shows them.
 
 use crate::admin::{CandidateView, DecisionsView, SampleView, SampledMessageView};
-use crate::component::{Candidate, Mode, Sample, SampledMessage, Standing};
+use crate::rollout::{Candidate, Mode, Sample, SampledMessage, Standing};
 
 /// A candidate and what has come of it so far.
 pub(super) fn candidate(candidate: &Candidate) -> CandidateView {

@@ -19,11 +19,12 @@ use crate::admin::{
     VersionView,
 };
 use crate::balance::{Endpoint, JustStarted};
-use crate::component::{Candidate, OnFailure};
+use crate::component::OnFailure;
 use crate::config::{ComponentSource, PathPattern, Target};
 use crate::control::{Change, Plan};
 use crate::log::Verbosity;
 use crate::metrics::{ConnectOutcome, Version};
+use crate::rollout::Candidate;
 
 /// The admin API's hold on the server.
 pub(super) struct Control(Arc<State>, Verbosity);

@@ -10,11 +10,11 @@ use super::refusal::Refusal;
 use super::snapshot::{Route, Upstream};
 use super::worker::Worker;
 use crate::component::{
-    Admission, Attached, Candidate, Failure, FilterUse, Handshake, HeaderEdit, Moment, OnFailure, Opened, Pool,
-    Rollout, Session, Shadow,
+    Admission, Failure, FilterUse, Handshake, HeaderEdit, Moment, OnFailure, Opened, Pool, Session,
 };
 use crate::handshake::Opening;
 use crate::http::UpstreamRequest;
+use crate::rollout::{Attached, Candidate, Rollout, Shadow};
 
 /// A handshake that all filters have admitted.
 pub(super) struct Admitted<'w> {

@@ -6,11 +6,12 @@ use std::time::Duration;
 
 use super::limit::Admission;
 use crate::balance::Balance;
-use crate::component::{AnyUse, BalancerUse, Candidate, Component, Moment, PredicateUse, Rollout};
+use crate::component::{AnyUse, BalancerUse, Component, Moment, PredicateUse};
 use crate::handshake::{Forwarding, Networks};
 use crate::http::Host;
 use crate::metrics::RouteMetrics;
 use crate::pipe::{Limits, Timers};
+use crate::rollout::{Candidate, Rollout};
 use crate::route::{Origins, RouteTable, Services};
 use crate::transport::Liveness;
 

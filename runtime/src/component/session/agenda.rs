@@ -140,7 +140,7 @@ impl Session {
     }
 
     /// Forgets what was asked for that nobody will do: a shadow's.
-    pub(in crate::component) fn forget_agenda(&mut self) {
+    pub fn forget_agenda(&mut self) {
         self.agenda = None;
     }
 }

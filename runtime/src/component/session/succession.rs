@@ -7,7 +7,7 @@ use super::agenda::Agenda;
 use super::{Resource, Session, State};
 use crate::component::exports::FilterExports;
 use crate::component::instance::Slot;
-use crate::component::trial::{Standing, Trial};
+use crate::component::probation::Probation;
 use crate::component::types::{Failure, Handshake};
 use crate::component::uses::{FilterUse, OnFailure};
 use crate::component::wire;
@@ -24,14 +24,14 @@ impl Session {
         &self.handshake
     }
 
-    /// The name of the component whose place it has in the chain: of a candidate, that of the filter it is tried for.
+    /// The name of the component whose place it has in the chain: on probation, that of the filter it is tried for.
     pub fn place_of(&self) -> &str {
-        self.filter.recipe().trial().map_or_else(|| self.component(), Trial::of)
+        self.filter.recipe().probation().map_or_else(|| self.component(), Probation::of)
     }
 
-    /// Whether it is a candidate whose trial is not over.
-    pub fn is_on_trial(&self) -> bool {
-        self.filter.recipe().trial().is_some_and(|trial| trial.standing() == Standing::OnTrial)
+    /// Whether its filter is on probation.
+    pub fn is_on_probation(&self) -> bool {
+        self.filter.recipe().probation().is_some_and(Probation::is_on)
     }
 
     /// Whether the filter has failed on this connection, which goes on without it.
@@ -39,9 +39,9 @@ impl Session {
         matches!(self.guest, State::Over) && self.on_failure() == OnFailure::Bypass
     }
 
-    /// Whether it is a candidate that has failed too often.
-    pub fn has_failed_trial(&self) -> bool {
-        self.filter.recipe().trial().is_some_and(|trial| trial.standing() == Standing::Failed)
+    /// Whether its filter has failed its probation.
+    pub fn has_failed_probation(&self) -> bool {
+        self.filter.recipe().probation().is_some_and(Probation::has_failed)
     }
 
     /// Has the place among instances that its predecessor had, which is about to end.
@@ -55,7 +55,7 @@ impl Session {
     }
 
     /// Whether its instance is gone, because a connection needed its place.
-    pub(in crate::component) fn is_ousted(&self) -> bool {
+    pub fn is_ousted(&self) -> bool {
         self.slot.is_vacated()
     }
 
@@ -117,7 +117,7 @@ impl Session {
         });
         match saved {
             Ok(Ok(state)) => Ok(Saved::State(state)),
-            Ok(Err(failure)) if failure.reason != FailureReason::Quarantine && !self.has_failed_trial() => {
+            Ok(Err(failure)) if failure.reason != FailureReason::Quarantine && !self.has_failed_probation() => {
                 self.guest = before;
                 Err(failure)
             }

@@ -5,12 +5,13 @@ use std::num::NonZeroU32;
 use super::Names;
 use super::component::COMPONENT_KEY;
 use super::configuration::config;
-use crate::component::{Configuration, Mode, Terms};
+use crate::component::Configuration;
 use crate::config::{
     reader::{Absent, Fault, Key, Read, Section, Table, Value, quoted},
     types::Candidate,
     value,
 };
+use crate::rollout::{Mode, Terms};
 
 pub(super) const CANDIDATE: Section = Section {
     title: "a candidate",

@@ -3,8 +3,8 @@
 use std::num::NonZeroU32;
 
 use super::{LEAST, accept, read};
-use crate::component::Mode;
 use crate::config::Candidate;
+use crate::rollout::Mode;
 
 fn filter(candidate: &str) -> String {
     format!("{LEAST}filters = [{{ component = 'rewrite', config = {{ a = 1 }}, candidate = {candidate} }}]")

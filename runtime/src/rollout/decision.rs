@@ -6,7 +6,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use super::order::Moment;
+use crate::component::Moment;
 
 /// What an operator has decided.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

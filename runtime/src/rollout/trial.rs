@@ -8,10 +8,8 @@ use std::num::NonZeroU32;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use tokio::sync::Notify;
-
 use super::decision::{Decision, Decisions};
-use super::types::{Content, Message, Outgoing, Verdict};
+use crate::component::{Content, Message, Outgoing, Probation, Verdict};
 use crate::metrics::{CandidateMetrics, ShadowOutcome, WorkerIndex};
 use crate::peer::{MessageKind, Side};
 
@@ -100,12 +98,10 @@ pub(super) struct Trial {
     has_failed: AtomicBool,
     outcomes: [AtomicU64; ShadowOutcome::COUNT],
     samples: Mutex<VecDeque<Sample>>,
-    /// Told when the trial has ended by itself.
-    ended: Arc<Notify>,
 }
 
 impl Trial {
-    pub(super) fn new(candidacy: Candidacy, metrics: Arc<CandidateMetrics>, ended: Arc<Notify>) -> Self {
+    pub(super) fn new(candidacy: Candidacy, metrics: Arc<CandidateMetrics>) -> Self {
         let Candidacy { of, terms, decisions } = candidacy;
         Self {
             of,
@@ -116,13 +112,7 @@ impl Trial {
             has_failed: AtomicBool::new(false),
             outcomes: Default::default(),
             samples: Mutex::default(),
-            ended,
         }
-    }
-
-    /// The name of the component whose place it is to take.
-    pub(super) fn of(&self) -> &str {
-        &self.of
     }
 
     pub(super) fn terms(&self) -> &Terms {
@@ -159,21 +149,6 @@ impl Trial {
         self.kept().iter().cloned().collect()
     }
 
-    /// Takes note of a failure on a worker; whether it was the one too many.
-    #[cold]
-    pub(super) fn failed(&self, worker: WorkerIndex) -> bool {
-        let failures = self.failures.fetch_add(1, Ordering::Relaxed).saturating_add(1);
-        let is_too_many = self.terms.max_failures.is_some_and(|most| failures >= most.get());
-        let is_tried = || self.decisions.decided().is_none();
-        let ends = is_too_many && is_tried() && !self.has_failed.swap(true, Ordering::Relaxed);
-        if ends {
-            self.decisions.failed();
-            self.metrics.of(worker).rollbacks.add(1);
-            self.ended.notify_one();
-        }
-        ends
-    }
-
     /// Takes note of what a shadow said on a worker.
     pub(super) fn shadowed(&self, worker: WorkerIndex, outcome: ShadowOutcome, count: u64) {
         self.metrics.of(worker).decided(outcome, count);
@@ -199,6 +174,33 @@ impl Trial {
 
     fn kept(&self) -> MutexGuard<'_, VecDeque<Sample>> {
         self.samples.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Probation for Trial {
+    fn of(&self) -> &str {
+        &self.of
+    }
+
+    fn is_on(&self) -> bool {
+        self.standing() == Standing::OnTrial
+    }
+
+    fn has_failed(&self) -> bool {
+        self.standing() == Standing::Failed
+    }
+
+    #[cold]
+    fn failed(&self, worker: WorkerIndex) -> Option<u32> {
+        let failures = self.failures.fetch_add(1, Ordering::Relaxed).saturating_add(1);
+        let is_too_many = self.terms.max_failures.is_some_and(|most| failures >= most.get());
+        let is_tried = || self.decisions.decided().is_none();
+        let ends = is_too_many && is_tried() && !self.has_failed.swap(true, Ordering::Relaxed);
+        ends.then(|| {
+            self.decisions.failed();
+            self.metrics.of(worker).rollbacks.add(1);
+            failures
+        })
     }
 }
 
@@ -257,13 +259,13 @@ mod tests {
     fn trial(max_failures: u32, samples: usize) -> Trial {
         let terms = Terms { mode: Mode::Shadow, max_failures: NonZeroU32::new(max_failures), samples };
         let candidacy = Candidacy { of: "shout".to_owned(), terms, decisions: Decisions::none() };
-        Trial::new(candidacy, Metrics::new(1).candidate("r", "c"), Arc::default())
+        Trial::new(candidacy, Metrics::new(1).candidate("r", "c"))
     }
 
     #[test]
     fn the_failure_too_many_ends_the_trial_once() {
         let trial = trial(3, 0);
-        assert_eq!([(); 4].map(|()| trial.failed(WORKER)), [false, false, true, false]);
+        assert_eq!([(); 4].map(|()| trial.failed(WORKER)), [None, None, Some(3), None]);
         assert_eq!(trial.metrics.of(WORKER).rollbacks.value(), 1);
         assert_eq!((trial.standing(), trial.failures()), (Standing::Failed, 4));
     }
@@ -275,7 +277,7 @@ mod tests {
         {
             let trial = trial(1, 0);
             trial.decisions.decide(decision);
-            assert!(!trial.failed(WORKER));
+            assert_eq!(trial.failed(WORKER), None);
             assert_eq!(trial.standing(), standing);
         }
     }
@@ -283,7 +285,7 @@ mod tests {
     #[test]
     fn without_a_limit_nothing_fails_too_often() {
         let trial = trial(0, 0);
-        assert!(!(0..1000).any(|_| trial.failed(WORKER)));
+        assert!(!(0..1000).any(|_| trial.failed(WORKER).is_some()));
     }
 
     #[test]
@@ -307,7 +309,7 @@ mod tests {
         assert_eq!(shown(&[0xff, b'a', 0]), "\\xffa\\x00");
         let long = format!("{}ü", "x".repeat(SAMPLED_BYTES - 1));
         assert_eq!(shown(long.as_bytes()), "x".repeat(SAMPLED_BYTES - 1));
-        let close = Verdict::Close(super::super::types::CloseFrame::new(1008, "no"));
+        let close = Verdict::Close(crate::component::CloseFrame::new(1008, "no"));
         assert_eq!(describe(&close), "close 1008: no");
     }
 }

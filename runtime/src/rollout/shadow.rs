@@ -3,12 +3,12 @@
 use std::rc::Rc;
 use std::time::Duration;
 
-use super::pool::Pool;
-use super::rollout::Candidate;
-use super::session::{Admission, Opened, Session};
+use super::Candidate;
 use super::trial::describe;
-use super::types::{CloseFrame, Handshake, HeaderEdit, Interest, Message, Selection, Verdict};
-use super::verdicts::Verdicts;
+use crate::component::{
+    Admission, CloseFrame, Handshake, HeaderEdit, Interest, Message, Opened, Pool, Selection, Session, Verdict,
+    Verdicts,
+};
 use crate::metrics::{ShadowOutcome, WorkerIndex};
 use crate::peer::Side;
 

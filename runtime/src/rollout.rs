@@ -1,16 +1,26 @@
 //! Rolling a filter out: the one that is in a place of a route's chain, and the candidate that may come to take it.
 //!
+//! This is policy about versions of a component. What runs them is [`component`](crate::component): it knows of a candidate
+//! only that it serves on probation.
+//!
 //! Which of them serves a connection is decided when it opens, and again whenever its filters change: by the candidate's
 //! share until its trial is over, and then for all connections alike.
+
+mod decision;
+mod shadow;
+mod trial;
 
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Arc;
 
-use super::decision::{Decision, Decisions};
-use super::order::Moment;
-use super::session::Session;
-use super::trial::{Mode, Sample, Standing, Terms, Trial};
-use super::uses::{FilterUse, OnFailure};
+pub use decision::Decisions;
+pub use shadow::{Attached, Shadow};
+pub use trial::{Candidacy, Mode, Sample, SampledMessage, Standing, Terms};
+
+use decision::Decision;
+use trial::Trial;
+
+use crate::component::{Component, Configuration, ConfigureError, FilterUse, Moment, OnFailure, Probation, Session};
 use crate::metrics::{Metrics, ShadowOutcome};
 
 /// A place in a route's chain of filters. Cheap to clone; all clones are the same place.
@@ -91,7 +101,9 @@ impl Rollout {
     /// its connections, and gets no others.
     pub fn succeeding(&self, before: Option<&Session>) -> &Arc<FilterUse> {
         self.chosen(|_| {
-            before.is_some_and(|session| session.is_on_trial() && session.place_of() == self.filter.component().name())
+            before.is_some_and(|session| {
+                session.is_on_probation() && session.place_of() == self.filter.component().name()
+            })
         })
     }
 
@@ -109,8 +121,25 @@ impl Rollout {
 }
 
 impl Candidate {
-    pub(super) fn new(filter: Arc<FilterUse>, trial: Arc<Trial>) -> Self {
-        Self { filter, trial }
+    /// Has a component tried in the place of another filter of a route, for the first time in this `generation` of the
+    /// configuration.
+    ///
+    /// # Errors
+    /// When it does not take its configuration.
+    pub fn new(
+        component: &Component,
+        route: &str,
+        config: impl Into<Configuration>,
+        on_failure: OnFailure,
+        generation: u64,
+        metrics: &Metrics,
+        candidacy: Candidacy,
+    ) -> Result<Self, ConfigureError> {
+        let trial = Arc::new(Trial::new(candidacy, metrics.candidate(route, component.name())));
+        let probation: Arc<dyn Probation> = trial.clone();
+        let filter =
+            component.filter_on_probation(route, config.into(), on_failure, generation, metrics, Some(probation))?;
+        Ok(Self { filter, trial })
     }
 
     /// The candidate as a filter.
@@ -145,7 +174,7 @@ impl Candidate {
 
     fn decide(&self, decision: Decision) {
         self.trial.decisions().decide(decision);
-        let (component, route, filter) = (self.filter.component().name(), self.filter.recipe().place(), self.of());
+        let (component, route, filter) = (self.filter.component().name(), self.filter.place(), self.of());
         let what = if decision == Decision::Promoted { "promoted" } else { "rolled back" };
         tracing::info!(target: "tidegate::component", component, route, filter, "the candidate is {what} by an operator");
     }
@@ -159,13 +188,14 @@ impl Candidate {
     /// The same with another answer to its failures: its trial goes on.
     #[must_use]
     pub fn again(&self, on_failure: OnFailure, generation: u64, metrics: &Metrics) -> Self {
-        let filter = self.filter.again_on(self.route(), on_failure, generation, metrics, Some(Arc::clone(&self.trial)));
+        let probation: Arc<dyn Probation> = self.trial.clone();
+        let filter = self.filter.again_on_probation(self.route(), on_failure, generation, metrics, Some(probation));
         Self { filter, trial: Arc::clone(&self.trial) }
     }
 
     /// The route that it is tried on.
     pub fn route(&self) -> &str {
-        self.filter.recipe().place()
+        self.filter.place()
     }
 
     /// How often it has failed, over all workers.
@@ -193,7 +223,7 @@ impl Candidate {
         matches!(self.standing(), Standing::RolledBack | Standing::Failed)
     }
 
-    pub(super) fn trial(&self) -> &Trial {
+    fn trial(&self) -> &Trial {
         &self.trial
     }
 }
