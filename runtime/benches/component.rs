@@ -94,6 +94,17 @@ fn filter(criterion: &mut Criterion) {
     });
 }
 
+/// What a standard predicate that looks at one field costs a handshake.
+fn predicate(criterion: &mut Criterion) {
+    const ASKED: &str = r#"{"all":[{"header":"x-field-7","op":"=","value":"gold"}]}"#;
+    let (host, metrics) = (Host::new(1).expect("a host"), Metrics::new(1));
+    let standard = tidegate_filters::find("conditions").expect("a standard component");
+    let component = host.load(standard.name, standard.bytes, Limits::default()).expect("a component");
+    let predicate = component.predicate("chat", ASKED, &metrics).expect("a predicate");
+    let (pool, handshake) = (host.pool(WorkerIndex(0)), handshake());
+    criterion.bench_function("matches", |bencher| bencher.iter(|| pool.matches(&predicate, black_box(&handshake))));
+}
+
 fn balancer(criterion: &mut Criterion) {
     let host = Host::new(1).expect("a host");
     let metrics = Metrics::new(1);
@@ -129,5 +140,5 @@ fn many_endpoints(criterion: &mut Criterion) {
     });
 }
 
-criterion_group!(benches, filter, balancer, many_endpoints);
+criterion_group!(benches, filter, predicate, balancer, many_endpoints);
 criterion_main!(benches);
