@@ -24,6 +24,12 @@ pub(super) struct Section {
     pub(super) keys: &'static [Key],
 }
 
+impl Section {
+    fn declares(&self, name: &str) -> bool {
+        self.keys.iter().any(|key| key.name == name)
+    }
+}
+
 /// A key of a [`Section`].
 pub(super) struct Key {
     pub(super) name: &'static str,
@@ -233,7 +239,7 @@ impl<'v> Table<'v> {
     ) -> Self {
         let this = Self { report, section, table: Some(table), key, span };
         for name in table.keys() {
-            if !section.keys.iter().any(|key| key.name == name.get_ref().as_ref()) {
+            if !section.declares(name.get_ref()) {
                 let place = report.source.place(&name.span(), &join(&this.key, name.get_ref()));
                 report.refuse(&place, format!("unknown key in {}", section.title), this.valid_keys(name.get_ref()));
             }
@@ -254,8 +260,14 @@ impl<'v> Table<'v> {
         self.report.refuse(place, what, instead)
     }
 
-    /// The value as it stands in the file, if it does.
+    /// The value as it stands in the file, if it does. What is read must be declared, as what is declared must be read,
+    /// which a test of the reference sees to.
     pub(super) fn value(&self, name: &str) -> Option<Value<'v>> {
+        debug_assert!(
+            self.section.declares(name),
+            "`{name}` is read from {} and not declared there",
+            self.section.title
+        );
         let value = self.table?.get(name)?;
         Some(Value { report: self.report, key: join(&self.key, name), span: value.span(), node: value.get_ref() })
     }
@@ -288,7 +300,7 @@ impl<'v> Table<'v> {
         }
         let elsewhere: Vec<_> = super::sections::ALL
             .iter()
-            .filter(|section| section.keys.iter().any(|key| key.name == unknown))
+            .filter(|section| section.declares(unknown))
             .map(|section| section.title)
             .collect();
         if !elsewhere.is_empty() {
