@@ -4,10 +4,12 @@
 //! What goes to a guest borrows from the host's types and is copied once, into the guest's memory. These types are
 //! written by hand because generated ones would own the payloads of a batch, or borrow by way of one allocation for each list.
 
+mod arrival;
 mod hooks;
 
 use wasmtime::component::{ComponentType, Lift, Lower, ResourceAny, flags};
 
+pub(super) use self::arrival::Arrival;
 pub(super) use self::hooks::{Part, PartVerdict, Reaction};
 
 use super::endpoints::PickEndpoint;
@@ -88,14 +90,6 @@ pub(super) struct Head<'a> {
     kind: MessageKind,
     size: u32,
     bytes: &'a [u8],
-}
-
-#[derive(Clone, Copy, Debug, ComponentType, Lower)]
-#[component(record)]
-pub(super) struct Arrival {
-    kind: MessageKind,
-    size: u32,
-    length: u32,
 }
 
 #[derive(Clone, Copy, Debug, ComponentType, Lower)]
@@ -389,15 +383,6 @@ impl<'a> Message<'a> {
             }
             (_, kind) => Self::Head(Head { kind: kind.into(), size: saturated(size), bytes: payload }),
         }
-    }
-}
-
-impl From<&types::Message<'_>> for Arrival {
-    #[inline]
-    fn from(message: &types::Message<'_>) -> Self {
-        let types::Message { kind, size, payload, .. } = *message;
-        // What is here fits into 32 bits, as the memory of the guest does.
-        Self { kind: kind.into(), size: saturated(size), length: saturated(payload.len() as u64) }
     }
 }
 
