@@ -24,7 +24,7 @@ use super::seats::Seat;
 use super::ticker::Beat;
 use super::types::Failure;
 use super::uses::Recipe;
-use super::wishes::{Bounds, Wishes};
+use super::wishes::Wishes;
 use crate::metrics::{CallVerdict, ComponentShard, FailureReason, WorkerIndex};
 
 /// The place of one instance.
@@ -253,8 +253,7 @@ impl<E: Exports> Slot<E> {
         let quota = Quota::new(limits.max_memory, Arc::clone(metrics), self.worker);
         let log = Log::new(component.shared_name(), component.rate(), Arc::clone(metrics), self.worker);
         let deadline = Deadline::of(Instant::now(), limits.start_deadline());
-        let bounds = Bounds { count: limits.max_attachments, size: limits.max_attachment_size };
-        let mut store = Store::new(component.host().engine(), Guest::new(quota, deadline, log, bounds));
+        let mut store = Store::new(component.host().engine(), Guest::new(quota, deadline, log, limits.bounds()));
         store.limiter(|guest| &mut guest.quota);
         store.set_hostcall_fuel(limits.handed_over());
         store.epoch_deadline_callback(|mut store| store.data_mut().deadline.look());

@@ -7,6 +7,7 @@ use std::time::Duration;
 use thiserror::Error;
 use wasmtime::ResourceLimiter;
 
+use super::wishes::Bounds;
 use crate::metrics::{ComponentMetrics, WorkerIndex};
 
 /// The limits of a component; each of its instances has them for itself.
@@ -70,8 +71,18 @@ impl Limits {
 
     /// The largest payload that fits into the memory thrice: as it comes, as a copy, and as an answer. A tenth is left to
     /// everything else.
-    pub(super) fn fitting(&self) -> usize {
+    fn fitting(&self) -> usize {
         self.max_memory / 10 * 3
+    }
+
+    /// What may be attached to a connection.
+    pub(super) fn bounds(&self) -> Bounds {
+        Bounds { count: self.max_attachments, size: self.max_attachment_size }
+    }
+
+    /// The largest payload that a filter is given.
+    pub(super) fn largest_message(&self) -> usize {
+        self.max_message_size.map_or(self.fitting(), |most| most.min(self.fitting()))
     }
 
     /// The bytes that one call may hand over in all, which are counted before they are copied out of the guest: what

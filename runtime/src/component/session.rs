@@ -6,6 +6,7 @@ mod succession;
 
 pub use succession::Resumed;
 
+use std::iter::Peekable;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
@@ -162,23 +163,19 @@ impl Session {
         messages: impl Iterator<Item = Message<'m>> + Clone,
         verdicts: &mut Verdicts,
     ) -> Result<(), Failure> {
-        let mut rest = messages;
-        let Some(origin) = rest.clone().next().map(|message| message.origin) else { return Ok(()) };
-        let is_single = !self.filter.takes_batches() || self.interest().from(origin).need.is_of_parts();
-        let most = if is_single { 1 } else { MAX_BATCH };
+        let mut rest = messages.peekable();
+        let Some(origin) = rest.peek().map(|message| message.origin) else { return Ok(()) };
+        let is_single = !self.filter.hooks().batching || self.interest().from(origin).need.is_of_parts();
         loop {
-            match self.batch_length(most, rest.clone()) {
-                0 => return Ok(()),
-                1 => {
-                    let Some(message) = rest.next() else { return Ok(()) };
-                    verdicts.push(self.on_message(message)?);
-                }
+            let ahead = rest.clone();
+            let Some(message) = rest.next() else { return Ok(()) };
+            match if is_single { 1 } else { self.gather(&message, &mut rest, verdicts) } {
+                1 => verdicts.push(self.on_message(message)?),
                 count => {
-                    let (batch, before) = (rest.clone().take(count), verdicts.given());
-                    if let Err(failure) = self.on_batch(origin, batch.clone(), verdicts) {
-                        self.on_single_messages(batch, verdicts.given() - before, failure, verdicts)?;
+                    let before = verdicts.given();
+                    if let Err(failure) = self.on_batch(origin, verdicts) {
+                        self.on_single_messages(ahead.take(count), verdicts.given() - before, failure, verdicts)?;
                     }
-                    rest.nth(count - 1);
                 }
             }
         }
@@ -203,18 +200,31 @@ impl Session {
         batch.try_for_each(|message| self.on_message(message).map(|verdict| verdicts.push(verdict)))
     }
 
-    /// How many of these messages go into one call: at least one, if there is one, and alone what is too large for any.
-    fn batch_length<'m>(&self, most: usize, messages: impl Iterator<Item = Message<'m>>) -> usize {
-        let (mut count, mut bytes) = (0_usize, 0_usize);
-        for message in messages.take(most) {
-            bytes = bytes.saturating_add(message.payload.len());
-            if count > 0 && (bytes > MAX_BATCH_BYTES || !self.is_fitting(&message)) {
-                break;
-            }
+    /// Gathers a message and those behind it that go into one call with it; how many there are. Alone is what is too large,
+    /// and is not gathered.
+    fn gather<'m>(
+        &self,
+        first: &Message<'m>,
+        rest: &mut Peekable<impl Iterator<Item = Message<'m>>>,
+        verdicts: &mut Verdicts,
+    ) -> usize {
+        let (most, mut bytes) = (self.filter.component().limits().largest_message().min(MAX_BATCH_BYTES), 0);
+        let mut is_fitting = |message: &Message<'_>| {
+            let size = message.payload.len();
+            let is_fitting = size <= most && bytes + size <= MAX_BATCH_BYTES;
+            bytes += if is_fitting { size } else { 0 };
+            is_fitting
+        };
+        let second = if is_fitting(first) { rest.next_if(&mut is_fitting) } else { None };
+        let Some(second) = second else { return 1 };
+        verdicts.gather(first);
+        verdicts.gather_more(&second);
+        let mut count = 2;
+        while count < MAX_BATCH
+            && let Some(message) = rest.next_if(&mut is_fitting)
+        {
+            verdicts.gather_more(&message);
             count += 1;
-            if bytes > MAX_BATCH_BYTES || !self.is_fitting(&message) {
-                break;
-            }
         }
         count
     }
@@ -234,14 +244,10 @@ impl Session {
         }
     }
 
-    fn on_batch<'m>(
-        &mut self,
-        origin: Side,
-        batch: impl Iterator<Item = Message<'m>>,
-        verdicts: &mut Verdicts,
-    ) -> Result<(), Failure> {
+    /// Decides about the messages that were gathered.
+    fn on_batch(&mut self, origin: Side, verdicts: &mut Verdicts) -> Result<(), Failure> {
         let handle = self.resource()?;
-        let (arrivals, bytes) = verdicts.gather(batch);
+        let (arrivals, bytes) = verdicts.gathered();
         let count = arrivals.len();
         let called = self.slot.call(&self.handshake.connection_id, |store, exports| match &exports.on_messages {
             Some(on_messages) => Ok(on_messages.call(store, (handle, origin.into(), arrivals, bytes))?.0),
@@ -286,19 +292,13 @@ impl Session {
         self.slot.verdicts(CallVerdict::Forward, count as u64);
     }
 
-    #[inline]
-    fn is_fitting(&self, message: &Message<'_>) -> bool {
-        let (size, limits) = (message.payload.len(), self.filter.component().limits());
-        size <= limits.fitting() && limits.max_message_size.is_none_or(|most| size <= most)
-    }
-
     /// A payload that has no room in the guest's memory would trap it, and with it the neighbours' sessions.
     #[inline]
     fn check_size(&mut self, message: &Message<'_>) -> Result<(), Failure> {
-        if self.is_fitting(message) {
+        let (size, limits) = (message.payload.len(), self.filter.component().limits());
+        if size <= limits.largest_message() {
             return Ok(());
         }
-        let (size, limits) = (message.payload.len(), self.filter.component().limits());
         let why = match limits.max_message_size.filter(|most| size > *most) {
             Some(most) => format!("a payload of {size} bytes is larger than its max_message_size of {most}"),
             None => format!(

@@ -37,9 +37,18 @@ pub struct BalancerUse {
 pub struct FilterUse {
     recipe: Arc<Recipe>,
     interest: Interest,
-    takes_batches: bool,
+    hooks: Hooks,
     on_failure: OnFailure,
     version: Arc<Version>,
+}
+
+/// Which of the hooks a filter has that it is asked about at each call.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Hooks {
+    /// Whether it can be shown several messages in one call.
+    pub(super) batching: bool,
+    /// Whether it can be called back.
+    pub(super) timing: bool,
 }
 
 /// What becomes of a connection whose filter fails.
@@ -127,8 +136,9 @@ impl Component {
         let interest = interest.into();
         self.check_hooks(&interest)?;
         let version = metrics.version(route, self.name(), generation);
-        let takes_batches = self.hooks().contains(&"batching");
-        Ok(Arc::new(FilterUse { recipe, interest, takes_batches, on_failure, version }))
+        let has = |hook| self.hooks().contains(&hook);
+        let hooks = Hooks { batching: has("batching"), timing: has("timing") };
+        Ok(Arc::new(FilterUse { recipe, interest, hooks, on_failure, version }))
     }
 
     /// That it can be shown what it selects.
@@ -269,8 +279,8 @@ impl FilterUse {
         let Recipe { component, config, .. } = &*self.recipe;
         let version = metrics.version(route, component.name(), generation);
         let recipe = component.recipe(route, config.clone(), metrics, route, probation);
-        let Self { interest, takes_batches, .. } = *self;
-        Arc::new(Self { recipe, interest, takes_batches, on_failure, version })
+        let Self { interest, hooks, .. } = *self;
+        Arc::new(Self { recipe, interest, hooks, on_failure, version })
     }
 
     /// What it wants of a connection's messages, as it said when it was configured.
@@ -278,10 +288,9 @@ impl FilterUse {
         self.interest
     }
 
-    /// Whether it can be shown several messages in one call.
     #[inline]
-    pub(super) fn takes_batches(&self) -> bool {
-        self.takes_batches
+    pub(super) fn hooks(&self) -> Hooks {
+        self.hooks
     }
 
     /// What becomes of a connection when it fails.

@@ -55,14 +55,23 @@ impl Verdicts {
         (0..given).map(move |place| others.next_if(|(at, _)| *at == place).map_or(Verdict::Forward, |(_, it)| it))
     }
 
-    /// Puts messages one behind the other, as they reach a guest.
-    pub(super) fn gather<'m>(&mut self, messages: impl Iterator<Item = Message<'m>>) -> (&[Arrival], &[u8]) {
+    /// Begins a batch with a message.
+    #[inline]
+    pub(super) fn gather(&mut self, first: &Message<'_>) {
         self.arrivals.clear();
         self.bytes.clear();
-        for message in messages {
-            self.arrivals.push(Arrival::from(&message));
-            self.bytes.extend_from_slice(message.payload);
-        }
+        self.gather_more(first);
+    }
+
+    /// Puts a message behind those of the batch.
+    #[inline]
+    pub(super) fn gather_more(&mut self, message: &Message<'_>) {
+        self.arrivals.push(Arrival::from(message));
+        self.bytes.extend_from_slice(message.payload);
+    }
+
+    /// The batch, as it reaches a guest.
+    pub(super) fn gathered(&self) -> (&[Arrival], &[u8]) {
         (&self.arrivals, &self.bytes)
     }
 }

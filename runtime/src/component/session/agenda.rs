@@ -7,7 +7,7 @@ use tokio::time::Instant;
 
 use super::Session;
 use crate::component::types::{Failure, Reaction};
-use crate::component::wishes::{Bounds, Greedy, MAX_TIMERS, Wishes, set};
+use crate::component::wishes::{Greedy, MAX_TIMERS, Wishes, set};
 use crate::component::{answer, lent};
 use crate::metrics::CallVerdict;
 
@@ -73,11 +73,10 @@ impl Session {
     fn ring(&mut self, token: u64) -> Result<Reaction, Failure> {
         let handle = self.resource()?;
         let called = self.slot.call(&self.handshake.connection_id, |store, exports| match &exports.on_timer {
-            Some(on_timer) => Ok(Some(on_timer.call(store, (handle, token))?.0)),
-            None => Ok(None),
+            Some(on_timer) => Ok(on_timer.call(store, (handle, token))?.0),
+            None => Err(wasmtime::Error::msg("it exports no `timing`")),
         });
         let reaction = called.and_then(|reaction| {
-            let Some(reaction) = reaction else { return Ok(Reaction::Nothing) };
             self.check_reply(reaction.payload_size())?;
             answer::reaction(reaction).map_err(|why| self.invalid(why))
         });
@@ -118,9 +117,8 @@ impl Session {
     #[cold]
     fn heed_wishes(&mut self, wishes: Wishes) -> Result<(), Failure> {
         let Wishes { timers, attributes, lease } = wishes;
-        let has_timing = self.filter.component().hooks().contains(&"timing");
-        let limits = self.filter.component().limits();
-        let bounds = Bounds { count: limits.max_attachments, size: limits.max_attachment_size };
+        let has_timing = self.filter.hooks().timing;
+        let bounds = self.filter.component().limits().bounds();
         let (agenda, now) = (self.agenda.get_or_insert_default(), Instant::now());
         let mut greedy = Ok(());
         for (token, after) in timers.into_iter().filter(|_| has_timing) {
