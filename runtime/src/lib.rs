@@ -30,7 +30,6 @@
 //! | a hook of filters, or something that they are lent | an interface in `wit/`, [`component`], and `pipe::chain` where it is about messages |
 //! | a way to try or to replace a version of a filter | [`rollout`], which decides; [`component`] runs what it is told |
 //! | an endpoint of the admin API | `endpoints` of [`admin`], its view beside it, and its answer in [`server`] |
-//! | what both legs know of HTTP (a field that ends at a hop, a rule of framing) | [`mod@http`]; what one leg alone does, [`handshake`] or [`upstream`] |
 //! | a version of HTTP that clients speak | [`handshake`]: a [`handshake::Stream`] of it, which [`session`] serves as it does any other |
 //! | a key of the configuration | its section in [`config`], of the type that the runtime runs on |
 //!

@@ -40,31 +40,35 @@ pub(super) struct Joined<'w> {
 
 impl<'w> Admitted<'w> {
     /// Leases endpoints and dials them until one has agreed or no attempt is left. Dropping it gives everything back.
-    pub(super) async fn connect(self, record: &mut Record<'_>) -> Result<Joined<'w>, Refusal> {
-        let Self { worker, route, upstream, opening, permit, followings, filters, mut client_headers, .. } = self;
-        let timeouts = Timeouts {
-            connect: Some(upstream.connect_timeout),
-            handshake: Some(route.handshake_timeout),
-            liveness: upstream.liveness,
-            ..Timeouts::default()
-        };
-        let reached = reach(worker, &upstream, &self.handshake, self.request, &timeouts, record).await;
-        let ((lease, with_endpoint), Upgraded { stream, leftover, accepted }) = reached?;
-        client_headers.extend(with_endpoint);
-        let socket = (stream, leftover);
-        Ok(Joined {
-            worker,
-            route,
-            upstream,
-            opening,
-            permit,
-            followings,
-            filters,
-            client_headers,
-            lease,
-            socket,
-            accepted,
-        })
+    #[expect(clippy::manual_async_fn, reason = "an async function would keep its arguments twice")]
+    pub(super) fn connect(self, record: &mut Record<'_>) -> impl Future<Output = Result<Joined<'w>, Refusal>> {
+        async move {
+            let timeouts = Timeouts {
+                connect: Some(self.upstream.connect_timeout),
+                handshake: Some(self.route.handshake_timeout),
+                liveness: self.upstream.liveness,
+                ..Timeouts::default()
+            };
+            let reached = reach(self.worker, &self.upstream, &self.handshake, self.request, &timeouts, record).await;
+            let ((lease, with_endpoint), Upgraded { stream, leftover, accepted }) = reached?;
+            // Taken apart only here: what is taken apart before a wait has room in the future twice.
+            let Self { worker, route, upstream, opening, permit, followings, filters, mut client_headers, .. } = self;
+            client_headers.extend(with_endpoint);
+            let socket = (stream, leftover);
+            Ok(Joined {
+                worker,
+                route,
+                upstream,
+                opening,
+                permit,
+                followings,
+                filters,
+                client_headers,
+                lease,
+                socket,
+                accepted,
+            })
+        }
     }
 }
 
