@@ -10,6 +10,7 @@ pub mod extensions;
 pub mod fields;
 mod host;
 pub mod field_names;
+mod once;
 mod relay;
 mod replay;
 mod request;
@@ -18,6 +19,7 @@ mod target;
 
 pub use accepted::Accepted;
 pub use host::{Host, InvalidHost};
+pub use once::poll_read_once;
 pub use relay::{Answer, RelayError, RelayedBody};
 pub use replay::Replay;
 pub use request::UpstreamRequest;

@@ -101,7 +101,7 @@ async fn serve_streams(worker: Rc<Worker>, accepted: Box<Accepted>) -> Option<Op
             }
         };
         let record = Record::new(&worker, peer, started);
-        match Box::pin(serve_stream(&entrance, head, stream, record)).await {
+        match serve_stream(&entrance, head, stream, record).await {
             Ok(open) => return Some(open),
             Err(further) => streams = further?,
         }

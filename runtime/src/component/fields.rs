@@ -24,7 +24,10 @@ impl Fields {
 impl<N: AsRef<str>, V: AsRef<[u8]>> FromIterator<(N, V)> for Fields {
     /// Fields past 4 GiB are left out; the limit on a head is far below.
     fn from_iter<I: IntoIterator<Item = (N, V)>>(fields: I) -> Self {
-        let (mut text, mut ends) = (Vec::new(), Vec::new());
+        let fields = fields.into_iter();
+        // Room for as many as are told, of the length that most have.
+        let count = fields.size_hint().0;
+        let (mut text, mut ends) = (Vec::with_capacity(count * USUAL), Vec::with_capacity(count));
         for (name, value) in fields {
             let start = text.len();
             text.extend_from_slice(name.as_ref().as_bytes());
@@ -39,6 +42,9 @@ impl<N: AsRef<str>, V: AsRef<[u8]>> FromIterator<(N, V)> for Fields {
         Self { text: text.into(), ends: ends.into() }
     }
 }
+
+/// Bytes of a field, name and value.
+const USUAL: usize = 32;
 
 #[cfg(test)]
 mod tests {

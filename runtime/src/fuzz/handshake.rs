@@ -110,7 +110,7 @@ fn answered(offer: &HeaderValue, text: &[u8], piece: u8) -> Option<Answered> {
     request.offer_only_deflate();
     let mut answered = None;
     run(async {
-        match upgrade(Script::new(text, piece), &address, request, &Timeouts::default()).await {
+        match upgrade(Script::new(text, piece), &address, &request, &Timeouts::default()).await {
             Ok(Upgraded { stream, leftover, accepted }) => {
                 assert!(text.ends_with(&[&leftover, stream.unsaid()].concat()));
                 assert_end_to_end(&accepted.headers);

@@ -91,11 +91,9 @@ impl Forwarding {
             None => headers.get(header::HOST).cloned(),
         };
         let host = host.filter(|host| !host.is_empty());
-        fields::remove_hop_by_hop(&mut headers);
-        fields::remove_handshake(&mut headers);
         let is_believed = self.trusted.contains(client.peer.ip());
         let is_said = if is_believed { is_disguised } else { is_claim };
-        fields::remove_where(&mut headers, |name| is_said(name) || name != "host" && field_names::is_owned(name));
+        fields::remove_for_hop_and(&mut headers, |name| is_said(name) || name != "host" && field_names::is_owned(name));
         if self.append {
             self.tell(&mut headers, host.clone(), client);
         }

@@ -5,17 +5,16 @@
 
 use std::future::poll_fn;
 use std::io;
-use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
 use http::header::{self, HeaderMap};
 use http::request::Parts;
 use http::{Method, Request, Uri};
-use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadBuf};
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
 
 use super::requests::HeadLimits;
-use crate::http::fields;
+use crate::http::{fields, poll_read_once};
 
 /// A socket on which nothing but an opening handshake was read so far, if anything.
 #[derive(Debug)]
@@ -40,7 +39,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Shortcut<S> {
     /// for hyper to read. Cancel safe.
     pub(super) async fn first(&mut self, limits: &HeadLimits) -> Option<Parts> {
         poll_fn(|context| {
-            let read = ready!(read(&mut self.stream, context, Bytes::copy_from_slice));
+            let read = ready!(poll_read_once(&mut self.stream, context, Bytes::copy_from_slice));
             // An error comes up again where hyper reads.
             self.first = read.unwrap_or_default();
             let (parts, head) = parse(&self.first, limits).unzip();
@@ -56,7 +55,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Shortcut<S> {
         while self.early.len() < EARLY && !self.has_finished {
             let Self { stream, early, .. } = self;
             let mut ended = false;
-            let read = ready!(read(stream, context, |bytes| {
+            let read = ready!(poll_read_once(stream, context, |bytes| {
                 ended = bytes.is_empty();
                 early.extend_from_slice(bytes);
             }));
@@ -92,18 +91,6 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Shortcut<S> {
     }
 }
 
-/// Reads once, on the stack.
-fn read<S: AsyncRead + Unpin, T>(
-    stream: &mut S,
-    context: &mut Context<'_>,
-    took: impl FnOnce(&[u8]) -> T,
-) -> Poll<io::Result<T>> {
-    let mut bytes = [0; READ];
-    let mut buffer = ReadBuf::new(&mut bytes);
-    ready!(Pin::new(stream).poll_read(context, &mut buffer))?;
-    Poll::Ready(Ok(took(buffer.filled())))
-}
-
 /// The opening handshake at the start of `bytes`, with the length of its head, if it is whole and nothing is unusual
 /// about it. What it says of the WebSocket protocol is not judged here.
 fn parse(bytes: &Bytes, limits: &HeadLimits) -> Option<(Parts, usize)> {
@@ -129,9 +116,6 @@ fn parse(bytes: &Bytes, limits: &HeadLimits) -> Option<(Parts, usize)> {
     let is_opening = fields::has_token(&parts.headers, &header::UPGRADE, "websocket");
     (is_opening && !has_body).then_some((parts, head))
 }
-
-/// More than an opening handshake has, but for many cookies.
-const READ: usize = 4 << 10;
 
 /// Room for the head of most answers.
 const HEAD: usize = 256;

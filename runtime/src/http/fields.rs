@@ -21,8 +21,8 @@ pub fn parsed(bytes: &Bytes, lines: &[httparse::Header<'_>]) -> Option<HeaderMap
 }
 
 /// Appends the fields as lines, and the empty line that ends a head (RFC 9112 section 2.1).
-pub fn write(headers: &HeaderMap, wire: &mut Vec<u8>) {
-    for (name, value) in headers {
+pub fn write<'a>(fields: impl IntoIterator<Item = (&'a HeaderName, &'a HeaderValue)>, wire: &mut Vec<u8>) {
+    for (name, value) in fields {
         let start = wire.len();
         wire.extend_from_slice(name.as_str().as_bytes());
         if let Some(name) = wire.get_mut(start..) {
@@ -78,24 +78,25 @@ pub fn is_token(text: &str) -> bool {
 }
 
 /// Removes the fields that are for the next hop only (RFC 9110 section 7.6.1), those that `Connection` names among
-/// them, and the credentials meant for a proxy.
-pub fn remove_hop_by_hop(headers: &mut HeaderMap) {
+/// them, the credentials meant for a proxy, and those of the opening handshake, which each hop makes anew (RFC 6455
+/// section 4).
+pub fn remove_for_hop(headers: &mut HeaderMap) {
+    remove_for_hop_and(headers, |_| false);
+}
+
+/// The same, and all fields of names for which this holds.
+pub fn remove_for_hop_and(headers: &mut HeaderMap, is_to_go: impl Fn(&str) -> bool) {
     let lists: Vec<HeaderValue> = headers.get_all(header::CONNECTION).iter().cloned().collect();
     // An element that is no name takes nothing from the others.
     let elements = lists.iter().flat_map(|list| list.as_bytes().split(|byte| *byte == b','));
     for name in elements.filter_map(|element| HeaderName::from_bytes(element.trim_ascii()).ok()) {
         headers.remove(name);
     }
-    remove_where(headers, field_names::is_hop_by_hop);
-}
-
-/// Removes the fields of the opening handshake, which each hop makes anew (RFC 6455 section 4).
-pub fn remove_handshake(headers: &mut HeaderMap) {
-    remove_where(headers, field_names::is_handshake);
+    remove_where(headers, |name| field_names::is_hop_by_hop(name) || field_names::is_handshake(name) || is_to_go(name));
 }
 
 /// Removes all fields of names for which this holds.
-pub fn remove_where(headers: &mut HeaderMap, is_to_go: impl Fn(&str) -> bool) {
+fn remove_where(headers: &mut HeaderMap, is_to_go: impl Fn(&str) -> bool) {
     let names: Vec<HeaderName> = headers.keys().filter(|name| is_to_go(name.as_str())).cloned().collect();
     for name in names {
         headers.remove(name);
@@ -136,7 +137,7 @@ mod tests {
             ("cookie", "a=b"),
             ("cookie", "c=d"),
         ]);
-        remove_hop_by_hop(&mut headers);
+        remove_for_hop(&mut headers);
         assert_eq!(headers.get_all("cookie").iter().count(), 2);
         assert_eq!(headers.len(), 2);
     }
@@ -146,7 +147,7 @@ mod tests {
         let mut headers = headers(&[("x-secret", "1"), ("x-other", "2"), ("proxy_connection", "x"), ("x-end", "3")]);
         let list = HeaderValue::from_bytes(b"\xff, X-Secret,, a b ,x-other").unwrap();
         headers.insert(header::CONNECTION, list);
-        remove_hop_by_hop(&mut headers);
+        remove_for_hop(&mut headers);
         assert_eq!(headers.keys().collect::<Vec<_>>(), ["x-end"]);
     }
 

@@ -35,8 +35,7 @@ impl Answer {
         let protocols =
             fields::combined(headers, &header::UPGRADE).filter(|_| head.status == StatusCode::UPGRADE_REQUIRED);
         let versions = fields::combined(headers, &header::SEC_WEBSOCKET_VERSION);
-        fields::remove_hop_by_hop(headers);
-        fields::remove_handshake(headers);
+        fields::remove_for_hop(headers);
         if let Some(protocols) = protocols {
             headers.insert(header::UPGRADE, protocols);
             headers.insert(header::CONNECTION, HeaderValue::from_static("Upgrade"));

@@ -6,8 +6,12 @@
 pub(super) fn give_back_large_buffers() {
     #[cfg(target_env = "gnu")]
     #[expect(unsafe_code, reason = "the C library has no safe way to say so")]
-    // SAFETY: both parameters take any size, at any time.
-    let _ = unsafe { (libc::mallopt(libc::M_MMAP_THRESHOLD, LARGE), libc::mallopt(libc::M_TRIM_THRESHOLD, 2 * LARGE)) };
+    // SAFETY: all parameters take any size, at any time.
+    let _ = unsafe {
+        libc::mallopt(libc::M_MMAP_THRESHOLD, LARGE);
+        libc::mallopt(libc::M_TRIM_THRESHOLD, 2 * LARGE);
+        libc::mallopt(libc::M_MXFAST, 0)
+    };
 }
 
 /// Allocating smaller ones from the system each time would cost more than they hold: a worker keeps as much, too.

@@ -60,8 +60,7 @@ pub(super) fn check(answer: response::Parts, sent: &Sent<'_>) -> Result<Accepted
     }
     let protocol = protocol(&headers, sent)?;
     let (extensions, agreed) = extensions(&headers, sent)?;
-    fields::remove_hop_by_hop(&mut headers);
-    fields::remove_handshake(&mut headers);
+    fields::remove_for_hop(&mut headers);
     headers.remove(header::CONTENT_LENGTH);
     Ok(Accepted { headers, protocol, extensions, agreed })
 }

@@ -4,11 +4,10 @@ use std::cell::Cell;
 use std::future::poll_fn;
 use std::io;
 use std::pin::{Pin, pin};
-use std::task::{Poll, ready};
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::header::{self, HeaderMap, HeaderValue};
+use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use http::uri::PathAndQuery;
 use http::{Request, Response, StatusCode, Uri, response};
 use http_body_util::Empty;
@@ -16,7 +15,7 @@ use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
 use socket2::SockRef;
 use thiserror::Error;
-use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadBuf};
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
 use tokio_tungstenite::tungstenite::handshake::client::generate_key;
 use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
 
@@ -24,7 +23,7 @@ use super::address::Address;
 use super::answer::{self, InvalidAnswer, Sent};
 use super::connect::{self, Refused};
 use super::resolve::{Resolver, Unresolved};
-use crate::http::{Accepted, Answer, RelayedBody, Replay, UpstreamRequest, fields};
+use crate::http::{Accepted, Answer, RelayedBody, Replay, UpstreamRequest, fields, poll_read_once};
 use crate::metrics::ConnectOutcome;
 use crate::reactor::timeout;
 use crate::transport::Liveness;
@@ -176,7 +175,7 @@ impl DialError {
 /// Connects to an endpoint and upgrades the connection. Dropping the future closes the connection.
 pub async fn dial(
     address: &Address,
-    request: UpstreamRequest,
+    request: &UpstreamRequest,
     timeouts: &Timeouts,
     resolver: &Resolver,
 ) -> Result<Upgraded, DialError> {
@@ -199,7 +198,7 @@ pub async fn dial(
 pub async fn upgrade<S>(
     stream: S,
     address: &Address,
-    request: UpstreamRequest,
+    request: &UpstreamRequest,
     timeouts: &Timeouts,
 ) -> Result<Upgraded<S>, DialError>
 where
@@ -212,48 +211,64 @@ where
 async fn ask<S>(
     stream: S,
     address: &Address,
-    request: UpstreamRequest,
+    request: &UpstreamRequest,
     answer_body: Duration,
 ) -> Result<Upgraded<S>, DialError>
 where
     S: AsyncRead + AsyncWrite + Unpin + 'static,
 {
-    let UpstreamRequest { target, headers, client_host, host, protocols, extensions } = request;
-    let target = target.at(address.path()).map_err(impossible)?;
+    let target = request.target.at(address.path()).map_err(impossible)?;
     let key = generate_key();
     let accept = derive_accept_key(key.as_bytes());
-    let mut headers = headers;
-    headers.remove(header::HOST);
-    add_handshake(&mut headers, &key, protocols.as_ref(), extensions.as_ref())?;
+    let key = HeaderValue::from_str(&key).map_err(impossible)?;
+    let UpstreamRequest { protocols, extensions, .. } = request;
     let sent = Sent { accept: &accept, protocols: protocols.as_ref(), extensions: extensions.as_ref() };
 
     let mut stream = stream;
-    let mut wire = Vec::with_capacity(HEAD);
-    let host = host.of(client_host.as_ref(), address.authority()).as_bytes();
-    // First, as RFC 9110 section 7.2 asks.
-    for part in [b"GET ", target.as_str().as_bytes(), b" HTTP/1.1\r\nHost: ", host, b"\r\n"] {
-        wire.extend_from_slice(part);
-    }
-    fields::write(&headers, &mut wire);
+    let wire = written(request, &target, address, &key);
     stream.write_all(&wire).await.map_err(DialError::Cut)?;
     drop(wire);
-    let read = first_read(&mut stream).await.map_err(DialError::Cut)?;
+    let read = poll_fn(|context| poll_read_once(&mut stream, context, Bytes::copy_from_slice)).await;
+    let read = read.map_err(DialError::Cut)?;
     if let Some((head, leftover)) = switching_protocols(&read) {
         return Ok(Upgraded { stream, leftover, accepted: answer::check(head, &sent)? });
     }
     // Boxed, because it is large and rare.
-    Box::pin(by_hyper(Replay::of_answer(read, stream), headers, target, &sent, answer_body)).await
+    Box::pin(by_hyper(Replay::of_answer(read, stream), headers(request, &key), target, &sent, answer_body)).await
 }
 
-/// What the first read after the request brings; empty at the end of the socket.
-async fn first_read<S: AsyncRead + Unpin>(stream: &mut S) -> io::Result<Bytes> {
-    poll_fn(|context| {
-        let mut bytes = [0; READ];
-        let mut buffer = ReadBuf::new(&mut bytes);
-        ready!(Pin::new(&mut *stream).poll_read(context, &mut buffer))?;
-        Poll::Ready(Ok(Bytes::copy_from_slice(buffer.filled())))
-    })
-    .await
+/// The request as it is sent.
+fn written(request: &UpstreamRequest, target: &PathAndQuery, address: &Address, key: &HeaderValue) -> Vec<u8> {
+    let mut wire = Vec::with_capacity(HEAD);
+    let host = request.host.of(request.client_host.as_ref(), address.authority()).as_bytes();
+    // First, as RFC 9110 section 7.2 asks.
+    for part in [b"GET ", target.as_str().as_bytes(), b" HTTP/1.1\r\nHost: ", host, b"\r\n"] {
+        wire.extend_from_slice(part);
+    }
+    let handshake = handshake(request, key);
+    let handshake = handshake.iter().filter_map(|(name, value)| Some((name, value.as_ref()?)));
+    fields::write(request.headers.iter().filter(|(name, _)| *name != header::HOST).chain(handshake), &mut wire);
+    wire
+}
+
+/// The same fields for hyper, which believes that it sends them.
+fn headers(request: &UpstreamRequest, key: &HeaderValue) -> HeaderMap {
+    let mut headers = request.headers.clone();
+    headers.remove(header::HOST);
+    headers.extend(handshake(request, key).into_iter().filter_map(|(name, value)| Some((name, value?))));
+    headers
+}
+
+/// The fields of the handshake, which each attempt has of its own.
+fn handshake(request: &UpstreamRequest, key: &HeaderValue) -> [(HeaderName, Option<HeaderValue>); 6] {
+    [
+        (header::CONNECTION, Some(HeaderValue::from_static("Upgrade"))),
+        (header::UPGRADE, Some(HeaderValue::from_static("websocket"))),
+        (header::SEC_WEBSOCKET_VERSION, Some(HeaderValue::from_static("13"))),
+        (header::SEC_WEBSOCKET_KEY, Some(key.clone())),
+        (header::SEC_WEBSOCKET_PROTOCOL, request.protocols.clone()),
+        (header::SEC_WEBSOCKET_EXTENSIONS, request.extensions.clone()),
+    ]
 }
 
 /// A 101 that came whole, and what follows it; `None` when it is anything else, for hyper to read.
@@ -316,26 +331,6 @@ where
     Ok(Upgraded { stream, leftover, accepted })
 }
 
-fn add_handshake(
-    headers: &mut HeaderMap,
-    key: &str,
-    protocols: Option<&HeaderValue>,
-    extensions: Option<&HeaderValue>,
-) -> Result<(), DialError> {
-    let key = HeaderValue::from_str(key).map_err(impossible)?;
-    headers.insert(header::CONNECTION, HeaderValue::from_static("Upgrade"));
-    headers.insert(header::UPGRADE, HeaderValue::from_static("websocket"));
-    headers.insert(header::SEC_WEBSOCKET_VERSION, HeaderValue::from_static("13"));
-    headers.insert(header::SEC_WEBSOCKET_KEY, key);
-    if let Some(protocols) = protocols {
-        headers.insert(header::SEC_WEBSOCKET_PROTOCOL, protocols.clone());
-    }
-    if let Some(extensions) = extensions {
-        headers.insert(header::SEC_WEBSOCKET_EXTENSIONS, extensions.clone());
-    }
-    Ok(())
-}
-
 /// A request that cannot be written down for this endpoint.
 fn impossible(error: impl std::error::Error + Send + Sync + 'static) -> DialError {
     DialError::Refused(io::Error::new(io::ErrorKind::InvalidInput, error))
@@ -375,9 +370,6 @@ async fn within<F: Future>(limit: Option<Duration>, future: Pin<&mut F>) -> Opti
 
 /// Room for the head of most requests.
 const HEAD: usize = 512;
-
-/// More than the head of most answers.
-const READ: usize = 2 << 10;
 
 /// The most that is buffered of an upstream's answer: its head, or a part of its body.
 const MAX_BUFFER: usize = 64 << 10;

@@ -248,7 +248,7 @@ async fn relayed_to_client(answer: &'static str) -> (String, Result<(), WriteErr
             extensions: None,
         };
         let (address, timeouts) = (Address::parse("endpoint").unwrap(), Timeouts::default());
-        let dialled = requests.during(pin!(upgrade_upstream(stream, &address, request, &timeouts))).await.unwrap();
+        let dialled = requests.during(pin!(upgrade_upstream(stream, &address, &request, &timeouts))).await.unwrap();
         let Err(DialError::Answered(answer)) = dialled else { panic!("{dialled:?}") };
         requests.answer(relayed(*answer)).await
     };

@@ -41,8 +41,8 @@ async fn asked(answer: &str) -> (Result<Upgraded<DuplexStream>, DialError>, Stri
         let _ = upstream.write_all(answer.as_bytes()).await;
         head
     };
-    let (address, timeouts) = (address(), Timeouts::default());
-    tokio::join!(upgrade(stream, &address, request(), &timeouts), upstream)
+    let (address, request, timeouts) = (address(), request(), Timeouts::default());
+    tokio::join!(upgrade(stream, &address, &request, &timeouts), upstream)
 }
 
 const ACCEPTED: &str = "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
@@ -150,12 +150,12 @@ async fn a_body_that_is_cut_off_is_an_error() {
 #[tokio::test(start_paused = true)]
 async fn a_body_that_does_not_come_is_given_up() {
     let (stream, mut upstream) = duplex(4096);
-    let (address, timeouts) = (address(), Timeouts::default());
+    let (address, request, timeouts) = (address(), request(), Timeouts::default());
     let answer = async {
         head(&mut upstream).await;
         upstream.write_all(b"HTTP/1.1 500 X\r\nContent-Length: 99\r\n\r\npart").await.unwrap();
     };
-    let (upgraded, ()) = tokio::join!(upgrade(stream, &address, request(), &timeouts), answer);
+    let (upgraded, ()) = tokio::join!(upgrade(stream, &address, &request, &timeouts), answer);
     let error = upgraded.unwrap_err();
     let DialError::Answered(answer) = error else { panic!("{error}") };
     assert!(matches!(answer.body.collect().await, Err(crate::http::RelayError::Timeout)));
@@ -165,7 +165,7 @@ async fn a_body_that_does_not_come_is_given_up() {
 async fn a_silent_upstream_runs_into_the_handshake_timeout() {
     let (stream, _upstream) = duplex(4096);
     let start = tokio::time::Instant::now();
-    let error = upgrade(stream, &address(), request(), &Timeouts::default()).await.unwrap_err();
+    let error = upgrade(stream, &address(), &request(), &Timeouts::default()).await.unwrap_err();
     assert!(matches!(error, DialError::HandshakeTimeout) && error.is_retryable());
     assert_eq!(error.status(), StatusCode::GATEWAY_TIMEOUT);
     assert_eq!(start.elapsed().as_secs(), 10);
@@ -191,7 +191,7 @@ fn a_port_that_nobody_listens_on_refuses() {
     let socket = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let address = Address::parse(&socket.local_addr().unwrap().to_string()).unwrap();
     drop(socket);
-    let dialling = async move { dial(&address, request(), &Timeouts::default(), &Resolver::new().0).await };
+    let dialling = async move { dial(&address, &request(), &Timeouts::default(), &Resolver::new().0).await };
     let error = reactor::run(dialling).unwrap().unwrap_err();
     assert!(matches!(error, DialError::Refused(_)) && error.is_retryable());
     assert_eq!(error.outcome(), ConnectOutcome::Refused);
@@ -215,7 +215,7 @@ async fn dialling_a_name_tries_its_addresses_and_sends_without_delay() {
     let (resolver, lookups) = Resolver::new();
     let lookups = tokio::spawn(lookups.serve());
     let dialling = move || async move {
-        let upgraded = dial(&address, request(), &timeouts, &resolver).await.unwrap();
+        let upgraded = dial(&address, &request(), &timeouts, &resolver).await.unwrap();
         let Transport::Tcp(stream) = &upgraded.stream else { panic!("another transport") };
         let socket = SockRef::from(stream);
         assert!(socket.tcp_nodelay().unwrap());
@@ -257,7 +257,7 @@ async fn an_answer_in_pieces_and_after_hints_is_read_like_one_that_comes_whole()
     let hints = format!("HTTP/1.1 103 Early Hints\r\nlink: </a>\r\n\r\n{whole}");
     for (answer, step) in [(&whole, 7), (&whole, 4096), (&hints, 4096), (&hints, 11)] {
         let (stream, mut upstream) = duplex(4096);
-        let (address, timeouts) = (address(), Timeouts::default());
+        let (address, request, timeouts) = (address(), request(), Timeouts::default());
         let answering = async {
             let head = head(&mut upstream).await;
             let key = head.lines().find_map(|line| line.strip_prefix("Sec-WebSocket-Key: ")).unwrap();
@@ -268,7 +268,7 @@ async fn an_answer_in_pieces_and_after_hints_is_read_like_one_that_comes_whole()
             }
             upstream
         };
-        let (upgraded, mut upstream) = tokio::join!(upgrade(stream, &address, request(), &timeouts), answering);
+        let (upgraded, mut upstream) = tokio::join!(upgrade(stream, &address, &request, &timeouts), answering);
         let mut upgraded = upgraded.unwrap();
         assert_eq!(upgraded.accepted.headers["x-node"], "1");
         // The request went out once.
@@ -333,7 +333,7 @@ async fn a_body_in_chunks_is_not_cut_at_a_content_length_beside_them() {
 #[tokio::test(start_paused = true)]
 async fn a_name_that_nobody_looks_up_in_time_is_told_apart_from_an_address_that_takes_no_connection() {
     let (resolver, _lookups) = Resolver::new();
-    let error = dial(&address(), request(), &Timeouts::default(), &resolver).await.unwrap_err();
+    let error = dial(&address(), &request(), &Timeouts::default(), &resolver).await.unwrap_err();
     assert!(matches!(error, DialError::ResolveTimeout), "{error}");
     assert_eq!((error.status(), error.outcome()), (StatusCode::GATEWAY_TIMEOUT, ConnectOutcome::Unresolved));
     assert!(error.is_retryable() && !error.was_sent());
