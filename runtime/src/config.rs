@@ -28,18 +28,6 @@ mod warnings;
 use std::{ops::Range, path::Path, time::Duration};
 
 pub use self::include::matches_name;
-pub use self::{
-    address::EndpointUrl,
-    pattern::{HostPattern, PathPattern},
-    problem::{Finding, Problem, Problems, Severity},
-    reference::reference,
-    refusal::{How, MEND, Refusal},
-    source::Place,
-    types::{
-        Admin, CacheDirectory, Candidate, Component, ComponentSource, ComponentUse, Config, Endpoint, Inputs, Listener,
-        Log, LogFormat, LogLevel, MemorySize, Parts, Route, Services, Target, Upstream,
-    },
-};
 use self::{
     document::Twice,
     expansion::{Environment, expand},
@@ -47,6 +35,17 @@ use self::{
     reader::Report,
     secret::Secrets,
     source::Source,
+};
+pub use self::{
+    pattern::{HostPattern, PathPattern},
+    problem::{Finding, Problem, Problems, Severity},
+    reference::reference,
+    refusal::{How, MEND, Refusal},
+    source::Place,
+    types::{
+        Admin, CacheDirectory, Candidate, Component, ComponentSource, ComponentUse, Config, Endpoint, Inputs, Listener,
+        MemorySize, Parts, Route, Services, Target, Upstream,
+    },
 };
 
 /// What has become of reading a configuration.

@@ -1,16 +1,18 @@
-//! What a request is on both legs: fields and how they are spelled, what ends at a hop, what one leg makes and the other
-//! sends.
+//! What a request is on both legs: fields and how they are spelled, hosts and paths, what ends at a hop, what one leg makes
+//! and the other sends.
 //!
 //! Nothing here knows which leg it is on. A client's request becomes an [`UpstreamRequest`], the upstream's 101 an
 //! [`Accepted`], and its refusal an [`Answer`]: one leg makes them and the other writes them down, so neither knows the
 //! other.
 
 mod accepted;
+mod authority;
 pub mod extensions;
 pub mod fields;
 mod host;
 pub mod field_names;
 mod once;
+mod path;
 mod relay;
 mod replay;
 mod request;
@@ -18,8 +20,10 @@ mod spelling;
 mod target;
 
 pub use accepted::Accepted;
+pub use authority::{canonical_host, split_port};
 pub use host::{Host, InvalidHost};
 pub use once::poll_read_once;
+pub use path::{InvalidPath, Path, Paths, comparable_rule};
 pub use relay::{Answer, RelayError, RelayedBody};
 pub use replay::Replay;
 pub use request::UpstreamRequest;

@@ -36,7 +36,7 @@ pub enum Format {
 }
 
 /// What the logs show.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Settings {
     /// The least severe level shown on standard error. Libraries show warnings and errors at most.
     pub level: Level,

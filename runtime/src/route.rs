@@ -2,14 +2,12 @@
 //!
 //! The table is built once for a configuration and only read afterwards; a lookup allocates nothing and costs as many
 //! hash lookups as the host has labels and the path has segments, however many routes there are. A path is compared in a
-//! form in which all spellings of it are the same, see [`Path`]. Predicates are the caller's business.
+//! form in which all spellings of it are the same, see [`Path`](crate::http::Path). Predicates are the caller's business.
 
 mod origins;
-mod path;
 mod services;
 mod table;
 
 pub use origins::Origins;
-pub use path::{InvalidPath, Path, Paths, comparable_rule};
 pub use services::Services;
 pub use table::{Candidates, Found, InvalidMatcher, Matcher, PathRule, RouteTable};

@@ -164,7 +164,7 @@ impl Server {
         let count = workers.or(read.config.workers).map_or_else(cores, NonZeroUsize::get);
         let limit = files.limit_of(&read.config, count)?;
         let metrics = Metrics::new(count);
-        let (access, guard) = log::start(&log_settings(&read.config), &metrics)?;
+        let (access, guard) = log::start(&read.config.log, &metrics)?;
         log::panics(metrics.clone());
         tell_room(files, &read.config, limit);
         let server = Self::assemble(signals, (sources, read), count, (files, limit), inherited, (metrics, access))?;
@@ -464,25 +464,6 @@ fn refuse_unsafe<T>(config: &Config, directory: Result<T, CacheError>) -> Result
             problems.add(&place, error.to_string(), UNSAFE_CACHE);
             Err(problems)
         }
-    }
-}
-
-fn log_settings(config: &Config) -> log::Settings {
-    use crate::config::{LogFormat, LogLevel};
-    log::Settings {
-        level: match config.log.level {
-            LogLevel::Error => tracing::Level::ERROR,
-            LogLevel::Warn => tracing::Level::WARN,
-            LogLevel::Info => tracing::Level::INFO,
-            LogLevel::Debug => tracing::Level::DEBUG,
-            LogLevel::Trace => tracing::Level::TRACE,
-        },
-        format: match config.log.format {
-            LogFormat::Text => log::Format::Text,
-            LogFormat::Json => log::Format::Json,
-        },
-        access: config.log.access,
-        access_on_open: config.log.access_on_open,
     }
 }
 

@@ -45,8 +45,8 @@ use record::Record;
 use refusal::Refusal;
 
 use crate::handshake::{HeadLimits, Missed, Stream, Streams};
+use crate::http::Paths;
 use crate::metrics::HandshakeOutcome;
-use crate::route::Paths;
 use crate::transport::Transport;
 
 /// A socket that a listener accepted.

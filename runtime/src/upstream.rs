@@ -11,7 +11,7 @@ mod connect;
 mod dial;
 mod resolve;
 
-pub use address::{Address, AddressError};
+pub use address::{Address, AddressError, Place};
 pub use answer::InvalidAnswer;
 pub use dial::{DialError, Fault, Timeouts, Upgraded, UpstreamStream, dial, upgrade};
 pub use resolve::{Lookups, Resolver, Unresolved};

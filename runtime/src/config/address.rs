@@ -1,89 +1,28 @@
 //! Where endpoints are, and which peers are proxies that may be believed.
 
-use std::{fmt, net::IpAddr};
+use std::net::IpAddr;
 
 use ipnet::IpNet;
 
-use super::{
-    pattern::{parse_host, parse_path, split_port},
-    reader::{Fault, quoted},
-};
+use super::reader::{Fault, quoted};
+use crate::upstream::{Address, AddressError};
 
-/// The url of an endpoint: `ws://host:port/path`, where the port and the path may be absent.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct EndpointUrl {
-    host: String,
-    port: u16,
-    path: Option<String>,
-    text: String,
-}
-
-impl EndpointUrl {
-    /// Reads `ws://`, `http://`, which means the same, and urls without a scheme, which are `ws://`.
-    pub(super) fn parse(text: &str) -> Result<Self, Fault> {
-        let fault = |what: &str| {
-            Fault::new(format!("the url {} {what}", quoted(text)), "write a url such as \"ws://127.0.0.1:9001\"")
-        };
-        let (scheme, rest) = text.split_once("://").unwrap_or(("ws", text));
-        match scheme.to_ascii_lowercase().as_str() {
-            "ws" | "http" => {}
-            // Accepting it would send in the clear what the operator believes to be encrypted.
-            "wss" | "https" => {
-                return Err(Fault::new(
-                    format!("the url {} asks for TLS, which upstreams do not support yet", quoted(text)),
-                    "write a \"ws://\" url",
-                ));
+/// Reads the url of an endpoint.
+pub(super) fn endpoint(text: &str) -> Result<Address, Fault> {
+    Address::parse(text).map_err(|error| {
+        let what = match &error {
+            // What stands in front of a scheme may be a password.
+            AddressError::Scheme(scheme) => {
+                format!("has the scheme {}, and an endpoint `ws` or `http`", quoted(scheme))
             }
-            scheme => return Err(fault(&format!("has the scheme {}, and an endpoint `ws` or `http`", quoted(scheme)))),
-        }
-        let (authority, path) = match rest.find(['/', '?', '#']) {
-            Some(end) => rest.split_at(end),
-            None => (rest, ""),
+            error => error.to_string(),
         };
-        if authority.contains('@') {
-            return Err(fault("holds a user or a password"));
-        }
-        let (host, port) = split_port(authority).map_err(|()| fault("has no valid port"))?;
-        let host = parse_host(host).map_err(|_| fault("has no valid host"))?;
-        let path = match path {
-            "" => None,
-            path => Some(parse_path(path).map_err(|_| fault("has more than a host, a port and a path"))?),
+        let instead = match error {
+            AddressError::Tls => "write a \"ws://\" url",
+            _ => "write a url such as \"ws://127.0.0.1:9001\"",
         };
-        let shown_port = port.map(|port| format!(":{port}")).unwrap_or_default();
-        let text = format!("ws://{host}{shown_port}{}", path.as_deref().unwrap_or_default());
-        Ok(Self { host, port: port.unwrap_or(80), path, text })
-    }
-
-    /// The url with its scheme.
-    pub fn as_str(&self) -> &str {
-        &self.text
-    }
-
-    /// The host in lower case; an IPv6 address stands in brackets.
-    pub fn host(&self) -> &str {
-        &self.host
-    }
-
-    /// The port, 80 where the url has none.
-    pub fn port(&self) -> u16 {
-        self.port
-    }
-
-    /// The host and the port as they stand in a `Host` header: without port 80.
-    pub fn authority(&self) -> String {
-        if self.port == 80 { self.host.clone() } else { format!("{}:{}", self.host, self.port) }
-    }
-
-    /// The path that replaces the one which the route matched; `None` keeps the request's.
-    pub fn path(&self) -> Option<&str> {
-        self.path.as_deref()
-    }
-}
-
-impl fmt::Display for EndpointUrl {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.text)
-    }
+        Fault::new(format!("the url {} {what}", quoted(text)), instead)
+    })
 }
 
 /// Reads a network in CIDR notation, or one address.
@@ -107,30 +46,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_endpoint_url_without_a_scheme_is_ws() {
-        let read =
-            ["127.0.0.1:9001", "ws://A.example", "http://a:80/x/", "ws://[::1]:9001/", "HTTP://a:81"].map(|text| {
-                EndpointUrl::parse(text).map(|url| (url.to_string(), url.authority(), url.path().map(str::to_owned)))
-            });
-        let expected = [
-            ("ws://127.0.0.1:9001", "127.0.0.1:9001", None),
-            ("ws://a.example", "a.example", None),
-            ("ws://a:80/x/", "a", Some("/x/")),
-            ("ws://[::1]:9001/", "[::1]:9001", Some("/")),
-            ("ws://a:81", "a:81", None),
-        ];
-        assert_eq!(
-            read,
-            expected.map(|(url, authority, path)| Ok((url.to_owned(), authority.to_owned(), path.map(str::to_owned))))
-        );
-    }
-
-    #[test]
-    fn an_endpoint_url_holds_a_host_a_port_and_a_path_only() {
-        for refused in
-            ["", "ws://", "ftp://a", "wss://a", "ws://u:p@a", "ws://a:0", "ws://a:65536", "a?x", "ws://a/#x", "::1"]
-        {
-            assert!(EndpointUrl::parse(refused).is_err(), "{refused:?}");
+    fn a_refused_url_is_quoted_without_its_password() {
+        for (text, what) in [
+            ("wss://a", "the url \"wss://a\" asks for TLS, which upstreams do not support yet"),
+            ("ftp://a", "the url \"ftp://a\" has the scheme \"ftp\", and an endpoint `ws` or `http`"),
+            ("ws://user:secret@a", "the url \"ws://…@a\" holds a user or a password"),
+            ("a?token=secret", "the url \"a?…\" has more than a host, a port and a path"),
+        ] {
+            assert_eq!(endpoint(text).unwrap_err().what, what);
         }
     }
 

@@ -3,7 +3,7 @@
 use std::{fmt, net::Ipv6Addr};
 
 use super::reader::{Fault, quoted};
-use crate::route::{Path, Paths, comparable_rule};
+use crate::http::{Path, Paths, canonical_host, comparable_rule, split_port};
 
 /// A host that a route serves, in lower case, without a port.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -121,9 +121,8 @@ pub(super) fn parse_host(text: &str) -> Result<String, Fault> {
 
 /// Reads a host that is all or a part of what the operator wrote.
 fn host_within(text: &str, written: &str) -> Result<String, Fault> {
-    let address = text.strip_prefix('[').and_then(|rest| rest.strip_suffix(']'));
-    if let Some(Ok(address)) = address.map(str::parse::<Ipv6Addr>) {
-        return Ok(format!("[{address}]"));
+    if let Some(host) = canonical_host(text) {
+        return Ok(host);
     }
     let fault = |what: &str, instead: &str| Err(Fault::new(format!("the host {} {what}", quoted(written)), instead));
     if let Ok(address) = text.parse::<Ipv6Addr>() {
@@ -141,14 +140,7 @@ fn host_within(text: &str, written: &str) -> Result<String, Fault> {
     if !text.is_ascii() {
         return fault("is not ASCII", "write its IDNA form, which begins with \"xn--\"");
     }
-    let label_fits = |label: &str| {
-        (1..=63).contains(&label.len())
-            && label.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_".contains(&byte))
-    };
-    if text.len() > 253 || !text.split('.').all(label_fits) {
-        return fault("is no host name", "write a name such as \"chat.example.com\"");
-    }
-    Ok(text.to_ascii_lowercase())
+    fault("is no host name", "write a name such as \"chat.example.com\"")
 }
 
 /// An origin as browsers write it (RFC 6454 section 6.2): in lower case, without the default port of its scheme.
@@ -170,24 +162,13 @@ pub(super) fn parse_origin(text: &str) -> Result<String, Fault> {
     if rest.contains(['/', '?', '#']) {
         return Err(fault("has a path"));
     }
-    let (host, port) = split_port(rest).map_err(|()| fault("has no valid port"))?;
+    let (host, port) = split_port(rest).ok_or_else(|| fault("has no valid port"))?;
     let scheme = scheme.to_ascii_lowercase();
     let host = parse_host(host).map_err(|_| fault("has no valid host"))?;
     Ok(match (scheme.as_str(), port) {
         (_, None) | ("https" | "wss", Some(443)) | ("http" | "ws", Some(80)) => format!("{scheme}://{host}"),
         (_, Some(port)) => format!("{scheme}://{host}:{port}"),
     })
-}
-
-/// Splits an authority without user information into its host and its port.
-pub(super) fn split_port(authority: &str) -> Result<(&str, Option<u16>), ()> {
-    match authority.rsplit_once(':') {
-        Some((host, port)) if !port.ends_with(']') => match port.parse() {
-            Ok(number) if number > 0 && !port.starts_with('+') => Ok((host, Some(number))),
-            _ => Err(()),
-        },
-        _ => Ok((authority, None)),
-    }
 }
 
 #[cfg(test)]

@@ -5,20 +5,20 @@ use std::{collections::BTreeMap, net::SocketAddr, num::NonZeroUsize, path::PathB
 use http::HeaderName;
 
 use super::{
-    address::EndpointUrl,
     pattern::{HostPattern, PathPattern},
     problem::Problems,
     source::{Place, Source},
 };
 use crate::component::{self, Configuration, Kind, OnFailure};
 use crate::handshake::Networks;
-use crate::http::Host;
+use crate::http::{Host, Paths};
 use crate::listener::Claim;
+use crate::log;
 use crate::pipe::{Limits, Timers};
 use crate::rollout::Terms;
-use crate::route::Paths;
 use crate::session::OnChange;
 use crate::transport::Liveness;
+use crate::upstream::Address;
 
 /// Everything that one file says. Two are equal when they say the same, whatever their files look like.
 #[derive(Clone, Debug, PartialEq)]
@@ -46,7 +46,7 @@ pub struct Config {
     /// The admin API; `None`: there is none.
     pub admin: Option<Admin>,
     /// What is logged.
-    pub log: Log,
+    pub log: log::Settings,
     /// At least one.
     pub listeners: Vec<Listener>,
     /// Every component that is declared or used, by its name.
@@ -157,39 +157,6 @@ pub struct Admin {
     pub send_timeout: Duration,
 }
 
-/// What is logged, and how.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Log {
-    /// The least severe events that are logged.
-    pub level: LogLevel,
-    /// How they are written.
-    pub format: LogFormat,
-    /// Whether every connection leaves a line when it ends.
-    pub access: bool,
-    /// Whether it leaves one when it opens, too.
-    pub access_on_open: bool,
-}
-
-/// How severe a logged event is at least.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[expect(missing_docs, reason = "the variants are the words of the configuration")]
-pub enum LogLevel {
-    Error,
-    Warn,
-    Info,
-    Debug,
-    Trace,
-}
-
-/// How events are written.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum LogFormat {
-    /// Lines for people.
-    Text,
-    /// One JSON object on each line.
-    Json,
-}
-
 /// A socket that accepts clients.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Listener {
@@ -281,7 +248,7 @@ pub struct Upstream {
 #[derive(Clone, Debug, PartialEq)]
 pub struct Endpoint {
     /// Where it is.
-    pub url: EndpointUrl,
+    pub address: Address,
     /// Its share, relative to the others'; 0 to 65535.
     pub weight: u32,
     /// How long after its start its weight grows; `None`: it has it at once.

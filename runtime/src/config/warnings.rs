@@ -2,9 +2,9 @@
 
 use std::net::{IpAddr, SocketAddr};
 
-use super::address::EndpointUrl;
 use super::problem::Problems;
 use super::types::Config;
+use crate::upstream::{Address, Place};
 
 impl Config {
     /// What an operator should look at before this comes into force.
@@ -22,8 +22,8 @@ impl Config {
                 warnings.add(&upstream.place, what, "give at least one of them a weight, or switch them off");
             }
             for endpoint in endpoints() {
-                if let Some(own) = self.own_address(&endpoint.url) {
-                    let what = format!("{} is {own} of this proxy itself", endpoint.url);
+                if let Some(own) = self.own_address(&endpoint.address) {
+                    let what = format!("{} is {own} of this proxy itself", endpoint.address);
                     warnings.add(&endpoint.place, what, "name the server behind the proxy");
                 }
             }
@@ -39,15 +39,17 @@ impl Config {
         }
     }
 
-    /// Which of our own addresses a url leads to. Names other than `localhost` are not resolved.
-    fn own_address(&self, url: &EndpointUrl) -> Option<&'static str> {
-        let host = url.host().trim_start_matches('[').trim_end_matches(']');
-        let addresses: Vec<IpAddr> = match host {
-            "localhost" => vec![IpAddr::from([127, 0, 0, 1]), IpAddr::from([0, 0, 0, 0, 0, 0, 0, 1])],
-            literal => literal.parse().into_iter().collect(),
+    /// Which of our own addresses an endpoint is. Names other than `localhost` are not resolved.
+    fn own_address(&self, endpoint: &Address) -> Option<&'static str> {
+        let (addresses, port) = match endpoint.place() {
+            Place::Socket(socket) => (vec![socket.ip()], socket.port()),
+            Place::Name(name, port) if name == "localhost" => {
+                (vec![IpAddr::from([127, 0, 0, 1]), IpAddr::from([0, 0, 0, 0, 0, 0, 0, 1])], *port)
+            }
+            Place::Name(..) => return None,
         };
         let leads_to =
-            |own: SocketAddr| own.port() == url.port() && addresses.iter().any(|address| reaches(*address, own.ip()));
+            |own: SocketAddr| own.port() == port && addresses.iter().any(|address| reaches(*address, own.ip()));
         if self.listeners.iter().any(|listener| leads_to(listener.listen)) {
             Some("a listener")
         } else if self.admin.as_ref().is_some_and(|admin| leads_to(admin.listen)) {

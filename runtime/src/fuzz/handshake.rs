@@ -14,8 +14,9 @@ use super::script::Script;
 use crate::handshake::{
     Client, Forwarding, HeadLimits, Networks, Refused, Requests, Scheme, Target, describe, validate,
 };
-use crate::http::{Accepted, Host, UpstreamRequest, UpstreamTarget, extensions as negotiation, field_names};
-use crate::route::{Path, Paths};
+use crate::http::{
+    Accepted, Host, Path, Paths, UpstreamRequest, UpstreamTarget, extensions as negotiation, field_names,
+};
 use crate::upstream::{Address, DialError, Timeouts, Upgraded, upgrade};
 use crate::ws::Extensions;
 

@@ -7,9 +7,9 @@ use thiserror::Error;
 
 use super::body::AnswerBody;
 use crate::component::Refusal;
+use crate::http::InvalidPath;
 use crate::http::{Answer, field_names};
 use crate::metrics::HandshakeOutcome;
-use crate::route::InvalidPath;
 
 /// A request that is no opening handshake for any route. The text is for the client.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]

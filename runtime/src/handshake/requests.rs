@@ -17,8 +17,8 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use super::body::AnswerBody;
 use super::http1::Http;
 use super::shortcut::Shortcut;
+use crate::http::Paths;
 use crate::http::Replay;
-use crate::route::Paths;
 
 /// What is taken as the head of a request.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -10,8 +10,7 @@ use http::{Method, Version, header};
 
 use super::fragments::Fragment;
 use super::refused::Refused;
-use crate::http::UpstreamTarget;
-use crate::route::{Path, Paths};
+use crate::http::{Path, Paths, UpstreamTarget};
 
 /// The target of a request.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -115,7 +114,7 @@ mod tests {
     use http::Request;
 
     use super::*;
-    use crate::route::InvalidPath;
+    use crate::http::InvalidPath;
 
     fn parts(target: &str, hosts: &[&str]) -> Parts {
         let mut request = Request::builder().uri(target);

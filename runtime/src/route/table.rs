@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use thiserror::Error;
 
-use super::path::{InvalidPath, comparable_rule};
+use crate::http::{InvalidPath, comparable_rule};
 
 /// What a route says about host and path.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

@@ -153,8 +153,8 @@ impl State {
         *self.in_force.lock().unwrap_or_else(PoisonError::into_inner) = in_force;
     }
 
-    /// Puts a snapshot in force, with the endpoints and the listeners that go with it. Handshakes from now on see it; the workers let go of
-    /// what it no longer needs.
+    /// Puts a snapshot in force, with the endpoints and the listeners that go with it. Handshakes from now on see it; the
+    /// workers let go of what it no longer needs.
     pub(super) fn put_in_force(&self, snapshot: Snapshot, endpoints: HandOver, sources: Sources, doors: Doors) {
         let generation = snapshot.generation;
         self.metrics.set_generation(generation);

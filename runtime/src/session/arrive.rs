@@ -14,8 +14,7 @@ use super::snapshot::{Route, Snapshot, Target, Upstream};
 use super::worker::Worker;
 use crate::component::Handshake;
 use crate::handshake::{self, Client, Opening, Refused, Scheme};
-use crate::http::UpstreamTarget;
-use crate::route::Paths;
+use crate::http::{Paths, UpstreamTarget};
 
 /// A request that has come.
 pub(super) struct Arrived<'w> {

@@ -180,7 +180,7 @@ pub async fn dial(
     resolver: &Resolver,
 ) -> Result<Upgraded, DialError> {
     let resolved = Cell::new(false);
-    let connecting = pin!(connect::connect(&address.place, resolver, || resolved.set(true)));
+    let connecting = pin!(connect::connect(address.place(), resolver, || resolved.set(true)));
     let stream = match within(timeouts.connect, connecting).await {
         Some(connected) => connected.map_err(|refused| match refused {
             Refused::Unresolved(error) => DialError::Unresolved(error),

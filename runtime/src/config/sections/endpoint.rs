@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, HashMap};
 
 use crate::config::{
-    address::EndpointUrl,
+    address,
     reader::{Absent, Fault, Key, Read, Section, Value},
     types::Endpoint,
     value,
@@ -70,12 +70,12 @@ pub(super) fn endpoints(value: &Value<'_>) -> Read<Vec<Endpoint>> {
         return Err(value.refuse("an upstream without endpoints can serve nothing", advice));
     }
     let mut result = Ok(());
-    let mut known: HashMap<&EndpointUrl, &Endpoint> = HashMap::with_capacity(endpoints.len());
+    let mut known: HashMap<&str, &Endpoint> = HashMap::with_capacity(endpoints.len());
     for endpoint in &endpoints {
-        let known = known.entry(&endpoint.url).or_insert(endpoint);
+        let known = known.entry(endpoint.address.url()).or_insert(endpoint);
         if !std::ptr::eq(*known, endpoint) {
             let line = known.place.seen_from(&endpoint.place);
-            let what = format!("{} is the endpoint of {line} already", endpoint.url);
+            let what = format!("{} is the endpoint of {line} already", endpoint.address);
             result = Err(value.refuse_at(&endpoint.place, what, "write one of them, with the weight of both"));
         }
     }
@@ -84,15 +84,15 @@ pub(super) fn endpoints(value: &Value<'_>) -> Read<Vec<Endpoint>> {
 
 fn endpoint(value: &Value<'_>) -> Read<Endpoint> {
     let table = value.table(&ENDPOINT, "write a table such as { url = \"ws://127.0.0.1:9001\" }")?;
-    let url = table
-        .read("url", |value| value.parsed("a url", "write text such as \"ws://127.0.0.1:9001\"", EndpointUrl::parse));
+    let address = table
+        .read("url", |value| value.parsed("a url", "write text such as \"ws://127.0.0.1:9001\"", address::endpoint));
     let weight = table.read("weight", |value| value::count(value, 0..=65_535));
     let warmup = table.read("warmup", value::duration_or_off);
     let enabled = table.read("enabled", value::boolean);
     let zone = table.optional("zone", zone);
     let metadata = table.read("metadata", metadata);
     Ok(Endpoint {
-        url: url?,
+        address: address?,
         weight: weight?,
         warmup: warmup?,
         enabled: enabled?,

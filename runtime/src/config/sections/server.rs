@@ -3,6 +3,7 @@
 use std::{net::SocketAddr, num::NonZeroUsize, path::Path, time::Duration};
 
 use toml::de::DeTable;
+use tracing::Level;
 
 use super::{Names, component, liveness, route, upstream};
 use crate::listener::Claim;
@@ -13,10 +14,11 @@ use crate::{
         reader::{Absent, Fault, Key, Read, Report, Section, Table, Value},
         secret::Secrets,
         source::{Place, Source},
-        types::{Admin, CacheDirectory, Config, Inputs, Listener, Log, LogFormat, LogLevel, Parts},
+        types::{Admin, CacheDirectory, Config, Inputs, Listener, Parts},
         value,
     },
-    route::Paths,
+    http::Paths,
+    log,
 };
 
 pub(super) const ROOT: Section = Section {
@@ -380,26 +382,24 @@ fn admin(value: &Value<'_>) -> Read<Admin> {
     })
 }
 
-fn log(value: &Value<'_>) -> Read<Log> {
+fn log(value: &Value<'_>) -> Read<log::Settings> {
+    const LEVELS: [(&str, Level); 5] = [
+        ("error", Level::ERROR),
+        ("warn", Level::WARN),
+        ("info", Level::INFO),
+        ("debug", Level::DEBUG),
+        ("trace", Level::TRACE),
+    ];
+    const FORMATS: [(&str, log::Format); 2] = [("text", log::Format::Text), ("json", log::Format::Json)];
     let table = value.table(&LOG, "write a table [log]")?;
-    let level = table.read("level", |value| {
-        const LEVELS: [(&str, LogLevel); 5] = [
-            ("error", LogLevel::Error),
-            ("warn", LogLevel::Warn),
-            ("info", LogLevel::Info),
-            ("debug", LogLevel::Debug),
-            ("trace", LogLevel::Trace),
-        ];
-        value::choice(value, &LEVELS)
-    });
-    let format =
-        table.read("format", |value| value::choice(value, &[("text", LogFormat::Text), ("json", LogFormat::Json)]));
+    let level = table.read("level", |value| value::choice(value, &LEVELS));
+    let format = table.read("format", |value| value::choice(value, &FORMATS));
     let access = table.read("access", value::boolean);
     let access_on_open = table.read("access_on_open", value::boolean);
     if let (Ok(false), Ok(true), Some(value)) = (&access, &access_on_open, table.value("access_on_open")) {
         return Err(value.refuse("`access` is false", "leave one of the two out"));
     }
-    Ok(Log { level: level?, format: format?, access: access?, access_on_open: access_on_open? })
+    Ok(log::Settings { level: level?, format: format?, access: access?, access_on_open: access_on_open? })
 }
 
 fn listeners(root: &Table<'_>, admin: Option<SocketAddr>) -> Read<Vec<Listener>> {

@@ -5,11 +5,11 @@ use std::{num::NonZeroUsize, time::Duration};
 use super::{LEAST, accept, read};
 use crate::{
     component,
-    config::{LogFormat, LogLevel, MemorySize, reader::Absent, reference, sections},
+    config::{MemorySize, reader::Absent, reference, sections},
     handshake::Networks,
-    http::Host,
+    http::{Host, Paths},
+    log,
     pipe::{Limits, Timers},
-    route::Paths,
     transport::Liveness,
 };
 
@@ -34,7 +34,7 @@ fn absent_keys_have_the_defaults_of_the_reference() {
     assert_eq!(config.trusted_proxies, Networks::default());
     assert_eq!((config.watch, &config.cache_directory), (true, &None));
     assert_eq!(config.admin, None);
-    assert_eq!((config.log.level, config.log.format, config.log.access), (LogLevel::Info, LogFormat::Text, true));
+    assert_eq!(config.log, log::Settings::default());
     assert_eq!(config.listeners[0].max_header_bytes, 16 << 10);
     assert_eq!(config.listeners[0].max_header_fields, 100);
     assert_eq!(config.listeners[0].paths, Paths::Canonical);

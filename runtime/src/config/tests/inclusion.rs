@@ -166,7 +166,7 @@ fn only_strings_of_our_own_keys_are_expanded() {
     assert_eq!(told, [expected]);
     let config =
         Folder::of(&[("tidegate.toml", &main.replace("url = '${NO_SUCH_VARIABLE}'", "url = 'ws://a/$${x}'"))]).accept();
-    assert_eq!(config.upstreams["chat"].endpoints[0].url.as_str(), "ws://a/$%7Bx%7D");
+    assert_eq!(config.upstreams["chat"].endpoints[0].address.url(), "ws://a/$%7Bx%7D");
     assert_eq!(config.routes[0].filters[0].config.reveal(), r#"{"a":"${name}","config":["${NO_SUCH_VARIABLE}"]}"#);
 }
 

@@ -50,7 +50,7 @@ fn the_sample_means_what_it_says() {
     assert_eq!((upstream.balance.component.as_str(), upstream.retries), ("round-robin", 2));
     assert_eq!(upstream.connect_timeout, Duration::from_secs(3));
     let endpoints: Vec<_> =
-        upstream.endpoints.iter().map(|it| (it.url.as_str(), it.weight, it.warmup, it.enabled)).collect();
+        upstream.endpoints.iter().map(|it| (it.address.url(), it.weight, it.warmup, it.enabled)).collect();
     assert_eq!(
         endpoints,
         [("ws://127.0.0.1:9001", 50, Some(Duration::from_secs(30)), true), ("ws://127.0.0.1:9002", 50, None, false),]

@@ -9,7 +9,6 @@ use crate::component::BalancerUse;
 use crate::config::{self, ComponentUse};
 use crate::control::plan::Change;
 use crate::session::Upstream;
-use crate::upstream::Address;
 
 impl Builder<'_> {
     pub(super) fn upstreams(&mut self) -> BTreeMap<String, Arc<Upstream>> {
@@ -23,8 +22,7 @@ impl Builder<'_> {
             let is_same = change.is_none_or(Change::is_only_of_endpoints);
             let balance = self.balance(name);
             if has_others {
-                let endpoints = self.endpoints(upstream);
-                self.endpoints.add(&balance, endpoints);
+                self.endpoints.add(&balance, upstream.endpoints.iter().map(specified).collect());
             }
             if let Some(before) = before.as_ref().filter(|_| is_same) {
                 upstreams.insert(name.clone(), before.clone());
@@ -52,25 +50,6 @@ impl Builder<'_> {
         let present = previous.and_then(|previous| previous.upstreams.get(name)).map(|before| before.balance.clone());
         let former = || previous.and_then(|previous| previous.former.get(name)).and_then(Weak::upgrade);
         present.or_else(former).unwrap_or_else(|| Arc::new(Balance::new(name, JustStarted::default())))
-    }
-
-    /// The endpoints that the configuration names.
-    fn endpoints(&mut self, upstream: &config::Upstream) -> Vec<EndpointSpec> {
-        let mut endpoints = Vec::with_capacity(upstream.endpoints.len());
-        for endpoint in &upstream.endpoints {
-            match Address::parse(endpoint.url.as_str()) {
-                Ok(address) => endpoints.push(EndpointSpec {
-                    address,
-                    weight: endpoint.weight,
-                    warmup: endpoint.warmup,
-                    enabled: endpoint.enabled,
-                    zone: endpoint.zone.clone(),
-                    metadata: endpoint.metadata.clone(),
-                }),
-                Err(error) => self.findings.add(&endpoint.place, error.to_string(), ""),
-            }
-        }
-        endpoints
     }
 
     /// What is to be remembered of upstreams that are not among these.
@@ -104,5 +83,17 @@ impl Builder<'_> {
             ),
         };
         self.findings.configured(&wanted.component, &wanted.place, made)
+    }
+}
+
+/// An endpoint that the configuration names, as the balance takes it.
+fn specified(endpoint: &config::Endpoint) -> EndpointSpec {
+    EndpointSpec {
+        address: endpoint.address.clone(),
+        weight: endpoint.weight,
+        warmup: endpoint.warmup,
+        enabled: endpoint.enabled,
+        zone: endpoint.zone.clone(),
+        metadata: endpoint.metadata.clone(),
     }
 }

@@ -2,7 +2,7 @@ use http::{Request, StatusCode};
 
 use super::super::forwarding::Scheme;
 use super::*;
-use crate::route::Paths;
+use crate::http::Paths;
 use crate::ws::{Extensions, cost};
 
 const VALID: [(&str, &str); 5] = [

@@ -1,6 +1,5 @@
 use proptest::prelude::*;
 
-use super::super::{Matcher, PathRule, RouteTable};
 use super::*;
 
 fn read(text: &str) -> Result<Path<'_>, InvalidPath> {
@@ -153,13 +152,12 @@ proptest! {
     }
 
     #[test]
-    fn a_path_that_the_upstream_takes_for_a_guarded_one_finds_the_guarded_route(text in paths()) {
-        let rule = |path| Matcher { hosts: Vec::new(), path: PathRule::prefix(path).unwrap() };
-        let table = RouteTable::new(vec![(rule("/"), "open"), (rule("/ws"), "open"), (rule("/ws/admin"), "guarded")]);
+    fn a_path_that_the_upstream_takes_for_a_guarded_one_is_compared_as_one(text in paths()) {
         if let Ok(path) = read(&text) {
             let guarded = upstream(path.forwarded()).is_some_and(|path| path.starts_with(&["ws".into(), "admin".into()]));
-            let found = table.candidates("", path.compared()).next().unwrap();
-            prop_assert_eq!(*found.route == "guarded", guarded, "{:?}", path);
+            let rest = path.compared().strip_prefix("/ws/admin");
+            let is_found = rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('/'));
+            prop_assert_eq!(is_found, guarded, "{:?}", path);
         }
     }
 
