@@ -171,7 +171,11 @@ impl Conversation {
             succession.refused(self.shared.worker);
         } else {
             match self.shared.chain.succeed(succession, &change.pool, self.shared.worker) {
-                Ok(changed) => self.shared.interests_changed |= changed,
+                Ok(changed) => {
+                    self.shared.interests_changed |= changed;
+                    // That of a filter that is gone is nobody's any more.
+                    self.shared.clock.set_lease(self.shared.chain.lease_at());
+                }
                 // Counted already, and logged as often as the component may.
                 Err(failure) => tracing::debug!(%failure, "filters stay"),
             }
