@@ -5,7 +5,7 @@
 use std::hint::black_box;
 
 use criterion::{Criterion, criterion_group, criterion_main};
-use tidegate::route::{Matcher, PathRule, RouteTable};
+use tidegate::route::{Matcher, PathPattern, RouteTable};
 
 fn lookup(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("route");
@@ -13,7 +13,7 @@ fn lookup(criterion: &mut Criterion) {
         let prefixes: Vec<String> = (0..count).map(|route| format!("/ws/tenant-{route}")).collect();
         let path = format!("/ws/tenant-{}/room/7", count / 2);
         let routes = prefixes.iter().enumerate().map(|(route, prefix)| {
-            let path = PathRule::prefix(prefix).expect("a path");
+            let path = PathPattern::prefix(prefix).expect("a path");
             (Matcher { path, ..Matcher::default() }, route)
         });
         let table = RouteTable::new(routes.collect());

@@ -37,7 +37,6 @@ use self::{
     source::Source,
 };
 pub use self::{
-    pattern::{HostPattern, PathPattern},
     problem::{Finding, Problem, Problems, Severity},
     reference::reference,
     refusal::{How, MEND, Refusal},

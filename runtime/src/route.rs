@@ -5,9 +5,11 @@
 //! form in which all spellings of it are the same, see [`Path`](crate::http::Path). Predicates are the caller's business.
 
 mod origins;
+mod pattern;
 mod services;
 mod table;
 
 pub use origins::Origins;
+pub use pattern::{HostPattern, InvalidPattern, PathPattern};
 pub use services::Services;
-pub use table::{Candidates, Found, InvalidMatcher, Matcher, PathRule, RouteTable};
+pub use table::{Candidates, Found, Matcher, RouteTable};

@@ -1,81 +1,39 @@
 //! What a route matches a handshake by before its predicates: hosts and a path, and the origins it allows.
 
-use std::{fmt, net::Ipv6Addr};
+use std::net::Ipv6Addr;
 
 use super::reader::{Fault, quoted};
-use crate::http::{Path, Paths, canonical_host, comparable_rule, split_port};
+use crate::http::{Path, Paths, canonical_host, split_port};
+use crate::route::{HostPattern, InvalidPattern, PathPattern};
 
-/// A host that a route serves, in lower case, without a port.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub enum HostPattern {
-    /// Exactly this host.
-    Exact(String),
-    /// One or more labels in front of this domain; written `*.example.com`.
-    Subdomains(String),
-}
-
-impl fmt::Display for HostPattern {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Exact(host) => f.write_str(host),
-            Self::Subdomains(domain) => write!(f, "*.{domain}"),
-        }
+/// A host, or all hosts below a domain.
+pub(super) fn host_pattern(text: &str) -> Result<HostPattern, Fault> {
+    if text == "*" {
+        return Err(Fault::new("\"*\" is no host", "leave `hosts` out for any host"));
     }
+    HostPattern::parse(text).or_else(|_| {
+        let host = text.strip_prefix("*.").unwrap_or(text);
+        host_within(host, text).map(HostPattern::Exact)
+    })
 }
 
-impl HostPattern {
-    pub(super) fn parse(text: &str) -> Result<Self, Fault> {
-        if text == "*" {
-            return Err(Fault::new("\"*\" is no host", "leave `hosts` out for any host"));
-        }
-        match text.strip_prefix("*.") {
-            Some(domain) => host_within(domain, text).map(Self::Subdomains),
-            None => parse_host(text).map(Self::Exact),
-        }
-    }
+/// One path alone.
+pub(super) fn exact_path(text: &str) -> Result<PathPattern, Fault> {
+    path_pattern(text, PathPattern::exact)
 }
 
-/// The path of a request that a route serves.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub enum PathPattern {
-    /// Any path; also `path_prefix = "/"`.
-    Any,
-    /// These whole segments, then the end or more segments. Without a slash at the end.
-    Prefix(String),
-    /// Exactly this path.
-    Exact(String),
-}
-
-impl fmt::Display for PathPattern {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Any => f.write_str("/"),
-            Self::Prefix(path) | Self::Exact(path) => f.write_str(path),
-        }
-    }
-}
-
-impl PathPattern {
-    pub(super) fn exact(text: &str) -> Result<Self, Fault> {
-        parse_path(text).map(Self::Exact)
-    }
-
-    pub(super) fn prefix(text: &str) -> Result<Self, Fault> {
-        let path = parse_prefix(text)?;
-        Ok(if path == "/" { Self::Any } else { Self::Prefix(path) })
-    }
-}
-
-/// A prefix of whole segments, without a slash at the end unless it is all there is.
-pub(super) fn parse_prefix(text: &str) -> Result<String, Fault> {
+/// All paths that begin with these segments; slashes at the end say nothing.
+pub(super) fn path_prefix(text: &str) -> Result<PathPattern, Fault> {
     match text.trim_end_matches('/') {
-        "" if !text.is_empty() => Ok("/".to_owned()),
-        segments => parse_path(segments),
+        "" if !text.is_empty() => Ok(PathPattern::any()),
+        segments => path_pattern(segments, PathPattern::prefix),
     }
 }
 
-/// A path in the form in which paths are compared.
-pub(super) fn parse_path(text: &str) -> Result<String, Fault> {
+fn path_pattern(
+    text: &str,
+    pattern: impl FnOnce(&str) -> Result<PathPattern, InvalidPattern>,
+) -> Result<PathPattern, Fault> {
     if !text.starts_with('/') {
         return Err(Fault::new(
             format!("the path {} does not begin with `/`", quoted(text)),
@@ -104,7 +62,8 @@ pub(super) fn parse_path(text: &str) -> Result<String, Fault> {
             "percent-encode it, as in \"/caf%C3%A9\"",
         ));
     }
-    comparable_rule(text).map_err(|fault| {
+    pattern(text).map_err(|invalid| {
+        let InvalidPattern::NotCanonical(fault) = invalid else { return Fault::new(invalid.to_string(), "") };
         let instead = Path::read(text, Paths::Canonical).map(|path| {
             let compared = path.compared();
             format!("write {compared:?}, as such paths are compared")
@@ -177,33 +136,33 @@ mod tests {
 
     #[test]
     fn hosts_are_lower_cased_and_wildcards_lead() {
-        assert_eq!(HostPattern::parse("Chat.Example.COM"), Ok(HostPattern::Exact("chat.example.com".to_owned())));
-        assert_eq!(HostPattern::parse("*.Example.com"), Ok(HostPattern::Subdomains("example.com".to_owned())));
-        assert_eq!(HostPattern::parse("[::1]"), Ok(HostPattern::Exact("[::1]".to_owned())));
+        assert_eq!(host_pattern("Chat.Example.COM"), Ok(HostPattern::Exact("chat.example.com".to_owned())));
+        assert_eq!(host_pattern("*.Example.com"), Ok(HostPattern::Subdomains("example.com".to_owned())));
+        assert_eq!(host_pattern("[::1]"), Ok(HostPattern::Exact("[::1]".to_owned())));
         for refused in
             ["", "*", "*.", "a.*.b", "a*", "a:80", "http://a", "a/b", "a..b", "a.", "ä.de", "::1", "[::1]:80"]
         {
-            assert!(HostPattern::parse(refused).is_err(), "{refused:?}");
+            assert!(host_pattern(refused).is_err(), "{refused:?}");
         }
     }
 
     #[test]
     fn a_slash_at_the_end_of_a_prefix_says_nothing() {
-        assert_eq!(PathPattern::prefix("/ws/chat/"), Ok(PathPattern::Prefix("/ws/chat".to_owned())));
-        assert_eq!(PathPattern::prefix("/"), Ok(PathPattern::Any));
-        assert_eq!(PathPattern::exact("/ws/"), Ok(PathPattern::Exact("/ws/".to_owned())));
-        assert_eq!(PathPattern::prefix("//"), Ok(PathPattern::Any));
+        assert_eq!(path_prefix("/ws/chat/").map(|path| path.to_string()), Ok("/ws/chat".to_owned()));
+        assert_eq!(path_prefix("/"), Ok(PathPattern::any()));
+        assert_eq!(exact_path("/ws/").map(|path| path.to_string()), Ok("/ws/".to_owned()));
+        assert_eq!(path_prefix("//"), Ok(PathPattern::any()));
         for refused in ["", "ws", "/a*", "/a?b", "/a#b", "/a b", "/ä", "/a\n", "/a%", "/%00", "/.."] {
-            assert!(PathPattern::prefix(refused).is_err(), "{refused:?}");
+            assert!(path_prefix(refused).is_err(), "{refused:?}");
         }
     }
 
     #[test]
     fn a_path_is_kept_in_the_form_in_which_it_is_compared() {
-        assert_eq!(PathPattern::exact("/%61%2fb/%40"), Ok(PathPattern::Exact("/a%2Fb/@".to_owned())));
+        assert_eq!(exact_path("/%61%2fb/%40").map(|path| path.to_string()), Ok("/a%2Fb/@".to_owned()));
         for (text, instead) in [("/ws//chat", "/ws/chat"), ("/ws/x/../chat", "/ws/chat"), ("/ws;v=1/chat", "/ws/chat")]
         {
-            let fault = PathPattern::exact(text).unwrap_err();
+            let fault = exact_path(text).unwrap_err();
             assert!(fault.instead.contains(&format!("{instead:?}")), "{text}: {}", fault.instead);
         }
     }

@@ -5,7 +5,6 @@ use std::{collections::BTreeMap, net::SocketAddr, num::NonZeroUsize, path::PathB
 use http::HeaderName;
 
 use super::{
-    pattern::{HostPattern, PathPattern},
     problem::Problems,
     source::{Place, Source},
 };
@@ -16,6 +15,7 @@ use crate::listener::Claim;
 use crate::log;
 use crate::pipe::{Limits, Timers};
 use crate::rollout::Terms;
+use crate::route::{HostPattern, Origins, PathPattern};
 use crate::session::OnChange;
 use crate::transport::Liveness;
 use crate::upstream::Address;
@@ -279,7 +279,7 @@ pub struct Route {
     /// Where connections go.
     pub target: Target,
     /// The origins that may connect, as browsers write them; `None`: all may.
-    pub allowed_origins: Option<Vec<String>>,
+    pub allowed_origins: Option<Origins>,
     /// Timers once connections are open.
     pub timers: Timers,
     /// How long the upstream may take to answer the handshake.
@@ -315,7 +315,7 @@ pub struct Services {
     /// The headers that may name it; the first present wins.
     pub headers: Vec<HeaderName>,
     /// Path prefixes of whole segments, without a slash at the end, and their services; the longest wins.
-    pub prefixes: BTreeMap<String, String>,
+    pub prefixes: BTreeMap<PathPattern, String>,
     /// The upstream of each service. Every service of `prefixes` is here.
     pub upstreams: BTreeMap<String, String>,
 }

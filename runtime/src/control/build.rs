@@ -17,11 +17,11 @@ use super::steps::{Step, Steps};
 use crate::component::{
     BalancerUse, Component, Configuration, ConfigureError, FilterUse, Host, Moment, OnFailure, PredicateUse,
 };
-use crate::config::{self, ComponentUse, PathPattern, Place, Problems};
+use crate::config::{self, ComponentUse, Problems};
 use crate::handshake::{Forwarding, Networks};
 use crate::metrics::Metrics;
 use crate::rollout::{Candidacy, Candidate, Decisions, Rollout};
-use crate::route::{Matcher, Origins, PathRule, RouteTable, Services};
+use crate::route::{Matcher, RouteTable, Services};
 use crate::session::{Admission, Route, Snapshot, Target, Upstream};
 
 /// Compiles, links and configures everything in `sources`, and says what is another than in `previous`, with the sources
@@ -206,7 +206,7 @@ impl Builder<'_> {
                 when,
                 filters,
                 target,
-                origins: route.allowed_origins.as_ref().map(|list| Origins::new(list.iter().map(String::as_str))),
+                origins: route.allowed_origins.clone(),
                 timers: Arc::new(route.timers.clone()),
                 limits: Arc::new(route.limits.clone()),
                 handshake_timeout: route.handshake_timeout,
@@ -237,35 +237,18 @@ impl Builder<'_> {
     }
 
     /// Which handshakes a route takes, and where to.
-    fn placed(
-        &mut self,
-        route: &config::Route,
-        upstreams: &BTreeMap<String, Arc<Upstream>>,
-    ) -> Option<(Matcher, Target)> {
-        let path = match &route.path {
-            PathPattern::Any => Ok(PathRule::any()),
-            PathPattern::Prefix(path) => PathRule::prefix(path),
-            PathPattern::Exact(path) => PathRule::exact(path),
-        };
-        let path = self.sound(&route.place, path)?;
+    fn placed(&self, route: &config::Route, upstreams: &BTreeMap<String, Arc<Upstream>>) -> Option<(Matcher, Target)> {
         let target = match &route.target {
             config::Target::Upstream(name) => Target::Upstream(upstreams.get(name)?.clone()),
             config::Target::Services(services) => {
-                let mut prefixes = Vec::new();
-                for (prefix, service) in &services.prefixes {
-                    prefixes.push((self.sound(&route.place, PathRule::prefix(prefix))?, service.as_str().into()));
-                }
+                let prefixes = services.prefixes.iter();
+                let prefixes = prefixes.map(|(prefix, service)| (prefix.clone(), service.as_str().into()));
                 let known = services.upstreams.iter();
                 let known = known.filter_map(|(id, name)| Some((id.as_str().into(), upstreams.get(name)?.clone())));
                 Target::Services(Box::new(Services::new(services.headers.clone(), prefixes, known)))
             }
         };
-        Some((Matcher { hosts: route.hosts.iter().map(ToString::to_string).collect(), path }, target))
-    }
-
-    /// A value that the configuration's own check has let through; should it not hold here, that is a problem, too.
-    fn sound<T>(&mut self, place: &Place, checked: Result<T, impl std::fmt::Display>) -> Option<T> {
-        checked.map_err(|error| self.findings.add(place, error.to_string(), "")).ok()
+        Some((Matcher { hosts: route.hosts.clone(), path: route.path.clone() }, target))
     }
 
     fn predicate(

@@ -4,7 +4,8 @@ use std::collections::HashMap;
 
 use http::header::{HeaderMap, HeaderName};
 
-use super::table::{Matcher, PathRule, RouteTable};
+use super::pattern::PathPattern;
+use super::table::{Matcher, RouteTable};
 
 /// Maps requests to services.
 #[derive(Debug)]
@@ -18,7 +19,7 @@ impl<T> Services<T> {
     /// Services by id, found by one of the headers or by a path prefix that stands for an id.
     pub fn new(
         headers: Vec<HeaderName>,
-        prefixes: impl IntoIterator<Item = (PathRule, Box<str>)>,
+        prefixes: impl IntoIterator<Item = (PathPattern, Box<str>)>,
         services: impl IntoIterator<Item = (Box<str>, T)>,
     ) -> Self {
         let prefixes = prefixes.into_iter().map(|(path, id)| (Matcher { hosts: Vec::new(), path }, id));
@@ -48,7 +49,7 @@ mod tests {
         let services = Services::new(
             Services::<u32>::default_headers(),
             [("/chat", "chat-1.0"), ("/chat/admin", "admin-1.0"), ("/lost", "nobody")]
-                .map(|(path, id)| (PathRule::prefix(path).unwrap(), id.into())),
+                .map(|(path, id)| (PathPattern::prefix(path).unwrap(), id.into())),
             [("chat-1.0".into(), 1), ("admin-1.0".into(), 2)],
         );
         let headers = header.map(|(name, value)| (HeaderName::from_static(name), value.parse().unwrap()));

@@ -2,80 +2,15 @@
 
 use std::collections::HashMap;
 
-use thiserror::Error;
-
-use crate::http::{InvalidPath, comparable_rule};
+use super::pattern::{HostPattern, PathPattern};
 
 /// What a route says about host and path.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Matcher {
-    /// Exact hosts, and `*.` followed by a domain for one or more labels in front of it; empty for any host.
-    pub hosts: Vec<String>,
+    /// The hosts; empty for any host.
+    pub hosts: Vec<HostPattern>,
     /// The path.
-    pub path: PathRule,
-}
-
-/// What a route says about the path, in the form in which paths are compared.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct PathRule {
-    path: Box<str>,
-    exact: bool,
-}
-
-/// A matcher that could never match, or not what it says.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
-pub enum InvalidMatcher {
-    /// A request's path starts with a slash.
-    #[error("a path starts with `/`")]
-    NoSlash,
-    /// A request's path ends before these.
-    #[error("a path has no query, fragment or space")]
-    NoPath,
-    /// A request's path is compared in its canonical form.
-    #[error("no path is compared in this form: {0}")]
-    NotCanonical(InvalidPath),
-}
-
-impl PathRule {
-    /// Matches any path.
-    pub fn any() -> Self {
-        Self { path: "".into(), exact: false }
-    }
-
-    /// Matches this path alone.
-    pub fn exact(path: &str) -> Result<Self, InvalidMatcher> {
-        Ok(Self { path: comparable(path)?.into(), exact: true })
-    }
-
-    /// Matches paths that start with these segments, whole; slashes at the end mean nothing.
-    pub fn prefix(path: &str) -> Result<Self, InvalidMatcher> {
-        let segments = path.trim_end_matches('/');
-        if segments.is_empty() && !path.is_empty() {
-            return Ok(Self::any());
-        }
-        Ok(Self { path: comparable(segments)?.into(), exact: false })
-    }
-
-    /// How many segments of a matching path are the rule's.
-    fn segments(&self) -> usize {
-        self.path.bytes().filter(|byte| *byte == b'/').count()
-    }
-}
-
-impl Default for PathRule {
-    fn default() -> Self {
-        Self::any()
-    }
-}
-
-fn comparable(path: &str) -> Result<String, InvalidMatcher> {
-    if !path.starts_with('/') {
-        return Err(InvalidMatcher::NoSlash);
-    }
-    if path.contains(['?', '#', ' ']) {
-        return Err(InvalidMatcher::NoPath);
-    }
-    comparable_rule(path).map_err(InvalidMatcher::NotCanonical)
+    pub path: PathPattern,
 }
 
 /// Routes, in the order they are to be tried for a request.
@@ -113,20 +48,19 @@ impl<T> RouteTable<T> {
         let mut table =
             Self { routes: Vec::new(), hosts: HashMap::new(), wildcards: HashMap::new(), any: HashMap::new() };
         for (route, (matcher, _)) in routes.iter().enumerate() {
-            let entry = Entry { route, exact: matcher.path.exact };
+            let entry = Entry { route, exact: matcher.path.is_exact() };
             if matcher.hosts.is_empty() {
                 insert(&mut table.any, &matcher.path, entry);
             }
             for host in &matcher.hosts {
-                let host = normal(host);
-                let (map, key) = match host.strip_prefix("*.") {
-                    Some(domain) => (&mut table.wildcards, domain),
-                    None => (&mut table.hosts, host.as_str()),
+                let (map, key) = match host {
+                    HostPattern::Subdomains(domain) => (&mut table.wildcards, domain),
+                    HostPattern::Exact(host) => (&mut table.hosts, host),
                 };
-                insert(map.entry(key.into()).or_default(), &matcher.path, entry);
+                insert(map.entry(key.as_str().into()).or_default(), &matcher.path, entry);
             }
         }
-        table.routes = routes.into_iter().map(|(matcher, route)| (matcher.normal(), route)).collect();
+        table.routes = routes;
         table
     }
 
@@ -152,11 +86,6 @@ impl<T> RouteTable<T> {
 }
 
 impl Matcher {
-    fn normal(mut self) -> Self {
-        self.hosts.iter_mut().for_each(|host| *host = normal(host));
-        self
-    }
-
     /// Whether this level is the most specific one at which the route matches the host.
     fn is_best_at(&self, level: Level<'_>, host: &str) -> bool {
         let length = match level {
@@ -164,9 +93,9 @@ impl Matcher {
             Level::Any => return self.hosts.is_empty(),
             Level::Wildcard(domain) => domain.len(),
         };
-        !self.hosts.iter().any(|pattern| match pattern.strip_prefix("*.") {
-            Some(domain) => domain.len() > length && is_under(host, domain),
-            None => pattern == host,
+        !self.hosts.iter().any(|pattern| match pattern {
+            HostPattern::Subdomains(domain) => domain.len() > length && is_under(host, domain),
+            HostPattern::Exact(exact) => exact == host,
         })
     }
 }
@@ -203,7 +132,7 @@ impl<'t, T> Iterator for Candidates<'t, T> {
                 let Some((matcher, route)) = self.table.routes.get(entry.route) else {
                     continue;
                 };
-                let is_whole = matcher.path.path.len() == self.path.len();
+                let is_whole = matcher.path.path().len() == self.path.len();
                 if (!entry.exact || is_whole) && matcher.is_best_at(self.level, self.host) {
                     return Some(Found { route, segments: matcher.path.segments() });
                 }
@@ -240,8 +169,8 @@ impl<T> Candidates<'_, T> {
     }
 }
 
-fn insert(paths: &mut Paths, path: &PathRule, entry: Entry) {
-    let entries = paths.entry(path.path.clone()).or_default();
+fn insert(paths: &mut Paths, path: &PathPattern, entry: Entry) {
+    let entries = paths.entry(path.path().into()).or_default();
     // Routes come one after the other, so that one which is here already came last of those of its kind.
     let exact = entries.partition_point(|other| other.exact);
     let position = if entry.exact { exact } else { entries.len() };
@@ -249,11 +178,6 @@ fn insert(paths: &mut Paths, path: &PathRule, entry: Entry) {
     if last.is_none_or(|last| last.route != entry.route) {
         entries.insert(position, entry);
     }
-}
-
-/// Hosts are compared in lower case and without a final dot.
-fn normal(host: &str) -> String {
-    host.strip_suffix('.').unwrap_or(host).to_ascii_lowercase()
 }
 
 fn is_under(host: &str, domain: &str) -> bool {

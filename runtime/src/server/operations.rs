@@ -20,7 +20,7 @@ use crate::admin::{
 };
 use crate::balance::{Endpoint, JustStarted};
 use crate::component::OnFailure;
-use crate::config::{ComponentSource, PathPattern, Target};
+use crate::config::{ComponentSource, Target};
 use crate::control::{Change, Plan};
 use crate::log::Verbosity;
 use crate::metrics::{ConnectOutcome, Version};
@@ -65,8 +65,8 @@ impl Operations for Control {
             Some(RouteView {
                 name: route.name.clone(),
                 hosts: config.hosts.iter().map(ToString::to_string).collect(),
-                path: matches!(config.path, PathPattern::Exact(_)).then(|| config.path.to_string()),
-                path_prefix: matches!(config.path, PathPattern::Prefix(_)).then(|| config.path.to_string()),
+                path: config.path.is_exact().then(|| config.path.to_string()),
+                path_prefix: (!config.path.is_exact() && !config.path.is_any()).then(|| config.path.to_string()),
                 when: route.when.iter().map(|predicate| predicate.component().name().to_owned()).collect(),
                 filters: filters.collect(),
                 upstream,

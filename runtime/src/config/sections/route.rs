@@ -15,13 +15,14 @@ use super::{
 };
 use crate::{
     config::{
-        pattern::{HostPattern, PathPattern, parse_origin},
+        pattern::{exact_path, host_pattern, parse_origin, path_prefix},
         reader::{Read, Table, Value},
         source::Place,
         types::{Route, Target},
         value,
     },
     pipe::{Limits, Timers},
+    route::{HostPattern, Origins, PathPattern},
     session::OnChange,
     ws::FrameLimits,
 };
@@ -111,7 +112,7 @@ fn rest(
 fn hosts(table: &Table<'_>) -> Read<Vec<HostPattern>> {
     const ADVICE: &str = "write a list such as [\"chat.example.com\"]";
     let hosts = table.optional("hosts", |value| {
-        let hosts = value.each("a list of hosts", ADVICE, |host| host.parsed("a host", ADVICE, HostPattern::parse))?;
+        let hosts = value.each("a list of hosts", ADVICE, |host| host.parsed("a host", ADVICE, host_pattern))?;
         if hosts.is_empty() {
             return Err(value.refuse("no host could match", "leave `hosts` out for any host"));
         }
@@ -126,12 +127,12 @@ fn hosts(table: &Table<'_>) -> Read<Vec<HostPattern>> {
 
 fn path(table: &Table<'_>) -> Read<PathPattern> {
     const ADVICE: &str = "write text such as \"/ws/chat\"";
-    let exact = table.optional("path", |value| value.parsed("a path", ADVICE, PathPattern::exact));
-    let prefix = table.optional("path_prefix", |value| value.parsed("a path", ADVICE, PathPattern::prefix));
+    let exact = table.optional("path", |value| value.parsed("a path", ADVICE, exact_path));
+    let prefix = table.optional("path_prefix", |value| value.parsed("a path", ADVICE, path_prefix));
     if let (Some(_), Some(prefix)) = (table.value("path"), table.value("path_prefix")) {
         return Err(prefix.refuse("`path` and `path_prefix` exclude each other", "remove one of the two"));
     }
-    Ok(exact?.or(prefix?).unwrap_or(PathPattern::Any))
+    Ok(exact?.or(prefix?).unwrap_or_default())
 }
 
 fn target(table: &Table<'_>, names: &Names<'_>) -> Read<Target> {
@@ -150,13 +151,13 @@ fn target(table: &Table<'_>, names: &Names<'_>) -> Read<Target> {
     }
 }
 
-fn allowed_origins(value: &Value<'_>) -> Read<Vec<String>> {
+fn allowed_origins(value: &Value<'_>) -> Read<Origins> {
     const ADVICE: &str = "write a list such as [\"https://chat.example.com\"]";
     let origins = value.each("a list of origins", ADVICE, |origin| origin.parsed("an origin", ADVICE, parse_origin))?;
     if origins.is_empty() {
         return Err(value.refuse("no origin could be admitted", "leave `allowed_origins` out for any origin"));
     }
-    Ok(origins)
+    Ok(Origins::new(origins.iter().map(String::as_str)))
 }
 
 fn timers(table: &Table<'_>) -> Read<Timers> {

@@ -4,11 +4,12 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::Names;
 use crate::config::{
-    pattern::parse_prefix,
+    pattern::path_prefix,
     reader::{Absent, Key, Read, Section, Value, quoted, suggest},
     types::Services,
     value,
 };
+use crate::route::PathPattern;
 
 pub(super) const SERVICES: Section = Section {
     title: "services of a route",
@@ -69,7 +70,7 @@ fn upstreams(value: &Value<'_>, names: &Names<'_>) -> Read<BTreeMap<String, Stri
     read.into_iter().collect()
 }
 
-fn prefixes(value: &Value<'_>, declared: &BTreeSet<String>) -> Read<BTreeMap<String, String>> {
+fn prefixes(value: &Value<'_>, declared: &BTreeSet<String>) -> Read<BTreeMap<PathPattern, String>> {
     let mut prefixes = BTreeMap::new();
     let mut result = Ok(());
     for (prefix, place, value) in value.entries("a table of path prefixes", "write { \"/chat\" = \"chat\" }")? {
@@ -80,7 +81,7 @@ fn prefixes(value: &Value<'_>, declared: &BTreeSet<String>) -> Read<BTreeMap<Str
             let advice = suggest(service, declared).unwrap_or_default();
             Err(value.refuse(format!("`upstreams` has no service {}", quoted(service)), advice))
         });
-        let prefix = parse_prefix(prefix).map_err(|fault| value.refuse_at(&place, fault.what, fault.instead));
+        let prefix = path_prefix(prefix).map_err(|fault| value.refuse_at(&place, fault.what, fault.instead));
         match (prefix, service) {
             (Ok(prefix), Ok(service)) => {
                 if prefixes.insert(prefix, service.to_owned()).is_some() {

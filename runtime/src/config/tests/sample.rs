@@ -4,7 +4,8 @@ use std::{path::PathBuf, time::Duration};
 
 use super::{LEAST, accept, refuse, snapshot};
 use crate::component::{Isolation, OnFailure};
-use crate::config::{ComponentSource, HostPattern, MemorySize, PathPattern, Target, load};
+use crate::config::{ComponentSource, MemorySize, Target, load};
+use crate::route::{HostPattern, Origins, PathPattern};
 
 const SAMPLE: &str = r#"
 [admin]
@@ -64,7 +65,7 @@ fn the_sample_means_what_it_says() {
         route.hosts,
         [HostPattern::Exact("chat.example.com".to_owned()), HostPattern::Subdomains("chat.example.com".to_owned())]
     );
-    assert_eq!(route.path, PathPattern::Prefix("/ws/chat".to_owned()));
+    assert_eq!(route.path, PathPattern::prefix("/ws/chat").unwrap());
     assert_eq!(route.when[0].component, "conditions");
     assert_eq!(route.when[0].config.reveal(), r#"{"all":[{"header":"x-tenant","op":"=","value":"gold"}]}"#);
     let filters: Vec<_> =
@@ -77,7 +78,7 @@ fn the_sample_means_what_it_says() {
         ]
     );
     assert_eq!(route.target, Target::Upstream("chat".to_owned()));
-    assert_eq!(route.allowed_origins, Some(vec!["https://chat.example.com".to_owned()]));
+    assert_eq!(route.allowed_origins, Some(Origins::new(["https://chat.example.com"])));
     assert_eq!(route.timers.ping_interval, Some(Duration::from_secs(10)));
     assert_eq!(route.timers.pong_timeout, Some(Duration::from_secs(30)));
     assert_eq!(route.timers.max_inactivity, Some(Duration::from_secs(60)));
@@ -147,8 +148,8 @@ fn services_name_upstreams_by_header_or_prefix() {
     let Target::Services(services) = &config.routes[0].target else { panic!("{:?}", config.routes[0].target) };
     assert_eq!(services.headers, ["service_id"]);
     let prefixes: Vec<_> =
-        services.prefixes.iter().map(|(prefix, service)| (prefix.as_str(), service.as_str())).collect();
-    assert_eq!(prefixes, [("/", "other"), ("/chat", "chat")]);
+        services.prefixes.iter().map(|(prefix, service)| (prefix.to_string(), service.as_str())).collect();
+    assert_eq!(prefixes, [("/".to_owned(), "other"), ("/chat".to_owned(), "chat")]);
     assert_eq!(services.upstreams["chat"], "a");
 }
 

@@ -1,6 +1,7 @@
 use std::cell::Cell;
 
 use super::*;
+use crate::config::Place;
 
 fn wanted(config: &str) -> ComponentUse {
     ComponentUse {

@@ -4,10 +4,10 @@ use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 
 use crate::config::{
-    pattern::{HostPattern, PathPattern},
     reader::{Read, Table},
     source::Place,
 };
+use crate::route::{HostPattern, PathPattern};
 
 /// What a route lays claim to, as far as it could be read.
 pub(super) struct Claim {
