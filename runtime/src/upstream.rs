@@ -13,5 +13,5 @@ mod resolve;
 
 pub use address::{Address, AddressError, Place};
 pub use answer::InvalidAnswer;
-pub use dial::{DialError, Fault, Timeouts, Upgraded, UpstreamStream, dial, upgrade};
+pub use dial::{DialError, Fault, Timeouts, Upgraded, dial, upgrade};
 pub use resolve::{Lookups, Resolver, Unresolved};

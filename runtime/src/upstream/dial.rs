@@ -26,11 +26,7 @@ use super::resolve::{Resolver, Unresolved};
 use crate::http::{Accepted, Answer, RelayedBody, Replay, UpstreamRequest, fields, poll_read_once};
 use crate::metrics::ConnectOutcome;
 use crate::reactor::timeout;
-use crate::transport::Liveness;
-use crate::transport::Transport;
-
-/// The socket of an upstream; the place where TLS will enter.
-pub type UpstreamStream = Transport;
+use crate::transport::{Liveness, Transport};
 
 /// How long the parts of an attempt may take; `None` really is without a limit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -58,7 +54,7 @@ impl Default for Timeouts {
 
 /// An open WebSocket connection to an upstream.
 #[derive(Debug)]
-pub struct Upgraded<S = UpstreamStream> {
+pub struct Upgraded<S = Transport> {
     /// The socket.
     pub stream: S,
     /// What came after the answer's head: the start of the WebSocket stream.

@@ -62,6 +62,9 @@ unsafe impl Lower for Arrival {
     ) -> wasmtime::Result<()> {
         let room = context.as_slice_mut().get_mut(offset..).unwrap_or_default();
         let (places, _) = room.as_chunks_mut::<SIZE>();
+        if places.len() < arrivals.len() {
+            return Err(wasmtime::Error::msg("the guest's memory ends within the list of arrivals"));
+        }
         for (place, arrival) in places.iter_mut().zip(arrivals) {
             *place = arrival.bytes();
         }
