@@ -15,36 +15,44 @@
 //!
 //! Each worker is an OS thread with an event loop of its own ([`reactor`]), its own listening sockets and its own
 //! component instances. A connection lives on one worker, both sides of it, so the data path takes no lock and wakes no
-//! other thread. One further thread has a tokio runtime, the control runtime: it watches files, serves the admin API and
-//! has components compiled, in a reload on a thread of the lowest priority; it publishes an immutable
-//! [`session::Snapshot`] that a worker reads once for each handshake. The endpoints of an upstream are apart from it:
+//! other thread. One further thread has a tokio runtime, the control runtime, which [`server`] owns: it watches files, serves
+//! the admin API and has [`control`] make an immutable [`session::Snapshot`] of a configuration, in a reload on a thread of
+//! the lowest priority; a worker reads the published one once for each handshake. The endpoints of an upstream are apart from it:
 //! whoever knows them hands them in by a [`balance::Feed`], and a worker sees them at its next pick.
 //!
 //! # Where things go
 //!
-//! | what is new | its room |
+//! Each row names all places that a new one touches, the first being its room.
+//!
+//! | what is new | where |
 //! |---|---|
-//! | a transport (TLS, a unix socket, an HTTP/2 stream) | a variant of [`transport::Transport`]; who accepts or dials makes one, and nobody else knows which it is |
-//! | a source of endpoints (DNS, a registry) | whoever knows them calls [`balance::Feed::replace`]; a key for it stands in [`config`], and [`server`] runs it on the control runtime |
-//! | a kind of component | an interface in `wit/`, its functions and [`component::Kind`] in [`component`], and who calls it: [`session`] at the handshake, [`pipe`] for messages |
+//! | a transport (TLS, a unix socket) | a variant of [`transport::Transport`]; [`listener`] (accepted) or [`upstream`] (dialled, and its scheme in [`upstream::Address`]) makes one, and nobody else knows which it is. Who has no place is answered by `listener::refuse` |
+//! | a version of HTTP that clients speak | [`handshake`]: its [`handshake::Stream`]s come from [`handshake::Streams`], and [`session`] serves each as it does any other; a version with many at once needs a task for each, in `serve_streams` of [`session`] |
+//! | a version of HTTP towards upstreams | [`upstream`], which gives an [`upstream::Upgraded`] whatever carries it |
+//! | a source of endpoints (DNS, a registry) | [`balance::Feed::replace`] is the way in; [`server`] runs the source on the control runtime, [`config`] has its keys beside `endpoints`, and `control::endpoints` hands in what the configuration itself names |
+//! | a kind of component | an interface in `wit/`; [`component::Kind`] and its functions in [`component`]; its section in [`config`], its use in `control::build` and in the [`session::Snapshot`]; who calls it: [`session`] at the handshake, [`pipe`] for messages |
 //! | a hook of filters, or something that they are lent | an interface in `wit/`, [`component`], and `pipe::chain` where it is about messages |
-//! | a way to try or to replace a version of a filter | [`rollout`], which decides; [`component`] runs what it is told |
-//! | an endpoint of the admin API | `endpoints` of [`admin`], its view beside it, and its answer in [`server`] |
-//! | a version of HTTP that clients speak | [`handshake`]: a [`handshake::Stream`] of it, which [`session`] serves as it does any other |
-//! | a key of the configuration | its section in [`config`], of the type that the runtime runs on |
+//! | a way to try or to replace a version of a filter | [`rollout`] decides, [`component`] runs what it is told; what becomes of an open connection is `pipe::change`, of one that opens `session::admit` |
+//! | an endpoint of the admin API | `admin::endpoints` (path, method, a line of its index) and its view; what it shows or does comes through [`admin::Operations`], which [`server`] answers |
+//! | a key of the configuration | its section in [`config`], of the type that the runtime runs on; `control::build` puts it in force, and `session::effect` says what it does to open connections |
+//! | a header field that the proxy owns | `http::field_names`, and `header-edit` in `wit/types.wit`, which names them (a test compares the two) |
+//! | a metric | [`metrics`], which has its name, and `docs/operations.md` |
 //!
 //! # Module order
 //!
 //! A module may use what stands below it in this file, never what stands above; `tests/layers.rs` checks it.
 
+// What enters from outside: any bytes, a command, a try without a configuration.
 #[cfg(any(fuzzing, test))]
 pub mod fuzz;
 pub mod cli;
 pub mod demo;
+// The process: its threads, what it is told to be, who asks about it.
 pub mod server;
 pub mod control;
 pub mod admin;
 pub mod config;
+// A connection, from its socket to the frames on it.
 pub mod listener;
 pub mod session;
 pub mod handshake;
@@ -52,8 +60,10 @@ pub mod route;
 pub mod balance;
 pub mod upstream;
 pub mod pipe;
+// Components: which version serves, and what runs it.
 pub mod rollout;
 pub mod component;
+// The ground: nouns and mechanism that know nothing of a proxy.
 pub mod http;
 pub mod transport;
 pub mod reactor;
