@@ -94,6 +94,17 @@ async fn timers_wait_for_a_peer_that_does_not_take_what_they_send() {
 }
 
 #[tokio::test]
+async fn timers_that_come_again_at_once_let_other_connections_have_their_turn() {
+    let (proxy, backend, mut client, _upstream) = open("tag = 'other'", "").await;
+    client.send_all(&["after 0 5", "after 0 6"].map(Frame::text)).await;
+    let (mut other, mut its_upstream) = backend.open(proxy.address, "/").await;
+    for _ in 0..5 {
+        other.send(Frame::text("x")).await;
+        its_upstream.expect(Frame::text("x")).await;
+    }
+}
+
+#[tokio::test]
 async fn a_filter_that_fails_when_its_time_has_come_closes_the_connection_or_is_bypassed() {
     let (proxy, _backend, mut client, mut upstream) = open("", "").await;
     client.send(Frame::text("after 10 3")).await;
@@ -167,4 +178,35 @@ async fn a_token_is_not_taken_where_the_route_has_no_rules_for_it() {
     let (_proxy, _backend, mut client, _upstream) = open("", "").await;
     client.send(Frame::text("token abc")).await;
     client.expect(Frame::text("the route has no token rules")).await;
+}
+
+/// A route whose connections two filters see, of which the second may be missing, and one with a lease of a second.
+fn leased(address: &str, second: &str) -> String {
+    let first = "{ component = \"ringer\", config = { tag = 'first' } }";
+    let lasting = "[[routes]]\nname = \"lasting\"\npath = \"/lasting\"\nupstream = \"back\"\n\
+                   filters = [{ component = \"ringer\", config = { lease_seconds = 1 } }]";
+    format!("{}\n{lasting}\n{}", route(&[address], &format!("filters = [{first}{second}]")), guest("ringer"))
+}
+
+#[tokio::test]
+async fn the_lease_of_a_filter_that_is_gone_closes_nothing() {
+    let backend = Backend::bind().await;
+    let second = ", { component = \"ringer\", config = { lease_seconds = 1 } }";
+    let proxy = Proxy::start(&leased(&backend.address(), second)).await;
+    let (mut client, mut upstream) = backend.open(proxy.address, "/").await;
+    proxy.rewrite(&leased(&backend.address(), ""));
+    assert_eq!(proxy.reload().await.status, 200);
+    // A lease that was given later on the same worker has run out: so would have the first.
+    let (mut other, _its_upstream) = backend.open(proxy.address, "/lasting").await;
+    other.expect_close(1008).await;
+    client.send(Frame::text("x")).await;
+    upstream.expect(Frame::text("x")).await;
+}
+
+#[tokio::test]
+async fn the_lease_of_a_filter_that_is_bypassed_closes_the_connection_all_the_same() {
+    let (_proxy, _backend, mut client, mut upstream) = open("lease_seconds = 1", ", on_failure = 'bypass'").await;
+    client.send(Frame::text("after 0 3")).await;
+    client.expect_close(1008).await;
+    upstream.expect_close(1008).await;
 }

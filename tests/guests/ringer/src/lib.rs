@@ -6,7 +6,7 @@ use std::time::Duration;
 use serde::Deserialize;
 use tidegate_guest::{
     Admission, Filter, Handshake, Interest, Kinds, Message, Outgoing, Reaction, Refusal, Selection, Side, Verdict,
-    connection, export_filter, timer,
+    clock, connection, export_filter, timer,
 };
 
 #[derive(Deserialize, Default)]
@@ -31,6 +31,9 @@ const FAIL: u64 = 3;
 /// Sends a long text to the client, and comes again in a millisecond, so many times.
 const FLOOD: u64 = 4;
 const FLOODS: u64 = 300;
+/// Two that come again at once, and take longer than their coming again does.
+const BUSY: [u64; 2] = [5, 6];
+const BUSY_FOR: Duration = Duration::from_millis(2);
 
 fn set((milliseconds, token): (u64, u64)) {
     timer::after(Duration::from_millis(milliseconds), token);
@@ -81,6 +84,12 @@ impl Filter for Ringer {
                 *floods += 1;
                 timer::after(Duration::from_millis(1), FLOOD);
                 Reaction::send([Outgoing::text(Side::Client, format!("{floods}:{}", "x".repeat(64 << 10)))])
+            }
+            _ if BUSY.contains(&token) => {
+                let begun = clock::monotonic();
+                while clock::monotonic() - begun < BUSY_FOR {}
+                timer::after(Duration::ZERO, token);
+                Reaction::Nothing
             }
             _ => Reaction::Nothing,
         }
