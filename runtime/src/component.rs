@@ -36,6 +36,7 @@ mod ticker;
 mod wishes;
 mod wire;
 mod types;
+mod spent;
 mod fields;
 
 #[cfg(test)]
@@ -55,6 +56,7 @@ pub use order::Moment;
 pub use pool::Pool;
 pub use probation::Probation;
 pub use session::{Admission, MAX_BATCH, MAX_BATCH_BYTES, Opened, Resumed, Session};
+pub use spent::Spent;
 pub use types::{
     Choice, CloseFrame, Content, Failure, Handshake, HeaderEdit, Interest, Kinds, Message, Need, Outgoing, Part,
     PartVerdict, Reaction, Refusal, Selection, Verdict,

@@ -38,6 +38,7 @@ mod scripted;
 mod settings;
 mod shadow;
 mod traffic;
+mod turn;
 mod walk;
 
 #[cfg(test)]
@@ -65,10 +66,12 @@ use chain::Chain;
 use clock::Due;
 use conversation::Conversation;
 use drive::{Drive, Leg};
+use turn::Turn;
 
 use crate::component::Session;
 use crate::metrics::{RouteMetrics, WorkerIndex};
 use crate::peer::Side;
+use crate::reactor::give_way;
 use crate::rollout::Shadow;
 use crate::transport::Transport;
 use crate::ws::Extensions;
@@ -107,6 +110,7 @@ impl Future for Pipe {
     type Output = Box<Outcome>;
 
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Box<Outcome>> {
+        self.conversation.shared.turn = Turn::begin();
         ready!(self.advance(context));
         self.conversation.finish().map_or(Poll::Pending, Poll::Ready)
     }
@@ -158,9 +162,14 @@ impl Pipe {
             let is_quiet = from_client.is_pending() && from_upstream.is_pending();
             self.conversation.go_on(from_client, from_upstream);
             self.flush(context);
+            self.conversation.account(&self.scratch.borrow().assemblies, context.waker());
             self.conversation.keep_time();
             if self.conversation.is_over() && self.poll_farewell(context).is_ready() {
                 return Poll::Ready(());
+            }
+            if self.conversation.shared.turn.is_over() {
+                give_way(context);
+                return Poll::Pending;
             }
             if !is_quiet || self.conversation.may_go_on() {
                 continue;

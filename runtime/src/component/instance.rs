@@ -21,6 +21,7 @@ use super::guest::Guest;
 use super::limits::Quota;
 use super::log::{self, Log};
 use super::seats::Seat;
+use super::spent;
 use super::ticker::Beat;
 use super::types::Failure;
 use super::uses::Recipe;
@@ -187,7 +188,9 @@ impl<E: Exports> Slot<E> {
         let started = Instant::now();
         live.store.data_mut().deadline = Deadline::of(started, self.recipe.limits().deadline);
         let result = self.run(&mut live.store, |store| call(store, &live.exports));
-        self.shard().call_seconds.observe(started.elapsed());
+        let taken = started.elapsed();
+        self.shard().call_seconds.observe(taken);
+        spent::add(taken);
         match result {
             Ok(answer) => {
                 self.wishes.set(live.store.data_mut().take_wishes());

@@ -17,8 +17,8 @@ pub struct Limits {
     /// with a copy of it and an answer of its size. It also bounds what one call may answer: an honest answer has to fit
     /// into the guest's memory, and what exceeds it repeats itself to exhaust ours.
     pub max_memory: usize,
-    /// How long a call may run; 10 ms by default, which is what all other connections of the worker wait at worst. It
-    /// is kept to a millisecond or two. Instantiating and `configure` get a second at least, because they parse and
+    /// How long a call may run; 10 ms by default. It is kept to a millisecond or two. Other connections of the worker wait
+    /// for it, and for further calls of the same connection until these have taken 10 ms together. Instantiating and `configure` get a second at least, because they parse and
     /// build what the calls use.
     pub deadline: Duration,
     /// How many lines all instances together may log, in bursts of as many; 100 by default.

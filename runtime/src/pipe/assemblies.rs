@@ -80,6 +80,12 @@ impl Assemblies {
         Assembly { assemblies: self.clone(), number, ticket, spent: Duration::ZERO, waiting_since: None, allowed: None }
     }
 
+    /// How many bytes are held.
+    #[cfg(test)]
+    pub(super) fn held(&self) -> usize {
+        self.held.get()
+    }
+
     /// Calls those that have waited longest until the others fit in.
     fn make_room(&self) {
         let mut waiting = self.waiting.borrow_mut();

@@ -188,6 +188,12 @@ impl Chain {
         self.retain_shadows(Shadowing::show)
     }
 
+    /// Whether a filter has a shadow.
+    #[inline]
+    pub(super) fn is_shadowed(&self) -> bool {
+        self.aside.as_ref().is_some_and(|aside| !aside.shadows.is_empty())
+    }
+
     /// Gives each shadow its filter's new place; one whose filter has none is gone.
     pub(super) fn move_shadows(&mut self, to: impl Fn(usize) -> Option<usize>) {
         self.retain_shadows(|shadow| to(shadow.place).map(|place| shadow.place = place).is_some());

@@ -12,7 +12,7 @@ use tokio::time::Instant;
 
 use super::settings::Timers;
 use crate::peer::Side;
-use crate::reactor::{Sleep, sleep_until};
+use crate::reactor::{Sleep, give_way, sleep_until};
 
 /// What is due.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -210,7 +210,7 @@ impl Running {
                 return Some(due);
             }
             if wake_at.is_some_and(|at| at <= now) {
-                context.waker().wake_by_ref();
+                give_way(context);
                 return None;
             }
         }

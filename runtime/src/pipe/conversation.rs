@@ -4,10 +4,11 @@
 use std::io;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::task::Poll;
+use std::task::{Poll, Waker};
 
 use tokio::time::Instant;
 
+use super::assemblies::Assemblies;
 use super::chain::{Chain, Halt};
 use super::change::Change;
 use super::clock::{Clock, Due};
@@ -18,6 +19,7 @@ use super::handle::Handle;
 use super::inflate::Inflation;
 use super::item::Tally;
 use super::peer::Peer;
+use super::turn::Turn;
 use super::walk::Walk;
 use super::{Plan, traffic};
 use crate::drain::Order;
@@ -44,6 +46,8 @@ pub(super) struct Shared {
     pub(super) metrics: Arc<RouteMetrics>,
     pub(super) worker: WorkerIndex,
     pub(super) handle: Rc<Handle>,
+    /// What the filters' calls take of the worker's time.
+    pub(super) turn: Turn,
     /// Whether a filter dropped out, so that the directions want something else.
     pub(super) interests_changed: bool,
     /// Whether the connection has begun to end.
@@ -90,6 +94,7 @@ impl Conversation {
                 metrics: plan.metrics,
                 worker: plan.worker,
                 handle: plan.handle,
+                turn: Turn::begin(),
                 interests_changed: false,
                 is_ending: false,
             },
@@ -135,6 +140,18 @@ impl Conversation {
     #[inline]
     pub(super) fn is_over(&self) -> bool {
         self.ending.is_some() && self.client.is_done() && self.upstream.is_done()
+    }
+
+    /// Counts what waits for the peers, which replies and callbacks of filters may have put there.
+    #[inline]
+    pub(super) fn account(&mut self, assemblies: &Rc<Assemblies>, waker: &Waker) {
+        let timeout = self.shared.clock.timers().message_timeout;
+        let directions = [(&mut self.from_client, &self.upstream), (&mut self.from_upstream, &self.client)];
+        for (direction, target) in directions {
+            if target.outlet.held() > 0 {
+                direction.account(target, timeout, assemblies, waker);
+            }
+        }
     }
 
     /// Its end, which every filter is told.

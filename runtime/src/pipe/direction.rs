@@ -12,18 +12,21 @@ pub(super) use absorb::{Onward, emit};
 
 use std::collections::VecDeque;
 use std::io;
+use std::rc::Rc;
 use std::task::Waker;
 use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::assemblies::Assembly;
+use super::assemblies::{Assemblies, Assembly};
 use super::carry::Carry;
 use super::chain::Halt;
 use super::conversation::Shared;
 use super::peer::Peer;
 use super::scratch::Scratch;
+use super::turn::Pace;
 use super::walk::Walk;
+use crate::component::Spent;
 use crate::peer::Side;
 use crate::transport::End;
 use crate::ws::{CloseFrame, Violation};
@@ -44,7 +47,8 @@ pub(super) struct Direction {
     /// Whether so much was decided or inflated that the worker's other connections have their turn first, before what is
     /// left in `carry`.
     full: bool,
-    /// The message under way, while a filter waits for it.
+    pace: Pace,
+    /// The message under way, while a filter waits for it, and what the receiver has not taken: the hold on room for them.
     assembly: Option<Box<Assembly>>,
     /// Boxed, because hardly any connection has it at any time.
     aside: Option<Box<Aside>>,
@@ -133,6 +137,7 @@ impl Direction {
             awaits: Awaited::Bytes,
             bulk: false,
             full: false,
+            pace: Pace::default(),
             assembly: None,
             aside: None,
         }
@@ -259,7 +264,7 @@ impl Direction {
         self.awaits = Awaited::Bytes;
         self.be_patient();
         self.walk.reads(true);
-        if !self.walk.is_assembling() {
+        if !self.walk.is_assembling() && target.outlet.held() == 0 {
             self.assembly = None;
         }
         match (self.mode, &self.carry) {
@@ -282,7 +287,7 @@ impl Direction {
     pub(super) fn has_all(&mut self) {
         self.bulk = false;
         self.walk.has_all();
-        if let Some(assembly) = &mut self.assembly {
+        if let Some(assembly) = self.assembly.as_mut().filter(|_| self.walk.is_assembling()) {
             assembly.wait();
         }
     }
@@ -323,12 +328,28 @@ impl Direction {
         }
     }
 
-    /// Takes note that what came of a read is put in, so that shadows may see it: whether more of it is to follow, and what is held now of a message that
-    /// has begun and not ended, if a filter waits for it, and of those for which the receiver, or a filter's delay, is waited
-    /// for. `waker` wakes who has to give that up.
+    /// Takes note that what came of a read is put in, so that shadows may see it, and whether more of it is to follow; and
+    /// of what is held now, see [`Direction::account`].
     pub(super) fn has_put(&mut self, target: &mut Peer, shared: &mut Shared, scratch: &Scratch, waker: &Waker) {
-        shared.interests_changed |= shared.chain.show();
+        if shared.chain.is_shadowed() {
+            let before = Spent::so_far();
+            shared.interests_changed |= shared.chain.show();
+            self.pace.took(self.pace.most(), before.since());
+        }
         target.outlet.expect_more(self.fresh && self.mode == Mode::Forward);
+        self.account(target, shared.clock.timers().message_timeout, &scratch.assemblies, waker);
+    }
+
+    /// Takes note of what is held of a message that has begun and not ended, if a filter waits for it, and of all that the
+    /// receiver, or a filter's delay, is waited for: what goes on, and what filters send to the receiver on their own
+    /// account or as replies. `waker` wakes who has to give that up.
+    pub(super) fn account(
+        &mut self,
+        target: &Peer,
+        timeout: Option<Duration>,
+        assemblies: &Rc<Assemblies>,
+        waker: &Waker,
+    ) {
         let unwritten = target.outlet.held();
         if self.mode == Mode::Drain || !self.walk.is_assembling() && unwritten == 0 {
             self.assembly = None;
@@ -336,8 +357,8 @@ impl Direction {
         }
         let (room, carried) = self.carry.as_ref().map_or((0, 0), |carry| (carry.room(), carry.bytes().len()));
         let (bytes, came) = (room + self.walk.held() + unwritten, carried + self.walk.gathered());
-        let assembly = self.assembly.get_or_insert_with(|| Box::new(scratch.assemblies.begin(waker)));
-        assembly.hold(bytes, came, shared.clock.timers().message_timeout, waker);
+        let assembly = self.assembly.get_or_insert_with(|| Box::new(assemblies.begin(waker)));
+        assembly.hold(bytes, came, timeout, waker);
     }
 
     /// The receiver takes nothing more.

@@ -7,7 +7,7 @@ use crate::peer::MessageKind;
 use crate::ws::{CloseFrame, Inflater, Violation};
 
 /// What a walk found, in buffers that are used again.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Finds {
     pub(super) items: Vec<Item>,
     /// Payloads that a filter needs and whose sender masks them.
@@ -18,6 +18,8 @@ pub(super) struct Finds {
     pub(super) inflating: usize,
     /// For messages that refer to nothing before them.
     pub(super) inflater: Option<Inflater>,
+    /// What is decided about in one go.
+    pub(super) most: usize,
     /// Whether passing bytes make an item for each frame, to find places to put frames in.
     pub(super) split: bool,
     /// What went by.
@@ -41,12 +43,9 @@ impl Finds {
         self.inflated.len() >= Self::FULL || self.inflating >= Self::TURN
     }
 
-    /// What is decided about in one go: as many messages as a filter is shown in one call.
-    const MOST: usize = MAX_BATCH;
-
     /// Whether what was found has to be dealt with before more is looked for.
     pub(super) fn is_enough(&self) -> bool {
-        self.items.len() >= Self::MOST || self.is_full()
+        self.items.len() >= self.most || self.is_full()
     }
 
     /// Forgets what the last walk found.
@@ -89,6 +88,22 @@ impl Finds {
             *end = boundary;
         } else {
             self.items.push(Item::Pass { raw: range, end: boundary });
+        }
+    }
+}
+
+impl Default for Finds {
+    fn default() -> Self {
+        Self {
+            items: Vec::new(),
+            unmasked: Vec::new(),
+            inflated: Vec::new(),
+            inflating: 0,
+            inflater: None,
+            // As many messages as a filter is shown in one call.
+            most: MAX_BATCH,
+            split: false,
+            tally: Tally::default(),
         }
     }
 }

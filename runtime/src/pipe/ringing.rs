@@ -78,6 +78,9 @@ impl Conversation {
                 // It is bypassed from now on.
                 Some(Err(_)) => self.shared.interests_changed = true,
             }
+            if self.shared.turn.is_over() {
+                break;
+            }
         }
         if let Some(attributes) = self.shared.chain.news() {
             self.shared.handle.set_attributes(attributes);

@@ -12,6 +12,7 @@ mod piped;
 mod replies;
 mod splits;
 mod timing;
+mod turns;
 mod unhurried;
 
 use super::Pipe;

@@ -5,7 +5,7 @@ use std::ops::Range;
 use tokio::time::Instant;
 
 use super::{Direction, Event, Mode};
-use crate::component::{Content, Outgoing};
+use crate::component::{Content, Outgoing, Spent};
 use crate::pipe::conversation::Shared;
 use crate::pipe::deflate::Compressing;
 use crate::pipe::emit::{Emission, encode, opcode};
@@ -103,6 +103,7 @@ impl Direction {
         loop {
             scratch.finds.clear();
             scratch.finds.split = target.outlet.is_waiting();
+            scratch.finds.most = self.pace.most();
             let (next, stop) = self.walk.walk(bytes, position, &mut scratch.finds);
             position = next;
             shared.count(self.from, scratch.finds.tally);
@@ -110,7 +111,9 @@ impl Direction {
                 self.assembly = None;
             }
             if self.mode == Mode::Forward {
+                let before = Spent::so_far();
                 self.forward(bytes, &mut onward, source, target, shared, scratch);
+                self.pace.took(scratch.finds.items.len(), before.since());
             }
             match stop {
                 None => break,
@@ -139,7 +142,9 @@ impl Direction {
             }
             // What is left is here again when the worker's other connections have had their turn.
             work += scratch.finds.items.len();
-            self.full = scratch.finds.is_full() || work >= Finds::MANY;
+            // A shadow is shown all of a read at once, and each of it may be a call.
+            let many = if shared.chain.is_shadowed() { 1 } else { Finds::MANY };
+            self.full = scratch.finds.is_full() || work >= many || shared.turn.is_over();
             if self.full || self.has_to_wait(onward.len(&scratch.wire), source, target) {
                 self.fresh = position < bytes.len();
                 break;

@@ -16,7 +16,7 @@ use crate::component::{Content, Interest, Kinds, Message, Need, Outgoing, Select
 use crate::metrics::{Metrics, WorkerIndex};
 use crate::peer::{MessageKind, Side};
 use crate::pipe::emit::encode;
-use crate::pipe::{Handle, Outcome, Pipe, Plan, Scratch, Scripted, Timers};
+use crate::pipe::{Assemblies, Handle, Outcome, Pipe, Plan, Scratch, Scripted, Timers};
 use crate::transport::{End, Stream, Transport};
 use crate::ws::{CloseFrame, Extensions, FrameHeader, Opcode, apply_mask};
 
@@ -29,6 +29,7 @@ pub(super) struct Piped {
     /// What the pipe sees of the end of the client's socket.
     pub(super) client_end: Rc<Seen>,
     pub(super) handle: Rc<Handle>,
+    pub(super) assemblies: Rc<Assemblies>,
     pub(super) ended: JoinHandle<Box<Outcome>>,
 }
 
@@ -57,6 +58,8 @@ where
     let (client, client_end) = duplex(1 << 16);
     let (upstream, upstream_end) = duplex(1 << 16);
     let handle = Rc::<Handle>::default();
+    let scratch = Rc::<RefCell<Scratch>>::default();
+    let assemblies = scratch.borrow().assemblies.clone();
     let plan = Plan {
         filters: Vec::new(),
         shadows: Vec::new(),
@@ -65,13 +68,13 @@ where
         limits: Arc::default(),
         metrics: Metrics::new(1).route("test"),
         worker: WorkerIndex(0),
-        scratch: Rc::<RefCell<Scratch>>::default(),
+        scratch,
         handle: handle.clone(),
     };
     let client_end = (Transport::boxed(client_of(client_end)), Bytes::new());
     let upstream_end = (Transport::boxed(upstream_of(upstream_end)), Bytes::new());
     let ended = spawn_local(Pipe::scripted(client_end, upstream_end, plan, filters).run());
-    Piped { client, upstream, client_end: Rc::default(), handle, ended }
+    Piped { client, upstream, client_end: Rc::default(), handle, assemblies, ended }
 }
 
 /// What can be seen of the end of a socket without reading it.

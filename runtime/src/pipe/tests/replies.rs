@@ -50,6 +50,26 @@ async fn no_more_is_decided_than_the_receiver_takes() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn what_the_sender_does_not_take_of_its_replies_is_counted_until_it_does() {
+    let size = 1 << 20;
+    let answering = filter(Need::Whole, move |message| {
+        let payload = vec![b'x'; size];
+        Verdict::Send(vec![Outgoing { to: message.origin, message: Content { kind: MessageKind::Text, payload } }])
+    });
+    local(async move {
+        let mut piped = filtered(Timers::default(), vec![answering]);
+        piped.client.write_all(&texts(&[""])).await.unwrap();
+        sleep(SECOND).await;
+        let held = piped.assemblies.held();
+        assert!((size / 2..3 * size).contains(&held), "{held} bytes are counted");
+        assert_eq!(frame(&mut piped.client).await.1.len(), size);
+        sleep(SECOND).await;
+        assert_eq!(piped.assemblies.held(), 0);
+    })
+    .await;
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_reply_finds_its_place_although_a_fragmented_message_was_dropped_around_a_control_frame() {
     local(async {
         // What the upstream says is dropped, unseen, and what the client says comes back.
