@@ -10,6 +10,7 @@ mod answer;
 mod connect;
 mod dial;
 mod resolve;
+mod shortage;
 
 pub use address::{Address, AddressError, Place};
 pub use answer::InvalidAnswer;

@@ -58,6 +58,8 @@ labels! {
         ComponentFailed = "component_failed",
         /// 503: no endpoint to dial.
         NoEndpoint = "no_endpoint",
+        /// 503: an endpoint could not be asked for want of something of this machine, of descriptors mostly.
+        Shortage = "shortage",
         /// 502: refused, unreachable or an invalid answer.
         UpstreamFailed = "upstream_failed",
         /// 504: the upstream took too long.
@@ -81,6 +83,8 @@ labels! {
         Unresolved = "unresolved",
         /// No address took the connection, or it was cut.
         Refused = "refused",
+        /// This machine had no descriptor, port or memory for it.
+        Shortage = "shortage",
         ConnectTimeout = "connect_timeout",
         HandshakeTimeout = "handshake_timeout",
         InvalidAnswer = "invalid_answer",

@@ -51,6 +51,7 @@ impl Refusal {
             Self::Filter(_) => HandshakeOutcome::FilterRefused,
             Self::Component(_) => HandshakeOutcome::ComponentFailed,
             Self::NoEndpoint => HandshakeOutcome::NoEndpoint,
+            Self::Dial(error) if error.is_shortage() => HandshakeOutcome::Shortage,
             Self::Dial(
                 DialError::Unresolved(_) | DialError::Refused(_) | DialError::Cut(_) | DialError::InvalidAnswer(_),
             ) => HandshakeOutcome::UpstreamFailed,

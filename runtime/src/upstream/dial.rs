@@ -23,6 +23,7 @@ use super::address::Address;
 use super::answer::{self, InvalidAnswer, Sent};
 use super::connect::{self, Refused};
 use super::resolve::{Resolver, Unresolved};
+use super::shortage::is_shortage;
 use crate::http::{Accepted, Answer, RelayedBody, Replay, UpstreamRequest, fields, poll_read_once};
 use crate::metrics::ConnectOutcome;
 use crate::reactor::timeout;
@@ -127,6 +128,7 @@ impl DialError {
     pub fn fault(&self) -> Fault {
         match self {
             Self::Refused(error) | Self::Cut(error) if is_ours(error) => Fault::None,
+            Self::Unresolved(error) if error.is_shortage() => Fault::None,
             Self::Unresolved(_)
             | Self::ResolveTimeout
             | Self::Refused(_)
@@ -142,13 +144,17 @@ impl DialError {
 
     /// Whether it failed for want of something of this machine, of descriptors mostly.
     pub fn is_shortage(&self) -> bool {
-        matches!(self, Self::Refused(error) | Self::Cut(error) if is_shortage(error))
+        match self {
+            Self::Refused(error) | Self::Cut(error) => is_shortage(error),
+            Self::Unresolved(error) => error.is_shortage(),
+            _ => false,
+        }
     }
 
     /// The status that tells the client.
     pub fn status(&self) -> StatusCode {
         match self {
-            Self::Refused(_) | Self::Cut(_) if self.is_shortage() => StatusCode::SERVICE_UNAVAILABLE,
+            _ if self.is_shortage() => StatusCode::SERVICE_UNAVAILABLE,
             Self::Unresolved(_) | Self::Refused(_) | Self::Cut(_) | Self::InvalidAnswer(_) => StatusCode::BAD_GATEWAY,
             Self::ResolveTimeout | Self::ConnectTimeout | Self::HandshakeTimeout => StatusCode::GATEWAY_TIMEOUT,
             Self::Answered(answer) => answer.head.status,
@@ -158,6 +164,7 @@ impl DialError {
     /// The label of the attempt.
     pub fn outcome(&self) -> ConnectOutcome {
         match self {
+            _ if self.is_shortage() => ConnectOutcome::Shortage,
             Self::Unresolved(_) | Self::ResolveTimeout => ConnectOutcome::Unresolved,
             Self::Refused(_) | Self::Cut(_) => ConnectOutcome::Refused,
             Self::ConnectTimeout => ConnectOutcome::ConnectTimeout,
@@ -335,12 +342,6 @@ fn impossible(error: impl std::error::Error + Send + Sync + 'static) -> DialErro
 /// Whether a connection failed for want of something of this machine, or for what was asked.
 fn is_ours(error: &io::Error) -> bool {
     error.kind() == io::ErrorKind::InvalidInput || is_shortage(error)
-}
-
-fn is_shortage(error: &io::Error) -> bool {
-    use rustix::io::Errno;
-    let short = [Errno::MFILE, Errno::NFILE, Errno::NOBUFS, Errno::NOMEM, Errno::ADDRNOTAVAIL];
-    error.raw_os_error().is_some_and(|code| short.iter().any(|short| short.raw_os_error() == code))
 }
 
 fn broken(error: hyper::Error) -> DialError {

@@ -59,6 +59,8 @@ enum Found {
     Nothing(String, Duration),
     /// Nobody could say.
     Failed(String),
+    /// Nobody could be asked, for want of something of this machine.
+    Unasked(String),
 }
 
 /// A name has no address that we know of.
@@ -67,6 +69,7 @@ enum Found {
 pub struct Unresolved {
     name: Box<str>,
     reason: Box<str>,
+    is_shortage: bool,
 }
 
 impl Resolver {
@@ -95,7 +98,8 @@ impl Resolver {
                 None => {
                     let (answer, pending) = watch::channel(None);
                     if self.0.questions.try_send(Question { name: name.into(), answer }).is_err() {
-                        return Err(Unresolved::new(name, "the resolver has too much to do, or has ended"));
+                        let reason = "the resolver has too much to do, or has ended";
+                        return Err(Unresolved { is_shortage: true, ..Unresolved::new(name, reason) });
                     }
                     known.pending = Some(pending.clone());
                     pending
@@ -129,6 +133,7 @@ impl Shared {
         });
         let known = names.entry(question.name.clone()).or_default();
         known.pending = None;
+        let is_shortage = matches!(found, Found::Unasked(_));
         let (answer, lasts) = match found {
             Found::Addresses(addresses, ttl) => {
                 let addresses: Addresses = interleaved(addresses).into();
@@ -139,7 +144,7 @@ impl Shared {
                 known.last = None;
                 (Err(Unresolved::new(&question.name, &reason)), ttl.clamp(SHORTEST, LONGEST_NOTHING))
             }
-            Found::Failed(reason) => match &known.last {
+            Found::Failed(reason) | Found::Unasked(reason) => match &known.last {
                 Some((addresses, found_at)) if now < *found_at + STALE => {
                     tracing::debug!(
                         name = question.name,
@@ -148,7 +153,7 @@ impl Shared {
                     );
                     (Ok(addresses.clone()), LONGEST_FAILED)
                 }
-                _ => (Err(Unresolved::new(&question.name, &reason)), SHORTEST),
+                _ => (Err(Unresolved { is_shortage, ..Unresolved::new(&question.name, &reason) }), SHORTEST),
             },
         };
         known.answer = Some((answer.clone(), now + lasts));
@@ -163,7 +168,12 @@ impl Shared {
 
 impl Unresolved {
     fn new(name: &str, reason: &str) -> Self {
-        Self { name: name.into(), reason: reason.into() }
+        Self { name: name.into(), reason: reason.into(), is_shortage: false }
+    }
+
+    /// Whether nobody could be asked, for want of something of this machine.
+    pub(super) fn is_shortage(&self) -> bool {
+        self.is_shortage
     }
 }
 

@@ -1,4 +1,5 @@
 use http_body_util::BodyExt;
+use rustix::io::Errno;
 use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex};
 use tokio::net::TcpListener;
 
@@ -341,7 +342,12 @@ async fn a_name_that_nobody_looks_up_in_time_is_told_apart_from_an_address_that_
 
 #[test]
 fn a_shortage_of_ours_is_told_from_a_failure_of_the_upstream() {
-    let refused = |errno: rustix::io::Errno| DialError::Refused(io::Error::from(errno));
-    assert_eq!(refused(rustix::io::Errno::MFILE).status(), StatusCode::SERVICE_UNAVAILABLE);
-    assert_eq!(refused(rustix::io::Errno::CONNREFUSED).status(), StatusCode::BAD_GATEWAY);
+    let told = |error: DialError| (error.outcome(), error.status().as_u16(), error.fault());
+    for errno in [Errno::MFILE, Errno::NFILE, Errno::NOBUFS, Errno::ADDRNOTAVAIL] {
+        for error in [DialError::Refused(errno.into()), DialError::Cut(errno.into())] {
+            assert_eq!(told(error), (ConnectOutcome::Shortage, 503, Fault::None), "{errno:?}");
+        }
+    }
+    let refused = DialError::Refused(Errno::CONNREFUSED.into());
+    assert_eq!(told(refused), (ConnectOutcome::Refused, 502, Fault::Certain));
 }

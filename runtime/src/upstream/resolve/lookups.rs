@@ -16,6 +16,7 @@ use tokio::task::JoinSet;
 use tokio::time::timeout;
 
 use super::{Found, Question, Shared, hosts};
+use crate::upstream::shortage::is_shortage;
 
 /// Answers the questions of a [`Resolver`](super::Resolver), for as long as it is [served](Self::serve).
 #[derive(Debug)]
@@ -85,7 +86,8 @@ impl System {
         let dns = match self.dns() {
             Ok(dns) => dns,
             Err(error) => {
-                return Found::Failed(format!("{} names no name server: {error}", self.resolv_conf.display()));
+                let failed = if is_shortage(&error) { Found::Unasked } else { Found::Failed };
+                return failed(format!("{} names no name server: {error}", self.resolv_conf.display()));
             }
         };
         match dns.lookup_ip(name).await {
@@ -98,6 +100,7 @@ impl System {
                 Found::Nothing(format!("there is no address of it ({})", none.response_code), ttl)
             }
             Err(NetError::Timeout) => Found::Failed("no name server answers".to_owned()),
+            Err(NetError::Io(error)) if is_shortage(&error) => Found::Unasked(error.to_string()),
             Err(error) => Found::Failed(error.to_string()),
         }
     }

@@ -4,6 +4,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use super::lookups::System;
 use super::*;
+use crate::upstream::{DialError, Fault};
 
 /// A name server of this test: it answers queries for A and AAAA from a script, over UDP on loopback.
 struct NameServer {
@@ -171,4 +172,18 @@ async fn without_anybody_to_look_up_a_name_fails() {
     let (resolver, lookups) = Resolver::new();
     drop(lookups);
     assert!(resolver.resolve("back.test").await.unwrap_err().to_string().contains("has ended"));
+}
+
+#[test]
+fn who_could_not_be_asked_for_a_shortage_of_ours_is_not_to_blame() {
+    let (resolver, _lookups) = Resolver::new();
+    for (found, fault) in [
+        (Found::Unasked("too many open files".to_owned()), Fault::None),
+        (Found::Failed("no name server answers".to_owned()), Fault::Certain),
+    ] {
+        let (answer, told) = watch::channel(None);
+        resolver.0.settle(Question { name: "back.test".into(), answer }, found);
+        let unresolved = told.borrow().clone().unwrap().unwrap_err();
+        assert_eq!(DialError::from(unresolved).fault(), fault);
+    }
 }
