@@ -91,8 +91,7 @@ async fn serve_streams(worker: Rc<Worker>, accepted: Box<Accepted>) -> Option<Op
     let entrance = Entrance { worker: &worker, peer, paths: head.paths };
     let mut streams = Streams::new(stream, &head);
     loop {
-        let started = Instant::now();
-        let next = streams.next(handshake_timeout).await;
+        let (started, next) = streams.next(handshake_timeout).await;
         let (head, stream) = match next {
             Ok(next) => next,
             Err(missed) => {

@@ -20,6 +20,7 @@ use hyper::server::conn::http1;
 use hyper::service::Service;
 use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadBuf};
+use tokio::time::Instant;
 
 use super::body::AnswerBody;
 use super::fragments::{Fragment, Fragments};
@@ -87,6 +88,11 @@ impl<S: AsyncRead + AsyncWrite + Unpin + 'static> Http<S> {
         .await
     }
 
+    /// When the first bytes came since the last answer.
+    pub(super) fn read_at(&self) -> Option<Instant> {
+        self.exchange.read_at.get()
+    }
+
     /// Answers the request with something other than 101, and returns when the answer is written. The connection goes
     /// on with [`Http::next`], which says whether it stays open.
     pub(super) async fn answer(&mut self, response: Response<AnswerBody>) -> Result<(), WriteError> {
@@ -105,6 +111,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin + 'static> Http<S> {
         .await;
         self.unread = None;
         self.exchange.is_answering.set(false);
+        self.exchange.read_at.set(None);
         written
     }
 
@@ -214,6 +221,8 @@ struct Exchange {
     /// nowhere, and [`Requests::reject`](super::Requests::reject) has better ones.
     is_answering: Cell<bool>,
     fragments: RefCell<Fragments>,
+    /// When the first bytes came since the last answer.
+    read_at: Cell<Option<Instant>>,
 }
 
 /// How far the body of the answer has come.
@@ -348,7 +357,11 @@ impl<S: AsyncRead + Unpin> AsyncRead for Watched<S> {
     ) -> Poll<io::Result<()>> {
         let before = buffer.filled().len();
         let read = Pin::new(&mut self.stream).poll_read(context, buffer);
-        self.exchange.fragments.borrow_mut().read(buffer.filled().get(before..).unwrap_or_default());
+        let came = buffer.filled().get(before..).unwrap_or_default();
+        self.exchange.fragments.borrow_mut().read(came);
+        if !came.is_empty() && self.exchange.read_at.get().is_none() {
+            self.exchange.read_at.set(Some(Instant::now()));
+        }
         read
     }
 }

@@ -13,6 +13,7 @@ use http::request::Parts;
 use http::{Response, StatusCode};
 use thiserror::Error;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::time::Instant;
 
 use super::body::AnswerBody;
 use super::http1::Http;
@@ -125,6 +126,15 @@ impl<S: AsyncRead + AsyncWrite + Unpin + 'static> Requests<S> {
         match http.next().await {
             Err(ReadError::Broken(error)) if !self.has_begun && !error.is_incomplete_message() => Ok(None),
             next => next,
+        }
+    }
+
+    /// When the first bytes of a request came that is not the first; `None` when they were there before the last answer, or
+    /// have not come.
+    pub(super) fn read_at(&self) -> Option<Instant> {
+        match &self.stage {
+            Stage::Http(http) => http.read_at(),
+            Stage::Shortcut(_) | Stage::Leaving => None,
         }
     }
 

@@ -12,6 +12,7 @@ use bytes::Bytes;
 use http::header::{self, HeaderMap};
 use http::request::Parts;
 use http::{Response, StatusCode};
+use tokio::time::Instant;
 
 use super::body::AnswerBody;
 use super::opening::Opening;
@@ -72,17 +73,21 @@ impl Streams {
         Self { requests: Requests::new(socket, limits), is_first: true, is_ending: false }
     }
 
-    /// Waits for the next request, for so long. Its body, if it has one, is not read.
+    /// Waits for the next request, for so long. Its body, if it has one, is not read. Says when it began, too: the first
+    /// with the socket, each further one with its first byte.
     ///
     /// # Errors
     /// When none comes.
-    pub async fn next(mut self, patience: Duration) -> Result<(Parts, Stream), Missed> {
+    pub async fn next(mut self, patience: Duration) -> (Instant, Result<(Parts, Stream), Missed>) {
+        let waiting_since = Instant::now();
         if self.is_ending {
             let _ = timeout(LINGER, Box::pin(self.requests.close())).await;
-            return Err(Missed::Over);
+            return (waiting_since, Err(Missed::Over));
         }
         let is_first = self.is_first;
-        match timeout(patience, self.requests.next()).await {
+        let next = timeout(patience, self.requests.next()).await;
+        let read_at = self.requests.read_at().filter(|_| !is_first);
+        let next = match next {
             Ok(Ok(Some(head))) => {
                 self.is_first = false;
                 Ok((head, Stream(self)))
@@ -98,7 +103,8 @@ impl Streams {
                     false => Missed::Over,
                 })
             }
-        }
+        };
+        (read_at.unwrap_or(waiting_since), next)
     }
 }
 
@@ -151,6 +157,7 @@ const LINGER: Duration = Duration::from_secs(2);
 #[cfg(test)]
 mod tests {
     use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex};
+    use tokio::time::sleep;
 
     use super::super::{Refused, validate};
     use super::*;
@@ -168,10 +175,10 @@ mod tests {
     async fn a_refusal_gives_the_connection_back_and_an_accepted_stream_takes_it() {
         let (mut client, streams) = connection();
         client.write_all(HANDSHAKE).await.unwrap();
-        let (_, stream) = streams.next(PATIENCE).await.unwrap();
+        let (_, stream) = streams.next(PATIENCE).await.1.unwrap();
         let streams = stream.refuse(Refused::NoRoute.response()).await.unwrap();
         client.write_all(&[HANDSHAKE, b"early"].concat()).await.unwrap();
-        let (head, stream) = streams.next(PATIENCE).await.unwrap();
+        let (head, stream) = streams.next(PATIENCE).await.1.unwrap();
         let Tunnel { transport, leftover, status } =
             stream.accept(&validate(&head).unwrap(), HeaderMap::new()).await.unwrap();
         assert_eq!((&*leftover, status.as_u16()), (&b"early"[..], 101));
@@ -186,7 +193,7 @@ mod tests {
     async fn an_answer_that_ends_the_connection_is_the_last_one() {
         let (mut client, streams) = connection();
         client.write_all(HANDSHAKE).await.unwrap();
-        let (_, stream) = streams.next(PATIENCE).await.unwrap();
+        let (_, stream) = streams.next(PATIENCE).await.1.unwrap();
         let streams = stream.refuse(Refused::Malformed("a mistake").response()).await.unwrap();
         client.write_all(HANDSHAKE).await.unwrap();
         let told = async {
@@ -195,7 +202,7 @@ mod tests {
             drop(client);
             told
         };
-        let (told, next) = tokio::join!(told, streams.next(PATIENCE));
+        let (told, (_, next)) = tokio::join!(told, streams.next(PATIENCE));
         assert!(told.starts_with("HTTP/1.1 400 ") && told.ends_with("a mistake\n"), "{told}");
         assert!(matches!(next, Err(Missed::Over)), "{next:?}");
     }
@@ -206,7 +213,7 @@ mod tests {
             let (mut client, streams) = connection();
             client.write_all(said).await.unwrap();
             let client = (!leaves).then_some(client);
-            let missed = streams.next(PATIENCE).await.unwrap_err();
+            let missed = streams.next(PATIENCE).await.1.unwrap_err();
             drop(client);
             missed
         };
@@ -222,12 +229,31 @@ mod tests {
         for leaves in [true, false] {
             let (mut client, streams) = connection();
             client.write_all(HANDSHAKE).await.unwrap();
-            let (_, stream) = streams.next(PATIENCE).await.unwrap();
+            let (_, stream) = streams.next(PATIENCE).await.1.unwrap();
             let streams = stream.refuse(Refused::NoRoute.response()).await.unwrap();
             let client = (!leaves).then_some(client);
-            let next = streams.next(PATIENCE).await;
+            let (_, next) = streams.next(PATIENCE).await;
             assert!(matches!(next, Err(Missed::Over)), "{next:?}");
             drop(client);
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_request_on_a_connection_that_was_kept_begins_with_its_first_byte() {
+        let (mut client, mut streams) = connection();
+        let accepted_at = Instant::now();
+        for second in 0..3 {
+            let said = async {
+                sleep(Duration::from_secs(3)).await;
+                let began = Instant::now();
+                client.write_all(&HANDSHAKE[..20]).await.unwrap();
+                sleep(Duration::from_secs(1)).await;
+                client.write_all(&HANDSHAKE[20..]).await.unwrap();
+                began
+            };
+            let (said_at, (began, next)) = tokio::join!(said, streams.next(PATIENCE));
+            assert_eq!(began, if second == 0 { accepted_at } else { said_at });
+            streams = next.unwrap().1.refuse(Refused::NoRoute.response()).await.unwrap();
         }
     }
 }
