@@ -135,28 +135,66 @@ impl Shadow {
 }
 
 impl Attached {
-    /// What a sample says of it: no values, because tokens stand in headers.
+    /// What a sample says of it: no values, because tokens stand in headers, and a part of the names, because it is kept.
     fn describe(&self) -> String {
         let Self { upstream_headers, client_headers, attributes, lease } = self;
         let mut parts = vec!["admit".to_owned()];
-        let names = |edits: &[HeaderEdit]| {
-            let names = edits.iter().map(|edit| match edit {
-                HeaderEdit::Set(name, _) | HeaderEdit::Append(name, _) | HeaderEdit::Remove(name) => name.as_str(),
-            });
-            names.collect::<Vec<_>>().join(" ")
-        };
         for (what, edits) in [("upstream headers", upstream_headers), ("client headers", client_headers)] {
             if !edits.is_empty() {
-                parts.push(format!("{what} {}", names(edits)));
+                parts.push(format!("{what} {}", named(edits.iter().map(name))));
             }
         }
         if !attributes.is_empty() {
-            let names: Vec<_> = attributes.iter().map(|(name, _)| name.as_str()).collect();
-            parts.push(format!("attributes {}", names.join(" ")));
+            parts.push(format!("attributes {}", named(attributes.iter().map(|(name, _)| name))));
         }
         if let Some(lease) = lease {
             parts.push(format!("lease {} s", lease.as_secs()));
         }
         parts.join(", ")
+    }
+}
+
+fn name(edit: &HeaderEdit) -> &String {
+    match edit {
+        HeaderEdit::Set(name, _) | HeaderEdit::Append(name, _) | HeaderEdit::Remove(name) => name,
+    }
+}
+
+/// The first of some names, each cut, and how many more there are.
+fn named<'a>(names: impl ExactSizeIterator<Item = &'a String>) -> String {
+    let more = names.len().saturating_sub(SAMPLED_NAMES);
+    let mut named: Vec<String> =
+        names.take(SAMPLED_NAMES).map(|name| name.chars().take(SAMPLED_CHARACTERS).collect()).collect();
+    if more > 0 {
+        named.push(format!("and {more} more"));
+    }
+    named.join(" ")
+}
+
+/// Of the headers, or the attributes, in a sample.
+const SAMPLED_NAMES: usize = 16;
+/// Of each name.
+const SAMPLED_CHARACTERS: usize = 64;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_sample_of_a_handshake_is_small_however_much_was_attached() {
+        let attached = |count: usize, size: usize| {
+            let name = |number| format!("x-{number}-{}", "n".repeat(size));
+            Attached {
+                upstream_headers: (0..count).map(|number| HeaderEdit::Remove(name(number))).collect(),
+                client_headers: (0..count).map(|number| HeaderEdit::Set(name(number), b"v".to_vec())).collect(),
+                attributes: (0..count).map(|number| (name(number), "v".to_owned())).collect(),
+                lease: Some(Duration::from_secs(60)),
+            }
+        };
+        let few = "admit, upstream headers x-0-n x-1-n, client headers x-0-n x-1-n, attributes x-0-n x-1-n, lease 60 s";
+        assert_eq!(attached(2, 1).describe(), few);
+        let many = attached(1000, 10_000).describe();
+        assert!(many.len() < 4 << 10, "{} bytes", many.len());
+        assert!(many.contains("and 984 more, client headers x-0-nnn"), "{many}");
     }
 }
