@@ -54,7 +54,7 @@ labels! {
         FilterRefused = "filter_refused",
         /// 503 or 429: a limit of the route was reached.
         Limited = "limited",
-        /// 500 or 503: a component failed or is in quarantine.
+        /// 503: a component failed or is in quarantine.
         ComponentFailed = "component_failed",
         /// 503: no endpoint to dial.
         NoEndpoint = "no_endpoint",

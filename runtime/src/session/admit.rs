@@ -109,10 +109,11 @@ fn admission(
             filter.component().name().clone_into(&mut record.filter);
             Err(Refusal::Filter(refusal))
         }
-        Err(failure) => match place.filter().on_failure() {
+        Err(failure) => match filter.on_failure() {
             OnFailure::Close => Err(Refusal::Component(failure)),
             OnFailure::Bypass => {
-                tracing::debug!(route = route.name, connection = record.connection, %failure, "a filter failed and is bypassed");
+                let (route, connection) = (&route.name, &record.connection);
+                tracing::debug!(route, connection, %failure, "a filter failed and is bypassed");
                 Ok(None)
             }
         },

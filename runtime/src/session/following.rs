@@ -1,8 +1,8 @@
 //! What open connections do when the configuration has changed, or when it was decided about a candidate.
 //!
 //! A connection is touched only if its own route, the route's upstream (its endpoints apart) or a filter has changed, and
-//! then as the route's `on_change` says. Its filters are asked to follow once for each change of theirs: one that stays behind is left alone
-//! until they change again.
+//! then as the route's `on_change` says. Its filters are asked to follow once for each change of theirs: one that stays
+//! behind is left alone until they change again.
 
 use std::cell::Cell;
 use std::collections::HashMap;

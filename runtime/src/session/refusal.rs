@@ -1,7 +1,7 @@
 //! Why a request opens no connection, what the client is told, and how it is counted.
 //!
-//! The one place where the failures of all stages become a status and a label; a new variant does not compile before it
-//! has both.
+//! The failures of all stages come together here, and a new variant does not compile before it has a label and an answer.
+//! Which status a request that we do not serve gets, and a dial that failed, their own errors say.
 
 use http::{Response, StatusCode};
 
@@ -69,32 +69,31 @@ impl Refusal {
         self.log(route, &record.connection);
         record.reason = self.reason();
         let outcome = self.outcome();
-        if matches!(self, Self::ClientGone) {
+        let Some(response) = self.response() else {
             record.refused(outcome, None);
             return None;
-        }
-        let response = self.response();
+        };
         let status = response.status();
         let further = stream.refuse(response).await;
         record.refused(outcome, Some(status));
         further
     }
 
-    /// The answer. Its text names no address, because it is for the client.
-    fn response(self) -> Response<AnswerBody> {
-        match self {
+    /// The answer; `None` where nobody is there to read it. Its text names no address, because it is for the client.
+    fn response(self) -> Option<Response<AnswerBody>> {
+        let unavailable = |text| handshake::text(StatusCode::SERVICE_UNAVAILABLE, text);
+        Some(match self {
             Self::Request(refused) => refused.response(),
-            Self::Full => {
-                handshake::text(StatusCode::SERVICE_UNAVAILABLE, "this route has no place for another connection")
-            }
+            Self::Full => unavailable("this route has no place for another connection"),
             Self::TooFast => handshake::text(StatusCode::TOO_MANY_REQUESTS, "too many connections at once; try again"),
             Self::Filter(refusal) => handshake::refusal(refusal),
-            Self::Component(_) => handshake::text(StatusCode::SERVICE_UNAVAILABLE, "a filter of this route failed"),
-            Self::NoEndpoint => handshake::text(StatusCode::SERVICE_UNAVAILABLE, "no endpoint is available"),
-            Self::Dial(DialError::Answered(answer)) => handshake::relayed(*answer),
+            Self::Component(_) => unavailable("a filter of this route failed"),
+            Self::NoEndpoint => unavailable("no endpoint is available"),
+            Self::Dial(error) if error.is_shortage() => unavailable("this proxy has no place for another connection"),
             Self::Dial(error) => {
+                let status = error.status();
                 let text = match error {
-                    _ if error.is_shortage() => "this proxy has no place for another connection",
+                    DialError::Answered(answer) => return Some(handshake::relayed(*answer)),
                     DialError::Unresolved(_) => "the upstream's name does not resolve",
                     DialError::Refused(_) => "the upstream refused the connection",
                     DialError::Cut(_) => "the upstream cut the connection",
@@ -102,12 +101,11 @@ impl Refusal {
                     DialError::ResolveTimeout | DialError::ConnectTimeout | DialError::HandshakeTimeout => {
                         "the upstream took too long"
                     }
-                    DialError::Answered(_) => "",
                 };
-                handshake::text(error.status(), text)
+                handshake::text(status, text)
             }
-            Self::ClientGone => handshake::text(StatusCode::BAD_REQUEST, ""),
-        }
+            Self::ClientGone => return None,
+        })
     }
 
     /// What the access log says beside the label; what was dialled in vain it tells by itself.
