@@ -53,7 +53,7 @@ use crate::transport::Transport;
 #[derive(Debug)]
 pub struct Accepted {
     /// The socket.
-    pub stream: Transport,
+    pub socket: Transport,
     /// Its other end.
     pub peer: SocketAddr,
     /// What is taken as the head of a request, by the listener.
@@ -87,9 +87,9 @@ struct Entrance<'w> {
 /// Serves one stream after the other until one has opened, which has the socket then; `None` when the connection ends
 /// without.
 async fn serve_streams(worker: Rc<Worker>, accepted: Box<Accepted>) -> Option<Open> {
-    let Accepted { stream, peer, head, handshake_timeout } = *accepted;
+    let Accepted { socket, peer, head, handshake_timeout } = *accepted;
     let entrance = Entrance { worker: &worker, peer, paths: head.paths };
-    let mut streams = Streams::new(stream, &head);
+    let mut streams = Streams::new(socket, &head);
     loop {
         let (started, next) = streams.next(handshake_timeout).await;
         let (head, stream) = match next {

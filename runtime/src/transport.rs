@@ -3,8 +3,8 @@
 //! Whoever carries frames knows a [`Transport`] and nothing of what is below it. A new kind of one is a variant here:
 //! each method says what it has to do.
 
+mod duplex;
 mod liveness;
-mod stream;
 mod unwritten;
 
 use std::io;
@@ -13,8 +13,8 @@ use std::task::{Context, Poll, ready};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
+pub use duplex::Duplex;
 pub use liveness::Liveness;
-pub use stream::Stream;
 pub use unwritten::Unwritten;
 
 use crate::reactor::Socket;
@@ -25,7 +25,7 @@ pub enum Transport {
     /// A plain TCP socket.
     Tcp(Socket),
     /// Any other stream of bytes, as tests play peers with.
-    Boxed(Box<dyn Stream>),
+    Boxed(Box<dyn Duplex>),
 }
 
 /// How a peer's sending half has ended.
@@ -47,7 +47,7 @@ impl Transport {
     pub fn poll_lend<'a>(&'a mut self, context: &mut Context<'_>, room: &'a mut [u8]) -> Poll<io::Result<&'a [u8]>> {
         let count = match self {
             Self::Tcp(socket) => ready!(socket.poll_receive(context, room))?,
-            Self::Boxed(stream) => ready!(stream::poll_receive(stream, context, room))?,
+            Self::Boxed(stream) => ready!(duplex::poll_receive(stream, context, room))?,
         };
         Poll::Ready(Ok(room.get(..count).unwrap_or_default()))
     }

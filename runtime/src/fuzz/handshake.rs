@@ -112,8 +112,8 @@ fn answered(offer: &HeaderValue, text: &[u8], piece: u8) -> Option<Answered> {
     let mut answered = None;
     run(async {
         match upgrade(Script::new(text, piece), &address, &request, &Timeouts::default()).await {
-            Ok(Upgraded { stream, leftover, accepted }) => {
-                assert!(text.ends_with(&[&leftover, stream.unsaid()].concat()));
+            Ok(Upgraded { socket, leftover, accepted }) => {
+                assert!(text.ends_with(&[&leftover, socket.unsaid()].concat()));
                 assert_end_to_end(&accepted.headers);
                 assert!(accepted.protocol.is_none_or(|protocol| protocol == "chat" || protocol == "superchat"));
                 let chosen = accepted.extensions.iter().filter_map(|chosen| chosen.to_str().ok());

@@ -9,7 +9,7 @@ use std::task::{Context, Poll};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
 
-use crate::transport::Stream;
+use crate::transport::Duplex;
 
 /// The socket.
 #[derive(Debug)]
@@ -74,7 +74,7 @@ impl Script {
     }
 }
 
-impl Stream for Script {}
+impl Duplex for Script {}
 
 impl AsyncRead for Script {
     fn poll_read(

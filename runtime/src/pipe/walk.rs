@@ -32,7 +32,7 @@ pub(super) struct Walk {
     /// A frame whose header was accepted and whose bytes are not all there.
     accepted: Option<Accepted>,
     /// The data frame whose payload is going by.
-    stream: Option<Stream>,
+    rest: Option<Rest>,
     /// How much of the start of a message that is shown part by part has to be there at once.
     heads: [u32; MessageKind::COUNT],
     /// The message under way, where it is shown part by part.
@@ -51,8 +51,9 @@ struct Accepted {
     place: FramePlace,
 }
 
+/// What is still to come of a data frame's payload.
 #[derive(Clone, Copy, Debug)]
-struct Stream {
+struct Rest {
     kind: MessageKind,
     left: u64,
     fin: bool,
@@ -86,7 +87,7 @@ impl Walk {
             token,
             control_rate: ControlRate::default(),
             accepted: None,
-            stream: None,
+            rest: None,
             heads: [0; MessageKind::COUNT],
             parts: None,
             fate: Fate::Pass,
@@ -171,7 +172,7 @@ impl Walk {
     /// Whether a frame has begun and not ended, so that its sender can say nothing else.
     #[inline]
     pub(super) fn is_inside_frame(&self) -> bool {
-        self.stream.is_some() || self.accepted.is_some()
+        self.rest.is_some() || self.accepted.is_some()
     }
 
     /// Says what becomes of the rest of the message that stopped the walk.
@@ -190,22 +191,22 @@ impl Walk {
     pub(super) fn walk(&mut self, bytes: &[u8], start: usize, finds: &mut Finds) -> (usize, Option<Stop>) {
         let mut position = start;
         loop {
-            if let Some(stream) = self.stream {
-                if stream.follow {
-                    match self.follow(stream, bytes, position, finds) {
+            if let Some(rest) = self.rest {
+                if rest.follow {
+                    match self.follow(rest, bytes, position, finds) {
                         Ok((next, false)) => position = next,
                         Ok((next, true)) => return (next, Some(Stop::Full)),
                         Err(violation) => return (position, Some(Stop::Violation(violation))),
                     }
                 } else if let Some(parts) = self.parts.filter(|_| self.fate == Fate::Pass) {
-                    return match self.slice(stream, parts, bytes, position, finds) {
+                    return match self.slice(rest, parts, bytes, position, finds) {
                         Some(next) => (next, Some(Stop::Slice)),
                         None => (position, None),
                     };
                 } else {
-                    position = self.stream_on(stream, bytes, position, finds);
+                    position = self.pass_rest(rest, bytes, position, finds);
                 }
-                if self.stream.is_some() {
+                if self.rest.is_some() {
                     return (position, None);
                 }
             }
@@ -220,14 +221,14 @@ impl Walk {
     }
 
     /// Lets the payload of the current frame go by.
-    fn stream_on(&mut self, stream: Stream, bytes: &[u8], position: usize, finds: &mut Finds) -> usize {
-        let here = usize::try_from(stream.left).unwrap_or(usize::MAX).min(bytes.len() - position);
-        let left = stream.left - here as u64;
+    fn pass_rest(&mut self, rest: Rest, bytes: &[u8], position: usize, finds: &mut Finds) -> usize {
+        let here = usize::try_from(rest.left).unwrap_or(usize::MAX).min(bytes.len() - position);
+        let left = rest.left - here as u64;
         finds.tally.bytes += here as u64;
-        let end = Boundary::within(left, stream.fin);
-        self.stream = (left > 0).then_some(Stream { left, ..stream });
+        let end = Boundary::within(left, rest.fin);
+        self.rest = (left > 0).then_some(Rest { left, ..rest });
         if end == Boundary::Message {
-            finds.count(stream.kind);
+            finds.count(rest.kind);
         }
         match (self.fate, end) {
             (Fate::Pass, _) => finds.pass(position..position + here, end),
@@ -293,8 +294,7 @@ impl Walk {
         if self.fate == Fate::Pass && !is_reframed {
             finds.pass(position..next, Boundary::Inside);
         }
-        self.stream =
-            Some(Stream { kind, left: header.payload_len, fin: header.fin, follow: false, mask: header.mask });
+        self.rest = Some(Rest { kind, left: header.payload_len, fin: header.fin, follow: false, mask: header.mask });
         Step::On(next)
     }
 
@@ -417,7 +417,7 @@ impl Walk {
         }
         self.parts = need.is_of_parts().then_some(Parts { reframed });
         let mask = header.mask.map(|key| turned(key, here));
-        self.stream = (left > 0).then_some(Stream { kind, left, fin: header.fin, follow: false, mask });
+        self.rest = (left > 0).then_some(Rest { kind, left, fin: header.fin, follow: false, mask });
         Ok(Step::Stop(next, Stop::Undecided))
     }
 }

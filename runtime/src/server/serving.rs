@@ -102,10 +102,10 @@ impl Serving {
 
     /// Serves a connection that has its place.
     pub(super) fn adopt(&self, Handed { stream, peer, settings, held }: Handed) {
-        let stream = Transport::from(Socket::new(stream));
+        let socket = Transport::from(Socket::new(stream));
         let Settings { head, handshake_timeout } = &*settings;
         // Boxed, because an open connection's task has no use for it.
-        let accepted = Box::new(Accepted { stream, peer, head: head.clone(), handshake_timeout: *handshake_timeout });
+        let accepted = Box::new(Accepted { socket, peer, head: head.clone(), handshake_timeout: *handshake_timeout });
         spawn(session::serve(self.worker.clone(), accepted, held)).detach();
     }
 

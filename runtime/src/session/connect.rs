@@ -50,11 +50,11 @@ impl<'w> Admitted<'w> {
                 ..Timeouts::default()
             };
             let reached = reach(self.worker, &self.upstream, &self.handshake, self.request, &timeouts, record).await;
-            let ((lease, with_endpoint), Upgraded { stream, leftover, accepted }) = reached?;
+            let ((lease, with_endpoint), Upgraded { socket, leftover, accepted }) = reached?;
             // Taken apart only here: what is taken apart before a wait has room in the future twice.
             let Self { worker, route, upstream, opening, permit, followings, filters, mut client_headers, .. } = self;
             client_headers.extend(with_endpoint);
-            let socket = (stream, leftover);
+            let socket = (socket, leftover);
             Ok(Joined {
                 worker,
                 route,

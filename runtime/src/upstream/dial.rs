@@ -57,7 +57,7 @@ impl Default for Timeouts {
 #[derive(Debug)]
 pub struct Upgraded<S = Transport> {
     /// The socket.
-    pub stream: S,
+    pub socket: S,
     /// What came after the answer's head: the start of the WebSocket stream.
     pub leftover: Bytes,
     /// What the upstream answered. It shares memory with the buffer the answer was read into, so drop it early.
@@ -234,7 +234,7 @@ where
     let read = poll_fn(|context| poll_read_once(&mut stream, context, Bytes::copy_from_slice)).await;
     let read = read.map_err(DialError::Cut)?;
     if let Some((head, leftover)) = switching_protocols(&read) {
-        return Ok(Upgraded { stream, leftover, accepted: answer::check(head, &sent)? });
+        return Ok(Upgraded { socket: stream, leftover, accepted: answer::check(head, &sent)? });
     }
     // Boxed, because it is large and rare.
     Box::pin(by_hyper(Replay::of_answer(read, stream), headers(request, &key), target, &sent, answer_body)).await
@@ -331,7 +331,7 @@ where
     }
     let parts = connection.into_parts();
     let (stream, leftover) = parts.io.into_inner().resume(parts.read_buf);
-    Ok(Upgraded { stream, leftover, accepted })
+    Ok(Upgraded { socket: stream, leftover, accepted })
 }
 
 /// A request that cannot be written down for this endpoint.

@@ -13,7 +13,7 @@ use tokio::time::Instant;
 use super::Dice;
 use super::script::{Ending, Script};
 use crate::peer::{MessageKind, Side};
-use crate::transport::{Stream, Transport};
+use crate::transport::{Duplex, Transport};
 use crate::ws::fuzz::written;
 use crate::ws::{CloseFrame, FrameHeader, Growth, InflateLimits, Inflater, Opcode, SlidingWindow, extend_masked};
 
@@ -290,7 +290,7 @@ impl Heard {
     }
 }
 
-impl Stream for Socket {}
+impl Duplex for Socket {}
 
 impl AsyncRead for Socket {
     fn poll_read(self: Pin<&mut Self>, context: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {

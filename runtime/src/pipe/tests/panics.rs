@@ -14,7 +14,7 @@ use crate::metrics::{Metrics, WorkerIndex};
 use crate::peer::Side;
 use crate::pipe::emit::encode;
 use crate::pipe::{Pipe, Plan, Scratch, Timers};
-use crate::transport::{Stream, Transport};
+use crate::transport::{Duplex, Transport};
 use crate::ws::{Extensions, Opcode};
 
 fn plan(scratch: &Rc<RefCell<Scratch>>) -> Plan {
@@ -35,7 +35,7 @@ fn plan(scratch: &Rc<RefCell<Scratch>>) -> Plan {
 #[derive(Debug)]
 struct Faulty;
 
-impl Stream for Faulty {}
+impl Duplex for Faulty {}
 
 impl AsyncRead for Faulty {
     fn poll_read(self: Pin<&mut Self>, _: &mut Context<'_>, _: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {

@@ -17,7 +17,7 @@ use crate::metrics::{Metrics, WorkerIndex};
 use crate::peer::{MessageKind, Side};
 use crate::pipe::emit::encode;
 use crate::pipe::{Assemblies, Handle, Outcome, Pipe, Plan, Scratch, Scripted, Timers};
-use crate::transport::{End, Stream, Transport};
+use crate::transport::{Duplex, End, Transport};
 use crate::ws::{CloseFrame, Extensions, FrameHeader, Opcode, apply_mask};
 
 pub(super) const SECOND: Duration = Duration::from_secs(1);
@@ -52,8 +52,8 @@ pub(super) fn piped<C, U>(
     upstream_of: impl FnOnce(DuplexStream) -> U,
 ) -> Piped
 where
-    C: Stream + 'static,
-    U: Stream + 'static,
+    C: Duplex + 'static,
+    U: Duplex + 'static,
 {
     let (client, client_end) = duplex(1 << 16);
     let (upstream, upstream_end) = duplex(1 << 16);
@@ -106,7 +106,7 @@ struct Line {
     end: Rc<Seen>,
 }
 
-impl Stream for Line {
+impl Duplex for Line {
     fn poll_end(&mut self, context: &mut Context<'_>) -> Poll<End> {
         self.end.waker.set(Some(context.waker().clone()));
         self.end.end.get().map_or(Poll::Pending, |end| Poll::Ready(end()))

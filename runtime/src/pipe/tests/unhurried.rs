@@ -9,7 +9,7 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, DuplexStream
 use super::piped::{close, local, piped, send, text, texts};
 use crate::peer::Side;
 use crate::pipe::Timers;
-use crate::transport::Stream;
+use crate::transport::Duplex;
 use crate::ws::{CloseFrame, Opcode};
 
 /// It needs to be asked three times before it lets anything go, or ends its half.
@@ -36,7 +36,7 @@ impl Unhurried {
     }
 }
 
-impl Stream for Unhurried {}
+impl Duplex for Unhurried {}
 
 impl AsyncRead for Unhurried {
     fn poll_read(mut self: Pin<&mut Self>, context: &mut Context<'_>, to: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {

@@ -1,6 +1,6 @@
 //! The walk over compressed messages, where some filter selected messages of the direction.
 
-use super::{Accepted, Step, Stream, Walk, append};
+use super::{Accepted, Rest, Step, Walk, append};
 use crate::peer::MessageKind;
 use crate::pipe::inflate::{Inflation, Stage};
 use crate::pipe::item::{Boundary, Fate, Finds, Found, Item, Part, Seen, Stop};
@@ -192,7 +192,7 @@ impl Walk {
         }
         let follow = inflation.decided(finds);
         let left = header.payload_len - taken as u64;
-        self.stream = (left > 0).then_some(Stream { kind, left, fin: header.fin, follow, mask: None });
+        self.rest = (left > 0).then_some(Rest { kind, left, fin: header.fin, follow, mask: None });
         Ok(Step::Stop(next, Stop::Undecided))
     }
 
@@ -207,7 +207,7 @@ impl Walk {
         finds: &mut Finds,
     ) -> Step {
         let next = position + header_len;
-        self.stream = Some(Stream { kind, left: header.payload_len, fin: header.fin, follow: true, mask: None });
+        self.rest = Some(Rest { kind, left: header.payload_len, fin: header.fin, follow: true, mask: None });
         let (raw, end) = (position..next, Boundary::Inside);
         let plain = finds.inflated.len()..finds.inflated.len();
         if decides {
@@ -222,33 +222,33 @@ impl Walk {
         Step::On(next)
     }
 
-    /// Lets the payload of the current frame go by and inflates it, as [`Walk::stream_on`] does without inflating. The
+    /// Lets the payload of the current frame go by and inflates it, as [`Walk::pass_rest`] does without inflating. The
     /// answer says whether what was inflated has to go on before anything else.
     pub(super) fn follow(
         &mut self,
-        stream: Stream,
+        rest: Rest,
         bytes: &[u8],
         position: usize,
         finds: &mut Finds,
     ) -> Result<(usize, bool), Violation> {
         let Some(inflation) = &mut self.inflation else {
             // Nobody needs it any more.
-            return Ok((self.stream_on(stream, bytes, position, finds), false));
+            return Ok((self.pass_rest(rest, bytes, position, finds), false));
         };
         let here = bytes.get(position..).unwrap_or_default();
-        let here = usize::try_from(stream.left).ok().and_then(|left| here.get(..left)).unwrap_or(here);
+        let here = usize::try_from(rest.left).ok().and_then(|left| here.get(..left)).unwrap_or(here);
         let start = finds.inflated.len();
         let taken = inflation.follow(here, finds)?;
-        let left = stream.left - taken as u64;
-        let ends = left == 0 && stream.fin;
+        let left = rest.left - taken as u64;
+        let ends = left == 0 && rest.fin;
         if ends {
             inflation.finish(false, finds)?;
             inflation.end(finds);
-            finds.count(stream.kind);
+            finds.count(rest.kind);
         }
         finds.tally.bytes += taken as u64;
-        self.stream = (left > 0).then_some(Stream { left, ..stream });
-        let end = Boundary::within(left, stream.fin);
+        self.rest = (left > 0).then_some(Rest { left, ..rest });
+        let end = Boundary::within(left, rest.fin);
         let next = position + taken;
         // Also where what came out is thrown away: there may be more than was taken.
         let is_full = finds.is_full();

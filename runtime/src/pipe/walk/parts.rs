@@ -1,6 +1,6 @@
 //! The walk over messages that are shown part by part.
 
-use super::{Parts, Stream, Walk, append, turned};
+use super::{Parts, Rest, Walk, append, turned};
 use crate::peer::MessageKind;
 use crate::pipe::item::{Boundary, Finds, Item, Seen, Slice};
 
@@ -15,18 +15,18 @@ impl Walk {
     /// nothing is here.
     pub(super) fn slice(
         &mut self,
-        stream: Stream,
+        rest: Rest,
         Parts { reframed }: Parts,
         bytes: &[u8],
         position: usize,
         finds: &mut Finds,
     ) -> Option<usize> {
-        let here = usize::try_from(stream.left).unwrap_or(usize::MAX).min(bytes.len() - position);
-        if here == 0 && stream.left > 0 {
+        let here = usize::try_from(rest.left).unwrap_or(usize::MAX).min(bytes.len() - position);
+        if here == 0 && rest.left > 0 {
             return None;
         }
-        let (next, left) = (position + here, stream.left - here as u64);
-        let payload = match stream.mask {
+        let (next, left) = (position + here, rest.left - here as u64);
+        let payload = match rest.mask {
             Some(key) => {
                 let start = finds.unmasked.len();
                 append(&mut finds.unmasked, bytes.get(position..next).unwrap_or_default(), Some(key));
@@ -35,13 +35,13 @@ impl Walk {
             None => Seen::Buffer(position..next),
         };
         finds.tally.bytes += here as u64;
-        let end = Boundary::within(left, stream.fin);
-        self.stream = (left > 0).then_some(Stream { left, mask: stream.mask.map(|key| turned(key, here)), ..stream });
+        let end = Boundary::within(left, rest.fin);
+        self.rest = (left > 0).then_some(Rest { left, mask: rest.mask.map(|key| turned(key, here)), ..rest });
         if end == Boundary::Message {
-            finds.count(stream.kind);
+            finds.count(rest.kind);
             self.parts = None;
         }
-        finds.items.push(Item::Slice(Slice { kind: stream.kind, raw: position..next, payload, end, reframed }));
+        finds.items.push(Item::Slice(Slice { kind: rest.kind, raw: position..next, payload, end, reframed }));
         Some(next)
     }
 }

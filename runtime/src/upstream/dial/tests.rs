@@ -217,7 +217,7 @@ async fn dialling_a_name_tries_its_addresses_and_sends_without_delay() {
     let lookups = tokio::spawn(lookups.serve());
     let dialling = move || async move {
         let upgraded = dial(&address, &request(), &timeouts, &resolver).await.unwrap();
-        let Transport::Tcp(stream) = &upgraded.stream else { panic!("another transport") };
+        let Transport::Tcp(stream) = &upgraded.socket else { panic!("another transport") };
         let socket = SockRef::from(stream);
         assert!(socket.tcp_nodelay().unwrap());
         assert!(socket.keepalive().unwrap());
@@ -273,11 +273,11 @@ async fn an_answer_in_pieces_and_after_hints_is_read_like_one_that_comes_whole()
         let mut upgraded = upgraded.unwrap();
         assert_eq!(upgraded.accepted.headers["x-node"], "1");
         // The request went out once.
-        upgraded.stream.write_all(b"x").await.unwrap();
+        upgraded.socket.write_all(b"x").await.unwrap();
         assert_eq!(upstream.read_u8().await.unwrap(), b'x');
         drop(upstream);
         let mut frames = upgraded.leftover.to_vec();
-        upgraded.stream.read_to_end(&mut frames).await.unwrap();
+        upgraded.socket.read_to_end(&mut frames).await.unwrap();
         assert_eq!(frames, b"frames");
     }
 }

@@ -9,8 +9,8 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use super::{End, Transport};
 
-/// A stream of bytes of any kind.
-pub trait Stream: AsyncRead + AsyncWrite + Unpin + Debug {
+/// A stream of bytes in each direction, of any kind.
+pub trait Duplex: AsyncRead + AsyncWrite + Unpin + Debug {
     /// See [`Transport::poll_end`].
     fn poll_end(&mut self, context: &mut Context<'_>) -> Poll<End> {
         let _ = context;
@@ -20,13 +20,13 @@ pub trait Stream: AsyncRead + AsyncWrite + Unpin + Debug {
 
 impl Transport {
     /// A transport of any kind of stream.
-    pub fn boxed(stream: impl Stream + 'static) -> Self {
+    pub fn boxed(stream: impl Duplex + 'static) -> Self {
         Self::Boxed(Box::new(stream))
     }
 }
 
 pub(super) fn poll_receive(
-    stream: &mut Box<dyn Stream>,
+    stream: &mut Box<dyn Duplex>,
     context: &mut Context<'_>,
     room: &mut [u8],
 ) -> Poll<io::Result<usize>> {
@@ -36,4 +36,4 @@ pub(super) fn poll_receive(
 }
 
 #[cfg(test)]
-impl Stream for tokio::io::DuplexStream {}
+impl Duplex for tokio::io::DuplexStream {}
