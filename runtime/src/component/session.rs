@@ -196,7 +196,7 @@ impl Session {
         if is_final || decided > 0 {
             return Err(failure);
         }
-        self.reopen()?;
+        self.reopen().inspect_err(|_| self.end())?;
         batch.try_for_each(|message| self.on_message(message).map(|verdict| verdicts.push(verdict)))
     }
 
@@ -326,7 +326,7 @@ impl Session {
     fn resource(&mut self) -> Result<ResourceAny, Failure> {
         match self.guest {
             State::Open(resource) if resource.generation == self.slot.generation() => Ok(resource.handle),
-            State::Open(_) => self.reopen(),
+            State::Open(_) => self.reopen().inspect_err(|_| self.end()),
             State::Over => Err(Failure {
                 component: self.component().to_owned(),
                 reason: FailureReason::Trap,
@@ -335,6 +335,8 @@ impl Session {
         }
     }
 
+    /// Opens the guest's session anew. Where that fails none is left in the guest, and what becomes of this one is the
+    /// caller's to say.
     #[cold]
     fn reopen(&mut self) -> Result<ResourceAny, Failure> {
         self.guest = State::Over;
@@ -342,7 +344,7 @@ impl Session {
             Ok(admission) => {
                 let handle = admission.session;
                 self.guest = State::Open(Resource { handle, generation: self.slot.generation() });
-                self.begin_agenda_anew()?;
+                self.begin_agenda_anew().inspect_err(|_| self.drop_resource())?;
                 Ok(handle)
             }
             Err(refusal) => {
@@ -373,9 +375,16 @@ impl Session {
         Ok(verdict)
     }
 
-    /// Ends the session after a failure; where the instance lives on, the guest's resource goes.
+    /// Ends the session after a failure. Its lease stands, because it is the connection's.
     #[cold]
     fn end(&mut self) {
+        self.clear_timers();
+        self.drop_resource();
+    }
+
+    /// Drops the guest's resource, where the instance lives on.
+    #[cold]
+    fn drop_resource(&mut self) {
         if let State::Open(resource) = std::mem::replace(&mut self.guest, State::Over)
             && self.slot.holds(resource.generation)
         {

@@ -1,3 +1,4 @@
+mod asking;
 mod budgets;
 mod damaged;
 mod decisions;

@@ -80,11 +80,17 @@ impl Bounds {
     }
 }
 
-/// Sets an attribute, in place of the last one of that name.
-pub(super) fn set(attributes: &mut Vec<(String, String)>, name: String, value: String) {
-    match attributes.iter_mut().rev().find(|(known, _)| *known == name) {
-        Some((_, known)) => *known = value,
-        None => attributes.push((name, value)),
+/// Sets an attribute, in place of the last one of that name; its place among them.
+pub(super) fn set(attributes: &mut Vec<(String, String)>, name: String, value: String) -> usize {
+    match attributes.iter_mut().enumerate().rev().find(|(_, (known, _))| *known == name) {
+        Some((place, (_, known))) => {
+            *known = value;
+            place
+        }
+        None => {
+            attributes.push((name, value));
+            attributes.len() - 1
+        }
     }
 }
 

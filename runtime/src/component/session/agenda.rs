@@ -20,6 +20,8 @@ pub(super) struct Agenda {
     /// Whether `lease_at` or `attributes` are news to the connection.
     has_news: bool,
     attributes: Vec<(String, String)>,
+    /// Which of them are news, in the order in which they were set.
+    changed: Vec<usize>,
 }
 
 impl Agenda {
@@ -46,17 +48,19 @@ impl Session {
         self.agenda.as_ref().is_some_and(|agenda| agenda.has_news)
     }
 
-    /// The attributes that it has set so far; they are news no more.
+    /// The attributes that it has set since this was last asked.
     pub fn take_news(&mut self) -> Vec<(String, String)> {
         let Some(agenda) = &mut self.agenda else { return Vec::new() };
         agenda.has_news = false;
-        agenda.attributes.clone()
+        agenda.changed.drain(..).filter_map(|place| agenda.attributes.get(place).cloned()).collect()
     }
 
     /// Adds attributes of the connection to what a successor, or this filter if its instance is lost, sees of its handshake.
     pub fn learn(&mut self, attributes: &[(String, String)]) {
         let known = &mut Rc::make_mut(&mut self.handshake).attributes;
-        attributes.iter().for_each(|(name, value)| set(known, name.clone(), value.clone()));
+        for (name, value) in attributes {
+            set(known, name.clone(), value.clone());
+        }
     }
 
     /// Calls the filter back about the first timer whose time has come, if one's has.
@@ -98,7 +102,7 @@ impl Session {
 
     /// Heeds what was asked for when the session was opened again: its timers begin anew, and all else is as it was.
     pub(super) fn begin_agenda_anew(&mut self) -> Result<(), Failure> {
-        self.agenda.iter_mut().for_each(|agenda| agenda.timers.clear());
+        self.clear_timers();
         match self.slot.take_wishes() {
             Some(wishes) => self.heed_wishes(Wishes { timers: wishes.timers, ..Wishes::default() }),
             None => Ok(()),
@@ -129,12 +133,24 @@ impl Session {
             greedy = Err(Greedy::Timers);
         }
         agenda.has_news |= !attributes.is_empty() || lease.is_some();
-        attributes.into_iter().for_each(|(name, value)| set(&mut agenda.attributes, name, value));
+        for (name, value) in attributes {
+            let place = set(&mut agenda.attributes, name, value);
+            if !agenda.changed.contains(&place) {
+                agenda.changed.push(place);
+            }
+        }
         if let Err(error) = bounds.check(&agenda.attributes) {
             greedy = Err(error);
         }
         agenda.lease_at = lease.map(|lease| now + lease).or(agenda.lease_at);
         greedy.map_err(|greedy| self.refused(greedy.reason(), greedy.to_string()))
+    }
+
+    /// Takes all timers back.
+    pub(super) fn clear_timers(&mut self) {
+        if let Some(agenda) = &mut self.agenda {
+            agenda.timers.clear();
+        }
     }
 
     /// Forgets what was asked for that nobody will do: a shadow's.

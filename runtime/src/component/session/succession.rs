@@ -107,7 +107,13 @@ impl Session {
     /// When the filter does not say, although it can go on.
     fn save(&mut self) -> Result<Saved, Failure> {
         let before = self.guest;
-        let saved = self.resource().map(|handle| {
+        let opened = match before {
+            State::Open(resource) if resource.generation == self.slot.generation() => Ok(resource.handle),
+            // Where it cannot be opened, it is not over: it is tried again with its next message.
+            State::Open(_) => self.reopen(),
+            State::Over => return Ok(Saved::Lost),
+        };
+        let saved = opened.map(|handle| {
             let connection = &self.handshake.connection_id;
             // Those that it does not save stay with it, so it has to go on.
             self.slot.call_forgiven(connection, |store, exports| match &exports.save {

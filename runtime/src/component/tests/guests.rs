@@ -19,6 +19,7 @@ pub(in crate::component) const FILTER: &str = include_str!("filter.wat");
 pub(crate) const BALANCER: &str = include_str!("balancer.wat");
 pub(super) const PREDICATE: &str = include_str!("predicate.wat");
 pub(super) const HOLLOW: &str = include_str!("hollow.wat");
+pub(super) const ASKING: &str = include_str!("asking.wat");
 pub(super) const WASI: &str = include_str!("wasi.wat");
 
 /// A core module with the component type of a world.
@@ -60,11 +61,21 @@ impl Bed {
         component.filter("chat", config, on_failure, 1, &self.metrics).unwrap()
     }
 
+    /// The filter that asks for things, on route `chat`. It exports no `batching`.
+    pub(super) fn asking(&self, on_failure: OnFailure, limits: Limits) -> Arc<FilterUse> {
+        let component = self.host.load("asking", &module(ASKING, "asking"), limits).unwrap();
+        component.filter("chat", "{}", on_failure, 1, &self.metrics).unwrap()
+    }
+
     pub(super) fn admission(&self, filter: &Arc<FilterUse>, path: &str) -> Admission {
         match self.pool.open(filter, &Rc::new(handshake(path))).unwrap() {
             Opened::Admitted(admission) => admission,
             Opened::Refused(refusal) => panic!("refused: {refusal:?}"),
         }
+    }
+
+    pub(super) fn session_at(&self, filter: &Arc<FilterUse>, path: &str) -> Session {
+        self.admission(filter, path).session
     }
 
     pub(super) fn session(&self, filter: &Arc<FilterUse>) -> Session {
