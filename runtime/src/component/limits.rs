@@ -32,6 +32,10 @@ pub struct Limits {
     /// The payload bytes that the answer to one call may carry in `replace` and `send` together; 16 MiB by default, as
     /// much as a message may have. An answer beyond it is a failure.
     pub max_reply_size: usize,
+    /// The messages that the answer to one call may `send`, empty ones among them; 4096 by default, as many as a worker
+    /// decides about in one turn. Each costs memory and work beside its payload, here and in later filters. An answer
+    /// beyond it is a failure.
+    pub max_reply_messages: usize,
     /// How many header edits and attributes, or fields of a refusal, the answer to one handshake may have, or edits a
     /// balancer's choice; 256 by
     /// default. Most servers take no more than 100 fields. An answer beyond it is a failure.
@@ -55,6 +59,7 @@ impl Default for Limits {
             isolation: Isolation::Worker,
             max_message_size: None,
             max_reply_size: 16 << 20,
+            max_reply_messages: 4096,
             max_attachments: 256,
             max_attachment_size: 64 << 10,
             max_failures: None,

@@ -18,7 +18,10 @@ use self::agenda::Agenda;
 use super::answer;
 use super::exports::FilterExports;
 use super::instance::Slot;
-use super::types::{CloseFrame, Failure, Handshake, HeaderEdit, Interest, Message, Refusal, Selection, Verdict};
+use super::limits::Limits;
+use super::types::{
+    CloseFrame, Failure, Handshake, HeaderEdit, Interest, Load, Message, Need, Refusal, Selection, Verdict,
+};
 use super::uses::{FilterUse, OnFailure, Serving};
 use super::verdicts::Verdicts;
 use super::wire;
@@ -122,6 +125,11 @@ impl Session {
         self.filter.interest()
     }
 
+    /// Whether each message that `origin` sends is a call of its own whose answer may carry a payload.
+    pub fn answers_singly(&self, origin: Side) -> bool {
+        !self.filter.hooks().batching && matches!(self.interest().from(origin).need, Need::Whole | Need::Rewrite)
+    }
+
     /// What is to become of this connection when the filter fails.
     pub fn on_failure(&self) -> OnFailure {
         self.filter.on_failure()
@@ -135,20 +143,27 @@ impl Session {
     /// Decides about one message: the fastest way for one.
     #[inline]
     pub fn on_message(&mut self, message: Message<'_>) -> Result<Verdict, Failure> {
+        self.on_message_beside(&message, Load::default()).map(|(verdict, _)| verdict)
+    }
+
+    /// The same beside answers that are held already, and what the verdict carries.
+    #[inline]
+    fn on_message_beside(&mut self, message: &Message<'_>, held: Load) -> Result<(Verdict, Load), Failure> {
         let selection = self.interest().from(message.origin);
         if selection.need.is_of_parts() {
-            return self.on_only_part(&message);
+            return self.on_only_part(message, held);
         }
-        self.check_size(&message)?;
+        self.check_size(message)?;
         let handle = self.resource()?;
         let called = self.slot.call(&self.handshake.connection_id, |store, exports| {
-            let lowered = wire::Message::of(&message, selection.need);
+            let lowered = wire::Message::of(message, selection.need);
             Ok(exports.on_message.call(store, (handle, message.origin.into(), lowered))?.0)
         });
         let verdict = called.and_then(|verdict| {
             self.heed()?;
-            self.check_reply(verdict.payload_size())?;
-            self.checked(verdict, selection)
+            let load = verdict.load();
+            self.check_reply(load, held)?;
+            Ok((self.checked(verdict, selection)?, load))
         });
         verdict.inspect_err(|_| self.end())
     }
@@ -170,7 +185,7 @@ impl Session {
             let ahead = rest.clone();
             let Some(message) = rest.next() else { return Ok(()) };
             match if is_single { 1 } else { self.gather(&message, &mut rest, verdicts) } {
-                1 => verdicts.push(self.on_message(message)?),
+                1 => self.add(&message, verdicts)?,
                 count => {
                     let before = verdicts.given();
                     if let Err(failure) = self.on_batch(origin, verdicts) {
@@ -197,7 +212,15 @@ impl Session {
             return Err(failure);
         }
         self.reopen().inspect_err(|_| self.end())?;
-        batch.try_for_each(|message| self.on_message(message).map(|verdict| verdicts.push(verdict)))
+        batch.try_for_each(|message| self.add(&message, verdicts))
+    }
+
+    /// Decides about one message, and adds the verdict.
+    #[inline]
+    fn add(&mut self, message: &Message<'_>, verdicts: &mut Verdicts) -> Result<(), Failure> {
+        let (verdict, load) = self.on_message_beside(message, verdicts.load())?;
+        verdicts.push_loaded(verdict, load);
+        Ok(())
     }
 
     /// Gathers a message and those behind it that go into one call with it; how many there are. Alone is what is too large,
@@ -268,7 +291,7 @@ impl Session {
         origin: Side,
         verdicts: &mut Verdicts,
     ) -> Result<(), Failure> {
-        self.check_reply(decisions.iter().map(|decision| decision.verdict.payload_size()).sum())?;
+        self.check_reply(decisions.iter().map(|decision| decision.verdict.load()).sum(), verdicts.load())?;
         let (selection, mut next) = (self.interest().from(origin), 0);
         for wire::Decision { message, verdict } in decisions {
             let place = usize::try_from(message).unwrap_or(usize::MAX);
@@ -279,7 +302,8 @@ impl Session {
                 }));
             }
             self.forward(place - next, verdicts);
-            verdicts.push(self.checked(verdict, selection)?);
+            let load = verdict.load();
+            verdicts.push_loaded(self.checked(verdict, selection)?, load);
             next = place + 1;
         }
         self.forward(count - next, verdicts);
@@ -310,14 +334,25 @@ impl Session {
         Err(self.refused(FailureReason::MessageSize, why))
     }
 
-    /// What one call has answered is held until it is sent on.
+    /// What is answered is held until all that is decided in one go is sent on; so much is `held` of it already. Without
+    /// a bound for both together, each filter of a chain would multiply what the one before it has answered.
     #[inline]
-    fn check_reply(&self, size: usize) -> Result<(), Failure> {
-        let most = self.filter.component().limits().max_reply_size;
-        if size <= most {
+    fn check_reply(&self, reply: Load, held: Load) -> Result<(), Failure> {
+        let (Limits { max_reply_size, max_reply_messages, .. }, all) = (self.filter.component().limits(), reply + held);
+        if all.bytes <= *max_reply_size && all.messages <= *max_reply_messages {
             return Ok(());
         }
-        let why = format!("it answered with {size} bytes of payload, and its max_reply_size is {most}");
+        let why = match all.bytes > *max_reply_size {
+            true => {
+                format!("it answered with {} bytes of payload, and its max_reply_size is {max_reply_size}", all.bytes)
+            }
+            false => {
+                format!(
+                    "it answered with {} messages, and its max_reply_messages is {max_reply_messages}",
+                    all.messages
+                )
+            }
+        };
         Err(self.refused(FailureReason::ReplySize, why))
     }
 

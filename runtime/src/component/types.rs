@@ -18,7 +18,7 @@ pub struct Handshake {
     pub path: String,
     /// The query without its `?`.
     pub query: Option<String>,
-    /// `1.1` or `2`.
+    /// `1.1` or `2`; for a predicate `1.0` as well.
     pub http_version: &'static str,
     /// All header fields, names in lower case, in the order of arrival.
     pub headers: Fields,
@@ -143,6 +143,30 @@ pub enum Verdict {
     Close(CloseFrame),
 }
 
+/// How much answers carry.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Load {
+    /// Messages that are sent.
+    pub(super) messages: usize,
+    /// The bytes of their payloads, and of what is put in place of others.
+    pub(super) bytes: usize,
+}
+
+impl std::ops::Add for Load {
+    type Output = Self;
+
+    fn add(self, other: Self) -> Self {
+        let messages = self.messages.saturating_add(other.messages);
+        Self { messages, bytes: self.bytes.saturating_add(other.bytes) }
+    }
+}
+
+impl std::iter::Sum for Load {
+    fn sum<I: Iterator<Item = Self>>(loads: I) -> Self {
+        loads.fold(Self::default(), std::ops::Add::add)
+    }
+}
+
 /// A part of a message, for a filter that wants each as it comes.
 #[derive(Clone, Copy, Debug)]
 pub struct Part<'a> {
@@ -237,7 +261,7 @@ impl From<u32> for Choice {
     }
 }
 
-/// A filter's refusal of a handshake; `status` is within 400 to 599.
+/// A filter's refusal of a handshake; `status` is within 300 to 599.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Refusal {
     /// The status of the answer.

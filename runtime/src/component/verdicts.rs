@@ -1,13 +1,15 @@
 //! What a filter has decided about messages, and the buffers in which they reach it: all of a worker's connections use the
 //! same ones.
 
-use super::types::{Message, Verdict};
+use super::types::{Load, Message, Verdict};
 use super::wire::Arrival;
 
 /// Verdicts on messages, in their order. One that simply goes on is only counted.
 #[derive(Debug, Default)]
 pub struct Verdicts {
     given: usize,
+    /// What those given carry.
+    load: Load,
     others: Vec<(usize, Verdict)>,
     arrivals: Vec<Arrival>,
     bytes: Vec<u8>,
@@ -17,7 +19,13 @@ impl Verdicts {
     /// Forgets all of them.
     pub fn clear(&mut self) {
         self.given = 0;
+        self.load = Load::default();
         self.others.clear();
+    }
+
+    /// What those given carry together.
+    pub(super) fn load(&self) -> Load {
+        self.load
     }
 
     /// How many messages were decided about.
@@ -32,8 +40,14 @@ impl Verdicts {
 
     /// The next message has this verdict.
     pub fn push(&mut self, verdict: Verdict) {
+        self.push_loaded(verdict, Load::default());
+    }
+
+    /// The next message has this verdict, which carries so much.
+    pub(super) fn push_loaded(&mut self, verdict: Verdict, load: Load) {
         if verdict != Verdict::Forward {
             self.others.push((self.given, verdict));
+            self.load = self.load + load;
         }
         self.given += 1;
     }

@@ -297,14 +297,19 @@ impl Content {
     }
 }
 
+/// What messages carry that are sent.
+fn load(messages: &[Outgoing]) -> types::Load {
+    types::Load { messages: messages.len(), bytes: messages.iter().map(|outgoing| outgoing.message.size()).sum() }
+}
+
 impl Verdict {
-    /// The payload bytes that it carries.
+    /// What it carries.
     #[inline]
-    pub(super) fn payload_size(&self) -> usize {
+    pub(super) fn load(&self) -> types::Load {
         match self {
-            Self::Replace(content) => content.size(),
-            Self::Send(messages) => messages.iter().map(|outgoing| outgoing.message.size()).sum(),
-            Self::Forward | Self::Delay(_) | Self::Drop | Self::Close(_) => 0,
+            Self::Replace(content) => types::Load { bytes: content.size(), ..types::Load::default() },
+            Self::Send(messages) => load(messages),
+            Self::Forward | Self::Delay(_) | Self::Drop | Self::Close(_) => types::Load::default(),
         }
     }
 }

@@ -150,6 +150,11 @@ impl Chain {
         filters.map(Filter::interest).chain(shadows.map(|it| it.shadow().interest()))
     }
 
+    /// Whether a filter answers each message in a call of its own, so that the answers to many would be held at once.
+    pub(super) fn answers_singly(&self, from: Side) -> bool {
+        self.filters.iter().any(|filter| !filter.is_bypassed() && filter.answers_singly(from))
+    }
+
     /// What the filters and their shadows want of each kind of message from one sender: the most that any of them wants.
     pub(super) fn wanted(&self, from: Side) -> [Option<Need>; MessageKind::COUNT] {
         let of_kind = |kind| {

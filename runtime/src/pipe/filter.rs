@@ -3,6 +3,7 @@
 #[cfg(any(fuzzing, test))]
 use super::scripted::Scripted;
 use crate::component::{Failure, Interest, Message, OnFailure, Part, PartVerdict, Session, Verdicts};
+use crate::peer::Side;
 
 /// A filter.
 #[derive(Debug)]
@@ -61,6 +62,16 @@ impl Filter {
             Self::Component(session) => session.interest(),
             #[cfg(any(fuzzing, test))]
             Self::Scripted(scripted) => scripted.interest(),
+        }
+    }
+
+    /// See [`Session::answers_singly`].
+    #[inline]
+    pub(super) fn answers_singly(&self, from: Side) -> bool {
+        match self {
+            Self::Component(session) => session.answers_singly(from),
+            #[cfg(any(fuzzing, test))]
+            Self::Scripted(scripted) => scripted.answers_singly(from),
         }
     }
 

@@ -22,6 +22,8 @@ pub(super) struct Finds {
     pub(super) most: usize,
     /// Whether passing bytes make an item for each frame, to find places to put frames in.
     pub(super) split: bool,
+    /// Whether each message is dealt with before the next one is looked for.
+    pub(super) single: bool,
     /// What went by.
     pub(super) tally: Tally,
 }
@@ -45,7 +47,9 @@ impl Finds {
 
     /// Whether what was found has to be dealt with before more is looked for.
     pub(super) fn is_enough(&self) -> bool {
-        self.items.len() >= self.most || self.is_full()
+        self.items.len() >= self.most
+            || self.is_full()
+            || self.single && matches!(self.items.last(), Some(Item::Message(_)))
     }
 
     /// Forgets what the last walk found.
@@ -103,6 +107,7 @@ impl Default for Finds {
             // As many messages as a filter is shown in one call.
             most: MAX_BATCH,
             split: false,
+            single: false,
             tally: Tally::default(),
         }
     }

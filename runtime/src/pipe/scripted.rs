@@ -1,13 +1,15 @@
 //! Filters that are functions of a test, in the places of those that are components.
 
-use crate::component::{Failure, Interest, Message, OnFailure, Part, PartVerdict, Verdict, Verdicts};
+use crate::component::{Failure, Interest, Message, Need, OnFailure, Part, PartVerdict, Verdict, Verdicts};
 use crate::metrics::FailureReason;
+use crate::peer::Side;
 
 /// A filter without a component. One that fails has failed for good.
 pub struct Scripted {
     interest: Interest,
     on_failure: OnFailure,
     has_failed: bool,
+    singly: bool,
     decide: Box<dyn FnMut(Message<'_>) -> Option<Verdict>>,
     decide_part: Box<dyn FnMut(Part<'_>) -> Option<PartVerdict>>,
 }
@@ -25,13 +27,22 @@ impl Scripted {
         decide: impl FnMut(Message<'_>) -> Option<Verdict> + 'static,
     ) -> Self {
         let decide_part = Box::new(|_: Part<'_>| Some(PartVerdict::Forward));
-        Self { interest, on_failure, has_failed: false, decide: Box::new(decide), decide_part }
+        Self { interest, on_failure, has_failed: false, singly: false, decide: Box::new(decide), decide_part }
     }
 
     /// A filter that wants parts.
     pub fn of_parts(interest: Interest, mut decide: impl FnMut(Part<'_>) -> PartVerdict + 'static) -> Self {
         let decide_part = Box::new(move |part: Part<'_>| Some(decide(part)));
         Self { decide_part, ..Self::of_messages(interest, |_| Verdict::Forward) }
+    }
+
+    /// Has each message dealt with before the next, as a component without `batching` has.
+    pub fn singly(self) -> Self {
+        Self { singly: true, ..self }
+    }
+
+    pub(super) fn answers_singly(&self, from: Side) -> bool {
+        self.singly && matches!(self.interest.from(from).need, Need::Whole | Need::Rewrite)
     }
 
     pub(super) fn interest(&self) -> Interest {

@@ -6,7 +6,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::Session;
-use crate::component::types::{Failure, Reaction};
+use crate::component::types::{Failure, Load, Reaction};
 use crate::component::wishes::{Greedy, MAX_TIMERS, Wishes, set};
 use crate::component::{answer, lent};
 use crate::metrics::CallVerdict;
@@ -81,7 +81,7 @@ impl Session {
             None => Err(wasmtime::Error::msg("it exports no `timing`")),
         });
         let reaction = called.and_then(|reaction| {
-            self.check_reply(reaction.payload_size())?;
+            self.check_reply(reaction.load(), Load::default())?;
             answer::reaction(reaction).map_err(|why| self.invalid(why))
         });
         match reaction.and_then(|reaction| self.heed().map(|()| reaction)) {

@@ -1,14 +1,18 @@
 //! A filter that is shown messages part by part.
 
 use super::Session;
-use crate::component::types::{Failure, Message, Part, PartVerdict, Verdict};
-use crate::component::{answer, wire};
+use crate::component::answer;
+use crate::component::types::{Failure, Load, Message, Part, PartVerdict, Verdict};
 use crate::metrics::CallVerdict;
 use crate::peer::MessageKind;
 
 impl Session {
     /// Decides about a part of a message.
     pub fn on_part(&mut self, part: &Part<'_>) -> Result<PartVerdict, Failure> {
+        self.on_part_beside(part, Load::default())
+    }
+
+    fn on_part_beside(&mut self, part: &Part<'_>, held: Load) -> Result<PartVerdict, Failure> {
         let message = Message { origin: part.origin, kind: part.kind, size: 0, payload: part.bytes };
         self.check_size(&message)?;
         let handle = self.resource()?;
@@ -19,8 +23,7 @@ impl Session {
         });
         let verdict = called.and_then(|verdict| {
             self.heed()?;
-            let size = if let wire::PartVerdict::Replace(bytes) = &verdict { bytes.len() } else { 0 };
-            self.check_reply(size)?;
+            self.check_reply(verdict.load(), held)?;
             answer::part(verdict, selection).map_err(|why| self.invalid(why))
         });
         let verdict = verdict.inspect_err(|_| self.end())?;
@@ -33,16 +36,18 @@ impl Session {
     }
 
     /// Decides about a message that is here as a whole, as its only part.
-    pub(super) fn on_only_part(&mut self, message: &Message<'_>) -> Result<Verdict, Failure> {
+    pub(super) fn on_only_part(&mut self, message: &Message<'_>, held: Load) -> Result<(Verdict, Load), Failure> {
         let Message { origin, kind, payload, .. } = *message;
         let part = Part { origin, kind, first: true, last: true, bytes: payload };
-        let verdict = self.on_part(&part)?;
+        let verdict = self.on_part_beside(&part, held)?;
         if let PartVerdict::Replace(made) = &verdict
             && kind == MessageKind::Text
             && simdutf8::basic::from_utf8(made).is_err()
         {
             return Err(self.invalid("it made a text message that is not UTF-8")).inspect_err(|_| self.end());
         }
-        Ok(verdict.of_message(kind))
+        let bytes = if let PartVerdict::Replace(made) = &verdict { made.len() } else { 0 };
+        let load = Load { bytes, ..Load::default() };
+        Ok((verdict.of_message(kind), load))
     }
 }

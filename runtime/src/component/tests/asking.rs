@@ -3,6 +3,56 @@
 use super::guests::{Bed, message};
 use super::*;
 
+mod replies {
+    use super::*;
+
+    #[test]
+    fn an_answer_of_more_messages_than_max_reply_messages_is_a_failure_that_the_instance_survives() {
+        let bed = Bed::new();
+        let filter = bed.asking(OnFailure::Close, Limits::default());
+        let neighbour = bed.session(&filter);
+        let failure = bed.session(&filter).on_message(message(b"e")).unwrap_err();
+        assert_eq!(failure.reason, FailureReason::ReplySize, "{failure}");
+        assert!(failure.message.contains("5000 messages, and its max_reply_messages is 4096"), "{failure}");
+        drop(neighbour);
+        assert_eq!(bed.session(&filter).on_message(message(b"q")).unwrap(), Verdict::Delay(2), "its state was lost");
+    }
+
+    #[test]
+    fn a_timer_sends_no_more_messages_than_any_other_answer() {
+        let bed = Bed::new();
+        let filter = bed.asking(OnFailure::Close, Limits::default());
+        let mut session = bed.session(&filter);
+        let at = session.next_timer().unwrap();
+        let failure = session.on_timer(at).unwrap().unwrap_err();
+        assert_eq!(failure.reason, FailureReason::ReplySize, "{failure}");
+    }
+
+    /// What comes of these when a filter without `batching` is shown one after the other.
+    fn decided(limits: Limits, payloads: &[&[u8]]) -> (usize, Option<FailureReason>) {
+        let bed = Bed::new();
+        let filter = bed.asking(OnFailure::Close, limits);
+        let mut verdicts = Verdicts::default();
+        let messages = payloads.iter().map(|payload| message(payload));
+        let ended = bed.session(&filter).on_messages(messages, &mut verdicts);
+        (verdicts.given(), ended.err().map(|failure| failure.reason))
+    }
+
+    #[test]
+    fn the_messages_of_all_answers_that_are_held_at_once_count_together() {
+        let limits = Limits { max_reply_messages: 100, ..Limits::default() };
+        assert_eq!(decided(limits.clone(), &[b"s", b"s"]), (2, None));
+        assert_eq!(decided(limits, &[b"s", b"s", b"s"]), (2, Some(FailureReason::ReplySize)));
+    }
+
+    #[test]
+    fn the_bytes_of_all_answers_that_are_held_at_once_count_together() {
+        let limits = Limits { max_reply_size: 10, ..Limits::default() };
+        assert_eq!(decided(limits.clone(), &[b"rrrrr", b"rrrrr"]), (2, None));
+        assert_eq!(decided(limits, &[b"rrrrr", b"rrrrr", b"r"]), (2, Some(FailureReason::ReplySize)));
+    }
+}
+
 mod reopening {
     use super::*;
 

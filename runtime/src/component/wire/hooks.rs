@@ -2,7 +2,7 @@
 
 use wasmtime::component::{ComponentType, Lift, Lower};
 
-use super::{Closing, MessageKind, Outgoing};
+use super::{Closing, MessageKind, Outgoing, load};
 use crate::component::types;
 
 #[derive(Clone, Copy, Debug, ComponentType, Lower)]
@@ -36,12 +36,22 @@ pub(in crate::component) enum Reaction {
     Close(Closing),
 }
 
-impl Reaction {
-    /// The payload bytes that it carries.
-    pub(in crate::component) fn payload_size(&self) -> usize {
+impl PartVerdict {
+    /// What it carries.
+    pub(in crate::component) fn load(&self) -> types::Load {
         match self {
-            Self::Send(messages) => messages.iter().map(|outgoing| outgoing.message.size()).sum(),
-            Self::Nothing | Self::Close(_) => 0,
+            Self::Replace(bytes) => types::Load { bytes: bytes.len(), ..types::Load::default() },
+            Self::Forward | Self::Close(_) => types::Load::default(),
+        }
+    }
+}
+
+impl Reaction {
+    /// What it carries.
+    pub(in crate::component) fn load(&self) -> types::Load {
+        match self {
+            Self::Send(messages) => load(messages),
+            Self::Nothing | Self::Close(_) => types::Load::default(),
         }
     }
 }

@@ -69,10 +69,22 @@ pub(super) const COMPONENT: Section = Section {
             takes: "size",
             absent: Absent::Default("\"16MiB\""),
             example: "\"1MiB\"",
-            meaning: "Payload that a filter may answer with in one call, over all messages that it replaces and sends, \
-                      at most 4GiB: as much as the largest message, because a worker holds it until it is sent. More is \
-                      a failure. While more than 256 KiB wait for one peer nothing else is decided that would add to \
-                      it, so that what waits is that and one call's answers. An answer must fit into `max_memory`, too.",
+            meaning: "Payload that a filter may answer with in one call, over all messages that it replaces and \
+                      sends, at most 4GiB: as much as the largest message, because a worker holds it until it is \
+                      sent. More is a failure. Calls whose answers are held at once count together: those about the \
+                      messages of one read, at most 64, of a filter that exports `batching`, and those about what \
+                      one message became in the filters before. While more than 256 KiB wait for one peer nothing \
+                      else is decided that would add to it, so that what waits is that and as much as one such \
+                      answer for each filter. An answer must fit into `max_memory`, too.",
+        },
+        Key {
+            name: "max_reply_messages",
+            takes: "whole number",
+            absent: Absent::Default("4096"),
+            example: "64",
+            meaning: "Messages that a filter may send in one call, empty ones among them, 64 to 65536; what replaces \
+                      another is none. More is a failure. They count together as payload does for `max_reply_size`, \
+                      so that no filter multiplies what another has sent.",
         },
         Key {
             name: "max_attachments",
@@ -217,6 +229,7 @@ fn limits(table: &Table<'_>) -> Read<Limits> {
         Ok(value::size_or_off(value)?.map(|size| usize::try_from(size).unwrap_or(usize::MAX)))
     });
     let max_reply_size = table.read("max_reply_size", |value| value::size_within(value, (1, "1B"), (1 << 32, "4GiB")));
+    let max_reply_messages = table.read("max_reply_messages", |value| value::count(value, 64..=65_536));
     let max_attachments = table.read("max_attachments", |value| value::count(value, 1..=1024));
     let max_attachment_size =
         table.read("max_attachment_size", |value| value::size_within(value, (1, "1B"), (1 << 24, "16MiB")));
@@ -235,6 +248,7 @@ fn limits(table: &Table<'_>) -> Read<Limits> {
         isolation: isolation?,
         max_message_size: max_message_size?,
         max_reply_size: max_reply_size?,
+        max_reply_messages: usize::try_from(max_reply_messages?).unwrap_or(usize::MAX),
         max_attachments: usize::try_from(max_attachments?).unwrap_or(usize::MAX),
         max_attachment_size: max_attachment_size?,
         max_failures: max_failures?,

@@ -56,6 +56,7 @@ fn absent_keys_have_the_defaults_of_the_reference() {
         isolation: component::Isolation::Worker,
         max_message_size: None,
         max_reply_size: 16 << 20,
+        max_reply_messages: 4096,
         max_attachments: 256,
         max_attachment_size: 64 << 10,
         max_failures: None,

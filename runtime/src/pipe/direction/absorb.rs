@@ -100,6 +100,7 @@ impl Direction {
         }
         let (mut position, mut work) = (0, 0);
         scratch.wire.clear();
+        scratch.finds.single = shared.chain.answers_singly(self.from);
         loop {
             scratch.finds.clear();
             scratch.finds.split = target.outlet.is_waiting();

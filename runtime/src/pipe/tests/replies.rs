@@ -15,6 +15,10 @@ use crate::ws::Opcode;
 
 /// Answers every message to `to` with so many bytes, and counts.
 async fn asked_for(to: Side, size: usize) -> u32 {
+    asked_of(to, size, |filter| filter).await
+}
+
+async fn asked_of(to: Side, size: usize, how: fn(Scripted) -> Scripted) -> u32 {
     let asked = Rc::new(Cell::new(0));
     let count = asked.clone();
     let answering = filter(Need::Whole, move |_| {
@@ -22,7 +26,7 @@ async fn asked_for(to: Side, size: usize) -> u32 {
         Verdict::Send(vec![Outgoing { to, message: Content { kind: MessageKind::Text, payload: vec![b'x'; size] } }])
     });
     local(async move {
-        let mut piped = filtered(Timers::default(), vec![answering]);
+        let mut piped = filtered(Timers::default(), vec![how(answering)]);
         piped.client.write_all(&texts(&[""; 2000])).await.unwrap();
         sleep(SECOND).await;
         let before = asked.get();
@@ -67,6 +71,15 @@ async fn what_the_sender_does_not_take_of_its_replies_is_counted_until_it_does()
         assert_eq!(piped.assemblies.held(), 0);
     })
     .await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_answered_in_calls_of_its_own_waits_for_both_peers_call_by_call() {
+    for to in [Side::Client, Side::Upstream] {
+        let asked = asked_of(to, 64 << 10, Scripted::singly).await;
+        // What a socket takes, 256 KiB that wait, and one.
+        assert!(asked <= 9, "{asked} messages of 64 KiB wait for {to:?}");
+    }
 }
 
 #[tokio::test(start_paused = true)]
