@@ -1,4 +1,4 @@
-//! Checking what components answer: the WIT can say that a status is a number, not that it is between 400 and 599. An
+//! Checking what components answer: the WIT can say that a status is a number, not that it is within 300 to 599. An
 //! answer that breaks such a rule is a failure of the component, never something the rest of the proxy has to survive.
 
 use http::{HeaderName, HeaderValue};

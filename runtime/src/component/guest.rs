@@ -126,6 +126,7 @@ mod tests {
     use crate::component::endpoints::{EndpointFacts, PickEndpoint};
     use crate::component::log::Rate;
     use crate::metrics::{Metrics, WorkerIndex};
+    use crate::ws::cost;
 
     fn guest() -> Guest {
         let metrics = Metrics::new(1).component("shout");
@@ -150,6 +151,16 @@ mod tests {
             guest.print(Stream::Stdout, &[b'x'; 1000]);
         }
         assert_eq!(guest.stdio.stdout.len(), MAX_LINE);
+    }
+
+    #[test]
+    fn a_line_beyond_the_rate_is_not_even_escaped() {
+        let mut guest = guest();
+        guest.log.release();
+        let lines = "x\x1b\n".repeat(1000);
+        assert_eq!(cost::of(|| guest.print(Stream::Stdout, lines.as_bytes())), 0);
+        // What is kept of errors for the failure that may follow is little.
+        assert!(cost::of(|| guest.print(Stream::Stderr, lines.as_bytes())) <= 2 * 512);
     }
 
     #[test]

@@ -9,17 +9,14 @@ use wasmtime::StoreContextMut;
 use wasmtime::component::{Linker, WasmStr};
 
 use super::guest::Guest;
-use super::log::{MAX_LINE, cut};
-use super::wire::Level;
+use super::log::MAX_LINE;
+use super::wire::{Level, Words};
 
 /// Defines the functions. A component built against another 0.2 of the interfaces links as well.
 pub(super) fn lend(linker: &mut Linker<Guest>) -> wasmtime::Result<()> {
     let mut log = linker.instance("tidegate:edge/log@0.2.0")?;
-    log.func_wrap("write", |mut store: StoreContextMut<'_, Guest>, (level, text): (Level, WasmStr)| {
-        let text = text.to_str(&store)?;
-        let shown = cut(&text, MAX_LINE).to_owned();
-        let omitted = text.len() - shown.len();
-        store.data_mut().log.write(level, &shown, omitted);
+    log.func_wrap("write", |mut store: StoreContextMut<'_, Guest>, (level, line): (Level, Words<MAX_LINE>)| {
+        store.data_mut().log.write(level, &line.text, line.omitted);
         Ok(())
     })?;
 

@@ -13,6 +13,7 @@ use tracing::{debug, enabled, error, info, warn};
 
 use super::wire::Level;
 use crate::metrics::{ComponentMetrics, WorkerIndex};
+use crate::ws::cost;
 
 /// The log of one instance.
 #[derive(Debug)]
@@ -57,7 +58,9 @@ impl Log {
     pub(super) fn release(&mut self) {
         self.last_words.clear();
         for (level, text) in self.held.take().into_iter().flatten() {
-            self.put(level, &text);
+            if self.admits(level) {
+                self.put(level, &text);
+            }
         }
     }
 
@@ -73,25 +76,31 @@ impl Log {
 
     /// Writes a line of which `omitted` further bytes have been left out already.
     pub(super) fn write(&mut self, level: Level, text: &str, omitted: usize) {
-        let text = escape(text, omitted);
         if level == Level::Error {
-            self.remember(&text);
+            self.remember(text);
         }
+        // A line that nobody reads is not escaped, which is the most of its cost.
         match &mut self.held {
-            Some(held) if held.len() < MAX_HELD => held.push((level, text)),
+            Some(held) if held.len() < MAX_HELD => held.push((level, escape(text, omitted))),
             Some(_) => self.metrics.of(self.worker).log_lines_dropped.add(1),
-            None => self.put(level, &text),
+            None => {
+                if self.admits(level) {
+                    self.put(level, &escape(text, omitted));
+                }
+            }
         }
     }
 
-    fn put(&self, level: Level, text: &str) {
-        if !is_enabled(level) {
-            return;
-        }
-        if !self.rate.admits(Instant::now()) {
+    /// Whether a line may be written now; one that may not is counted, if anybody would have read it.
+    fn admits(&self, level: Level) -> bool {
+        let is_admitted = is_enabled(level) && self.rate.admits(Instant::now());
+        if !is_admitted && is_enabled(level) {
             self.metrics.of(self.worker).log_lines_dropped.add(1);
-            return;
         }
+        is_admitted
+    }
+
+    fn put(&self, level: Level, text: &str) {
         let (component, connection) = (&*self.component, self.connection.as_str());
         match level {
             Level::Error => error!(target: "tidegate::component", component, connection, "{text}"),
@@ -102,11 +111,14 @@ impl Log {
     }
 
     fn remember(&mut self, text: &str) {
-        let room = MAX_LAST_WORDS.saturating_sub(self.last_words.len());
-        if !self.last_words.is_empty() && room > 2 {
+        let room = MAX_LAST_WORDS.saturating_sub(self.last_words.len()).saturating_sub(2);
+        if room == 0 {
+            return;
+        }
+        if !self.last_words.is_empty() {
             self.last_words.push_str("; ");
         }
-        self.last_words.push_str(cut(text, room.saturating_sub(2)));
+        self.last_words.push_str(cut(&escape(cut(text, room), 0), room));
     }
 }
 
@@ -166,6 +178,7 @@ pub(super) fn cut(text: &str, end: usize) -> &str {
 /// already.
 pub(super) fn escape(text: &str, omitted: usize) -> String {
     let shown = cut(text, MAX_LINE);
+    cost::spend(shown.len());
     let omitted = omitted.saturating_add(text.len() - shown.len());
     let mut escaped = String::with_capacity(shown.len());
     for character in shown.chars() {

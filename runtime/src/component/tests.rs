@@ -432,9 +432,12 @@ mod wasi {
 
     #[test]
     fn waiting_and_exiting_and_hoarding_randomness_are_traps() {
-        for (path, words) in
-            [("/wait", "it waited"), ("/x", "it called exit"), ("/greedy", "1000000000000 random bytes")]
-        {
+        for (path, words) in [
+            ("/wait", "it waited"),
+            ("/x", "it called exit"),
+            ("/greedy", "1000000000000 random bytes"),
+            ("/much", "4097 bytes at once to a stream that takes 4096"),
+        ] {
             let failure = matches(path).unwrap_err();
             assert_eq!(failure.reason, FailureReason::Trap);
             assert!(failure.message.contains(words), "{failure}");

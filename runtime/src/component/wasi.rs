@@ -45,6 +45,8 @@ pub(super) enum Denied {
     Wait,
     #[error("it asked for {0} random bytes at once and may ask for {MAX_RANDOM}")]
     Random(u64),
+    #[error("it wrote {0} bytes at once to a stream that takes {WRITE_PERMIT}")]
+    Write(u64),
     #[error("there is no randomness to be had")]
     NoEntropy,
     #[error("it called {0}; a component finds no files and no network")]
@@ -73,7 +75,8 @@ pub(super) fn resource(name: &str) -> Option<ResourceType> {
 /// The most random bytes of one call.
 const MAX_RANDOM: u64 = 64 << 10;
 
-/// What an output stream takes in one call; a longer line is cut anyway.
+/// What an output stream takes in one call, by `check-write` and by the definition of `blocking-write-and-flush`; a
+/// longer line is cut anyway.
 const WRITE_PERMIT: u64 = 4 << 10;
 
 struct InputStream;
@@ -242,7 +245,9 @@ fn output_stream(linker: &mut Linker<Guest>) -> wasmtime::Result<()> {
     })?;
     for name in ["[method]output-stream.write", "[method]output-stream.blocking-write-and-flush"] {
         streams.func_wrap(name, |mut store: Store<'_>, (this, bytes): (This, WasmList<u8>)| {
-            let bytes = bytes.as_le_slice(&store).to_vec();
+            let bytes = bytes.as_le_slice(&store);
+            permit(bytes.len() as u64)?;
+            let bytes = bytes.to_vec();
             let stream = if this.rep() == STDERR { Stream::Stderr } else { Stream::Stdout };
             store.data_mut().print(stream, &bytes);
             Ok((Ok::<_, StreamError>(()),))
@@ -252,7 +257,10 @@ fn output_stream(linker: &mut Linker<Guest>) -> wasmtime::Result<()> {
         streams.func_wrap(name, |_, (_this,): (This,)| Ok((Ok::<_, StreamError>(()),)))?;
     }
     for name in ["[method]output-stream.write-zeroes", "[method]output-stream.blocking-write-zeroes-and-flush"] {
-        streams.func_wrap(name, |_, (_this, _length): (This, u64)| Ok((Ok::<_, StreamError>(()),)))?;
+        streams.func_wrap(name, |_, (_this, length): (This, u64)| {
+            permit(length)?;
+            Ok((Ok::<_, StreamError>(()),))
+        })?;
     }
     for name in ["[method]output-stream.splice", "[method]output-stream.blocking-splice"] {
         streams.func_wrap(name, |_, (_this, _source, _length): (This, Resource<InputStream>, u64)| {
@@ -262,4 +270,9 @@ fn output_stream(linker: &mut Linker<Guest>) -> wasmtime::Result<()> {
     streams.func_wrap("[method]output-stream.subscribe", |_, (_this,): (This,)| {
         Ok((Resource::<Pollable>::new_own(READY),))
     })
+}
+
+/// Whether so many bytes may be written in one call. Beyond it `wasi:io/streams` has the guest trap.
+fn permit(length: u64) -> Result<(), Denied> {
+    if length > WRITE_PERMIT { Err(Denied::Write(length)) } else { Ok(()) }
 }

@@ -6,11 +6,13 @@
 
 mod arrival;
 mod hooks;
+mod words;
 
 use wasmtime::component::{ComponentType, Lift, Lower, ResourceAny, flags};
 
 pub(super) use self::arrival::Arrival;
 pub(super) use self::hooks::{Part, PartVerdict, Reaction};
+pub(super) use self::words::Words;
 
 use super::endpoints::PickEndpoint;
 use super::types;

@@ -139,3 +139,12 @@ mod attributes {
         assert_eq!(session.on_message(message(b"az4")).unwrap_err().reason, FailureReason::Attachments);
     }
 }
+
+#[test]
+fn of_a_text_for_the_log_no_more_is_read_than_is_kept() {
+    let bed = Bed::new();
+    let failure = bed.session(&bed.asking(OnFailure::Close, Limits::default())).on_message(message(b"l")).unwrap_err();
+    // What stands behind is no UTF-8, which is found only where it is read.
+    assert_eq!(failure.reason, FailureReason::Trap, "{failure}");
+    assert!(failure.message.contains(": xxxx"), "{failure}");
+}
