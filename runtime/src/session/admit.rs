@@ -10,7 +10,7 @@ use super::refusal::Refusal;
 use super::snapshot::{Route, Upstream};
 use super::worker::Worker;
 use crate::component::{
-    Admission, Failure, FilterUse, Handshake, HeaderEdit, Moment, OnFailure, Opened, Pool, Session,
+    Admission, Failure, FilterUse, Handshake, HeaderEdit, Kind, Moment, OnFailure, Opened, Pool, Session,
 };
 use crate::handshake::Opening;
 use crate::http::UpstreamRequest;
@@ -110,7 +110,7 @@ fn admission(
             Err(Refusal::Filter(refusal))
         }
         Err(failure) => match filter.on_failure() {
-            OnFailure::Close => Err(Refusal::Component(failure)),
+            OnFailure::Close => Err(Refusal::Component(Kind::Filter, failure)),
             OnFailure::Bypass => {
                 let (route, connection) = (&route.name, &record.connection);
                 tracing::debug!(route, connection, %failure, "a filter failed and is bypassed");

@@ -12,7 +12,7 @@ use super::record::Record;
 use super::refusal::Refusal;
 use super::snapshot::{Route, Snapshot, Target, Upstream};
 use super::worker::Worker;
-use crate::component::Handshake;
+use crate::component::{Handshake, Kind};
 use crate::handshake::{self, Client, Opening, Refused, Scheme};
 use crate::http::{Paths, UpstreamTarget};
 
@@ -92,7 +92,8 @@ impl<'w> Arrived<'w> {
 /// Whether all predicates of a route hold.
 fn holds(worker: &Worker, route: &Route, handshake: &Handshake) -> Result<bool, Refusal> {
     for predicate in &route.when {
-        if !worker.pool().matches(predicate, handshake).map_err(Refusal::Component)? {
+        let failed = |failure| Refusal::Component(Kind::Predicate, failure);
+        if !worker.pool().matches(predicate, handshake).map_err(failed)? {
             return Ok(false);
         }
     }

@@ -7,7 +7,7 @@ use http::{Response, StatusCode};
 
 use super::limit::Denied;
 use super::record::Record;
-use crate::component::{Failure, Refusal as FilterRefusal};
+use crate::component::{Failure, Kind, Refusal as FilterRefusal};
 use crate::handshake::{self, AnswerBody, Refused, Stream, Streams};
 use crate::metrics::HandshakeOutcome;
 use crate::upstream::DialError;
@@ -23,8 +23,8 @@ pub(super) enum Refusal {
     TooFast,
     /// A filter's decision.
     Filter(FilterRefusal),
-    /// A component that decides about this handshake failed.
-    Component(Failure),
+    /// A component of this kind, which decides about this handshake, failed.
+    Component(Kind, Failure),
     /// The upstream has no endpoint for it.
     NoEndpoint,
     /// No attempt to reach the upstream succeeded; the last one's error.
@@ -49,7 +49,7 @@ impl Refusal {
             Self::Request(refused) => refused.outcome(),
             Self::Full | Self::TooFast => HandshakeOutcome::Limited,
             Self::Filter(_) => HandshakeOutcome::FilterRefused,
-            Self::Component(_) => HandshakeOutcome::ComponentFailed,
+            Self::Component(..) => HandshakeOutcome::ComponentFailed,
             Self::NoEndpoint => HandshakeOutcome::NoEndpoint,
             Self::Dial(error) if error.is_shortage() => HandshakeOutcome::Shortage,
             Self::Dial(
@@ -87,7 +87,9 @@ impl Refusal {
             Self::Full => unavailable("this route has no place for another connection"),
             Self::TooFast => handshake::text(StatusCode::TOO_MANY_REQUESTS, "too many connections at once; try again"),
             Self::Filter(refusal) => handshake::refusal(refusal),
-            Self::Component(_) => unavailable("a filter of this route failed"),
+            Self::Component(Kind::Predicate, _) => unavailable("a predicate of this route failed"),
+            Self::Component(Kind::Filter, _) => unavailable("a filter of this route failed"),
+            Self::Component(Kind::Balancer, _) => unavailable("the balancer of this route's upstream failed"),
             Self::NoEndpoint => unavailable("no endpoint is available"),
             Self::Dial(error) if error.is_shortage() => unavailable("this proxy has no place for another connection"),
             Self::Dial(error) => {
@@ -114,7 +116,7 @@ impl Refusal {
             Self::Request(refused) => refused.to_string(),
             Self::Full => "max_connections of the route is reached".to_owned(),
             Self::TooFast => "handshakes_per_second of the route is reached".to_owned(),
-            Self::Component(failure) => format!("component {}: {}", failure.component, failure.message),
+            Self::Component(_, failure) => format!("component {}: {}", failure.component, failure.message),
             Self::NoEndpoint => "no endpoint is enabled, or the balancer picked none".to_owned(),
             Self::Filter(refusal) => told_by(refusal),
             Self::ClientGone => "the client left before its answer".to_owned(),
@@ -126,7 +128,7 @@ impl Refusal {
     fn log(&self, route: &str, connection: &str) {
         match self {
             // The component's own line, which is limited in rate, is the warning.
-            Self::Component(failure) => {
+            Self::Component(_, failure) => {
                 tracing::debug!(route, connection, %failure, "a component failed; the handshake is refused");
             }
             Self::Dial(DialError::Answered(_)) => {}
@@ -149,3 +151,25 @@ fn told_by(refusal: &FilterRefusal) -> String {
 
 /// More of a filter's text no line of a log needs.
 const MOST_TOLD: usize = 200;
+
+#[cfg(test)]
+mod tests {
+    use http_body_util::BodyExt;
+
+    use super::*;
+    use crate::metrics::FailureReason;
+
+    #[tokio::test]
+    async fn a_client_is_told_what_kind_of_component_has_failed() {
+        for (kind, told) in
+            [(Kind::Predicate, "a predicate of this route failed"), (Kind::Filter, "a filter of this route failed")]
+        {
+            let (component, message) = ("gate".to_owned(), "unreachable".to_owned());
+            let failure = Failure { component, reason: FailureReason::Trap, message };
+            let response = Refusal::Component(kind, failure).response().unwrap();
+            assert_eq!(response.status(), StatusCode::SERVICE_UNAVAILABLE);
+            let body = response.into_body().collect().await.unwrap().to_bytes();
+            assert!(body.starts_with(told.as_bytes()), "{body:?}");
+        }
+    }
+}
