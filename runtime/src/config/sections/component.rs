@@ -39,7 +39,9 @@ pub(super) const COMPONENT: Section = Section {
             takes: "duration",
             absent: Absent::Default("\"10ms\""),
             example: "\"5ms\"",
-            meaning: "How long one call may run, at most 10s. A worker serves nobody else meanwhile.",
+            meaning: "How long one call may run, at most 10s. A worker serves nobody else meanwhile. Once the calls for \
+                      one connection have taken 10 ms, others have their turn; a filter that takes longer is called \
+                      about one message in a turn, and about up to 64 where those before were quick.",
         },
         Key {
             name: "log_lines_per_second",
