@@ -42,8 +42,8 @@ pub use self::{
     refusal::{How, MEND, Refusal},
     source::Place,
     types::{
-        Admin, CacheDirectory, Candidate, Component, ComponentSource, ComponentUse, Config, Endpoint, Inputs, Listener,
-        MemorySize, Parts, Route, Services, Target, Upstream,
+        Admin, CacheDirectory, Candidate, CertificateFiles, ClientAuth, Component, ComponentSource, ComponentUse,
+        Config, Endpoint, File, Inputs, Listener, MemorySize, Parts, Route, Services, Target, Tls, Upstream,
     },
 };
 

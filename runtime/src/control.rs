@@ -7,13 +7,14 @@ mod build;
 mod endpoints;
 mod examine;
 mod findings;
+mod listeners;
 mod memory;
 mod plan;
 mod sources;
 mod steps;
 mod watch;
 
-pub use build::{Built, build};
+pub use build::{Built, Means, build};
 pub use endpoints::HandOver;
 pub use examine::examine;
 pub use plan::{Cause, Change, Plan};

@@ -66,6 +66,7 @@ pub mod component;
 // The ground: nouns and mechanism that know nothing of a proxy.
 pub mod http;
 pub mod transport;
+pub mod tls;
 pub mod reactor;
 pub mod drain;
 pub mod ws;

@@ -24,12 +24,15 @@ pub use self::refuse::{Refusals, refuse, refuse_at_once};
 pub use self::retire::retire;
 pub use self::taken::listening;
 use crate::handshake::HeadLimits;
+use crate::tls;
 
 /// A listener of the configuration.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub struct Settings {
     /// What is taken as the head of a request.
     pub head: HeadLimits,
     /// How long a client may take for the head of a request.
     pub handshake_timeout: Duration,
+    /// What clients speak TLS with; `None`: clear text.
+    pub tls: Option<tls::Server>,
 }

@@ -10,6 +10,7 @@ mod exposition;
 mod incidents;
 mod isolated;
 mod labels;
+mod listener;
 mod registry;
 mod roster;
 
@@ -20,8 +21,9 @@ pub use isolated::IsolatedInstances;
 pub use labels::{
     AdminRefusal, CallVerdict, CloseLabel, CompileSource, ConnectOutcome, ConnectionRefusal, FailureReason,
     HandshakeOutcome, InflateFailure, Initiator, InstanceHolder, Limit, ReloadOutcome, ShadowOutcome, SwapOutcome,
-    UpgradeFailure,
+    TlsOutcome, TlsVersion, UpgradeFailure,
 };
+pub use listener::{CertificateExpiry, ListenerMetrics, ListenerShard};
 pub use registry::{
     CandidateMetrics, ComponentMetrics, ComponentShard, EndpointMetrics, EndpointShard, Metrics, RouteMetrics,
     RouteShard, UseMetrics, UseShard, Version,

@@ -46,10 +46,11 @@ use tokio::time::timeout;
 use crate::admin::{Admin, Bounds, Guard};
 use crate::component::{CacheDirectory, CacheError, Host, HostError, Moment};
 use crate::config::{Config, Examined, Problems};
-use crate::control::{self, ReadSources, Sources, Steps};
+use crate::control::{self, Means, ReadSources, Sources, Steps};
 use crate::listener::{self, BindError, Claim, Loads, Refusals};
 use crate::log::{self, AccessLog, Verbosity};
 use crate::metrics::Metrics;
+use crate::tls::Keys;
 use crate::upstream::{Lookups, Resolver};
 
 pub use files::TooFewFiles;
@@ -185,12 +186,11 @@ impl Server {
         let wanted_admin = config.admin.as_ref().map(|admin| config.claim(admin.listen));
         let kept_admin = inherited.take_admin(wanted_admin);
         let kept = |wanted: &_| inherited.take_listener(wanted).map(|bound| Ok(Arc::new(bound.complete(count)?)));
-        let listeners = doors::open(config, count, &own, kept).map_err(|doors::Shut { listener, error }| {
+        let opened = doors::open(config, count, &own, kept).map_err(|doors::Shut { listener, error }| {
             RunError::Listen(doors::shut(config, listener.listen, &error))
         })?;
-        let bound: Vec<_> = listeners.iter().map(|listening| listening.bound.clone()).collect();
-        let addresses: Vec<_> = bound.iter().map(|bound| bound.address()).collect();
-        let mut sockets = handover::Sockets { listeners: bound, ..Default::default() };
+        let addresses: Vec<_> = opened.iter().map(|bound| bound.address()).collect();
+        let mut sockets = handover::Sockets { listeners: opened.clone(), ..Default::default() };
         let mut admin = None;
         if let Some(wanted) = wanted_admin {
             let address = wanted.address;
@@ -202,12 +202,15 @@ impl Server {
             admin = Some(socket.try_clone()?);
             sockets.admin = Some((address, Arc::new(socket)));
         }
-        let leftover = Leftover::of(inherited, config);
-
+        let keys = Arc::new(inherited.keys.take().map_or_else(Keys::new, Ok).map_err(io::Error::other)?);
         let host = Host::with(count, cache(config)?, config.max_isolated_instances, metrics.isolated_instances())?;
-        let built = control::build(&read, None, Moment::now(), 1, &host, &metrics, &Steps::untold())?;
+        let means = Means { host: &host, metrics: &metrics, keys: &keys };
+        let built = control::build(&read, None, Moment::now(), 1, &means, &Steps::untold())?;
+        let leftover = Leftover::of(inherited, config, &built.listeners);
+        let listeners = doors::listening(opened, &built.listeners);
         built.endpoints.hand_in(&metrics);
         host.sweep_cache(built.snapshot.components.values());
+        rebuild::tell_warnings(&read);
         metrics.set_generation(1);
 
         // Handshakes that find no route; each worker counts its own.
@@ -221,6 +224,7 @@ impl Server {
             sources: read,
             snapshot: snapshot.clone(),
             host: host.clone(),
+            keys,
             metrics: metrics.clone(),
             loads: loads.clone(),
             team: team.clone(),
@@ -398,7 +402,7 @@ pub struct Checked {
 pub fn check(sources: &ReadSources) -> Result<Checked, RunError> {
     let steps = Steps::untold();
     let Examined { config, mut problems, mut parts, .. } = sources.examine(&steps);
-    let warnings = config.as_ref().map_or_else(|| Problems::none(&problems), warnings);
+    let mut warnings = config.as_ref().map_or_else(|| Problems::none(&problems), warnings);
     let mut cache = None;
     if let Some(wanted) = parts.cache_directory.take() {
         match CacheDirectory::check(&wanted.path) {
@@ -421,7 +425,10 @@ pub fn check(sources: &ReadSources) -> Result<Checked, RunError> {
             return Ok(Checked { config: None, problems, warnings });
         }
     };
-    let problems = control::build(&read, None, Moment::now(), 1, &host, &metrics, &steps).err();
+    read.warnings(&mut warnings);
+    let keys = Arc::new(Keys::new().map_err(io::Error::other)?);
+    let means = Means { host: &host, metrics: &metrics, keys: &keys };
+    let problems = control::build(&read, None, Moment::now(), 1, &means, &steps).err();
     let is_good = problems.is_none();
     let problems = problems.unwrap_or_else(|| read.config.problems());
     Ok(Checked { config: Some(read.config).filter(|_| is_good), problems, warnings })

@@ -20,6 +20,7 @@ mod limit;
 mod open;
 mod record;
 mod refusal;
+mod secure;
 mod snapshot;
 mod worker;
 
@@ -43,10 +44,12 @@ use connect::Joined;
 use open::Open;
 use record::Record;
 use refusal::Refusal;
+use secure::Peer;
 
 use crate::handshake::{HeadLimits, Missed, Stream, Streams};
 use crate::http::Paths;
 use crate::metrics::HandshakeOutcome;
+use crate::tls;
 use crate::transport::Transport;
 
 /// A socket that a listener accepted.
@@ -56,6 +59,8 @@ pub struct Accepted {
     pub socket: Transport,
     /// Its other end.
     pub peer: SocketAddr,
+    /// What it speaks TLS with, by the listener; `None`: clear text.
+    pub tls: Option<tls::Server>,
     /// What is taken as the head of a request, by the listener.
     pub head: HeadLimits,
     /// How long the client may take for the head of a request, by the listener.
@@ -80,6 +85,8 @@ struct Entrance<'w> {
     worker: &'w Rc<Worker>,
     /// The other end of their socket.
     peer: SocketAddr,
+    /// Who that is, where it speaks TLS.
+    secured: Option<Peer>,
     /// Which paths they may ask for.
     paths: Paths,
 }
@@ -87,11 +94,22 @@ struct Entrance<'w> {
 /// Serves one stream after the other until one has opened, which has the socket then; `None` when the connection ends
 /// without.
 async fn serve_streams(worker: Rc<Worker>, accepted: Box<Accepted>) -> Option<Open> {
-    let Accepted { socket, peer, head, handshake_timeout } = *accepted;
-    let entrance = Entrance { worker: &worker, peer, paths: head.paths };
+    let Accepted { socket, peer, tls, head, handshake_timeout } = *accepted;
+    let mut accepted_at = Some(Instant::now());
+    let (socket, secured) = match tls {
+        None => (socket, None),
+        Some(server) => {
+            let (socket, peer) = Box::pin(secure::secure(&worker, socket, &server, handshake_timeout)).await?;
+            (socket, Some(peer))
+        }
+    };
+    let entrance = Entrance { worker: &worker, peer, secured, paths: head.paths };
     let mut streams = Streams::new(socket, &head);
     loop {
-        let (started, next) = streams.next(handshake_timeout).await;
+        // The first request begins with the socket, and has the time that the TLS handshake has left.
+        let spent = accepted_at.map_or(Duration::ZERO, |at| at.elapsed());
+        let (started, next) = streams.next(handshake_timeout.saturating_sub(spent)).await;
+        let started = accepted_at.take().unwrap_or(started);
         let (head, stream) = match next {
             Ok(next) => next,
             Err(missed) => {

@@ -5,6 +5,7 @@
 
 mod duplex;
 mod liveness;
+mod tls;
 mod unwritten;
 
 use std::io;
@@ -15,6 +16,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 pub use duplex::Duplex;
 pub use liveness::Liveness;
+pub use tls::{HandshakeError, Tls};
 pub use unwritten::Unwritten;
 
 use crate::reactor::Socket;
@@ -24,6 +26,8 @@ use crate::reactor::Socket;
 pub enum Transport {
     /// A plain TCP socket.
     Tcp(Socket),
+    /// TLS over one.
+    Tls(Box<Tls>),
     /// Any other stream of bytes, as tests play peers with.
     Boxed(Box<dyn Duplex>),
 }
@@ -47,6 +51,7 @@ impl Transport {
     pub fn poll_lend<'a>(&'a mut self, context: &mut Context<'_>, room: &'a mut [u8]) -> Poll<io::Result<&'a [u8]>> {
         let count = match self {
             Self::Tcp(socket) => ready!(socket.poll_receive(context, room))?,
+            Self::Tls(tls) => ready!(tls.poll_receive(context, room))?,
             Self::Boxed(stream) => ready!(duplex::poll_receive(stream, context, room))?,
         };
         Poll::Ready(Ok(room.get(..count).unwrap_or_default()))
@@ -58,6 +63,7 @@ impl Transport {
     pub fn poll_readable(&self, context: &Context<'_>) -> Poll<()> {
         match self {
             Self::Tcp(socket) => socket.poll_readable(context),
+            Self::Tls(tls) => tls.poll_readable(context),
             Self::Boxed(_) => Poll::Ready(()),
         }
     }
@@ -70,6 +76,7 @@ impl Transport {
     pub fn poll_send(&mut self, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         let sent = match self {
             Self::Tcp(socket) => socket.poll_send(context, bytes),
+            Self::Tls(tls) => tls.poll_send(context, bytes),
             Self::Boxed(stream) => Pin::new(stream).poll_write(context, bytes),
         };
         match sent {
@@ -100,6 +107,7 @@ impl Transport {
         match self {
             // What a socket has taken leaves by itself.
             Self::Tcp(_) => Poll::Ready(Ok(())),
+            Self::Tls(tls) => tls.poll_flush(context),
             Self::Boxed(stream) => Pin::new(stream).poll_flush(context),
         }
     }
@@ -111,6 +119,7 @@ impl Transport {
     pub fn poll_shutdown(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         match self {
             Self::Tcp(socket) => Poll::Ready(socket.finish()),
+            Self::Tls(tls) => tls.poll_shutdown(context),
             Self::Boxed(stream) => Pin::new(stream).poll_shutdown(context),
         }
     }
@@ -124,6 +133,7 @@ impl Transport {
         match self {
             // Closing a socket says it.
             Self::Tcp(_) => Poll::Ready(Ok(())),
+            Self::Tls(tls) => tls.poll_farewell(context),
             Self::Boxed(stream) => {
                 ready!(Pin::new(&mut *stream).poll_flush(context))?;
                 Pin::new(stream).poll_shutdown(context)
@@ -139,6 +149,7 @@ impl Transport {
             Self::Tcp(socket) => {
                 socket.poll_end(context).map(|ended| ended.map_or_else(End::Broken, |()| End::Finished))
             }
+            Self::Tls(tls) => tls.poll_end(context),
             Self::Boxed(stream) => stream.poll_end(context),
         }
     }
@@ -154,6 +165,11 @@ impl AsyncRead for Transport {
     fn poll_read(self: Pin<&mut Self>, context: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         match self.get_mut() {
             Self::Tcp(socket) => Pin::new(socket).poll_read(context, buffer),
+            Self::Tls(tls) => {
+                let count = ready!(tls.poll_receive(context, buffer.initialize_unfilled()))?;
+                buffer.advance(count);
+                Poll::Ready(Ok(()))
+            }
             Self::Boxed(stream) => Pin::new(stream).poll_read(context, buffer),
         }
     }

@@ -60,6 +60,7 @@ mod succession;
 mod swapping;
 mod takeovers;
 mod timers;
+mod tls;
 mod unwatchable;
 mod upgrade;
 mod upstream;

@@ -28,6 +28,7 @@ mod lines;
 mod peer;
 mod proxy;
 mod samples;
+mod tls;
 
 use std::future::Future;
 use std::time::Duration;
@@ -41,6 +42,7 @@ pub use lines::Lines;
 pub use peer::{Peer, Role};
 pub use proxy::{Finished, Proxy, Signal, Started, tidegate};
 pub use samples::Samples;
+pub use tls::{Authority, Issued, Trust};
 
 /// The most that anything a test waits for may take.
 pub const DEADLINE: Duration = Duration::from_secs(10);

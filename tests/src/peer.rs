@@ -2,12 +2,15 @@
 //!
 //! A peer does nothing by itself: it answers no ping, echoes no close frame and closes only when told to or dropped.
 
+use std::io;
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use rustls::CommonState;
 use socket2::SockRef;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpSocket, TcpStream};
+use tokio_rustls::TlsStream;
 
 use crate::http::{Head, Reply, Request};
 use crate::{Frame, accept_key, within};
@@ -21,13 +24,47 @@ pub enum Role {
     Upstream,
 }
 
-/// One end of a TCP connection.
+/// One end of a connection.
 #[derive(Debug)]
 pub struct Peer {
-    stream: TcpStream,
+    stream: Wire,
     buffer: Vec<u8>,
     role: Role,
     ended: bool,
+}
+
+/// What carries its bytes.
+#[derive(Debug)]
+enum Wire {
+    Tcp(TcpStream),
+    Tls(Box<TlsStream<TcpStream>>),
+}
+
+/// What is asked of that.
+trait Stream: AsyncRead + AsyncWrite + Unpin + Send {}
+
+impl<S: AsyncRead + AsyncWrite + Unpin + Send> Stream for S {}
+
+impl Wire {
+    fn bytes(&mut self) -> &mut dyn Stream {
+        match self {
+            Self::Tcp(stream) => stream,
+            Self::Tls(stream) => stream,
+        }
+    }
+
+    /// What TLS seals is flushed at once, as what TCP takes is.
+    async fn write_all(&mut self, bytes: &[u8]) -> io::Result<()> {
+        self.bytes().write_all(bytes).await?;
+        self.bytes().flush().await
+    }
+
+    fn socket(&self) -> &TcpStream {
+        match self {
+            Self::Tcp(stream) => stream,
+            Self::Tls(stream) => stream.get_ref().0,
+        }
+    }
 }
 
 impl Peer {
@@ -47,7 +84,21 @@ impl Peer {
     /// Takes a stream over.
     pub fn new(stream: TcpStream, role: Role) -> Self {
         stream.set_nodelay(true).expect("TCP_NODELAY");
-        Self { stream, buffer: Vec::new(), role, ended: false }
+        Self { stream: Wire::Tcp(stream), buffer: Vec::new(), role, ended: false }
+    }
+
+    /// Takes a TLS connection over.
+    pub fn secured(stream: TlsStream<TcpStream>, role: Role) -> Self {
+        stream.get_ref().0.set_nodelay(true).expect("TCP_NODELAY");
+        Self { stream: Wire::Tls(Box::new(stream)), buffer: Vec::new(), role, ended: false }
+    }
+
+    /// What was agreed in its TLS handshake.
+    pub fn agreed(&self) -> Option<&CommonState> {
+        match &self.stream {
+            Wire::Tcp(_) => None,
+            Wire::Tls(stream) => Some(stream.get_ref().1),
+        }
     }
 
     /// Connects as a client and opens a WebSocket at `target`.
@@ -72,7 +123,7 @@ impl Peer {
 
     /// This end's address.
     pub fn local_address(&self) -> SocketAddr {
-        self.stream.local_addr().expect("a local address")
+        self.stream.socket().local_addr().expect("a local address")
     }
 
     /// Reads the answer to a request.
@@ -107,7 +158,8 @@ impl Peer {
     /// # Panics
     /// When the other end is gone.
     pub async fn write(&mut self, bytes: impl AsRef<[u8]>) {
-        within("room to write", self.stream.write_all(bytes.as_ref())).await.expect("write");
+        let bytes = bytes.as_ref();
+        within("room to write", self.stream.write_all(bytes)).await.expect("write");
     }
 
     /// Writes bytes as they are, as far as the other end takes them: it may have closed already.
@@ -119,7 +171,7 @@ impl Peer {
     pub async fn write_until_stuck(&mut self, bytes: &[u8], patience: Duration) -> usize {
         let mut written = 0;
         while let Some(rest) = bytes.get(written..).filter(|rest| !rest.is_empty()) {
-            match tokio::time::timeout(patience, self.stream.write(rest)).await {
+            match tokio::time::timeout(patience, self.stream.bytes().write(rest)).await {
                 Ok(count) => written += count.expect("write"),
                 Err(_) => break,
             }
@@ -204,17 +256,17 @@ impl Peer {
 
     /// Ends the direction towards the other end, and keeps reading.
     pub async fn shut_down(&mut self) {
-        self.stream.shutdown().await.expect("shutdown");
+        self.stream.bytes().shutdown().await.expect("shutdown");
     }
 
     /// Ends the connection with a reset instead of a FIN.
     pub fn reset(self) {
-        self.stream.set_zero_linger().expect("SO_LINGER");
+        self.stream.socket().set_zero_linger().expect("SO_LINGER");
     }
 
     async fn fill(&mut self, what: &str) {
         let mut chunk = vec![0; 64 * 1024];
-        match within(what, self.stream.read(&mut chunk)).await {
+        match within(what, self.stream.bytes().read(&mut chunk)).await {
             Ok(0) | Err(_) => self.ended = true,
             Ok(count) => self.buffer.extend_from_slice(&chunk[..count]),
         }

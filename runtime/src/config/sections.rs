@@ -9,6 +9,7 @@ mod names;
 mod route;
 mod server;
 mod services;
+mod tls;
 mod upstream;
 
 use self::names::Names;
@@ -21,6 +22,9 @@ pub(super) const ALL: &[&Section] = &[
     &server::ADMIN,
     &server::LOG,
     &server::LISTENER,
+    &tls::TLS,
+    &tls::CERTIFICATE,
+    &tls::CLIENT_AUTH,
     &component::COMPONENT,
     &upstream::UPSTREAM,
     &endpoint::ENDPOINT,

@@ -17,6 +17,7 @@ use crate::pipe::{Limits, Timers};
 use crate::rollout::Terms;
 use crate::route::{HostPattern, Origins, PathPattern};
 use crate::session::OnChange;
+use crate::tls::Version;
 use crate::transport::Liveness;
 use crate::upstream::Address;
 
@@ -171,9 +172,53 @@ pub struct Listener {
     pub paths: Paths,
     /// How long a client may take to send a request's head.
     pub handshake_timeout: Duration,
+    /// What clients speak TLS with; `None`: clear text.
+    pub tls: Option<Tls>,
     /// How it is noticed that a client has vanished.
     pub liveness: Liveness,
     /// Where it is declared.
+    pub place: Place,
+}
+
+/// What a listener speaks TLS with.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Tls {
+    /// At least one; the first is for all who ask for no name, or for one that none has.
+    pub certificates: Vec<CertificateFiles>,
+    /// The least version that is spoken.
+    pub min_version: Version,
+    /// What clients have to show; `None`: nothing.
+    pub client_auth: Option<ClientAuth>,
+    /// Where it is declared.
+    pub place: Place,
+}
+
+/// A certificate with its issuers, and its key.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CertificateFiles {
+    /// The certificates.
+    pub chain: File,
+    /// The key.
+    pub key: File,
+}
+
+/// Which certificates clients have to show.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ClientAuth {
+    /// Who may have issued them.
+    pub ca: File,
+    /// Whether a client may do without.
+    pub is_optional: bool,
+    /// Which are revoked.
+    pub crl: Option<File>,
+}
+
+/// A file that the configuration names; a relative path has been resolved against the directory of the configuration.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct File {
+    /// Where it is.
+    pub path: PathBuf,
+    /// Where it is named.
     pub place: Place,
 }
 

@@ -10,6 +10,7 @@ use tokio::time::Instant;
 
 use super::endpoints::HandOver;
 use super::findings::Findings;
+use super::listeners;
 use super::memory;
 use super::plan::{Change, Plan};
 use super::sources::Sources;
@@ -19,10 +20,12 @@ use crate::component::{
 };
 use crate::config::{self, ComponentUse, Problems};
 use crate::handshake::{Forwarding, Networks};
+use crate::listener::Settings;
 use crate::metrics::Metrics;
 use crate::rollout::{Candidacy, Candidate, Decisions, Rollout};
 use crate::route::{Matcher, RouteTable, Services};
 use crate::session::{Admission, Route, Snapshot, Target, Upstream};
+use crate::tls::Keys;
 
 /// Compiles, links and configures everything in `sources`, and says what is another than in `previous`, with the sources
 /// that it was built from. What is the same is taken from there. What is decided about candidates since this has `begun`
@@ -38,10 +41,10 @@ pub fn build(
     previous: Option<(&Snapshot, &Sources)>,
     begun: Moment,
     generation: u64,
-    host: &Host,
-    metrics: &Metrics,
+    means: &Means<'_>,
     steps: &Steps<'_>,
 ) -> Result<Built, Problems> {
+    let Means { host, metrics, keys } = *means;
     let findings = Findings::new(sources.config.problems());
     let mut builder = Builder {
         sources,
@@ -62,6 +65,7 @@ pub fn build(
     let routes = builder.routes(&upstreams, &trusted);
     let (departed, former) = (builder.departed(&routes), builder.former(&upstreams));
     let Builder { components, mut findings, previous, endpoints, .. } = builder;
+    let listeners = listeners::listeners(sources, keys, metrics, &mut findings);
     if steps.are_given_up() {
         findings.given_up();
     }
@@ -75,7 +79,7 @@ pub fn build(
     let snapshot =
         Snapshot { generation, drain_time, assembly_memory, routes, trusted, upstreams, components, former, departed };
     let plan = previous.map_or_else(Plan::default, |it| it.plan.with_effects(it.snapshot, &snapshot));
-    Ok(Built { snapshot, plan, endpoints })
+    Ok(Built { snapshot, listeners, plan, endpoints })
 }
 
 /// What can be put in force.
@@ -83,10 +87,23 @@ pub fn build(
 pub struct Built {
     /// To be put in force, after its endpoints were handed in.
     pub snapshot: Snapshot,
+    /// What each listener goes by, in the order of the configuration.
+    pub listeners: Vec<Arc<Settings>>,
     /// What is another in it.
     pub plan: Plan,
     /// The endpoints of its upstreams, where they are others.
     pub endpoints: HandOver,
+}
+
+/// What a configuration is built with.
+#[derive(Clone, Copy, Debug)]
+pub struct Means<'a> {
+    /// Where components run.
+    pub host: &'a Host,
+    /// Where everything is counted.
+    pub metrics: &'a Metrics,
+    /// What tickets of TLS sessions are made with.
+    pub keys: &'a Arc<Keys>,
 }
 
 struct Builder<'a> {

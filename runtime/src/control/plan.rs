@@ -115,7 +115,10 @@ impl Plan {
             let trust = trust.then(|| Cause::new("trusted_proxies"));
             own.into_iter().chain(used.into_iter().map(of_component)).chain(targets).chain(trust).collect()
         });
-        let settings = settings(&before.config, &after.config);
+        let mut settings = settings(&before.config, &after.config);
+        if before.files != after.files && !settings.contains(&LISTENERS) {
+            settings.push(LISTENERS);
+        }
         Self { settings, components, upstreams, routes, effects: BTreeMap::new() }
     }
 
@@ -235,11 +238,14 @@ fn settings(before: &Config, after: &Config) -> Vec<&'static str> {
         ("max_connections", before.max_connections != after.max_connections),
         ("watch", before.watch != after.watch),
         ("trusted_proxies", before.trusted_proxies != after.trusted_proxies),
-        ("listeners", before.listeners != after.listeners),
+        (LISTENERS, before.listeners != after.listeners),
         ("routes", order(before, after) != order(after, before)),
     ];
     keys.into_iter().filter(|(_, differs)| *differs).map(|(key, _)| key).collect()
 }
+
+/// Also where only the files have changed that they name.
+const LISTENERS: &str = "listeners";
 
 #[cfg(test)]
 mod random;
@@ -278,7 +284,7 @@ mod tests {
             (name.clone(), Arc::from(bytes))
         });
         let components = components.collect();
-        Sources { config, components }
+        Sources { config, components, files: BTreeMap::new() }
     }
 
     fn plan(after: &str, shout: &[u8]) -> Plan {

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::findings::Findings;
+use super::listeners;
 use super::steps::Steps;
 use crate::config::{self, Component, ComponentSource, Config, Examined, Problems};
 
@@ -17,6 +18,15 @@ pub struct Sources {
     pub config: Config,
     /// The bytes of the components, by name.
     pub components: BTreeMap<String, Arc<[u8]>>,
+    /// The bytes of certificates and keys, by path.
+    pub files: BTreeMap<PathBuf, Arc<[u8]>>,
+}
+
+impl Sources {
+    /// The bytes of a file; `None` where there is none, and none was needed.
+    pub(super) fn file(&self, path: &Path) -> Option<&[u8]> {
+        self.files.get(path).map(|bytes| &**bytes)
+    }
 }
 
 /// Where a configuration comes from, to be read again for a reload.
@@ -49,7 +59,7 @@ impl ReadSources {
         }
     }
 
-    /// Reads the components of a configuration.
+    /// Reads the components and the certificates of a configuration.
     ///
     /// # Errors
     /// Those that cannot be read, at least one.
@@ -68,8 +78,22 @@ impl ReadSources {
                 Err(what) => findings.unreadable(component, what),
             }
         }
+        let mut files = BTreeMap::new();
+        for (path, place, is_needed) in config.listeners.iter().flat_map(listeners::files) {
+            if files.contains_key(&path) || !steps.reading(&path) {
+                continue;
+            }
+            match config::file::read(&path, MAX_FILE) {
+                Ok(bytes) => drop(files.insert(path, bytes.into())),
+                Err(error) if !is_needed && error.kind() == io::ErrorKind::NotFound => {}
+                Err(error) => {
+                    let what = format!("{}: {error}", path.display());
+                    findings.add(&place, what, "name a file that exists and is readable by the user of the process");
+                }
+            }
+        }
         let problems = findings.into_problems();
-        if problems.is_empty() { Ok(Sources { config, components }) } else { Err(problems) }
+        if problems.is_empty() { Ok(Sources { config, components, files }) } else { Err(problems) }
     }
 
     /// The files that it comes from, as far as these configurations say, which were read before. Some of the paths have
@@ -84,7 +108,8 @@ impl ReadSources {
                 ComponentSource::File(path) => Some(path.clone()),
                 ComponentSource::Standard => None,
             });
-            components.chain(config.inputs.0.iter().cloned())
+            let secured = config.listeners.iter().flat_map(listeners::files).map(|(path, ..)| path);
+            components.chain(config.inputs.0.iter().cloned()).chain(secured)
         });
         own.into_iter().chain(paths).collect()
     }
@@ -111,6 +136,9 @@ pub(super) fn bytes(name: &str, component: &Component) -> Result<Option<Arc<[u8]
 pub fn read_component(path: &Path) -> io::Result<Vec<u8>> {
     config::file::read(path, MAX_COMPONENT)
 }
+
+/// A bundle of all public authorities has 220 KB, and a revocation list may have some MiB.
+const MAX_FILE: u64 = 16 << 20;
 
 /// An embedded Python is 18 MB; what is larger was not meant.
 const MAX_COMPONENT: u64 = 256 << 20;

@@ -29,8 +29,9 @@ use self::single::Single;
 use super::cells::Counter;
 use super::labels::{
     CallVerdict, CloseLabel, ConnectOutcome, FailureReason, HandshakeOutcome, InflateFailure, Initiator, Limit,
-    ShadowOutcome, SwapOutcome,
+    ShadowOutcome, SwapOutcome, TlsOutcome, TlsVersion,
 };
+use super::listener::{CertificateExpiry, ListenerMetrics};
 use super::registry::{
     CandidateMetrics, ComponentMetrics, EndpointMetrics, Metrics, Name, Pair, RouteMetrics, UseMetrics, Version,
 };
@@ -73,6 +74,7 @@ impl Metrics {
     /// The families that come from the shards, in the order of the documentation.
     fn families(&self, routes: &Present<Name, RouteMetrics>) -> Vec<Family> {
         let mut families = Vec::new();
+        families.extend(tls_families(&self.listeners.present(), &self.certificates.present()));
         families.extend(handshake_families(routes));
         families.extend(message_families(routes));
         families.extend(endpoint_families(&self.endpoints.present()));
@@ -115,6 +117,43 @@ impl Iterator for Scrape {
 
 /// What a socket takes at once, and some hundred microseconds of work.
 const PIECE: usize = 64 << 10;
+
+fn tls_families(
+    listeners: &Present<Name, ListenerMetrics>,
+    certificates: &Present<Pair, CertificateExpiry>,
+) -> [Family; 2] {
+    let handshakes = Family::of(
+        Kind::Counter,
+        "tidegate_tls_handshakes_total",
+        "TLS handshakes with clients, by how they ended and the version that was agreed; an empty version: none was.",
+        listeners,
+        |series, listener, metrics| {
+            for (outcome_index, outcome) in TlsOutcome::ALL.iter().enumerate() {
+                for (index, version) in TlsVersion::ALL.iter().enumerate() {
+                    let cells = metrics.iter().filter_map(|shard| shard.tls_handshakes.get(outcome_index)?.get(index));
+                    let is_done = matches!(outcome, TlsOutcome::Full | TlsOutcome::Resumed);
+                    let count = sum(cells);
+                    // No session is agreed without a version, and few fail with one.
+                    if count > 0 || is_done != (*version == TlsVersion::None) {
+                        let labels =
+                            [("listener", &**listener), ("outcome", outcome.label()), ("version", version.label())];
+                        series.add(&labels, count);
+                    }
+                }
+            }
+        },
+    );
+    let expiry = Family::of(
+        Kind::Gauge,
+        "tidegate_certificate_expiry_seconds",
+        "When a certificate that is shown to clients ends, in seconds of Unix time.",
+        certificates,
+        |series, (listener, name), expiry| {
+            series.add(&[("listener", &**listener), ("name", &**name)], expiry.seconds());
+        },
+    );
+    [handshakes, expiry]
+}
 
 fn handshake_families(routes: &Present<Name, RouteMetrics>) -> [Family; 4] {
     let handshakes = Family::of(

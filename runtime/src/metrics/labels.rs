@@ -76,6 +76,34 @@ labels! {
 }
 
 labels! {
+    /// How a TLS handshake with a client ended (label `outcome` of `tls_handshakes_total`).
+    TlsOutcome {
+        /// Keys were agreed anew.
+        Full = "full",
+        /// The client has resumed a session.
+        Resumed = "resumed",
+        /// The client showed no certificate, or none that is valid.
+        CertificateRefused = "certificate_refused",
+        /// The client spoke no TLS, or the two had too little in common, or it did not believe us.
+        Failed = "failed",
+        /// The client took too long.
+        ClientTimeout = "client_timeout",
+        /// The client left within it.
+        ClientGone = "client_gone",
+    }
+}
+
+labels! {
+    /// The version of TLS that was agreed (label `version` of `tls_handshakes_total`).
+    TlsVersion {
+        /// None was.
+        None = "",
+        Tls12 = "1.2",
+        Tls13 = "1.3",
+    }
+}
+
+labels! {
     /// How an attempt to connect to an endpoint ended (label `outcome` of `upstream_connects_total`).
     ConnectOutcome {
         Connected = "connected",

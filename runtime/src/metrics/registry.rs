@@ -16,13 +16,16 @@ use super::labels::{
     CallVerdict, CloseLabel, CompileSource, ConnectOutcome, FailureReason, HandshakeOutcome, InflateFailure, Initiator,
     Limit, ReloadOutcome, SwapOutcome, UpgradeFailure,
 };
+use super::listener::{CertificateExpiry, ListenerMetrics};
 use super::roster::{Counts, Roster};
 use crate::peer::{MessageKind, Side};
 
 /// All metrics of the process.
 #[derive(Debug)]
 pub struct Metrics {
-    threads: usize,
+    pub(super) threads: usize,
+    pub(super) listeners: Roster<Name, ListenerMetrics>,
+    pub(super) certificates: Roster<Pair, CertificateExpiry>,
     pub(super) routes: Roster<Name, RouteMetrics>,
     pub(super) endpoints: Roster<Pair, EndpointMetrics>,
     pub(super) components: Roster<Name, ComponentMetrics>,
@@ -47,6 +50,8 @@ impl Metrics {
     pub fn new(workers: usize) -> Arc<Self> {
         Arc::new(Self {
             threads: workers + 1,
+            listeners: Roster::default(),
+            certificates: Roster::default(),
             routes: Roster::default(),
             endpoints: Roster::default(),
             components: Roster::default(),
@@ -71,6 +76,8 @@ impl Metrics {
     pub fn draft(&self) -> Arc<Self> {
         Arc::new(Self {
             threads: self.threads,
+            listeners: self.listeners.draft(),
+            certificates: self.certificates.draft(),
             routes: self.routes.draft(),
             endpoints: self.endpoints.draft(),
             components: self.components.draft(),
@@ -92,6 +99,8 @@ impl Metrics {
 
     /// Takes in what is new in a [`Metrics::draft`] of these, which is empty then.
     pub fn adopt(&self, draft: &Self) {
+        self.listeners.adopt(&draft.listeners);
+        self.certificates.adopt(&draft.certificates);
         self.routes.adopt(&draft.routes);
         self.endpoints.adopt(&draft.endpoints);
         self.components.adopt(&draft.components);

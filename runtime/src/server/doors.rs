@@ -8,7 +8,6 @@ use socket2::SockRef;
 use super::course::Listening;
 use super::handover::Inherited;
 use crate::config::{Config, Listener, Problems};
-use crate::handshake::HeadLimits;
 use crate::listener::{BindError, Bound, Claim, Settings, retire};
 
 /// A listener that cannot be opened.
@@ -18,14 +17,14 @@ pub(super) struct Shut<'a> {
     pub(super) error: BindError,
 }
 
-/// Binds what the configuration wants, except where `kept` has sockets that will do. `own` is what this process has
-/// already, or the one that it replaces. Nobody can connect to a new socket before it listens.
+/// Binds what the configuration wants, in its order, except where `kept` has sockets that will do. `own` is what this process
+/// has already, or the one that it replaces. Nobody can connect to a new socket before it listens.
 pub(super) fn open<'a>(
     config: &'a Config,
     workers: usize,
     own: &[Claim],
     mut kept: impl FnMut(&Claim) -> Option<Result<Arc<Bound>, BindError>>,
-) -> Result<Vec<Listening>, Shut<'a>> {
+) -> Result<Vec<Arc<Bound>>, Shut<'a>> {
     let mut opened = Vec::with_capacity(config.listeners.len());
     for listener in &config.listeners {
         let wanted = config.claim(listener.listen);
@@ -35,9 +34,14 @@ pub(super) fn open<'a>(
         // What they accept inherits it.
         let watched = bound.sockets().iter().try_for_each(|socket| listener.liveness.apply(&SockRef::from(socket)));
         watched.map_err(|error| Shut { listener, error: error.into() })?;
-        opened.push(Listening { settings: Arc::new(settings(listener)), bound });
+        opened.push(bound);
     }
     Ok(opened)
+}
+
+/// Listeners with what they go by, both in the order of the configuration.
+pub(super) fn listening(bound: Vec<Arc<Bound>>, settings: &[Arc<Settings>]) -> Vec<Listening> {
+    bound.into_iter().zip(settings).map(|(bound, settings)| Listening { settings: settings.clone(), bound }).collect()
 }
 
 /// Tells that an address cannot be listened on, with the place that names it.
@@ -59,12 +63,12 @@ pub(super) struct Leftover {
 }
 
 impl Leftover {
-    pub(super) fn of(inherited: Inherited, config: &Config) -> Self {
+    pub(super) fn of(inherited: Inherited, config: &Config, settings: &[Arc<Settings>]) -> Self {
         let (listeners, admin) = inherited.into_leftover();
         let listening = |bound: Bound| {
-            let is_next = |listener: &&Listener| listener.listen.port() == bound.address().port();
-            let next = config.listeners.iter().find(is_next).or(config.listeners.first())?;
-            Some(Listening { settings: Arc::new(settings(next)), bound: Arc::new(bound) })
+            let is_next = |listener: &Listener| listener.listen.port() == bound.address().port();
+            let next = config.listeners.iter().position(is_next).unwrap_or_default();
+            Some(Listening { settings: settings.get(next)?.clone(), bound: Arc::new(bound) })
         };
         Self { listeners: listeners.into_iter().filter_map(listening).collect(), admin }
     }
@@ -74,16 +78,5 @@ impl Leftover {
         if let Some(socket) = self.admin.take() {
             retire(&socket);
         }
-    }
-}
-
-fn settings(listener: &Listener) -> Settings {
-    Settings {
-        head: HeadLimits {
-            max_header_bytes: listener.max_header_bytes,
-            max_header_fields: listener.max_header_fields,
-            paths: listener.paths,
-        },
-        handshake_timeout: listener.handshake_timeout,
     }
 }

@@ -24,6 +24,7 @@ use rustix::net::{
 };
 
 use crate::listener::{self, Bound, Claim};
+use crate::tls::Keys;
 
 /// Tells a process that its standard input is a link.
 pub(super) const VARIABLE: &str = "TIDEGATE_HANDOVER";
@@ -39,6 +40,8 @@ enum Word {
     Listener(usize, SocketAddr, OwnedFd),
     /// The socket of the admin API.
     Admin(SocketAddr, OwnedFd),
+    /// What tickets of TLS sessions are made with.
+    Keys(Keys),
     /// There are no more sockets.
     End,
     /// The new process can serve.
@@ -100,6 +103,8 @@ impl Sockets {
 pub(super) struct Inherited {
     listeners: Vec<Bound>,
     admin: Option<(SocketAddr, StdListener)>,
+    /// What tickets of TLS sessions are made with.
+    pub(super) keys: Option<Keys>,
 }
 
 impl Inherited {
@@ -158,11 +163,12 @@ impl Link {
         Ok(Some(Self(input.as_fd().try_clone_to_owned()?)))
     }
 
-    /// Sends the sockets to a new process.
+    /// Sends the sockets to a new process, and what it needs to resume the sessions of this one.
     ///
     /// # Errors
     /// When it has ended, or reads nothing for too long.
-    pub(super) fn offer(&self, sockets: &Sockets) -> io::Result<()> {
+    pub(super) fn offer(&self, sockets: &Sockets, keys: &Keys) -> io::Result<()> {
+        self.send(&format!("keys {}", keys.to_text()), None)?;
         for (number, bound) in sockets.bound().enumerate() {
             for socket in bound.sockets() {
                 self.send(&format!("listener {number} {}", bound.configured()), Some(socket.as_fd()))?;
@@ -180,7 +186,7 @@ impl Link {
     /// When it has ended, or says something else.
     pub(super) fn take(&self) -> io::Result<Inherited> {
         let mut listeners: Vec<(SocketAddr, Vec<StdListener>)> = Vec::new();
-        let (mut admin, mut last) = (None, None);
+        let (mut admin, mut keys, mut last) = (None, None, None);
         loop {
             match self.receive()? {
                 Some(Word::Listener(number, address, socket)) => {
@@ -192,10 +198,11 @@ impl Link {
                         sockets.push(socket.into());
                     }
                 }
+                Some(Word::Keys(those)) => keys = Some(those),
                 Some(Word::Admin(address, socket)) => admin = Some((address, socket.into())),
                 Some(Word::End) => {
                     let bound = |(address, sockets)| Bound::inherited(address, sockets);
-                    return Ok(Inherited { listeners: listeners.into_iter().map(bound).collect(), admin });
+                    return Ok(Inherited { listeners: listeners.into_iter().map(bound).collect(), admin, keys });
                 }
                 Some(_) => return Err(unexpected("no socket")),
                 None => return Err(unexpected("the end")),
@@ -283,7 +290,9 @@ impl Link {
             return Ok(None);
         }
         let text = bytes.get(..received.bytes).and_then(|bytes| std::str::from_utf8(bytes).ok()).unwrap_or_default();
-        Word::parse(text, socket).map(Some).ok_or_else(|| unexpected(text))
+        // What stands behind the verb may be secret.
+        let verb = text.split(' ').next().unwrap_or_default();
+        Word::parse(text, socket).map(Some).ok_or_else(|| unexpected(verb))
     }
 }
 
@@ -296,6 +305,7 @@ impl Word {
                 Self::Listener(number.parse().ok()?, address.parse().ok()?, socket?)
             }
             "admin" => Self::Admin(rest.parse().ok()?, socket?),
+            "keys" => Self::Keys(Keys::from_text(rest)?),
             "end" => Self::End,
             "ready" => Self::Ready,
             "failed" => Self::Failed(rest.to_owned()),
@@ -343,7 +353,7 @@ mod tests {
         let sockets =
             Sockets { listeners: vec![first, second], admin: Some((any, Arc::new(admin))), ..Sockets::default() };
 
-        old.offer(&sockets).unwrap();
+        old.offer(&sockets, &Keys::new().unwrap()).unwrap();
         let mut taken = new.take().unwrap();
 
         assert_eq!(taken.claims(), at.map(claim));

@@ -10,8 +10,8 @@ use super::underway::Underway;
 use super::{background, doors};
 use crate::component::Moment;
 use crate::config::{Config, Listener, Place, Problems};
-use crate::control::{self, HandOver, Plan, ReadSources, Sources, Step, Steps};
-use crate::listener::{BindError, Bound};
+use crate::control::{self, HandOver, Means, Plan, ReadSources, Sources, Step, Steps};
+use crate::listener::{BindError, Bound, Settings};
 use crate::metrics::Metrics;
 use crate::session::Snapshot;
 
@@ -68,6 +68,7 @@ pub(super) async fn reload(state: &Arc<State>, cause: &'static str, dry_run: boo
             let generation = snapshot.generation;
             tell_doors(state, &doors.listeners);
             tell_what_waits(&before.config, &sources.config);
+            tell_warnings(&sources);
             state.metrics.adopt(&metrics);
             state.put_in_force(snapshot, endpoints, sources, doors);
             state.set_in_force(InForce { cause, since: SystemTime::now(), plan: Some(plan.clone()) });
@@ -109,8 +110,9 @@ fn build(state: &State, underway: &Underway, dry_run: bool) -> (Result<Option<Bu
         // What a dry run counts, nobody sees.
         let metrics = if dry_run { Metrics::new(state.metrics.workers()) } else { state.metrics.draft() };
         let previous = Some((&*in_force, &*before));
-        let control::Built { snapshot, plan, endpoints } =
-            control::build(&sources, previous, begun, in_force.generation + 1, &state.host, &metrics, &steps)?;
+        let means = Means { host: &state.host, metrics: &metrics, keys: &state.keys };
+        let control::Built { snapshot, listeners, plan, endpoints } =
+            control::build(&sources, previous, begun, in_force.generation + 1, &means, &steps)?;
         if !dry_run && steps.take(Step::Sweeping) {
             // Also what is in force, for should an address not be free.
             let live = in_force.components.values().chain(snapshot.components.values());
@@ -120,7 +122,7 @@ fn build(state: &State, underway: &Underway, dry_run: bool) -> (Result<Option<Bu
         if !underway.take_last(Step::Listening) {
             return Err(sources.config.problems());
         }
-        let doors = doors(state, &sources.config, dry_run)?;
+        let doors = doors(state, &sources.config, &listeners, dry_run)?;
         Ok(Some(Built { snapshot, endpoints, sources, doors, metrics, plan }))
     });
     (built, files)
@@ -128,7 +130,7 @@ fn build(state: &State, underway: &Underway, dry_run: bool) -> (Result<Option<Bu
 
 /// Opens the listeners of a configuration that are new, and keeps those that will do. Nobody is accepted from a new one
 /// yet; in a dry run, nobody can even connect.
-fn doors(state: &State, config: &Config, dry_run: bool) -> Result<Doors, Problems> {
+fn doors(state: &State, config: &Config, settings: &[Arc<Settings>], dry_run: bool) -> Result<Doors, Problems> {
     let limit = state.limit(config).map_err(|error| {
         let mut problems = config.problems();
         problems.add(&Place::of_key("listeners"), error.to_string(), "");
@@ -142,15 +144,15 @@ fn doors(state: &State, config: &Config, dry_run: bool) -> Result<Doors, Problem
         found.map(|index| Ok(known.remove(index)))
     };
     let refused = |listener: &Listener, error: &BindError| doors::shut(config, listener.listen, error);
-    let listeners = doors::open(config, state.team.len(), &sockets.claims(), kept)
+    let opened = doors::open(config, state.team.len(), &sockets.claims(), kept)
         .map_err(|doors::Shut { listener, error }| refused(listener, &error))?;
     let fresh = |bound: &Arc<Bound>| !sockets.listeners.iter().any(|known| Arc::ptr_eq(known, bound));
-    for (Listening { bound, .. }, listener) in listeners.iter().zip(&config.listeners) {
+    for (bound, listener) in opened.iter().zip(&config.listeners) {
         if !dry_run && fresh(bound) {
             bound.listen().map_err(|error| refused(listener, &error))?;
         }
     }
-    Ok(Doors { listeners, limit })
+    Ok(Doors { listeners: doors::listening(opened, settings), limit })
 }
 
 fn tell_doors(state: &State, listeners: &[Listening]) {
@@ -169,6 +171,15 @@ fn tell_doors(state: &State, listeners: &[Listening]) {
 fn tell_what_waits(before: &Config, after: &Config) {
     if before.workers != after.workers {
         tracing::warn!("`workers` changes with an upgrade (SIGUSR2) or a restart; everything else is in force");
+    }
+}
+
+/// Warns of what is in force and most likely not meant.
+pub(super) fn tell_warnings(sources: &Sources) {
+    let mut warnings = sources.config.problems();
+    sources.warnings(&mut warnings);
+    for warning in warnings.iter() {
+        tracing::warn!("{warning}");
     }
 }
 

@@ -103,9 +103,10 @@ impl Serving {
     /// Serves a connection that has its place.
     pub(super) fn adopt(&self, Handed { stream, peer, settings, held }: Handed) {
         let socket = Transport::from(Socket::new(stream));
-        let Settings { head, handshake_timeout } = &*settings;
+        let Settings { head, handshake_timeout, tls } = &*settings;
+        let (head, tls) = (head.clone(), tls.clone());
         // Boxed, because an open connection's task has no use for it.
-        let accepted = Box::new(Accepted { socket, peer, head: head.clone(), handshake_timeout: *handshake_timeout });
+        let accepted = Box::new(Accepted { socket, peer, tls, head, handshake_timeout: *handshake_timeout });
         spawn(session::serve(self.worker.clone(), accepted, held)).detach();
     }
 

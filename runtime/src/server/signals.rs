@@ -151,7 +151,9 @@ impl Signals {
                     is_wanted = false;
                     let patience = state.sources().config.upgrade_timeout;
                     upgrade = state.sockets().and_then(|sockets| {
-                        Upgrade::begin(sockets, patience).inspect_err(|error| upgrade_failed(state, error)).ok()
+                        Upgrade::begin(sockets, state.keys.clone(), patience)
+                            .inspect_err(|error| upgrade_failed(state, error))
+                            .ok()
                     });
                     if upgrade.is_some() {
                         turn = Some(guard);

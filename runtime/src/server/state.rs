@@ -26,6 +26,7 @@ use crate::control::{HandOver, Plan, ReadSources, Sources};
 use crate::listener::{self, BindError, Loads};
 use crate::metrics::Metrics;
 use crate::session::{Permits, Snapshot};
+use crate::tls::Keys;
 use crate::ws::CloseFrame;
 
 /// The running server, as control sees it.
@@ -33,6 +34,8 @@ pub(super) struct State {
     /// Where the configuration is read from.
     pub(super) origin: ReadSources,
     pub(super) host: Host,
+    /// What tickets of TLS sessions are made with.
+    pub(super) keys: Arc<Keys>,
     pub(super) metrics: Arc<Metrics>,
     pub(super) snapshot: Arc<ArcSwap<Snapshot>>,
     pub(super) loads: Arc<Loads>,
@@ -77,6 +80,7 @@ pub(super) struct Gathered {
     pub(super) sources: Sources,
     pub(super) snapshot: Arc<ArcSwap<Snapshot>>,
     pub(super) host: Host,
+    pub(super) keys: Arc<Keys>,
     pub(super) metrics: Arc<Metrics>,
     pub(super) loads: Arc<Loads>,
     pub(super) team: Arc<Team>,
@@ -111,12 +115,14 @@ pub(super) enum Phase {
 impl State {
     /// A state in which nobody is accepted yet, and what the workers are to follow.
     pub(super) fn new(gathered: Gathered, limit: usize) -> (Arc<Self>, watch::Receiver<Course>) {
-        let Gathered { origin, sources, snapshot, host, metrics, loads, team, files, reloads, sockets } = gathered;
+        let Gathered { origin, sources, snapshot, host, keys, metrics, loads, team, files, reloads, sockets } =
+            gathered;
         let places = Permits::new(limit);
         let (course, followed) = watch::channel(Course { listeners: Arc::default(), places, stage: Stage::Serve });
         let state = Self {
             origin,
             host,
+            keys,
             metrics,
             snapshot,
             loads,

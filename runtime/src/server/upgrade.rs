@@ -14,6 +14,7 @@ use tokio::task::{JoinHandle, spawn_blocking};
 use super::handover::{Answer, Link, Sockets, VARIABLE};
 use super::signals;
 use crate::metrics::UpgradeFailure;
+use crate::tls::Keys;
 
 /// Why this process goes on.
 #[derive(Debug, Error)]
@@ -56,14 +57,14 @@ pub(super) struct Successor {
 
 impl Upgrade {
     /// Starts a new process that has `patience` to become ready.
-    pub(super) fn begin(sockets: Arc<Sockets>, patience: Duration) -> Result<Self, UpgradeError> {
+    pub(super) fn begin(sockets: Arc<Sockets>, keys: Arc<Keys>, patience: Duration) -> Result<Self, UpgradeError> {
         let (link, theirs) = Link::pair(patience)?;
         let link = Arc::new(link);
         let ours = link.clone();
         let starting = spawn_blocking(move || {
             let child = signals::spawn(program()?.stdin(Stdio::from(theirs)).env(VARIABLE, "stdin"))?;
             tracing::info!(pid = child.id(), "a new process starts, to take over");
-            introduce(child, &ours, &sockets, patience)
+            introduce(child, (&ours, &sockets, &keys), patience)
         });
         Ok(Self { link, starting })
     }
@@ -116,8 +117,12 @@ fn program() -> io::Result<Command> {
 }
 
 /// Gives the new process the sockets and waits until it is ready; otherwise, until it has ended.
-fn introduce(mut child: Child, link: &Link, sockets: &Sockets, patience: Duration) -> Result<Child, UpgradeError> {
-    let answer = match link.offer(sockets) {
+fn introduce(
+    mut child: Child,
+    (link, sockets, keys): (&Link, &Sockets, &Keys),
+    patience: Duration,
+) -> Result<Child, UpgradeError> {
+    let answer = match link.offer(sockets, keys) {
         Ok(()) => link.answer(),
         Err(error) if error.kind() == io::ErrorKind::WouldBlock => Answer::Late,
         Err(_) => Answer::Gone,

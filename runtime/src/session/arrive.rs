@@ -10,6 +10,7 @@ use super::Entrance;
 use super::limit::Permit;
 use super::record::Record;
 use super::refusal::Refusal;
+use super::secure::Peer;
 use super::snapshot::{Route, Snapshot, Target, Upstream};
 use super::worker::Worker;
 use crate::component::{Handshake, Kind};
@@ -52,11 +53,13 @@ pub(super) struct Entered<'w> {
 impl<'w> Arrived<'w> {
     /// Begins the story of a request.
     pub(super) fn new(entrance: &Entrance<'w>, head: Parts, record: &mut Record<'w>) -> Self {
-        let Entrance { worker, peer, paths } = *entrance;
+        let Entrance { worker, peer, ref secured, paths } = *entrance;
         let snapshot = worker.snapshot();
         let address = snapshot.trusted.client(peer.ip(), &head.headers);
         record.client.set_ip(address);
-        let client = Client { peer, address, scheme: Scheme::Ws, connection_id: record.connection.clone() };
+        let scheme = if secured.is_some() { Scheme::Wss } else { Scheme::Ws };
+        record.attributes = secured.as_ref().map(Peer::attributes).unwrap_or_default();
+        let client = Client { peer, address, scheme, connection_id: record.connection.clone() };
         Self { worker, head, client, paths, snapshot, followings: worker.followings() }
     }
 
@@ -68,6 +71,7 @@ impl<'w> Arrived<'w> {
         let target = handshake::Target::of(&head, paths).map_err(Refusal::Request)?;
         record.host = target.host.clone().into_owned();
         let mut handshake = handshake::describe(&head, &target, &client);
+        handshake.attributes.clone_from(&record.attributes);
         for found in snapshot.routes.candidates(&target.host, target.path.compared()) {
             let route = found.route;
             handshake.route.clone_from(&route.name);

@@ -5,7 +5,7 @@ use std::{net::SocketAddr, num::NonZeroUsize, path::Path, time::Duration};
 use toml::de::DeTable;
 use tracing::Level;
 
-use super::{Names, component, liveness, route, upstream};
+use super::{Names, component, liveness, route, tls, upstream};
 use crate::listener::Claim;
 use crate::{
     config::{
@@ -266,7 +266,8 @@ pub(super) const LISTENER: Section = Section {
             takes: "duration",
             absent: Absent::Default("\"10s\""),
             example: "\"5s\"",
-            meaning: "How long a client may take to send the head of a request.",
+            meaning: "How long a client may take to send the head of a request, of its first one together with its TLS \
+                      handshake.",
         },
         Key {
             name: "paths",
@@ -276,6 +277,13 @@ pub(super) const LISTENER: Section = Section {
             meaning: "Which paths are taken. `canonical` brings each into the form in which routes are compared, and \
                       refuses with 400 what has none; `strict` also refuses dot segments, `//`, and encoded slashes \
                       and backslashes: for upstreams that decode a path before they look at its segments.",
+        },
+        Key {
+            name: "tls",
+            takes: "table",
+            absent: Absent::Means("clients speak in clear text"),
+            example: "{ certificates = [{ chain = \"tls/chain.pem\", key = \"tls/key.pem\" }] }",
+            meaning: "Has clients speak TLS here (`wss://`, RFC 8446), and how.",
         },
         liveness::TCP_KEEPALIVE,
         liveness::TCP_USER_TIMEOUT,
@@ -322,7 +330,8 @@ pub(in crate::config) fn read(
     });
     let admin = root.optional("admin", admin);
     let log = root.read("log", log);
-    let listeners = listeners(&root, admin.as_ref().ok().and_then(|admin| admin.as_ref().map(|admin| admin.listen)));
+    let listeners =
+        listeners(&root, base, admin.as_ref().ok().and_then(|admin| admin.as_ref().map(|admin| admin.listen)));
     let components = root.read("components", |value| component::components(value, &names));
     let upstreams = root.read("upstreams", |value| upstream::upstreams(value, &names));
     let routes = route::routes(&root, &names);
@@ -402,13 +411,13 @@ fn log(value: &Value<'_>) -> Read<log::Settings> {
     Ok(log::Settings { level: level?, format: format?, access: access?, access_on_open: access_on_open? })
 }
 
-fn listeners(root: &Table<'_>, admin: Option<SocketAddr>) -> Read<Vec<Listener>> {
+fn listeners(root: &Table<'_>, base: &Path, admin: Option<SocketAddr>) -> Read<Vec<Listener>> {
     let Some(value) = root.value("listeners") else {
         let place = Place { key: "listeners".to_owned(), ..Place::default() };
         let advice = "add a table [[listeners]] with `listen = \"0.0.0.0:8080\"`";
         return Err(root.refuse(&place, "there is no listener", advice));
     };
-    let listeners = value.each("tables", "write tables [[listeners]]", listener)?;
+    let listeners = value.each("tables", "write tables [[listeners]]", |value| listener(value, base))?;
     if listeners.is_empty() {
         return Err(value.refuse("there is no listener", "add a table [[listeners]] with `listen = \"0.0.0.0:8080\"`"));
     }
@@ -434,7 +443,7 @@ fn listeners(root: &Table<'_>, admin: Option<SocketAddr>) -> Read<Vec<Listener>>
     result.map(|()| listeners)
 }
 
-fn listener(value: &Value<'_>) -> Read<Listener> {
+fn listener(value: &Value<'_>, base: &Path) -> Read<Listener> {
     let table = value.table(&LISTENER, "write a table [[listeners]]")?;
     let place = table.value("listen").map_or_else(|| value.place(), |value| value.place());
     let listen = table.read("listen", value::address);
@@ -444,6 +453,7 @@ fn listener(value: &Value<'_>) -> Read<Listener> {
     let handshake_timeout = table.read("handshake_timeout", value::duration);
     let paths = table
         .read("paths", |value| value::choice(value, &[("canonical", Paths::Canonical), ("strict", Paths::Strict)]));
+    let tls = table.optional("tls", |value| tls::tls(value, base));
     let liveness = liveness::liveness(&table);
     Ok(Listener {
         listen: listen?,
@@ -451,6 +461,7 @@ fn listener(value: &Value<'_>) -> Read<Listener> {
         max_header_fields: usize::try_from(max_header_fields?).unwrap_or(usize::MAX),
         paths: paths?,
         handshake_timeout: handshake_timeout?,
+        tls: tls?,
         liveness: liveness?,
         place,
     })

@@ -13,7 +13,7 @@ use rand::seq::IndexedRandom;
 use rand::{RngExt, SeedableRng};
 use tokio::runtime::{Builder, LocalOptions};
 
-use super::super::{Built, Sources, Steps, build};
+use super::super::{Built, Means, Sources, Steps, build};
 use super::*;
 use crate::component::{CacheDirectory, Host, Moment};
 use crate::config;
@@ -22,6 +22,7 @@ use crate::log::AccessLog;
 use crate::metrics::{Metrics, WorkerIndex};
 use crate::pipe::Scope;
 use crate::session::{Connection, Worker, follow};
+use crate::tls::Keys;
 use crate::upstream::Resolver;
 
 /// What a key, or a few of them, may be set to, the first of all at the start. `passing`: only about handshakes.
@@ -165,7 +166,7 @@ impl Draft<'_> {
             (name.clone(), Arc::from(bytes))
         });
         let components = components.collect();
-        Sources { config, components }
+        Sources { config, components, files: BTreeMap::new() }
     }
 }
 
@@ -234,6 +235,7 @@ impl Step<'_> {
 struct Bed {
     host: Host,
     metrics: Arc<Metrics>,
+    keys: Arc<Keys>,
     _cache: tempfile::TempDir,
 }
 
@@ -242,12 +244,13 @@ impl Bed {
         let cache = tempfile::tempdir().unwrap();
         let directory = CacheDirectory::open(cache.path()).unwrap();
         let host = Host::with(1, Some(directory), None, Arc::default()).unwrap();
-        Self { host, metrics: Metrics::new(1), _cache: cache }
+        Self { host, metrics: Metrics::new(1), keys: Arc::new(Keys::new().unwrap()), _cache: cache }
     }
 
     fn build(&self, sources: &Sources, previous: Option<(&Snapshot, &Sources)>) -> Built {
         let generation = previous.map_or(1, |(snapshot, _)| snapshot.generation + 1);
-        build(sources, previous, Moment::now(), generation, &self.host, &self.metrics, &Steps::untold()).unwrap()
+        let means = Means { host: &self.host, metrics: &self.metrics, keys: &self.keys };
+        build(sources, previous, Moment::now(), generation, &means, &Steps::untold()).unwrap()
     }
 
     fn worker(&self, snapshot: &Arc<ArcSwap<Snapshot>>) -> Rc<Worker> {
@@ -292,7 +295,7 @@ async fn changes(steps: u32, seed: u64) {
 
         let previous = current.load_full();
         let read = after.sources();
-        let Built { snapshot, plan, endpoints } = bed.build(&read, Some((&previous, &sources)));
+        let Built { snapshot, plan, endpoints, .. } = bed.build(&read, Some((&previous, &sources)));
         endpoints.hand_in(&bed.metrics);
         let step = Step { before: Draft { ..before }, after: Draft { ..after } };
         for name in ["a", "b"] {

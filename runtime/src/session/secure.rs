@@ -1,0 +1,89 @@
+//! The first stage of a connection whose listener speaks TLS: its handshake.
+
+use std::future::poll_fn;
+use std::time::Duration;
+
+use rustls::{HandshakeKind, ProtocolVersion};
+
+use super::worker::Worker;
+use crate::metrics::{TlsOutcome, TlsVersion};
+use crate::reactor::timeout;
+use crate::tls::{self, Identity};
+use crate::transport::{HandshakeError, Tls, Transport};
+
+/// Who is at the other end of a TLS connection.
+#[derive(Debug, Default)]
+pub(super) struct Peer {
+    /// By the certificate that it has shown, which is valid.
+    identity: Option<Identity>,
+}
+
+impl Peer {
+    /// What components, the access log and the API are told of it.
+    pub(super) fn attributes(&self) -> Vec<(String, String)> {
+        let Some(Identity { subject, names, fingerprint }) = &self.identity else { return Vec::new() };
+        let told =
+            [("tls.client-subject", subject), ("tls.client-san", names), ("tls.client-fingerprint", fingerprint)];
+        told.into_iter().map(|(name, value)| (name.to_owned(), value.clone())).collect()
+    }
+}
+
+/// Speaks TLS from here on; `None` where that has come to nothing within `patience`, which is counted then. Nobody can be
+/// answered before it has.
+pub(super) async fn secure(
+    worker: &Worker,
+    transport: Transport,
+    server: &tls::Server,
+    patience: Duration,
+) -> Option<(Transport, Peer)> {
+    let metrics = server.metrics().of(worker.index());
+    let Transport::Tcp(socket) = transport else { return None };
+    let accepted = Tls::accept(socket, server.config());
+    let done = match accepted {
+        Err(error) => Some(Err(error)),
+        Ok(mut tls) => {
+            let done = timeout(patience, poll_fn(|context| tls.poll_handshake(context))).await;
+            done.ok().map(|done| done.map(|()| tls))
+        }
+    };
+    match done {
+        None => metrics.tls_handshake(TlsOutcome::ClientTimeout, TlsVersion::None),
+        Some(Err(error)) => {
+            tracing::debug!(reason = %why(&error), "a TLS handshake with a client has failed");
+            metrics.tls_handshake(outcome(&error), TlsVersion::None);
+        }
+        Some(Ok(tls)) => {
+            let agreed = tls.agreed();
+            let outcome = match agreed.handshake_kind() {
+                Some(HandshakeKind::Resumed) => TlsOutcome::Resumed,
+                _ => TlsOutcome::Full,
+            };
+            let version = match agreed.protocol_version() {
+                Some(ProtocolVersion::TLSv1_2) => TlsVersion::Tls12,
+                _ => TlsVersion::Tls13,
+            };
+            metrics.tls_handshake(outcome, version);
+            let shown = agreed.peer_certificates().and_then(<[_]>::first);
+            let peer = Peer { identity: shown.and_then(Identity::of) };
+            return Some((Transport::Tls(Box::new(tls)), peer));
+        }
+    }
+    None
+}
+
+fn outcome(error: &HandshakeError) -> TlsOutcome {
+    match error {
+        HandshakeError::Left | HandshakeError::Broken(_) => TlsOutcome::ClientGone,
+        HandshakeError::Refused(rustls::Error::InvalidCertificate(_) | rustls::Error::NoCertificatesPresented) => {
+            TlsOutcome::CertificateRefused
+        }
+        HandshakeError::Refused(_) => TlsOutcome::Failed,
+    }
+}
+
+fn why(error: &HandshakeError) -> String {
+    match error {
+        HandshakeError::Refused(error) => tls::reason(error),
+        error => error.to_string(),
+    }
+}

@@ -1,0 +1,31 @@
+//! What a TLS connection is decided by: which certificate a server shows, whom either side believes, and what lets a session
+//! be resumed.
+//!
+//! Nothing here moves bytes or opens a file. A [`Server`] is made of the bytes of a configuration's files and is
+//! immutable; another one takes its place for handshakes to come, and open connections go on with what they agreed.
+//! There is one provider of cryptography, aws-lc.
+
+mod certificate;
+mod identity;
+mod issuers;
+mod reason;
+mod server;
+mod shelf;
+mod tickets;
+
+use std::sync::{Arc, LazyLock};
+
+use rustls::crypto::{CryptoProvider, aws_lc_rs};
+
+pub use certificate::{Certificate, CertificateError};
+pub use identity::Identity;
+pub use issuers::{Issuers, IssuersError};
+pub use reason::reason;
+pub use server::{ClientAuth, Server, Settings, Version};
+pub use tickets::{Keys, Tickets};
+
+/// Everything that is computed for TLS.
+fn provider() -> Arc<CryptoProvider> {
+    static PROVIDER: LazyLock<Arc<CryptoProvider>> = LazyLock::new(|| Arc::new(aws_lc_rs::default_provider()));
+    PROVIDER.clone()
+}
