@@ -44,6 +44,7 @@ pub use self::{
     types::{
         Admin, CacheDirectory, Candidate, CertificateFiles, ClientAuth, Component, ComponentSource, ComponentUse,
         Config, Endpoint, File, Inputs, Listener, MemorySize, Parts, Route, Services, Target, Tls, Upstream,
+        UpstreamTls,
     },
 };
 

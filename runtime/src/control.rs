@@ -6,12 +6,14 @@
 mod build;
 mod endpoints;
 mod examine;
+mod files;
 mod findings;
 mod listeners;
 mod memory;
 mod plan;
 mod sources;
 mod steps;
+mod tls;
 mod watch;
 
 pub use build::{Built, Means, build};

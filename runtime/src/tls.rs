@@ -1,11 +1,12 @@
 //! What a TLS connection is decided by: which certificate a server shows, whom either side believes, and what lets a session
 //! be resumed.
 //!
-//! Nothing here moves bytes or opens a file. A [`Server`] is made of the bytes of a configuration's files and is
+//! Nothing here moves bytes or opens a file. A [`Server`], or a [`Client`] of an upstream, is made of the bytes of a configuration's files and is
 //! immutable; another one takes its place for handshakes to come, and open connections go on with what they agreed.
 //! There is one provider of cryptography, aws-lc.
 
 mod certificate;
+mod client;
 mod identity;
 mod issuers;
 mod reason;
@@ -18,6 +19,7 @@ use std::sync::{Arc, LazyLock};
 use rustls::crypto::{CryptoProvider, aws_lc_rs};
 
 pub use certificate::{Certificate, CertificateError};
+pub use client::{Client, ClientSettings, Trust};
 pub use identity::Identity;
 pub use issuers::{Issuers, IssuersError};
 pub use reason::reason;

@@ -10,6 +10,7 @@ mod answer;
 mod connect;
 mod dial;
 mod resolve;
+mod secure;
 mod shortage;
 
 pub use address::{Address, AddressError, Place};

@@ -64,5 +64,6 @@ mod tls;
 mod unwatchable;
 mod upgrade;
 mod upstream;
+mod upstream_tls;
 mod vanishing;
 mod watching;

@@ -93,6 +93,18 @@ impl Peer {
         Self { stream: Wire::Tls(Box::new(stream)), buffer: Vec::new(), role, ended: false }
     }
 
+    /// Its TCP stream, on which nothing was read yet.
+    ///
+    /// # Panics
+    /// When something was, or it speaks TLS.
+    pub fn into_stream(self) -> TcpStream {
+        assert!(self.buffer.is_empty(), "something was read: {:?}", self.buffered());
+        match self.stream {
+            Wire::Tcp(stream) => stream,
+            Wire::Tls(_) => panic!("it speaks TLS"),
+        }
+    }
+
     /// What was agreed in its TLS handshake.
     pub fn agreed(&self) -> Option<&CommonState> {
         match &self.stream {

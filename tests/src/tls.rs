@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 
 use rcgen::{
     BasicConstraints, CertificateParams, CertificateRevocationListParams, CertifiedIssuer, DnType,
@@ -11,6 +12,7 @@ use rcgen::{
 };
 use rustls::crypto::{CryptoProvider, aws_lc_rs};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
+use rustls::server::WebPkiClientVerifier;
 use rustls::{ClientConfig, RootCertStore, ServerConfig};
 use tempfile::TempDir;
 use tokio::net::TcpStream;
@@ -45,7 +47,8 @@ impl Authority {
     /// One that nobody knows yet.
     pub fn new() -> Self {
         let mut params = CertificateParams::new(Vec::new()).expect("names");
-        params.distinguished_name.push(DnType::CommonName, "Tests");
+        let number = AUTHORITIES.fetch_add(1, Ordering::Relaxed);
+        params.distinguished_name.push(DnType::CommonName, format!("Authority {number}"));
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
         params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
         let key = KeyPair::generate().expect("a key");
@@ -143,6 +146,17 @@ impl Issued {
         TlsAcceptor::from(Arc::new(server.expect("a server")))
     }
 
+    /// A server that shows it, and lets clients in whose certificates come from an authority.
+    pub fn acceptor_of_clients(&self, authority: &Authority) -> TlsAcceptor {
+        let mut roots = RootCertStore::empty();
+        roots.add(authority.issuer.der().clone()).expect("a root");
+        let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider()).build();
+        let builder = ServerConfig::builder_with_provider(provider()).with_safe_default_protocol_versions();
+        let builder = builder.expect("versions").with_client_cert_verifier(verifier.expect("a verifier"));
+        let server = builder.with_single_cert(vec![self.certificate.clone()], self.private());
+        TlsAcceptor::from(Arc::new(server.expect("a server")))
+    }
+
     fn private(&self) -> PrivateKeyDer<'static> {
         PrivateKeyDer::try_from(self.secret.serialize_der()).expect("a key")
     }
@@ -165,6 +179,9 @@ impl Trust {
         (peer, reply)
     }
 }
+
+/// How many there were.
+static AUTHORITIES: AtomicU32 = AtomicU32::new(0);
 
 fn provider() -> Arc<CryptoProvider> {
     Arc::new(aws_lc_rs::default_provider())

@@ -13,15 +13,11 @@ pub(super) fn endpoint(text: &str) -> Result<Address, Fault> {
         let what = match &error {
             // What stands in front of a scheme may be a password.
             AddressError::Scheme(scheme) => {
-                format!("has the scheme {}, and an endpoint `ws` or `http`", quoted(scheme))
+                format!("has the scheme {}, and an endpoint `ws` or `wss`", quoted(scheme))
             }
             error => error.to_string(),
         };
-        let instead = match error {
-            AddressError::Tls => "write a \"ws://\" url",
-            _ => "write a url such as \"ws://127.0.0.1:9001\"",
-        };
-        Fault::new(format!("the url {} {what}", quoted(text)), instead)
+        Fault::new(format!("the url {} {what}", quoted(text)), "write a url such as \"ws://127.0.0.1:9001\"")
     })
 }
 
@@ -48,8 +44,7 @@ mod tests {
     #[test]
     fn a_refused_url_is_quoted_without_its_password() {
         for (text, what) in [
-            ("wss://a", "the url \"wss://a\" asks for TLS, which upstreams do not support yet"),
-            ("ftp://a", "the url \"ftp://a\" has the scheme \"ftp\", and an endpoint `ws` or `http`"),
+            ("ftp://a", "the url \"ftp://a\" has the scheme \"ftp\", and an endpoint `ws` or `wss`"),
             ("ws://user:secret@a", "the url \"ws://…@a\" holds a user or a password"),
             ("a?token=secret", "the url \"a?…\" has more than a host, a port and a path"),
         ] {

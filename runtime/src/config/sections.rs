@@ -11,6 +11,7 @@ mod server;
 mod services;
 mod tls;
 mod upstream;
+mod upstream_tls;
 
 use self::names::Names;
 pub(super) use self::server::read;
@@ -27,6 +28,7 @@ pub(super) const ALL: &[&Section] = &[
     &tls::CLIENT_AUTH,
     &component::COMPONENT,
     &upstream::UPSTREAM,
+    &upstream_tls::UPSTREAM_TLS,
     &endpoint::ENDPOINT,
     &route::ROUTE,
     &services::SERVICES,

@@ -3,6 +3,7 @@
 use std::{collections::BTreeMap, net::SocketAddr, num::NonZeroUsize, path::PathBuf, time::Duration};
 
 use http::HeaderName;
+use rustls::pki_types::ServerName;
 
 use super::{
     problem::Problems,
@@ -193,6 +194,23 @@ pub struct Tls {
     pub place: Place,
 }
 
+/// How TLS is spoken to an upstream.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct UpstreamTls {
+    /// Whom its certificates have to come from; `None`: authorities that the system knows.
+    pub ca: Option<File>,
+    /// What is shown to it.
+    pub certificate: Option<CertificateFiles>,
+    /// The name that its certificates have to be for; `None`: the host of the url.
+    pub server_name: Option<ServerName<'static>>,
+    /// The least version that is spoken.
+    pub min_version: Version,
+    /// Whether any certificate is believed.
+    pub is_insecure: bool,
+    /// Where it is declared.
+    pub place: Place,
+}
+
 /// A certificate with its issuers, and its key.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CertificateFiles {
@@ -281,6 +299,8 @@ pub struct Upstream {
     pub connect_timeout: Duration,
     /// Which `Host` requests to it have.
     pub host: Host,
+    /// How TLS is spoken to endpoints that do; `None`: as is usual.
+    pub tls: Option<UpstreamTls>,
     /// How it is noticed that an endpoint has vanished.
     pub liveness: Liveness,
     /// At least one, each url only once. All of them may be disabled, or of weight 0.

@@ -65,7 +65,7 @@ pub fn build(
     let routes = builder.routes(&upstreams, &trusted);
     let (departed, former) = (builder.departed(&routes), builder.former(&upstreams));
     let Builder { components, mut findings, previous, endpoints, .. } = builder;
-    let listeners = listeners::listeners(sources, keys, metrics, &mut findings);
+    let listeners = listeners::listeners(sources, (keys, metrics), &mut findings);
     if steps.are_given_up() {
         findings.given_up();
     }

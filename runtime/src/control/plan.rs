@@ -3,7 +3,9 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
+use std::path::PathBuf;
 
+use super::files;
 use super::sources::Sources;
 use crate::config::{ComponentSource, Config, Route, Target, Upstream};
 use crate::session::{Effect, Snapshot};
@@ -88,11 +90,17 @@ impl Plan {
         let upstreams = changes(&before.config.upstreams, &after.config.upstreams, |_, old: &Upstream, new| {
             let endpoints =
                 (old.endpoints != new.endpoints).then(|| Cause { what: ENDPOINTS.to_owned(), is_passing: true });
+            let differs = |path: &PathBuf| before.files.get(path) != after.files.get(path);
+            let secured =
+                speaks_tls(old) != speaks_tls(new) || files::of_upstream(new).iter().any(|(path, ..)| differs(path));
             let (old, new) = (without_endpoints(old), without_endpoints(new));
             let own = own_keys(&old, &new, |old, new| {
-                Upstream { retries: new.retries, connect_timeout: new.connect_timeout, ..old.clone() } == *new
+                let (retries, connect_timeout, tls) = (new.retries, new.connect_timeout, new.tls.clone());
+                Upstream { retries, connect_timeout, tls, ..old.clone() } == *new
             });
+            let secured = secured.then(|| Cause { what: "tls".to_owned(), is_passing: true });
             own.into_iter()
+                .chain(secured)
                 .chain(endpoints)
                 .chain(Some(new.balance.component.as_str()).filter(is_other).map(of_component))
                 .collect()
@@ -116,7 +124,9 @@ impl Plan {
             own.into_iter().chain(used.into_iter().map(of_component)).chain(targets).chain(trust).collect()
         });
         let mut settings = settings(&before.config, &after.config);
-        if before.files != after.files && !settings.contains(&LISTENERS) {
+        let differs = |(path, ..): &(PathBuf, _, _)| before.files.get(path) != after.files.get(path);
+        let shown = after.config.listeners.iter().flat_map(files::of_listener).any(|file| differs(&file));
+        if shown && !settings.contains(&LISTENERS) {
             settings.push(LISTENERS);
         }
         Self { settings, components, upstreams, routes, effects: BTreeMap::new() }
@@ -148,14 +158,20 @@ const PATH: &str = "path";
 
 const ENDPOINTS: &str = "endpoints";
 
+/// Whether an upstream has an endpoint that TLS is spoken to.
+pub(super) fn speaks_tls(upstream: &Upstream) -> bool {
+    upstream.tls.is_some() || upstream.endpoints.iter().any(|endpoint| endpoint.address.is_secure())
+}
+
 /// What of an upstream is in the snapshot.
 fn without_endpoints(upstream: &Upstream) -> Upstream {
-    let Upstream { balance, retries, connect_timeout, host, liveness, endpoints: _, place } = upstream;
+    let Upstream { balance, retries, connect_timeout, host, tls, liveness, endpoints: _, place } = upstream;
     Upstream {
         balance: balance.clone(),
         retries: *retries,
         connect_timeout: *connect_timeout,
         host: host.clone(),
+        tls: tls.clone(),
         liveness: *liveness,
         endpoints: Vec::new(),
         place: place.clone(),

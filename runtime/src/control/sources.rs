@@ -5,8 +5,8 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use super::files;
 use super::findings::Findings;
-use super::listeners;
 use super::steps::Steps;
 use crate::config::{self, Component, ComponentSource, Config, Examined, Problems};
 
@@ -78,13 +78,13 @@ impl ReadSources {
                 Err(what) => findings.unreadable(component, what),
             }
         }
-        let mut files = BTreeMap::new();
-        for (path, place, is_needed) in config.listeners.iter().flat_map(listeners::files) {
-            if files.contains_key(&path) || !steps.reading(&path) {
+        let mut read = BTreeMap::new();
+        for (path, place, is_needed) in files::of(&config) {
+            if read.contains_key(&path) || !steps.reading(&path) {
                 continue;
             }
             match config::file::read(&path, MAX_FILE) {
-                Ok(bytes) => drop(files.insert(path, bytes.into())),
+                Ok(bytes) => drop(read.insert(path, bytes.into())),
                 Err(error) if !is_needed && error.kind() == io::ErrorKind::NotFound => {}
                 Err(error) => {
                     let what = format!("{}: {error}", path.display());
@@ -93,7 +93,7 @@ impl ReadSources {
             }
         }
         let problems = findings.into_problems();
-        if problems.is_empty() { Ok(Sources { config, components, files }) } else { Err(problems) }
+        if problems.is_empty() { Ok(Sources { config, components, files: read }) } else { Err(problems) }
     }
 
     /// The files that it comes from, as far as these configurations say, which were read before. Some of the paths have
@@ -108,7 +108,7 @@ impl ReadSources {
                 ComponentSource::File(path) => Some(path.clone()),
                 ComponentSource::Standard => None,
             });
-            let secured = config.listeners.iter().flat_map(listeners::files).map(|(path, ..)| path);
+            let secured = files::of(config).map(|(path, ..)| path);
             components.chain(config.inputs.0.iter().cloned()).chain(secured)
         });
         own.into_iter().chain(paths).collect()

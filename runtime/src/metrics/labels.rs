@@ -113,6 +113,8 @@ labels! {
         Refused = "refused",
         /// This machine had no descriptor, port or memory for it.
         Shortage = "shortage",
+        /// The two did not agree about TLS, or the endpoint is not who it has to be.
+        TlsFailed = "tls_failed",
         ConnectTimeout = "connect_timeout",
         HandshakeTimeout = "handshake_timeout",
         InvalidAnswer = "invalid_answer",

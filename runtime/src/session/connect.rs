@@ -94,7 +94,7 @@ async fn reach(
         dialling.endpoint().url().clone_into(&mut record.endpoint);
         let (id, is_probe) = (dialling.endpoint().id(), dialling.is_probe());
         let (address, timeouts) = (dialling.endpoint().address(), dialling.bounded(timeouts));
-        match upstream::dial(address, &request, &timeouts, worker.resolver()).await {
+        match upstream::dial(address, &request, &timeouts, worker.resolver(), upstream.tls.as_ref()).await {
             Ok(upgraded) => return Ok((dialling.connected(), upgraded)),
             Err(error) => {
                 record.tried.push(Tried {

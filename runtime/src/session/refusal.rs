@@ -53,7 +53,11 @@ impl Refusal {
             Self::NoEndpoint => HandshakeOutcome::NoEndpoint,
             Self::Dial(error) if error.is_shortage() => HandshakeOutcome::Shortage,
             Self::Dial(
-                DialError::Unresolved(_) | DialError::Refused(_) | DialError::Cut(_) | DialError::InvalidAnswer(_),
+                DialError::Unresolved(_)
+                | DialError::Refused(_)
+                | DialError::Cut(_)
+                | DialError::Tls(_)
+                | DialError::InvalidAnswer(_),
             ) => HandshakeOutcome::UpstreamFailed,
             Self::Dial(DialError::ResolveTimeout | DialError::ConnectTimeout | DialError::HandshakeTimeout) => {
                 HandshakeOutcome::UpstreamTimeout
@@ -99,6 +103,7 @@ impl Refusal {
                     DialError::Unresolved(_) => "the upstream's name does not resolve",
                     DialError::Refused(_) => "the upstream refused the connection",
                     DialError::Cut(_) => "the upstream cut the connection",
+                    DialError::Tls(_) => "the upstream could not be asked over TLS",
                     DialError::InvalidAnswer(_) => "the upstream gave an invalid answer",
                     DialError::ResolveTimeout | DialError::ConnectTimeout | DialError::HandshakeTimeout => {
                         "the upstream took too long"

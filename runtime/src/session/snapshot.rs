@@ -13,6 +13,7 @@ use crate::metrics::RouteMetrics;
 use crate::pipe::{Limits, Timers};
 use crate::rollout::{Candidate, Rollout};
 use crate::route::{Origins, RouteTable, Services};
+use crate::tls;
 use crate::transport::Liveness;
 
 /// One generation of the configuration. A worker reads it once for each handshake; a connection keeps what it needs.
@@ -149,6 +150,8 @@ pub struct Upstream {
     pub connect_timeout: Duration,
     /// Which `Host` requests to it have.
     pub host: Host,
+    /// How TLS is spoken to its endpoints, where one does.
+    pub tls: Option<tls::Client>,
     /// How it is noticed that an endpoint has vanished.
     pub liveness: Liveness,
 }

@@ -8,12 +8,13 @@ use thiserror::Error;
 
 use crate::http::{canonical_host, comparable_rule, split_port};
 
-/// An endpoint's url, `ws://host:port/path`, where the port and the path may be absent (behaviour: one without a scheme
-/// means `ws://`, and `http` is accepted as `ws`).
+/// An endpoint's url, `ws://host:port/path` or `wss://…` for TLS, where the port and the path may be absent; one without a
+/// scheme means `ws://`, and `http` and `https` are accepted as `ws` and `wss`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Address {
     url: String,
     authority: HeaderValue,
+    is_secure: bool,
     place: Place,
     path: Option<String>,
 }
@@ -32,11 +33,8 @@ pub enum Place {
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 pub enum AddressError {
     /// A scheme that is not WebSocket's.
-    #[error("has the scheme {0:?}, and an endpoint `ws` or `http`")]
+    #[error("has the scheme {0:?}, and an endpoint `ws` or `wss`")]
     Scheme(String),
-    /// TLS towards upstreams does not exist yet. Accepting it would send in the clear what is believed to be encrypted.
-    #[error("asks for TLS, which upstreams do not support yet")]
-    Tls,
     /// Nobody would be told them.
     #[error("holds a user or a password")]
     User,
@@ -55,11 +53,11 @@ impl Address {
     /// Reads an endpoint's url.
     pub fn parse(text: &str) -> Result<Self, AddressError> {
         let (scheme, rest) = text.split_once("://").unwrap_or(("ws", text));
-        match scheme.to_ascii_lowercase().as_str() {
-            "ws" | "http" => {}
-            "wss" | "https" => return Err(AddressError::Tls),
+        let (is_secure, scheme, default_port) = match scheme.to_ascii_lowercase().as_str() {
+            "ws" | "http" => (false, "ws", 80),
+            "wss" | "https" => (true, "wss", 443),
             _ => return Err(AddressError::Scheme(scheme.to_owned())),
-        }
+        };
         let (authority, path) = rest.find(['/', '?', '#']).map_or((rest, ""), |end| rest.split_at(end));
         if authority.contains('@') {
             return Err(AddressError::User);
@@ -68,15 +66,15 @@ impl Address {
         let host = canonical_host(named).ok_or(AddressError::Host)?;
         let path = if path.is_empty() { None } else { Some(canonical(path).ok_or(AddressError::Path)?) };
         let authority = port.map_or_else(|| host.clone(), |port| format!("{host}:{port}"));
-        let url = format!("ws://{authority}{}", path.as_deref().unwrap_or_default());
-        let port = port.unwrap_or(DEFAULT_PORT);
+        let url = format!("{scheme}://{authority}{}", path.as_deref().unwrap_or_default());
+        let port = port.unwrap_or(default_port);
         let literal = host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(&host);
         let place = match literal.parse::<IpAddr>() {
             Ok(address) => Place::Socket(SocketAddr::new(address, port)),
             Err(_) => Place::Name(host, port),
         };
         let authority = HeaderValue::try_from(authority).map_err(|_| AddressError::Host)?;
-        Ok(Self { url, authority, place, path })
+        Ok(Self { url, authority, is_secure, place, path })
     }
 
     /// The url with its scheme, as components and metrics know it; two endpoints are the same where it is.
@@ -87,6 +85,11 @@ impl Address {
     /// Host and port as configured: the `Host` field of a request to it.
     pub fn authority(&self) -> &HeaderValue {
         &self.authority
+    }
+
+    /// Whether TLS is spoken to it.
+    pub fn is_secure(&self) -> bool {
+        self.is_secure
     }
 
     /// Where it leads to.
@@ -113,9 +116,6 @@ fn canonical(path: &str) -> Option<String> {
     comparable_rule(path).ok().filter(|_| is_path)
 }
 
-/// The port of `ws` (RFC 6455 section 3).
-const DEFAULT_PORT: u16 = 80;
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -133,11 +133,14 @@ mod tests {
             ("HTTP://[0::1]:9001/x", "ws://[::1]:9001/x", "[::1]:9001", socket("[::1]:9001")),
             ("Chat.internal", "ws://chat.internal", "chat.internal", name("chat.internal", 80)),
             ("http://a:80/x/", "ws://a:80/x/", "a:80", name("a", 80)),
+            ("WSS://a/x", "wss://a/x", "a", name("a", 443)),
+            ("https://127.0.0.1:8443", "wss://127.0.0.1:8443", "127.0.0.1:8443", socket("127.0.0.1:8443")),
             ("localhost:8080/a/b", "ws://localhost:8080/a/b", "localhost:8080", name("localhost", 8080)),
         ] {
             let address = Address::parse(text).unwrap();
             assert_eq!((address.url(), &address.place), (url, &place), "{text}");
             assert_eq!(address.authority(), authority, "{text}");
+            assert_eq!(address.is_secure(), url.starts_with("wss"), "{text}");
         }
     }
 
@@ -151,8 +154,6 @@ mod tests {
     #[test]
     fn what_would_have_no_effect_is_refused() {
         for (text, error) in [
-            ("wss://h", AddressError::Tls),
-            ("https://h", AddressError::Tls),
             ("ftp://h", AddressError::Scheme("ftp".to_owned())),
             ("ws://user:pw@h", AddressError::User),
             ("ws://h/p?q=1", AddressError::Path),

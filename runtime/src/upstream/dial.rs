@@ -16,6 +16,7 @@ use hyper_util::rt::TokioIo;
 use socket2::SockRef;
 use thiserror::Error;
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
+use tokio::time::Instant;
 use tokio_tungstenite::tungstenite::handshake::client::generate_key;
 use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
 
@@ -24,9 +25,11 @@ use super::answer::{self, InvalidAnswer, Sent};
 use super::connect::{self, Refused};
 use super::resolve::{Resolver, Unresolved};
 use super::shortage::is_shortage;
+use super::secure;
 use crate::http::{Accepted, Answer, RelayedBody, Replay, UpstreamRequest, fields, poll_read_once};
 use crate::metrics::ConnectOutcome;
 use crate::reactor::timeout;
+use crate::tls;
 use crate::transport::{Liveness, Transport};
 
 /// How long the parts of an attempt may take; `None` really is without a limit.
@@ -79,6 +82,9 @@ pub enum DialError {
     /// The connection was cut before an answer.
     #[error("the upstream cut the connection: {0}")]
     Cut(io::Error),
+    /// The two do not agree about TLS, or the endpoint is not who it has to be.
+    #[error("TLS with the upstream failed: {0}")]
+    Tls(String),
     /// `connect_timeout` ran out.
     #[error("the upstream did not take the connection in time")]
     ConnectTimeout,
@@ -112,6 +118,7 @@ impl DialError {
             | Self::ResolveTimeout
             | Self::Refused(_)
             | Self::Cut(_)
+            | Self::Tls(_)
             | Self::ConnectTimeout
             | Self::HandshakeTimeout => true,
             Self::InvalidAnswer(_) => false,
@@ -133,6 +140,7 @@ impl DialError {
             | Self::ResolveTimeout
             | Self::Refused(_)
             | Self::Cut(_)
+            | Self::Tls(_)
             | Self::ConnectTimeout
             | Self::HandshakeTimeout => Fault::Certain,
             Self::InvalidAnswer(InvalidAnswer::Http(_)) => Fault::Certain,
@@ -155,7 +163,9 @@ impl DialError {
     pub fn status(&self) -> StatusCode {
         match self {
             _ if self.is_shortage() => StatusCode::SERVICE_UNAVAILABLE,
-            Self::Unresolved(_) | Self::Refused(_) | Self::Cut(_) | Self::InvalidAnswer(_) => StatusCode::BAD_GATEWAY,
+            Self::Unresolved(_) | Self::Refused(_) | Self::Cut(_) | Self::Tls(_) | Self::InvalidAnswer(_) => {
+                StatusCode::BAD_GATEWAY
+            }
             Self::ResolveTimeout | Self::ConnectTimeout | Self::HandshakeTimeout => StatusCode::GATEWAY_TIMEOUT,
             Self::Answered(answer) => answer.head.status,
         }
@@ -167,6 +177,7 @@ impl DialError {
             _ if self.is_shortage() => ConnectOutcome::Shortage,
             Self::Unresolved(_) | Self::ResolveTimeout => ConnectOutcome::Unresolved,
             Self::Refused(_) | Self::Cut(_) => ConnectOutcome::Refused,
+            Self::Tls(_) => ConnectOutcome::TlsFailed,
             Self::ConnectTimeout => ConnectOutcome::ConnectTimeout,
             Self::HandshakeTimeout => ConnectOutcome::HandshakeTimeout,
             Self::InvalidAnswer(_) => ConnectOutcome::InvalidAnswer,
@@ -175,12 +186,14 @@ impl DialError {
     }
 }
 
-/// Connects to an endpoint and upgrades the connection. Dropping the future closes the connection.
+/// Connects to an endpoint and upgrades the connection, over TLS where its url says so. Dropping the future closes the
+/// connection.
 pub async fn dial(
     address: &Address,
     request: &UpstreamRequest,
     timeouts: &Timeouts,
     resolver: &Resolver,
+    tls: Option<&tls::Client>,
 ) -> Result<Upgraded, DialError> {
     let resolved = Cell::new(false);
     let connecting = pin!(connect::connect(address.place(), resolver, || resolved.set(true)));
@@ -194,7 +207,18 @@ pub async fn dial(
     };
     let socket = SockRef::from(&stream);
     socket.set_tcp_nodelay(true).and_then(|()| timeouts.liveness.apply(&socket)).map_err(DialError::Refused)?;
-    upgrade(Transport::from(stream), address, request, timeouts).await
+    if !address.is_secure() {
+        return upgrade(Transport::from(stream), address, request, timeouts).await;
+    }
+    // Boxed, because who speaks in clear text has no use for it.
+    let secured = async {
+        let begun = Instant::now();
+        let securing = pin!(secure::secure(stream, address, tls));
+        let transport = within(timeouts.handshake, securing).await.ok_or(DialError::HandshakeTimeout)??;
+        let left = timeouts.handshake.map(|handshake| handshake.saturating_sub(begun.elapsed()));
+        upgrade(transport, address, request, &Timeouts { handshake: left, ..*timeouts }).await
+    };
+    Box::pin(secured).await
 }
 
 /// Upgrades a fresh connection to an endpoint.

@@ -18,7 +18,7 @@ pub(super) const ENDPOINT: Section = Section {
             takes: "url",
             absent: Absent::Missing,
             example: "\"ws://127.0.0.1:9001\"",
-            meaning: "`ws://host:port/path`; `http` means the same, as does no scheme. Without a path the request's \
+            meaning: "`ws://host:port/path`, or `wss://` for TLS; `http` and `https` mean the same, and no scheme is `ws`. Without a path the request's \
                       path and query are kept; with one, it replaces the prefix that the route matched.",
         },
         Key {

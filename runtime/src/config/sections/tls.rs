@@ -109,7 +109,7 @@ pub(super) fn tls(value: &Value<'_>, base: &Path) -> Read<Tls> {
     Ok(Tls { certificates: certificates?, min_version: min_version?, client_auth: client_auth?, place: value.place() })
 }
 
-fn certificate(value: &Value<'_>, base: &Path) -> Read<CertificateFiles> {
+pub(super) fn certificate(value: &Value<'_>, base: &Path) -> Read<CertificateFiles> {
     let table = value.table(&CERTIFICATE, "write { chain = \"tls/chain.pem\", key = \"tls/key.pem\" }")?;
     let chain = table.read("chain", |value| file(value, base));
     let key = table.read("key", |value| file(value, base));
@@ -124,7 +124,7 @@ fn client_auth(value: &Value<'_>, base: &Path) -> Read<ClientAuth> {
     Ok(ClientAuth { ca: ca?, is_optional: is_optional?, crl: crl? })
 }
 
-fn file(value: &Value<'_>, base: &Path) -> Read<File> {
+pub(super) fn file(value: &Value<'_>, base: &Path) -> Read<File> {
     const ADVICE: &str = "write text such as \"tls/chain.pem\"";
     let path: PathBuf = value.parsed("the path of a file", ADVICE, |path| match path {
         "" => Err(Fault::new("the path is empty", ADVICE)),

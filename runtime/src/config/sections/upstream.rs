@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use super::upstream_tls::upstream_tls;
 use super::{Names, component, endpoint, liveness};
 use crate::config::{
     reader::{Absent, Fault, Key, Read, Section, Value},
@@ -45,6 +46,13 @@ pub(super) const UPSTREAM: Section = Section {
             meaning: "The `Host` of requests to it: what the client sent, which servers compare with `Origin`; host and \
                       port of the endpoint's url; or this host.",
         },
+        Key {
+            name: "tls",
+            takes: "table",
+            absent: Absent::Means("the system's authorities are believed"),
+            example: "{ ca = \"tls/upstreams.pem\" }",
+            meaning: "How TLS is spoken to endpoints with `wss://`.",
+        },
         liveness::TCP_KEEPALIVE,
         liveness::TCP_USER_TIMEOUT,
         Key {
@@ -70,6 +78,7 @@ fn upstream(name: &str, place: &Place, value: &Value<'_>, names: &Names<'_>) -> 
     let retries = table.read("retries", |value| value::count(value, 0..=100));
     let connect_timeout = table.read("connect_timeout", value::duration);
     let host = table.read("host", host);
+    let tls = table.optional("tls", |value| upstream_tls(value, names.base));
     let liveness = liveness::liveness(&table);
     let endpoints = table.read("endpoints", endpoint::endpoints);
     Ok((
@@ -79,6 +88,7 @@ fn upstream(name: &str, place: &Place, value: &Value<'_>, names: &Names<'_>) -> 
             retries: retries?,
             connect_timeout: connect_timeout?,
             host: host?,
+            tls: tls?,
             liveness: liveness?,
             endpoints: endpoints?,
             place: value.place(),

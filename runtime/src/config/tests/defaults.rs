@@ -83,6 +83,7 @@ const HEADERS: &[(&str, &str)] = &[
     ("the client authentication of a listener", "[[listeners]]\n[listeners.tls.client_auth]"),
     ("[components.NAME]", "[components.rate-limit]"),
     ("[upstreams.NAME]", "[upstreams.chat]"),
+    ("[upstreams.NAME.tls]", "[upstreams.chat.tls]"),
     ("an endpoint", "[[upstreams.chat.endpoints]]"),
     ("[[routes]]", "[[routes]]"),
     ("services of a route", "[[routes]]\n[routes.services]"),

@@ -134,7 +134,7 @@ fn endpoints() {
     snapshot(
         "endpoints",
         &reports(&[
-            with("ws://127", "wss://127"),
+            with("ws://127", "ftp://127"),
             with("ws://127", "tcp://127"),
             with(":9001", ":90001"),
             with("9001", "9001/chat?x=1"),

@@ -29,13 +29,15 @@ impl Builder<'_> {
                 continue;
             }
             let kept = before.as_ref().map(|before| &before.balancer);
-            if let Some(balancer) = self.balancer(name, &upstream.balance, kept) {
+            let tls = crate::control::tls::client(upstream, self.sources, &mut self.findings);
+            if let (Some(balancer), Ok(tls)) = (self.balancer(name, &upstream.balance, kept), tls) {
                 let built = Upstream {
                     balance,
                     balancer,
                     retries: upstream.retries,
                     connect_timeout: upstream.connect_timeout,
                     host: upstream.host.clone(),
+                    tls,
                     liveness: upstream.liveness,
                 };
                 upstreams.insert(name.clone(), Arc::new(built));

@@ -192,7 +192,7 @@ fn a_port_that_nobody_listens_on_refuses() {
     let socket = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let address = Address::parse(&socket.local_addr().unwrap().to_string()).unwrap();
     drop(socket);
-    let dialling = async move { dial(&address, &request(), &Timeouts::default(), &Resolver::new().0).await };
+    let dialling = async move { dial(&address, &request(), &Timeouts::default(), &Resolver::new().0, None).await };
     let error = reactor::run(dialling).unwrap().unwrap_err();
     assert!(matches!(error, DialError::Refused(_)) && error.is_retryable());
     assert_eq!(error.outcome(), ConnectOutcome::Refused);
@@ -216,7 +216,7 @@ async fn dialling_a_name_tries_its_addresses_and_sends_without_delay() {
     let (resolver, lookups) = Resolver::new();
     let lookups = tokio::spawn(lookups.serve());
     let dialling = move || async move {
-        let upgraded = dial(&address, &request(), &timeouts, &resolver).await.unwrap();
+        let upgraded = dial(&address, &request(), &timeouts, &resolver, None).await.unwrap();
         let Transport::Tcp(stream) = &upgraded.socket else { panic!("another transport") };
         let socket = SockRef::from(stream);
         assert!(socket.tcp_nodelay().unwrap());
@@ -334,7 +334,7 @@ async fn a_body_in_chunks_is_not_cut_at_a_content_length_beside_them() {
 #[tokio::test(start_paused = true)]
 async fn a_name_that_nobody_looks_up_in_time_is_told_apart_from_an_address_that_takes_no_connection() {
     let (resolver, _lookups) = Resolver::new();
-    let error = dial(&address(), &request(), &Timeouts::default(), &resolver).await.unwrap_err();
+    let error = dial(&address(), &request(), &Timeouts::default(), &resolver, None).await.unwrap_err();
     assert!(matches!(error, DialError::ResolveTimeout), "{error}");
     assert_eq!((error.status(), error.outcome()), (StatusCode::GATEWAY_TIMEOUT, ConnectOutcome::Unresolved));
     assert!(error.is_retryable() && !error.was_sent());

@@ -1,0 +1,132 @@
+//! TLS as a configuration wants it: what is wrong with its files is told with the place that names them.
+
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use super::files::staple;
+use super::findings::Findings;
+use super::plan::speaks_tls;
+use super::sources::Sources;
+use crate::config::{CertificateFiles, ClientAuth, File, Problems, Tls, Upstream};
+use crate::metrics::Metrics;
+use crate::tls::{self, Certificate, Client, ClientSettings, Issuers, IssuersError, Keys, Server, Settings, Trust};
+
+/// What a listener of this address answers with; `None` where something is wrong, which is among the findings then.
+pub(super) fn server(
+    listener: &str,
+    wanted: &Tls,
+    sources: &Sources,
+    (keys, metrics): (&Arc<Keys>, &Metrics),
+    findings: &mut Findings,
+) -> Option<Server> {
+    let certificates: Vec<_> =
+        wanted.certificates.iter().filter_map(|files| certificate(files, sources, findings)).collect();
+    let client_auth = match &wanted.client_auth {
+        None => None,
+        Some(auth) => Some(client_auth(auth, sources, findings)?),
+    };
+    if certificates.len() < wanted.certificates.len() {
+        return None;
+    }
+    let (min_version, protocols) = (wanted.min_version, vec![HTTP_1_1.to_vec()]);
+    let settings = Settings { certificates, min_version, client_auth, protocols };
+    Server::new(settings, keys.clone(), listener, metrics)
+        .map_err(|error| findings.add(&wanted.place, error, "name other authorities"))
+        .ok()
+}
+
+/// What an upstream is asked with; none where no endpoint speaks TLS.
+///
+/// # Errors
+/// When something is wrong, which is among the findings then.
+pub(super) fn client(upstream: &Upstream, sources: &Sources, findings: &mut Findings) -> Result<Option<Client>, ()> {
+    if !speaks_tls(upstream) {
+        return Ok(None);
+    }
+    let wanted = upstream.tls.as_ref();
+    let trust = match wanted.map(|tls| (tls.is_insecure, &tls.ca)) {
+        Some((true, _)) => Trust::Anybody,
+        Some((false, Some(ca))) => Trust::Issuers(issuers(ca, sources, findings).ok_or(())?),
+        None | Some((false, None)) => Trust::System,
+    };
+    let certificate = match wanted.and_then(|tls| tls.certificate.as_ref()) {
+        None => None,
+        Some(files) => Some(certificate(files, sources, findings).ok_or(())?),
+    };
+    let min_version = wanted.map_or(tls::Version::Tls12, |tls| tls.min_version);
+    let server_name = wanted.and_then(|tls| tls.server_name.clone());
+    let place = wanted.map_or(&upstream.place, |tls| &tls.place);
+    Client::new(ClientSettings { trust, certificate, min_version, server_name })
+        .map(Some)
+        .map_err(|error| findings.add(place, error, "name some with `ca`"))
+}
+
+impl Sources {
+    /// What is not wrong with TLS, and most likely not meant. A certificate that has expired is shown all the same: some
+    /// client may not mind, and nobody is helped by no service at all.
+    pub fn warnings(&self, warnings: &mut Problems) {
+        let (listeners, upstreams) = (&self.config.listeners, &self.config.upstreams);
+        let shown = listeners.iter().flat_map(|listener| &listener.tls).flat_map(|tls| &tls.certificates);
+        let shown = shown.chain(upstreams.values().flat_map(|upstream| &upstream.tls).flat_map(|tls| &tls.certificate));
+        for files in shown {
+            // What cannot be read is told by whoever builds.
+            let Ok(certificate) = self.certificate(files) else { continue };
+            if let Some(expired_for) = certificate.expired_for(SystemTime::now()) {
+                let (file, name, days) = (files.chain.path.display(), certificate.name(), expired_for.as_secs() / DAY);
+                let what = format!("{file}: the certificate for {name} has expired, {days} days ago");
+                warnings.add(&files.chain.place, what, "have it renewed: most peers refuse it");
+            }
+        }
+        for (name, upstream) in upstreams {
+            if let Some(tls) = upstream.tls.as_ref().filter(|tls| tls.is_insecure) {
+                let what = format!("upstream `{name}` may be anybody: no certificate is verified (insecure)");
+                warnings.add(&tls.place, what, "name with `ca` who has issued its certificates");
+            }
+        }
+    }
+
+    /// # Errors
+    /// The file that is wrong, and what is wrong with it; nothing where one is absent, which whoever has read them tells.
+    fn certificate<'f>(
+        &self,
+        files: &'f CertificateFiles,
+    ) -> Result<Certificate, Option<(&'f File, tls::CertificateError)>> {
+        let (chain, key) = (self.file(&files.chain.path).ok_or(None)?, self.file(&files.key.path).ok_or(None)?);
+        let staple = self.file(&staple(&files.chain.path));
+        Certificate::read(chain, key, staple)
+            .map_err(|error| Some((if error.is_of_key() { &files.key } else { &files.chain }, error)))
+    }
+}
+
+fn certificate(files: &CertificateFiles, sources: &Sources, findings: &mut Findings) -> Option<Certificate> {
+    let read = sources.certificate(files).map_err(|wrong| {
+        if let Some((file, error)) = wrong {
+            findings.add(&file.place, format!("{} {error}", file.path.display()), error.advice());
+        }
+    });
+    read.ok()
+}
+
+fn client_auth(auth: &ClientAuth, sources: &Sources, findings: &mut Findings) -> Option<tls::ClientAuth> {
+    let mut terms = sources.file(&auth.ca.path)?.to_vec();
+    let mut issuers = issuers(&auth.ca, sources, findings)?;
+    if let Some(crl) = &auth.crl {
+        let revoked = sources.file(&crl.path)?;
+        terms.extend_from_slice(revoked);
+        issuers = issuers.without(revoked).map_err(|error| refuse(crl, error, findings)).ok()?;
+    }
+    Some(tls::ClientAuth { issuers, is_optional: auth.is_optional, terms })
+}
+
+fn issuers(ca: &File, sources: &Sources, findings: &mut Findings) -> Option<Issuers> {
+    Issuers::read(sources.file(&ca.path)?).map_err(|error| refuse(ca, error, findings)).ok()
+}
+
+fn refuse(file: &File, error: IssuersError, findings: &mut Findings) {
+    findings.add(&file.place, format!("{} {error}", file.path.display()), error.advice());
+}
+
+/// RFC 7301 section 6.
+const HTTP_1_1: &[u8] = b"http/1.1";
+/// In seconds.
+const DAY: u64 = 86_400;

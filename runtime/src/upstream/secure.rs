@@ -1,0 +1,34 @@
+//! TLS with an endpoint.
+
+use std::future::poll_fn;
+
+use super::address::{Address, Place};
+use super::dial::DialError;
+use crate::reactor::Socket;
+use crate::tls;
+use crate::transport::{HandshakeError, Tls, Transport};
+
+/// Speaks TLS from here on. Bounding the time is the caller's business.
+pub(super) async fn secure(
+    socket: Socket,
+    address: &Address,
+    client: Option<&tls::Client>,
+) -> Result<Transport, DialError> {
+    let host = match address.place() {
+        Place::Socket(socket) => socket.ip().to_string(),
+        Place::Name(name, _) => name.clone(),
+    };
+    let named = client.and_then(|client| Some((client, client.name(&host)?)));
+    let (client, name) = named.ok_or_else(|| DialError::Tls(format!("no certificate could be for {host}")))?;
+    let mut tls = Tls::connect(socket, client.config(), name).map_err(failed)?;
+    poll_fn(|context| tls.poll_handshake(context)).await.map_err(failed)?;
+    Ok(Transport::Tls(Box::new(tls)))
+}
+
+fn failed(error: HandshakeError) -> DialError {
+    match error {
+        HandshakeError::Refused(error) => DialError::Tls(tls::reason(&error)),
+        HandshakeError::Left => DialError::Tls("it closed the connection within the handshake".to_owned()),
+        HandshakeError::Broken(error) => DialError::Cut(error),
+    }
+}
