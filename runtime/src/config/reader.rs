@@ -1,7 +1,7 @@
 //! A typed cursor over the parsed file that reports what it does not like and goes on.
 //!
-//! What a table may hold is declared once, in a [`Section`]: names, defaults and meanings. The declaration refuses
-//! unknown keys, gives the defaults, and is printed as the reference. A failed read is a [`Refused`], which exists only
+//! What a table may hold is declared once, as the [`Key`]s of a [`Section`]: names, defaults and meanings. A key is read by its
+//! declaration, which gives its default; the section refuses unknown keys, and is printed as the reference. A failed read is a [`Refused`], which exists only
 //! where a problem has been reported; so a section reads all of its keys first and asks for the results afterwards.
 
 use std::cell::RefCell;
@@ -260,36 +260,32 @@ impl<'v> Table<'v> {
         self.report.refuse(place, what, instead)
     }
 
-    /// The value as it stands in the file, if it does. What is read must be declared, as what is declared must be read,
+    /// The value as it stands in the file, if it does. What is read must be declared here, as what is declared must be read,
     /// which a test of the reference sees to.
-    pub(super) fn value(&self, name: &str) -> Option<Value<'v>> {
-        debug_assert!(
-            self.section.declares(name),
-            "`{name}` is read from {} and not declared there",
-            self.section.title
-        );
+    pub(super) fn value(&self, key: &Key) -> Option<Value<'v>> {
+        let name = key.name;
+        debug_assert!(self.section.declares(name), "`{name}` is none of {}", self.section.title);
         let value = self.table?.get(name)?;
         Some(Value { report: self.report, key: join(&self.key, name), span: value.span(), node: value.get_ref() })
     }
 
     /// Reads a key that may be absent.
-    pub(super) fn optional<T>(&self, name: &str, read: impl FnOnce(&Value<'_>) -> Read<T>) -> Read<Option<T>> {
-        self.value(name).map(|value| read(&value)).transpose()
+    pub(super) fn optional<T>(&self, key: &Key, read: impl FnOnce(&Value<'_>) -> Read<T>) -> Read<Option<T>> {
+        self.value(key).map(|value| read(&value)).transpose()
     }
 
     /// Reads a key, or its declared default; absent without a default is a problem.
-    pub(super) fn read<T>(&self, name: &str, read: impl FnOnce(&Value<'_>) -> Read<T>) -> Read<T> {
-        if let Some(value) = self.value(name) {
+    pub(super) fn read<T>(&self, key: &Key, read: impl FnOnce(&Value<'_>) -> Read<T>) -> Read<T> {
+        if let Some(value) = self.value(key) {
             return read(&value);
         }
-        let declared = self.section.keys.iter().find(|key| key.name == name);
-        if let Some(Key { absent: Absent::Default(text), .. }) = declared
+        if let Absent::Default(text) = key.absent
             && let Some(default) = DEFAULTS.get(text)
         {
-            let key = join(&self.key, name);
+            let key = join(&self.key, key.name);
             return read(&Value { report: self.report, key, span: self.span.clone(), node: default });
         }
-        let example = declared.map_or("..", |key| key.example);
+        let Key { name, example, .. } = key;
         let advice = format!("write `{name} = {example}`");
         Err(self.refuse(&self.place(), format!("`{name}` is missing"), advice))
     }

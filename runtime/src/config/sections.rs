@@ -1,10 +1,13 @@
 //! The tables of the file: what each may hold, and how it becomes a checked type.
 
+mod admin;
 mod candidate;
 mod component;
 mod configuration;
 mod endpoint;
+mod listener;
 mod liveness;
+mod log;
 mod names;
 mod route;
 mod server;
@@ -20,12 +23,12 @@ use super::reader::Section;
 /// All tables, in the order of the reference.
 pub(super) const ALL: &[&Section] = &[
     &server::ROOT,
-    &server::ADMIN,
-    &server::LOG,
-    &server::LISTENER,
+    &admin::ADMIN,
+    &log::LOG,
+    &listener::LISTENER,
     &tls::TLS,
-    &tls::CERTIFICATE,
-    &tls::CLIENT_AUTH,
+    &tls::CERTIFICATE_FILES,
+    &tls::CLIENT_CERTIFICATES,
     &component::COMPONENT,
     &upstream::UPSTREAM,
     &upstream_tls::UPSTREAM_TLS,

@@ -17,60 +17,63 @@ pub(super) const CANDIDATE: Section = Section {
     title: "a candidate",
     about: "Another component that is tried in the place of a filter, or the same one with another `config`. Either \
             `shadow` or `canary` says how; whatever changes about it, its trial begins anew.",
-    keys: &[
-        COMPONENT_KEY,
-        Key {
-            name: "config",
-            takes: "table",
-            absent: Absent::Means("the filter's"),
-            example: "{ key = \"value\" }",
-            meaning: "What the component reads, as JSON; its keys are the component's own.",
-        },
-        Key {
-            name: "shadow",
-            takes: "`true` or `false`",
-            absent: Absent::Default("false"),
-            example: "true",
-            meaning: "Whether it sees the messages of new connections after the filter's verdict was carried out. Its own \
-                      is compared with that and dropped. What it wants to see is read, which counts for the limits on \
-                      messages.",
-        },
-        Key {
-            name: "canary",
-            takes: "percentage",
-            absent: Absent::Means("no connection"),
-            example: "\"5%\"",
-            meaning: "The share of new connections that it serves in the filter's place, 0.01% to 100%, chosen by a hash \
-                      of the connection id. The filter takes a connection that it fails to open.",
-        },
-        Key {
-            name: "max_failures",
-            takes: "whole number or `off`",
-            absent: Absent::Default("10"),
-            example: "3",
-            meaning: "After this many failures, however far apart, it is rolled back: it sees no message any more, and its \
-                      connections go back to the filter.",
-        },
-        Key {
-            name: "samples",
-            takes: "whole number",
-            absent: Absent::Default("0"),
-            example: "20",
-            meaning: "How many of the last messages about which a shadow disagreed the admin API shows, at most 1000, \
-                      with the first 256 bytes of each. 0, because messages are somebody's secrets.",
-        },
-    ],
+    keys: &[COMPONENT_KEY, CONFIG, SHADOW, CANARY, MAX_FAILURES, SAMPLES],
+};
+
+const CONFIG: Key = Key {
+    name: "config",
+    takes: "table",
+    absent: Absent::Means("the filter's"),
+    example: "{ key = \"value\" }",
+    meaning: "What the component reads, as JSON; its keys are the component's own.",
+};
+
+const SHADOW: Key = Key {
+    name: "shadow",
+    takes: "`true` or `false`",
+    absent: Absent::Default("false"),
+    example: "true",
+    meaning: "Whether it sees the messages of new connections after the filter's verdict was carried out. Its own \
+              is compared with that and dropped. What it wants to see is read, which counts for the limits on \
+              messages.",
+};
+
+const CANARY: Key = Key {
+    name: "canary",
+    takes: "percentage",
+    absent: Absent::Means("no connection"),
+    example: "\"5%\"",
+    meaning: "The share of new connections that it serves in the filter's place, 0.01% to 100%, chosen by a hash \
+              of the connection id. The filter takes a connection that it fails to open.",
+};
+
+const MAX_FAILURES: Key = Key {
+    name: "max_failures",
+    takes: "whole number or `off`",
+    absent: Absent::Default("10"),
+    example: "3",
+    meaning: "After this many failures, however far apart, it is rolled back: it sees no message any more, and its \
+              connections go back to the filter.",
+};
+
+const SAMPLES: Key = Key {
+    name: "samples",
+    takes: "whole number",
+    absent: Absent::Default("0"),
+    example: "20",
+    meaning: "How many of the last messages about which a shadow disagreed the admin API shows, at most 1000, \
+              with the first 256 bytes of each. 0, because messages are somebody's secrets.",
 };
 
 /// Reads a candidate of a filter that has this configuration.
 pub(super) fn candidate(value: &Value<'_>, names: &Names<'_>, filters_config: &Configuration) -> Read<Candidate> {
     let advice = "write a table such as { component = \"shout-2\", canary = \"5%\" }";
     let table = value.table(&CANDIDATE, advice)?;
-    let component = table.read("component", |value| names.component(value));
-    let own_config = table.optional("config", |value| config(value, names));
+    let component = table.read(&COMPONENT_KEY, |value| names.component(value));
+    let own_config = table.optional(&CONFIG, |value| config(value, names));
     let mode = mode(&table);
-    let max_failures = table.read("max_failures", |value| Ok(value::count_or_off(value)?.and_then(NonZeroU32::new)));
-    let samples = table.read("samples", |value| value::count(value, 0..=1000));
+    let max_failures = table.read(&MAX_FAILURES, |value| Ok(value::count_or_off(value)?.and_then(NonZeroU32::new)));
+    let samples = table.read(&SAMPLES, |value| value::count(value, 0..=1000));
     Ok(Candidate {
         component: component?,
         config: own_config?.unwrap_or_else(|| filters_config.clone()),
@@ -80,8 +83,8 @@ pub(super) fn candidate(value: &Value<'_>, names: &Names<'_>, filters_config: &C
 }
 
 fn mode(table: &Table<'_>) -> Read<Mode> {
-    let shadow = table.read("shadow", value::boolean);
-    let canary = table.optional("canary", share);
+    let shadow = table.read(&SHADOW, value::boolean);
+    let canary = table.optional(&CANARY, share);
     let advice = "write `shadow = true` to compare it, or `canary = \"5%\"` to have it serve";
     match (shadow?, canary?) {
         (true, None) => Ok(Mode::Shadow),

@@ -9,55 +9,57 @@ use crate::config::{
     value,
 };
 
-pub(super) const ENDPOINT: Section = Section {
-    title: "an endpoint",
-    about: "",
-    keys: &[
-        Key {
-            name: "url",
-            takes: "url",
-            absent: Absent::Missing,
-            example: "\"ws://127.0.0.1:9001\"",
-            meaning: "`ws://host:port/path`, or `wss://` for TLS; `http` and `https` mean the same, and no scheme is `ws`. Without a path the request's \
-                      path and query are kept; with one, it replaces the prefix that the route matched.",
-        },
-        Key {
-            name: "weight",
-            takes: "whole number",
-            absent: Absent::Default("100"),
-            example: "50",
-            meaning: "Its share relative to the others', 0 to 65535. Warming up counts in whole weights, so that small \
-                      ones grow in few steps.",
-        },
-        Key {
-            name: "warmup",
-            takes: "duration or `off`",
-            absent: Absent::Default("\"off\""),
-            example: "\"30s\"",
-            meaning: "How long after its start its weight grows from 1.",
-        },
-        Key {
-            name: "enabled",
-            takes: "boolean",
-            absent: Absent::Default("true"),
-            example: "false",
-            meaning: "A disabled endpoint is never picked, not even when it is alone.",
-        },
-        Key {
-            name: "zone",
-            takes: "text",
-            absent: Absent::Means("none"),
-            example: "\"eu-west-1a\"",
-            meaning: "Where it stands, for balancers that keep connections near; at most 128 bytes.",
-        },
-        Key {
-            name: "metadata",
-            takes: "table of text",
-            absent: Absent::Default("{}"),
-            example: "{ version = \"2.1\" }",
-            meaning: "What a balancer may go by beyond that: at most 64 names, with 4 KiB of names and values.",
-        },
-    ],
+pub(super) const ENDPOINT: Section =
+    Section { title: "an endpoint", about: "", keys: &[URL, WEIGHT, WARMUP, ENABLED, ZONE, METADATA] };
+
+const URL: Key = Key {
+    name: "url",
+    takes: "url",
+    absent: Absent::Missing,
+    example: "\"ws://127.0.0.1:9001\"",
+    meaning: "`ws://host:port/path`, or `wss://` for TLS; `http` and `https` mean the same, and no scheme is `ws`. Without a path the request's \
+              path and query are kept; with one, it replaces the prefix that the route matched.",
+};
+
+const WEIGHT: Key = Key {
+    name: "weight",
+    takes: "whole number",
+    absent: Absent::Default("100"),
+    example: "50",
+    meaning: "Its share relative to the others', 0 to 65535. Warming up counts in whole weights, so that small \
+              ones grow in few steps.",
+};
+
+const WARMUP: Key = Key {
+    name: "warmup",
+    takes: "duration or `off`",
+    absent: Absent::Default("\"off\""),
+    example: "\"30s\"",
+    meaning: "How long after its start its weight grows from 1.",
+};
+
+const ENABLED: Key = Key {
+    name: "enabled",
+    takes: "boolean",
+    absent: Absent::Default("true"),
+    example: "false",
+    meaning: "A disabled endpoint is never picked, not even when it is alone.",
+};
+
+const ZONE: Key = Key {
+    name: "zone",
+    takes: "text",
+    absent: Absent::Means("none"),
+    example: "\"eu-west-1a\"",
+    meaning: "Where it stands, for balancers that keep connections near; at most 128 bytes.",
+};
+
+const METADATA: Key = Key {
+    name: "metadata",
+    takes: "table of text",
+    absent: Absent::Default("{}"),
+    example: "{ version = \"2.1\" }",
+    meaning: "What a balancer may go by beyond that: at most 64 names, with 4 KiB of names and values.",
 };
 
 /// All disabled, or all of weight 0, is no mistake: the first is how an upstream is taken out of service, and among
@@ -85,12 +87,12 @@ pub(super) fn endpoints(value: &Value<'_>) -> Read<Vec<Endpoint>> {
 fn endpoint(value: &Value<'_>) -> Read<Endpoint> {
     let table = value.table(&ENDPOINT, "write a table such as { url = \"ws://127.0.0.1:9001\" }")?;
     let address = table
-        .read("url", |value| value.parsed("a url", "write text such as \"ws://127.0.0.1:9001\"", address::endpoint));
-    let weight = table.read("weight", |value| value::count(value, 0..=65_535));
-    let warmup = table.read("warmup", value::duration_or_off);
-    let enabled = table.read("enabled", value::boolean);
-    let zone = table.optional("zone", zone);
-    let metadata = table.read("metadata", metadata);
+        .read(&URL, |value| value.parsed("a url", "write text such as \"ws://127.0.0.1:9001\"", address::endpoint));
+    let weight = table.read(&WEIGHT, |value| value::count(value, 0..=65_535));
+    let warmup = table.read(&WARMUP, value::duration_or_off);
+    let enabled = table.read(&ENABLED, value::boolean);
+    let zone = table.optional(&ZONE, zone);
+    let metadata = table.read(&METADATA, metadata);
     Ok(Endpoint {
         address: address?,
         weight: weight?,

@@ -27,7 +27,7 @@ pub(super) const TCP_USER_TIMEOUT: Key = Key {
 };
 
 pub(super) fn liveness(table: &Table<'_>) -> Read<Liveness> {
-    let keepalive = table.read(TCP_KEEPALIVE.name, value::duration_or_off);
-    let user_timeout = table.read(TCP_USER_TIMEOUT.name, value::duration_or_off);
+    let keepalive = table.read(&TCP_KEEPALIVE, value::duration_or_off);
+    let user_timeout = table.read(&TCP_USER_TIMEOUT, value::duration_or_off);
     Ok(Liveness { keepalive: keepalive?, user_timeout: user_timeout? })
 }

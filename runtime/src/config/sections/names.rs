@@ -8,6 +8,7 @@ use std::{
     path::Path,
 };
 
+use super::server::{COMPONENTS, UPSTREAMS};
 use crate::component::Kind;
 use crate::config::{
     reader::{Read, Table, Value, quoted, suggest},
@@ -31,13 +32,13 @@ pub(super) struct Names<'n> {
 
 impl<'n> Names<'n> {
     pub(super) fn new(root: &Table<'_>, standard: &'n [&'n str], base: &'n Path, secrets: &'n Secrets<'n>) -> Self {
-        let keys = |name| {
-            let table = root.value(name).and_then(|value| value.node().as_table());
+        let keys = |key| {
+            let table = root.value(key).and_then(|value| value.node().as_table());
             table.into_iter().flat_map(|table| table.keys()).map(|key| key.get_ref().to_string()).collect()
         };
         Self {
-            upstreams: keys("upstreams"),
-            declared: keys("components"),
+            upstreams: keys(&UPSTREAMS),
+            declared: keys(&COMPONENTS),
             standard,
             base,
             secrets,

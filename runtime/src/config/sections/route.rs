@@ -8,6 +8,7 @@ use std::num::NonZeroU32;
 
 use self::claims::{Claim, distinct};
 pub(super) use self::keys::ROUTE;
+use super::server::ROUTES;
 use super::{
     Names,
     component::{filter_use, predicate},
@@ -30,7 +31,7 @@ use crate::{
 /// Reads all routes, and refuses what only shows when they are compared.
 pub(super) fn routes(root: &Table<'_>, names: &Names<'_>) -> Read<Vec<Route>> {
     const ADVICE: &str = "add a table [[routes]] with `name` and `upstream`";
-    let Some(value) = root.value("routes") else {
+    let Some(value) = root.value(&ROUTES) else {
         let place = Place { key: "routes".to_owned(), ..Place::default() };
         return Err(root.refuse(&place, "there is no route", ADVICE));
     };
@@ -47,15 +48,15 @@ pub(super) fn routes(root: &Table<'_>, names: &Names<'_>) -> Read<Vec<Route>> {
 
 /// A route that is refused still claims its name and its paths, so that its twins are found at once.
 fn route(table: &Table<'_>, names: &Names<'_>) -> (Claim, Read<Route>) {
-    let name = table.read("name", value::name);
+    let name = table.read(&keys::NAME, value::name);
     let hosts = hosts(table);
     let path = path(table);
     let claim = Claim {
         name: name.as_ref().ok().cloned(),
         hosts: hosts.as_ref().ok().cloned(),
         path: path.as_ref().ok().cloned(),
-        passes_on: table.value("when").is_some() || table.value("services").is_some(),
-        name_place: table.value("name").map_or_else(|| table.place(), |value| value.place()),
+        passes_on: table.value(&keys::WHEN).is_some() || table.value(&keys::SERVICES).is_some(),
+        name_place: table.value(&keys::NAME).map_or_else(|| table.place(), |value| value.place()),
         place: table.place(),
     };
     (claim, rest(table, names, name, hosts, path))
@@ -68,25 +69,25 @@ fn rest(
     hosts: Read<Vec<HostPattern>>,
     path: Read<PathPattern>,
 ) -> Read<Route> {
-    let when = table.read("when", |value| {
+    let when = table.read(&keys::WHEN, |value| {
         value.each("a list of predicates", "write [\"conditions\"]", |value| predicate(value, names))
     });
-    let filters = table.read("filters", |value| {
+    let filters = table.read(&keys::FILTERS, |value| {
         value.each("a list of filters", "write [\"rate-limit\"]", |value| filter_use(value, names))
     });
     let target = target(table, names);
-    let allowed_origins = table.optional("allowed_origins", allowed_origins);
+    let allowed_origins = table.optional(&keys::ALLOWED_ORIGINS, allowed_origins);
     let timers = timers(table);
-    let handshake_timeout = table.read("handshake_timeout", value::duration);
+    let handshake_timeout = table.read(&keys::HANDSHAKE_TIMEOUT, value::duration);
     let limits = limits(table);
-    let max_connections = table.read("max_connections", value::count_or_off);
-    let handshakes_per_second = table.read("handshakes_per_second", value::count_or_off);
-    let forwarded_headers = table.read("forwarded_headers", value::boolean);
-    let group_id_header = table.read("group_id_header", |value| match value.node().as_str() {
+    let max_connections = table.read(&keys::MAX_CONNECTIONS, value::count_or_off);
+    let handshakes_per_second = table.read(&keys::HANDSHAKES_PER_SECOND, value::count_or_off);
+    let forwarded_headers = table.read(&keys::FORWARDED_HEADERS, value::boolean);
+    let group_id_header = table.read(&keys::GROUP_ID_HEADER, |value| match value.node().as_str() {
         Some("off" | "") => Ok(None),
         _ => value::header(value).map(Some),
     });
-    let on_change = table.read("on_change", |value| {
+    let on_change = table.read(&keys::ON_CHANGE, |value| {
         value::choice(value, &[("swap", OnChange::Swap), ("keep", OnChange::Keep), ("drain", OnChange::Drain)])
     });
     Ok(Route {
@@ -111,7 +112,7 @@ fn rest(
 
 fn hosts(table: &Table<'_>) -> Read<Vec<HostPattern>> {
     const ADVICE: &str = "write a list such as [\"chat.example.com\"]";
-    let hosts = table.optional("hosts", |value| {
+    let hosts = table.optional(&keys::HOSTS, |value| {
         let hosts = value.each("a list of hosts", ADVICE, |host| host.parsed("a host", ADVICE, host_pattern))?;
         if hosts.is_empty() {
             return Err(value.refuse("no host could match", "leave `hosts` out for any host"));
@@ -127,18 +128,18 @@ fn hosts(table: &Table<'_>) -> Read<Vec<HostPattern>> {
 
 fn path(table: &Table<'_>) -> Read<PathPattern> {
     const ADVICE: &str = "write text such as \"/ws/chat\"";
-    let exact = table.optional("path", |value| value.parsed("a path", ADVICE, exact_path));
-    let prefix = table.optional("path_prefix", |value| value.parsed("a path", ADVICE, path_prefix));
-    if let (Some(_), Some(prefix)) = (table.value("path"), table.value("path_prefix")) {
+    let exact = table.optional(&keys::PATH, |value| value.parsed("a path", ADVICE, exact_path));
+    let prefix = table.optional(&keys::PATH_PREFIX, |value| value.parsed("a path", ADVICE, path_prefix));
+    if let (Some(_), Some(prefix)) = (table.value(&keys::PATH), table.value(&keys::PATH_PREFIX)) {
         return Err(prefix.refuse("`path` and `path_prefix` exclude each other", "remove one of the two"));
     }
     Ok(exact?.or(prefix?).unwrap_or_default())
 }
 
 fn target(table: &Table<'_>, names: &Names<'_>) -> Read<Target> {
-    let upstream = table.optional("upstream", |value| names.upstream(value));
-    let services = table.optional("services", |value| services::services(value, names));
-    if let (Some(_), Some(services)) = (table.value("upstream"), table.value("services")) {
+    let upstream = table.optional(&keys::UPSTREAM, |value| names.upstream(value));
+    let services = table.optional(&keys::SERVICES, |value| services::services(value, names));
+    if let (Some(_), Some(services)) = (table.value(&keys::UPSTREAM), table.value(&keys::SERVICES)) {
         return Err(services.refuse("`upstream` and `services` exclude each other", "remove one of the two"));
     }
     match (upstream?, services?) {
@@ -161,14 +162,14 @@ fn allowed_origins(value: &Value<'_>) -> Read<Origins> {
 }
 
 fn timers(table: &Table<'_>) -> Read<Timers> {
-    let ping_interval = table.read("ping_interval", value::duration_or_off);
-    let pong_timeout = table.read("pong_timeout", value::duration_or_off);
-    let ping_client = table.read("ping_client", value::boolean);
-    let ping_upstream = table.read("ping_upstream", value::boolean);
-    let max_inactivity = table.read("max_inactivity", value::duration_or_off);
-    let max_lifetime = table.read("max_lifetime", value::duration_or_off);
-    let message_timeout = table.read("message_timeout", value::duration_or_off);
-    let close_timeout = table.read("close_timeout", value::duration);
+    let ping_interval = table.read(&keys::PING_INTERVAL, value::duration_or_off);
+    let pong_timeout = table.read(&keys::PONG_TIMEOUT, value::duration_or_off);
+    let ping_client = table.read(&keys::PING_CLIENT, value::boolean);
+    let ping_upstream = table.read(&keys::PING_UPSTREAM, value::boolean);
+    let max_inactivity = table.read(&keys::MAX_INACTIVITY, value::duration_or_off);
+    let max_lifetime = table.read(&keys::MAX_LIFETIME, value::duration_or_off);
+    let message_timeout = table.read(&keys::MESSAGE_TIMEOUT, value::duration_or_off);
+    let close_timeout = table.read(&keys::CLOSE_TIMEOUT, value::duration);
     let timers = Timers {
         ping_interval: ping_interval?,
         ping_client: ping_client?,
@@ -179,25 +180,25 @@ fn timers(table: &Table<'_>) -> Read<Timers> {
         message_timeout: message_timeout?,
         close_timeout: close_timeout?,
     };
-    let place = |name| table.value(name).map_or_else(|| table.place(), |value| value.place());
+    let place = |key| table.value(key).map_or_else(|| table.place(), |value| value.place());
     if timers.pong_timeout.is_some() && timers.ping_interval.is_none() {
         let advice = "write `ping_interval = \"10s\"` too, or remove `pong_timeout`";
-        return Err(table.refuse(&place("pong_timeout"), "without pings no pong is awaited", advice));
+        return Err(table.refuse(&place(&keys::PONG_TIMEOUT), "without pings no pong is awaited", advice));
     }
     if timers.ping_interval.is_some() && !timers.ping_client && !timers.ping_upstream {
         let advice = "remove `ping_interval`, or one of `ping_client` and `ping_upstream`";
-        return Err(table.refuse(&place("ping_interval"), "neither side would be pinged", advice));
+        return Err(table.refuse(&place(&keys::PING_INTERVAL), "neither side would be pinged", advice));
     }
     Ok(timers)
 }
 
 fn limits(table: &Table<'_>) -> Read<Limits> {
     let max_message_size =
-        table.read("max_message_size", |value| value::size_within(value, (1, "1B"), (1 << 30, "1GiB")));
-    let max_frame_size = table.read("max_frame_size", value::size_or_off);
-    let max_compression_ratio = table.read("max_compression_ratio", value::count_or_off);
-    let max_fragments = table.read("max_fragments", value::count_or_off);
-    let control_frames_per_second = table.read("control_frames_per_second", value::count_or_off);
+        table.read(&keys::MAX_MESSAGE_SIZE, |value| value::size_within(value, (1, "1B"), (1 << 30, "1GiB")));
+    let max_frame_size = table.read(&keys::MAX_FRAME_SIZE, value::size_or_off);
+    let max_compression_ratio = table.read(&keys::MAX_COMPRESSION_RATIO, value::count_or_off);
+    let max_fragments = table.read(&keys::MAX_FRAGMENTS, value::count_or_off);
+    let control_frames_per_second = table.read(&keys::CONTROL_FRAMES_PER_SECOND, value::count_or_off);
     Ok(Limits {
         max_message_size: max_message_size?,
         max_compression_ratio: max_compression_ratio?,

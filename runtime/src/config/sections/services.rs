@@ -14,43 +14,45 @@ use crate::route::PathPattern;
 pub(super) const SERVICES: Section = Section {
     title: "services of a route",
     about: "A header names the service, else the longest prefix of the path; without either the next route is tried. So is it for a service that the route does not have: clients choose the header, so guard the routes behind it as well.",
-    keys: &[
-        Key {
-            name: "headers",
-            takes: "list of headers",
-            absent: Absent::Default("[\"service_id\", \"service-id\"]"),
-            example: "[\"service_id\"]",
-            meaning: "The headers that may name the service; the first that is present wins.",
-        },
-        Key {
-            name: "prefixes",
-            takes: "table",
-            absent: Absent::Default("{}"),
-            example: "{ \"/chat\" = \"chat\" }",
-            meaning: "Services by path prefixes of whole segments.",
-        },
-        Key {
-            name: "upstreams",
-            takes: "table",
-            absent: Absent::Missing,
-            example: "{ chat = \"chat\" }",
-            meaning: "The upstream of each service, at least one.",
-        },
-    ],
+    keys: &[HEADERS, PREFIXES, UPSTREAMS],
+};
+
+const HEADERS: Key = Key {
+    name: "headers",
+    takes: "list of headers",
+    absent: Absent::Default("[\"service_id\", \"service-id\"]"),
+    example: "[\"service_id\"]",
+    meaning: "The headers that may name the service; the first that is present wins.",
+};
+
+const PREFIXES: Key = Key {
+    name: "prefixes",
+    takes: "table",
+    absent: Absent::Default("{}"),
+    example: "{ \"/chat\" = \"chat\" }",
+    meaning: "Services by path prefixes of whole segments.",
+};
+
+const UPSTREAMS: Key = Key {
+    name: "upstreams",
+    takes: "table",
+    absent: Absent::Missing,
+    example: "{ chat = \"chat\" }",
+    meaning: "The upstream of each service, at least one.",
 };
 
 pub(super) fn services(value: &Value<'_>, names: &Names<'_>) -> Read<Services> {
     let table = value.table(&SERVICES, "write a table such as { upstreams = { chat = \"chat\" } }")?;
     let headers =
-        table.read("headers", |value| value.each("a list of headers", "write [\"service_id\"]", value::header));
+        table.read(&HEADERS, |value| value.each("a list of headers", "write [\"service_id\"]", value::header));
     let declared: BTreeSet<String> = table
-        .value("upstreams")
+        .value(&UPSTREAMS)
         .and_then(|value| value.node().as_table())
         .into_iter()
         .flat_map(|upstreams| upstreams.keys().map(|service| service.get_ref().to_string()))
         .collect();
-    let upstreams = table.read("upstreams", |value| upstreams(value, names));
-    let prefixes = table.read("prefixes", |value| prefixes(value, &declared));
+    let upstreams = table.read(&UPSTREAMS, |value| upstreams(value, names));
+    let prefixes = table.read(&PREFIXES, |value| prefixes(value, &declared));
     let services = Services { headers: headers?, prefixes: prefixes?, upstreams: upstreams? };
     if services.headers.is_empty() && services.prefixes.is_empty() {
         let advice = "write `prefixes`, or leave `headers` out for \"service_id\" and \"service-id\"";

@@ -14,88 +14,86 @@ pub(super) const TLS: Section = Section {
     about: "The files are read when the configuration is, and again when they change: new handshakes then get what they hold, \
             and open connections are not touched. Tickets to resume sessions are good for 12 hours, with all workers and with \
             the next process of a binary upgrade.",
-    keys: &[
-        Key {
-            name: "certificates",
-            takes: "list of tables",
-            absent: Absent::Missing,
-            example: "[{ chain = \"tls/chain.pem\", key = \"tls/key.pem\" }]",
-            meaning: "The certificates, at least one. Which one a client gets goes by the name that it asks for (SNI), where \
-                      `*.example.com` stands for one label; one that asks for none, or for another, gets the first.",
-        },
-        Key {
-            name: "min_version",
-            takes: "`1.2` or `1.3`",
-            absent: Absent::Default("\"1.2\""),
-            example: "\"1.3\"",
-            meaning: "The least version of TLS that is spoken.",
-        },
-        Key {
-            name: "client_auth",
-            takes: "table",
-            absent: Absent::Means("clients show no certificate"),
-            example: "{ ca = \"tls/clients.pem\", mode = \"required\" }",
-            meaning: "Which certificates clients have to show. Components find who it is in the attributes \
-                      `tls.client-subject`, `tls.client-san` and `tls.client-fingerprint`.",
-        },
-    ],
+    keys: &[CERTIFICATES, MIN_VERSION, CLIENT_AUTH],
 };
 
-pub(super) const CERTIFICATE: Section = Section {
-    title: "a certificate",
-    about: "",
-    keys: &[
-        Key {
-            name: "chain",
-            takes: "path",
-            absent: Absent::Missing,
-            example: "\"tls/chain.pem\"",
-            meaning: "A PEM file with the certificate and, behind it, those of its issuers, without the root. An OCSP \
-                      response in DER in a file of this name with `.ocsp` behind it is stapled.",
-        },
-        Key {
-            name: "key",
-            takes: "path",
-            absent: Absent::Missing,
-            example: "\"tls/key.pem\"",
-            meaning: "A PEM file with its private key, unencrypted: RSA, ECDSA (P-256, P-384, P-521) or Ed25519.",
-        },
-    ],
+const CERTIFICATES: Key = Key {
+    name: "certificates",
+    takes: "list of tables",
+    absent: Absent::Missing,
+    example: "[{ chain = \"tls/chain.pem\", key = \"tls/key.pem\" }]",
+    meaning: "The certificates, at least one. Which one a client gets goes by the name that it asks for (SNI), where \
+              `*.example.com` stands for one label; one that asks for none, or for another, gets the first.",
 };
 
-pub(super) const CLIENT_AUTH: Section = Section {
-    title: "the client authentication of a listener",
-    about: "",
-    keys: &[
-        Key {
-            name: "ca",
-            takes: "path",
-            absent: Absent::Missing,
-            example: "\"tls/clients.pem\"",
-            meaning: "A PEM file with the certificates of the authorities that issue those of clients.",
-        },
-        Key {
-            name: "mode",
-            takes: "`optional` or `required`",
-            absent: Absent::Default("\"required\""),
-            example: "\"optional\"",
-            meaning: "Whether a client may do without. A certificate that is shown has to be valid either way.",
-        },
-        Key {
-            name: "crl",
-            takes: "path",
-            absent: Absent::Means("none is revoked"),
-            example: "\"tls/revoked.pem\"",
-            meaning: "A PEM file with the certificate revocation lists of these authorities. Who is revoked cannot resume a \
-                      session either.",
-        },
-    ],
+const MIN_VERSION: Key = Key {
+    name: "min_version",
+    takes: "`1.2` or `1.3`",
+    absent: Absent::Default("\"1.2\""),
+    example: "\"1.3\"",
+    meaning: "The least version of TLS that is spoken.",
+};
+
+const CLIENT_AUTH: Key = Key {
+    name: "client_auth",
+    takes: "table",
+    absent: Absent::Means("clients show no certificate"),
+    example: "{ ca = \"tls/clients.pem\", mode = \"required\" }",
+    meaning: "Which certificates clients have to show. Components find who it is in the attributes \
+              `tls.client-subject`, `tls.client-san` and `tls.client-fingerprint`.",
+};
+
+pub(super) const CERTIFICATE_FILES: Section = Section { title: "a certificate", about: "", keys: &[CHAIN, KEY] };
+
+const CHAIN: Key = Key {
+    name: "chain",
+    takes: "path",
+    absent: Absent::Missing,
+    example: "\"tls/chain.pem\"",
+    meaning: "A PEM file with the certificate and, behind it, those of its issuers, without the root. An OCSP \
+              response in DER in a file of this name with `.ocsp` behind it is stapled.",
+};
+
+const KEY: Key = Key {
+    name: "key",
+    takes: "path",
+    absent: Absent::Missing,
+    example: "\"tls/key.pem\"",
+    meaning: "A PEM file with its private key, unencrypted: RSA, ECDSA (P-256, P-384, P-521) or Ed25519.",
+};
+
+pub(super) const CLIENT_CERTIFICATES: Section =
+    Section { title: "the client authentication of a listener", about: "", keys: &[CA, MODE, CRL] };
+
+const CA: Key = Key {
+    name: "ca",
+    takes: "path",
+    absent: Absent::Missing,
+    example: "\"tls/clients.pem\"",
+    meaning: "A PEM file with the certificates of the authorities that issue those of clients.",
+};
+
+const MODE: Key = Key {
+    name: "mode",
+    takes: "`optional` or `required`",
+    absent: Absent::Default("\"required\""),
+    example: "\"optional\"",
+    meaning: "Whether a client may do without. A certificate that is shown has to be valid either way.",
+};
+
+const CRL: Key = Key {
+    name: "crl",
+    takes: "path",
+    absent: Absent::Means("none is revoked"),
+    example: "\"tls/revoked.pem\"",
+    meaning: "A PEM file with the certificate revocation lists of these authorities. Who is revoked cannot resume a \
+              session either.",
 };
 
 /// Reads what a listener says of TLS; paths are relative to `base`.
 pub(super) fn tls(value: &Value<'_>, base: &Path) -> Read<Tls> {
     let table = value.table(&TLS, "write `tls = { certificates = [{ chain = \"…\", key = \"…\" }] }`")?;
-    let certificates = table.read("certificates", |value| {
+    let certificates = table.read(&CERTIFICATES, |value| {
         const ADVICE: &str = "write [{ chain = \"tls/chain.pem\", key = \"tls/key.pem\" }]";
         let certificates = value.each("a list of certificates", ADVICE, |value| certificate(value, base))?;
         match certificates.is_empty() {
@@ -104,23 +102,23 @@ pub(super) fn tls(value: &Value<'_>, base: &Path) -> Read<Tls> {
         }
     });
     let min_version =
-        table.read("min_version", |value| value::choice(value, &[("1.2", Version::Tls12), ("1.3", Version::Tls13)]));
-    let client_auth = table.optional("client_auth", |value| client_auth(value, base));
+        table.read(&MIN_VERSION, |value| value::choice(value, &[("1.2", Version::Tls12), ("1.3", Version::Tls13)]));
+    let client_auth = table.optional(&CLIENT_AUTH, |value| client_auth(value, base));
     Ok(Tls { certificates: certificates?, min_version: min_version?, client_auth: client_auth?, place: value.place() })
 }
 
 pub(super) fn certificate(value: &Value<'_>, base: &Path) -> Read<CertificateFiles> {
-    let table = value.table(&CERTIFICATE, "write { chain = \"tls/chain.pem\", key = \"tls/key.pem\" }")?;
-    let chain = table.read("chain", |value| file(value, base));
-    let key = table.read("key", |value| file(value, base));
+    let table = value.table(&CERTIFICATE_FILES, "write { chain = \"tls/chain.pem\", key = \"tls/key.pem\" }")?;
+    let chain = table.read(&CHAIN, |value| file(value, base));
+    let key = table.read(&KEY, |value| file(value, base));
     Ok(CertificateFiles { chain: chain?, key: key? })
 }
 
 fn client_auth(value: &Value<'_>, base: &Path) -> Read<ClientAuth> {
-    let table = value.table(&CLIENT_AUTH, "write { ca = \"tls/clients.pem\", mode = \"required\" }")?;
-    let ca = table.read("ca", |value| file(value, base));
-    let is_optional = table.read("mode", |value| value::choice(value, &[("optional", true), ("required", false)]));
-    let crl = table.optional("crl", |value| file(value, base));
+    let table = value.table(&CLIENT_CERTIFICATES, "write { ca = \"tls/clients.pem\", mode = \"required\" }")?;
+    let ca = table.read(&CA, |value| file(value, base));
+    let is_optional = table.read(&MODE, |value| value::choice(value, &[("optional", true), ("required", false)]));
+    let crl = table.optional(&CRL, |value| file(value, base));
     Ok(ClientAuth { ca: ca?, is_optional: is_optional?, crl: crl? })
 }
 

@@ -16,53 +16,65 @@ pub(super) const UPSTREAM: Section = Section {
     title: "[upstreams.NAME]",
     about: "",
     keys: &[
-        Key {
-            name: "balance",
-            takes: "balancer",
-            absent: Absent::Default("\"round-robin\""),
-            example: "{ component = \"consistent-hash\", config = { key = \"header:x-user\" } }",
-            meaning: "The component that picks an endpoint for each handshake.",
-        },
-        Key {
-            name: "retries",
-            takes: "whole number",
-            absent: Absent::Default("1"),
-            example: "2",
-            meaning: "Further attempts for a handshake, 0 to 100, each on another endpoint while there is one: after a \
-                      refused or slow connection, a slow handshake, or an answer of 502, 503 or 504.",
-        },
-        Key {
-            name: "connect_timeout",
-            takes: "duration",
-            absent: Absent::Default("\"3s\""),
-            example: "\"1s\"",
-            meaning: "How long resolving the host and connecting may take, over all of its addresses.",
-        },
-        Key {
-            name: "host",
-            takes: "`client`, `endpoint` or a host",
-            absent: Absent::Default("\"client\""),
-            example: "\"chat.internal:8080\"",
-            meaning: "The `Host` of requests to it: what the client sent, which servers compare with `Origin`; host and \
-                      port of the endpoint's url; or this host.",
-        },
-        Key {
-            name: "tls",
-            takes: "table",
-            absent: Absent::Means("the system's authorities are believed"),
-            example: "{ ca = \"tls/upstreams.pem\" }",
-            meaning: "How TLS is spoken to endpoints with `wss://`.",
-        },
+        BALANCE,
+        RETRIES,
+        CONNECT_TIMEOUT,
+        HOST,
+        TLS,
         liveness::TCP_KEEPALIVE,
         liveness::TCP_USER_TIMEOUT,
-        Key {
-            name: "endpoints",
-            takes: "tables",
-            absent: Absent::Missing,
-            example: "[{ url = \"ws://127.0.0.1:9001\" }]",
-            meaning: "At least one.",
-        },
+        ENDPOINTS,
     ],
+};
+
+const BALANCE: Key = Key {
+    name: "balance",
+    takes: "balancer",
+    absent: Absent::Default("\"round-robin\""),
+    example: "{ component = \"consistent-hash\", config = { key = \"header:x-user\" } }",
+    meaning: "The component that picks an endpoint for each handshake.",
+};
+
+const RETRIES: Key = Key {
+    name: "retries",
+    takes: "whole number",
+    absent: Absent::Default("1"),
+    example: "2",
+    meaning: "Further attempts for a handshake, 0 to 100, each on another endpoint while there is one: after a \
+              refused or slow connection, a slow handshake, or an answer of 502, 503 or 504.",
+};
+
+const CONNECT_TIMEOUT: Key = Key {
+    name: "connect_timeout",
+    takes: "duration",
+    absent: Absent::Default("\"3s\""),
+    example: "\"1s\"",
+    meaning: "How long resolving the host and connecting may take, over all of its addresses.",
+};
+
+const HOST: Key = Key {
+    name: "host",
+    takes: "`client`, `endpoint` or a host",
+    absent: Absent::Default("\"client\""),
+    example: "\"chat.internal:8080\"",
+    meaning: "The `Host` of requests to it: what the client sent, which servers compare with `Origin`; host and \
+              port of the endpoint's url; or this host.",
+};
+
+const TLS: Key = Key {
+    name: "tls",
+    takes: "table",
+    absent: Absent::Means("the system's authorities are believed"),
+    example: "{ ca = \"tls/upstreams.pem\" }",
+    meaning: "How TLS is spoken to endpoints with `wss://`.",
+};
+
+const ENDPOINTS: Key = Key {
+    name: "endpoints",
+    takes: "tables",
+    absent: Absent::Missing,
+    example: "[{ url = \"ws://127.0.0.1:9001\" }]",
+    meaning: "At least one.",
 };
 
 pub(super) fn upstreams(value: &Value<'_>, names: &Names<'_>) -> Read<BTreeMap<String, Upstream>> {
@@ -74,13 +86,13 @@ pub(super) fn upstreams(value: &Value<'_>, names: &Names<'_>) -> Read<BTreeMap<S
 fn upstream(name: &str, place: &Place, value: &Value<'_>, names: &Names<'_>) -> Read<(String, Upstream)> {
     let table = value.table(&UPSTREAM, "write a table [upstreams.NAME]")?;
     let valid = value::parse_name(name).map_err(|fault| table.refuse(place, fault.what, fault.instead));
-    let balance = table.read("balance", |value| component::balancer(value, names));
-    let retries = table.read("retries", |value| value::count(value, 0..=100));
-    let connect_timeout = table.read("connect_timeout", value::duration);
-    let host = table.read("host", host);
-    let tls = table.optional("tls", |value| upstream_tls(value, names.base));
+    let balance = table.read(&BALANCE, |value| component::balancer(value, names));
+    let retries = table.read(&RETRIES, |value| value::count(value, 0..=100));
+    let connect_timeout = table.read(&CONNECT_TIMEOUT, value::duration);
+    let host = table.read(&HOST, host);
+    let tls = table.optional(&TLS, |value| upstream_tls(value, names.base));
     let liveness = liveness::liveness(&table);
-    let endpoints = table.read("endpoints", endpoint::endpoints);
+    let endpoints = table.read(&ENDPOINTS, endpoint::endpoints);
     Ok((
         valid?.to_owned(),
         Upstream {

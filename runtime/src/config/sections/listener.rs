@@ -1,0 +1,140 @@
+//! Listeners.
+
+use std::{net::SocketAddr, path::Path};
+
+use super::liveness;
+use super::server::LISTENERS;
+use super::tls::tls;
+use crate::config::{
+    reader::{Absent, Key, Read, Section, Table, Value},
+    source::Place,
+    types::Listener,
+    value,
+};
+use crate::{http::Paths, listener::Claim};
+
+pub(super) const LISTENER: Section = Section {
+    title: "[[listeners]]",
+    about: "",
+    keys: &[
+        LISTEN,
+        MAX_HEADER_BYTES,
+        MAX_HEADER_FIELDS,
+        HANDSHAKE_TIMEOUT,
+        PATHS,
+        TLS,
+        liveness::TCP_KEEPALIVE,
+        liveness::TCP_USER_TIMEOUT,
+    ],
+};
+
+const LISTEN: Key = Key {
+    name: "listen",
+    takes: "address",
+    absent: Absent::Missing,
+    example: "\"0.0.0.0:8080\"",
+    meaning: "An IP address and a port; port 0 takes a free one. `[::]` takes IPv4 too, unless something else \
+              here has its port with IPv4.",
+};
+
+const MAX_HEADER_BYTES: Key = Key {
+    name: "max_header_bytes",
+    takes: "size",
+    absent: Absent::Default("\"16KiB\""),
+    example: "\"32KiB\"",
+    meaning: "The most that the head of a request may have, 1KiB to 1MiB; a larger one is refused. \
+              The head is read before the route is known.",
+};
+
+const MAX_HEADER_FIELDS: Key = Key {
+    name: "max_header_fields",
+    takes: "whole number",
+    absent: Absent::Default("100"),
+    example: "200",
+    meaning: "The most header fields that a request may have, 10 to 1000; more are refused. Browsers send about \
+              twenty.",
+};
+
+const HANDSHAKE_TIMEOUT: Key = Key {
+    name: "handshake_timeout",
+    takes: "duration",
+    absent: Absent::Default("\"10s\""),
+    example: "\"5s\"",
+    meaning: "How long a client may take to send the head of a request, of its first one together with its TLS \
+              handshake.",
+};
+
+const PATHS: Key = Key {
+    name: "paths",
+    takes: "`canonical` or `strict`",
+    absent: Absent::Default("\"canonical\""),
+    example: "\"strict\"",
+    meaning: "Which paths are taken. `canonical` brings each into the form in which routes are compared, and \
+              refuses with 400 what has none; `strict` also refuses dot segments, `//`, and encoded slashes \
+              and backslashes: for upstreams that decode a path before they look at its segments.",
+};
+
+const TLS: Key = Key {
+    name: "tls",
+    takes: "table",
+    absent: Absent::Means("clients speak in clear text"),
+    example: "{ certificates = [{ chain = \"tls/chain.pem\", key = \"tls/key.pem\" }] }",
+    meaning: "Has clients speak TLS here (`wss://`, RFC 8446), and how.",
+};
+
+/// Reads all listeners, and refuses what only shows when they are compared, also with the address of the admin API.
+pub(super) fn listeners(root: &Table<'_>, base: &Path, admin: Option<SocketAddr>) -> Read<Vec<Listener>> {
+    let Some(value) = root.value(&LISTENERS) else {
+        let place = Place { key: "listeners".to_owned(), ..Place::default() };
+        let advice = "add a table [[listeners]] with `listen = \"0.0.0.0:8080\"`";
+        return Err(root.refuse(&place, "there is no listener", advice));
+    };
+    let listeners = value.each("tables", "write tables [[listeners]]", |value| listener(value, base))?;
+    if listeners.is_empty() {
+        return Err(value.refuse("there is no listener", "add a table [[listeners]] with `listen = \"0.0.0.0:8080\"`"));
+    }
+    // `[::]` leaves IPv4 to the others.
+    let overlap = |one, other| {
+        let claim = |address| Claim { address, only_v6: true };
+        claim(one).overlaps(&claim(other))
+    };
+    let mut taken: Vec<(SocketAddr, String)> = Vec::new();
+    taken.extend(admin.map(|address| (address, "the admin API".to_owned())));
+    let mut result = Ok(());
+    for listener in &listeners {
+        let address = listener.listen;
+        if let Some((other, holder)) = taken.iter().find(|(other, _)| overlap(address, *other)) {
+            let what = match *other == address {
+                true => format!("{address} is the address of {holder} already"),
+                false => format!("{address} cannot be listened on beside {other}, the address of {holder}"),
+            };
+            result = Err(root.refuse(&listener.place, what, "choose another port, or remove one of the two"));
+        }
+        taken.push((address, format!("the listener of {}", listener.place.seen_from(&Place::default()))));
+    }
+    result.map(|()| listeners)
+}
+
+fn listener(value: &Value<'_>, base: &Path) -> Read<Listener> {
+    let table = value.table(&LISTENER, "write a table [[listeners]]")?;
+    let place = table.value(&LISTEN).map_or_else(|| value.place(), |value| value.place());
+    let listen = table.read(&LISTEN, value::address);
+    let max_header_bytes =
+        table.read(&MAX_HEADER_BYTES, |value| value::size_within(value, (1 << 10, "1KiB"), (1 << 20, "1MiB")));
+    let max_header_fields = table.read(&MAX_HEADER_FIELDS, |value| value::count(value, 10..=1000));
+    let handshake_timeout = table.read(&HANDSHAKE_TIMEOUT, value::duration);
+    let paths =
+        table.read(&PATHS, |value| value::choice(value, &[("canonical", Paths::Canonical), ("strict", Paths::Strict)]));
+    let tls = table.optional(&TLS, |value| tls(value, base));
+    let liveness = liveness::liveness(&table);
+    Ok(Listener {
+        listen: listen?,
+        max_header_bytes: max_header_bytes?,
+        max_header_fields: usize::try_from(max_header_fields?).unwrap_or(usize::MAX),
+        paths: paths?,
+        handshake_timeout: handshake_timeout?,
+        tls: tls?,
+        liveness: liveness?,
+        place,
+    })
+}
