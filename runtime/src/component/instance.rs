@@ -18,7 +18,7 @@ use super::deadline::Deadline;
 use super::exports::{Binder, Exports, Kind};
 use super::failure::classify;
 use super::guest::Guest;
-use super::limits::Quota;
+use super::limits::{MAX_SESSIONS, Quota};
 use super::log::{self, Log};
 use super::seats::Seat;
 use super::spent;
@@ -36,6 +36,8 @@ pub(super) struct Slot<E> {
     live: RefCell<Option<Live<E>>>,
     generation: Cell<u64>,
     seat: Cell<Option<Seat>>,
+    /// How many sessions there are in the instance of this generation.
+    sessions: Cell<(u64, usize)>,
     /// What the last call asked for.
     wishes: Cell<Option<Box<Wishes>>>,
     /// Whether its seat was taken from it.
@@ -87,8 +89,29 @@ impl<E: Exports> Slot<E> {
     /// An empty place; `seat` is held with it.
     pub(super) fn new(recipe: Arc<Recipe>, worker: WorkerIndex, beat: Rc<Beat>, seat: Option<Seat>) -> Self {
         let (live, generation) = (RefCell::new(None), Cell::new(0));
-        let (wishes, vacated) = (Cell::default(), Cell::new(false));
-        Self { recipe, worker, beat, live, generation, seat: Cell::new(seat), wishes, vacated }
+        let (sessions, wishes, vacated) = (Cell::default(), Cell::default(), Cell::new(false));
+        Self { recipe, worker, beat, live, generation, seat: Cell::new(seat), sessions, wishes, vacated }
+    }
+
+    /// The sessions that there are in its instance.
+    fn sessions(&self) -> usize {
+        let (generation, sessions) = self.sessions.get();
+        if generation == self.generation.get() { sessions } else { 0 }
+    }
+
+    /// Takes note of a session that its instance has been given, or has dropped.
+    pub(super) fn count_sessions(&self, count: impl FnOnce(usize) -> usize) {
+        self.sessions.set((self.generation.get(), count(self.sessions())));
+    }
+
+    /// Whether its instance may have another session. The one that finds its table full would trap, and take the state of
+    /// all others with it.
+    pub(super) fn check_room(&self, connection: &str) -> Result<(), Failure> {
+        if self.sessions() < MAX_SESSIONS {
+            return Ok(());
+        }
+        let why = format!("its instance has {MAX_SESSIONS} sessions on this worker, and may have no more");
+        Err(self.refused(connection, FailureReason::Sessions, why))
     }
 
     /// Gives its seat away, and its instance with it: every further call fails.
@@ -259,6 +282,7 @@ impl<E: Exports> Slot<E> {
         let mut store = Store::new(component.host().engine(), Guest::new(quota, deadline, log, limits.bounds()));
         store.limiter(|guest| &mut guest.quota);
         store.set_hostcall_fuel(limits.handed_over());
+        store.set_max_component_handles(limits.handles(E::KIND));
         store.epoch_deadline_callback(|mut store| store.data_mut().deadline.look());
 
         let started = self.run(&mut store, |store| {

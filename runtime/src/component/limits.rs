@@ -7,6 +7,7 @@ use std::time::Duration;
 use thiserror::Error;
 use wasmtime::ResourceLimiter;
 
+use super::exports::Kind;
 use super::wishes::Bounds;
 use crate::metrics::{ComponentMetrics, WorkerIndex};
 
@@ -85,6 +86,14 @@ impl Limits {
         Bounds { count: self.max_attachments, size: self.max_attachment_size }
     }
 
+    /// The resources that the host keeps track of for one instance: its sessions, and those of WASI.
+    pub(super) fn handles(&self, kind: Kind) -> usize {
+        match (kind, self.isolation) {
+            (Kind::Filter, Isolation::Worker) => MAX_SESSIONS + OWN_HANDLES,
+            (Kind::Filter, Isolation::Connection) | (Kind::Predicate | Kind::Balancer, _) => OWN_HANDLES,
+        }
+    }
+
     /// The largest payload that a filter is given.
     pub(super) fn largest_message(&self) -> usize {
         self.max_message_size.map_or(self.fitting(), |most| most.min(self.fitting()))
@@ -112,6 +121,13 @@ const MIN_START_DEADLINE: Duration = Duration::from_secs(1);
 
 /// Header edits, attributes, close reasons, and the lists that hold messages: 32 thousand of these.
 const BESIDE_PAYLOAD: usize = 1 << 20;
+
+/// The most sessions of one instance: a process has descriptors for no more connections than that, unless Linux is told
+/// otherwise, which has 2^20 of them (`fs.nr_open`).
+pub(super) const MAX_SESSIONS: usize = 1 << 19;
+
+/// Streams, pollables and borrowed sessions at once: a guest that hoards them takes memory of ours, some 24 bytes each.
+const OWN_HANDLES: usize = 1 << 14;
 
 /// The most elements of a table, a guest's function pointers: enough for an embedded JavaScript or Python.
 pub(super) const TABLE_ELEMENTS: usize = 1 << 16;

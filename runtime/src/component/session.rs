@@ -80,6 +80,14 @@ struct Resource {
     generation: u64,
 }
 
+impl Resource {
+    /// A session that has just been made.
+    fn of(handle: ResourceAny, slot: &Slot<FilterExports>) -> Self {
+        slot.count_sessions(|sessions| sessions + 1);
+        Self { handle, generation: slot.generation() }
+    }
+}
+
 impl Session {
     /// Opens a session in the instance at `slot`.
     pub(super) fn open(
@@ -100,7 +108,7 @@ impl Session {
         };
         let attachments = admission.attachments();
         // From here on the guest's resource is dropped with the session.
-        let guest = State::Open(Resource { handle: admission.session, generation: slot.generation() });
+        let guest = State::Open(Resource::of(admission.session, &slot));
         let lease = admission.lease_seconds.map(|seconds| Duration::from_secs(seconds.into()));
         let agenda = lease.map(|lease| Agenda::of_lease(Instant::now() + lease));
         let mut session = Self { slot, filter: filter.serve(), handshake, guest, agenda };
@@ -378,7 +386,7 @@ impl Session {
         match open(&self.slot, &self.handshake)? {
             Ok(admission) => {
                 let handle = admission.session;
-                self.guest = State::Open(Resource { handle, generation: self.slot.generation() });
+                self.guest = State::Open(Resource::of(handle, &self.slot));
                 self.begin_agenda_anew().inspect_err(|_| self.drop_resource())?;
                 Ok(handle)
             }
@@ -426,7 +434,16 @@ impl Session {
             let connection = &self.handshake.connection_id;
             // Counted and logged already.
             let _ = self.slot.call(connection, |store, _| resource.handle.resource_drop(store));
+            self.slot.count_sessions(|sessions| sessions.saturating_sub(1));
         }
+    }
+}
+
+#[cfg(test)]
+impl Session {
+    /// Takes so many sessions for there in its instance.
+    pub(super) fn pretend_sessions(&self, sessions: usize) {
+        self.slot.count_sessions(|_| sessions);
     }
 }
 
@@ -444,6 +461,7 @@ pub const MAX_BATCH: usize = 64;
 pub const MAX_BATCH_BYTES: usize = 128 << 10;
 
 fn open(slot: &Slot<FilterExports>, handshake: &Handshake) -> Result<Result<wire::Admission, wire::Refusal>, Failure> {
+    slot.check_room(&handshake.connection_id)?;
     slot.call(&handshake.connection_id, |store, exports| {
         Ok(exports.open.call(store, (wire::Handshake::from(handshake),))?.0)
     })

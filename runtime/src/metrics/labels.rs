@@ -163,6 +163,8 @@ labels! {
         Attachments = "attachments",
         /// It was not called, because there was no place for another instance that serves one connection.
         IsolatedInstances = "isolated_instances",
+        /// It was not called, because one of its instances has as many sessions as it may.
+        Sessions = "sessions",
         /// It was not called, because it is in quarantine.
         Quarantine = "quarantine",
     }
@@ -170,7 +172,7 @@ labels! {
 
 impl FailureReason {
     /// Whether the component is to blame. A message that is too large is its sender's fault, and that there is no place
-    /// for another instance is nobody's.
+    /// for another instance, or for another session, is nobody's.
     pub fn is_of_the_component(self) -> bool {
         match self {
             Self::Trap
@@ -181,7 +183,7 @@ impl FailureReason {
             | Self::Attachments
             | Self::Start
             | Self::Resume => true,
-            Self::MessageSize | Self::IsolatedInstances | Self::Quarantine => false,
+            Self::MessageSize | Self::IsolatedInstances | Self::Sessions | Self::Quarantine => false,
         }
     }
 }

@@ -78,6 +78,7 @@ impl Session {
             None => (Vec::new(), SwapOutcome::Swapped),
         };
         let connection = &handshake.connection_id;
+        slot.check_room(connection)?;
         let resumed = slot.call(connection, |store, exports| {
             let known = wire::Handshake::from(&*handshake);
             Ok(match &exports.resume {
@@ -93,7 +94,7 @@ impl Session {
             let refused = |words| format!("it does not take a connection over from its former version: {words}");
             resumed.map_err(|words| slot.refused(connection, FailureReason::Resume, refused(words)))
         });
-        let guest = State::Open(Resource { handle: handle?, generation: slot.generation() });
+        let guest = State::Open(Resource::of(handle?, &slot));
         let mut session =
             Self { slot, filter: filter.serve(), handshake, guest, agenda: lease_at.map(Agenda::of_lease) };
         session.heed()?;

@@ -1,6 +1,6 @@
 //! What a filter asks for and answers beside its verdicts, and that there is an end to it.
 
-use super::guests::{Bed, message};
+use super::guests::{Bed, handshake, message};
 use super::*;
 
 mod replies {
@@ -137,6 +137,35 @@ mod attributes {
             session.take_news();
         }
         assert_eq!(session.on_message(message(b"az4")).unwrap_err().reason, FailureReason::Attachments);
+    }
+}
+
+mod sessions {
+    use super::*;
+    use crate::component::limits::MAX_SESSIONS;
+
+    #[test]
+    fn an_instance_has_more_sessions_than_wasmtime_has_handles_by_itself() {
+        let bed = Bed::new();
+        let filter = bed.asking(OnFailure::Close, Limits::default());
+        let sessions: Vec<_> = (0..100_100).map(|_| bed.session(&filter)).collect();
+        drop(sessions);
+        assert_eq!(bed.session(&filter).on_message(message(b"q")).unwrap(), Verdict::Delay(100_100));
+    }
+
+    #[test]
+    fn a_handshake_beyond_the_sessions_of_an_instance_is_a_failure_that_the_others_survive() {
+        let bed = Bed::new();
+        let filter = bed.asking(OnFailure::Close, Limits::default());
+        let (mut session, other) = (bed.session(&filter), bed.session(&filter));
+        session.pretend_sessions(MAX_SESSIONS);
+        let failure = bed.pool.open(&filter, &Rc::new(handshake("/"))).unwrap_err();
+        assert_eq!(failure.reason, FailureReason::Sessions, "{failure}");
+        assert!(failure.message.contains("has 524288 sessions"), "{failure}");
+        assert!(!failure.reason.is_of_the_component());
+        drop(other);
+        assert_eq!(session.on_message(message(b"q")).unwrap(), Verdict::Delay(1), "its state was lost");
+        bed.session(&filter).on_message(message(b"x")).unwrap();
     }
 }
 
