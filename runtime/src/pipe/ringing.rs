@@ -62,10 +62,8 @@ impl Conversation {
 
     /// Calls filters back whose time has come, and hears what they say of the connection.
     pub(super) fn ring(&mut self) {
-        // What a callback sets anew comes after this, however long it took: others have their turn before.
-        let mut begun = None;
         while let Some((at, place)) = self.next_ring() {
-            let now = *begun.get_or_insert_with(Instant::now);
+            let now = Instant::now();
             let session = self.shared.chain.filters.get_mut(place).and_then(Filter::session_mut);
             let Some(session) = session.filter(|_| at <= now) else { break };
             let on_failure = session.on_failure();
@@ -78,6 +76,7 @@ impl Conversation {
                 // It is bypassed from now on.
                 Some(Err(_)) => self.shared.interests_changed = true,
             }
+            // Two that come again at once would otherwise go on for ever.
             if self.shared.turn.is_over() {
                 break;
             }
