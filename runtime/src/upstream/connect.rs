@@ -11,6 +11,7 @@ use tokio::time::Instant;
 
 use super::address::Place;
 use super::resolve::{Resolver, Unresolved};
+use super::shortage::is_shortage;
 use crate::reactor::{Socket, sleep};
 
 /// Why there is no connection.
@@ -44,20 +45,21 @@ pub(super) async fn connect(place: &Place, addresses: &Resolver, resolved: impl 
 
 type Connecting<T> = Pin<Box<dyn Future<Output = io::Result<T>>>>;
 
-/// Gives what one of the addresses gave, and those that were tried before it in vain. When all fail, the last error.
+/// Gives what one of the addresses gave, and those that were tried before it in vain, but not for want of something of this
+/// machine. When all fail, the last error.
 async fn race<T>(
     addresses: &[IpAddr],
     mut connect: impl FnMut(IpAddr) -> Connecting<T>,
 ) -> io::Result<(T, Vec<IpAddr>)> {
     let mut waiting = addresses.iter().copied();
     let mut racing: Vec<(IpAddr, Option<Connecting<T>>)> = Vec::with_capacity(addresses.len());
-    let mut last_error = None;
+    let (mut last_error, mut blameless) = (None, Vec::new());
     let mut next = sleep(Duration::ZERO);
     poll_fn(|context| {
         loop {
             let mut failed = racing.is_empty();
             let mut won = None;
-            for (place, (_, connecting)) in racing.iter_mut().enumerate() {
+            for (place, (address, connecting)) in racing.iter_mut().enumerate() {
                 let Some(attempt) = connecting else { continue };
                 match attempt.as_mut().poll(context) {
                     Poll::Ready(Ok(connected)) => {
@@ -65,6 +67,7 @@ async fn race<T>(
                         break;
                     }
                     Poll::Ready(Err(error)) => {
+                        blameless.extend(is_shortage(&error).then_some(*address));
                         last_error = Some(error);
                         *connecting = None;
                         failed = true;
@@ -73,7 +76,9 @@ async fn race<T>(
                 }
             }
             if let Some((place, connected)) = won {
-                return Poll::Ready(Ok((connected, racing.iter().take(place).map(|(address, _)| *address).collect())));
+                let before = racing.iter().take(place).map(|(address, _)| *address);
+                let overtaken = before.filter(|address| !blameless.contains(address)).collect();
+                return Poll::Ready(Ok((connected, overtaken)));
             }
             if !failed && Pin::new(&mut next).poll(context).is_pending() {
                 return Poll::Pending;
@@ -107,11 +112,12 @@ mod tests {
         (1..=count).map(|last| IpAddr::from([10, 0, 0, last])).collect()
     }
 
-    /// What an address does: connects, or refuses, after so many milliseconds; or is silent.
+    /// What an address does: connects, or refuses, or finds no descriptor, after so many milliseconds; or is silent.
     #[derive(Clone, Copy)]
     enum Does {
         Take(u64),
         Refuse(u64),
+        Lack(u64),
         Swallow,
     }
 
@@ -135,6 +141,10 @@ mod tests {
                         sleep(Duration::from_millis(ms)).await;
                         Err(io::ErrorKind::ConnectionRefused.into())
                     }
+                    Does::Lack(ms) => {
+                        sleep(Duration::from_millis(ms)).await;
+                        Err(rustix::io::Errno::MFILE.into())
+                    }
                     Does::Swallow => std::future::pending().await,
                 }
             })
@@ -149,11 +159,12 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn an_address_that_swallows_connections_costs_a_moment_and_comes_last_from_then_on() {
-        use Does::{Refuse, Swallow, Take};
+        use Does::{Lack, Refuse, Swallow, Take};
         let first = addresses(1);
         assert_eq!(raced(&[Take(10), Take(0)]).await, (Some(1), vec![], 10));
         assert_eq!(raced(&[Swallow, Take(10)]).await, (Some(2), first.clone(), 260));
         assert_eq!(raced(&[Refuse(5), Take(10)]).await, (Some(2), first.clone(), 15));
+        assert_eq!(raced(&[Lack(5), Take(10)]).await, (Some(2), vec![], 15));
         // The slower one that began earlier may still win.
         assert_eq!(raced(&[Take(300), Take(100)]).await, (Some(1), vec![], 300));
         assert_eq!(raced(&[Swallow, Swallow, Swallow, Take(0)]).await, (Some(4), addresses(3), 750));
