@@ -4,6 +4,7 @@
 
 use std::fs;
 use std::path::Path;
+use std::time::SystemTime;
 
 #[test]
 fn the_configuration_of_the_readme_is_valid() {
@@ -32,6 +33,7 @@ fn the_filter_of_the_readme_is_the_one_that_the_sdk_compiles() {
 #[test]
 fn every_metric_of_the_readme_is_exposed_and_the_other_way_round() {
     let metrics = tidegate::metrics::Metrics::new(1);
+    let _listener = (metrics.listener("l"), metrics.certificate("l", "n", SystemTime::now()));
     let route = metrics.route("r");
     route.of(metrics.control()).limit_close(tidegate::peer::Side::Client, tidegate::metrics::Limit::MessageTimeout);
     let _held = (metrics.endpoint("u", "e"), metrics.endpoint_failing("u", "e"), metrics.component("c"));

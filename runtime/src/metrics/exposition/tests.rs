@@ -1,11 +1,11 @@
 //! The text, from counts put into the shards.
 
 use std::sync::atomic::Ordering;
-use std::time::Duration;
+use std::time::{Duration, UNIX_EPOCH};
 
 use super::super::{
     CallVerdict, CloseLabel, CompileSource, FailureReason, HandshakeOutcome, InflateFailure, Initiator, Limit, Metrics,
-    ReloadOutcome, SwapOutcome, WorkerIndex,
+    ReloadOutcome, SwapOutcome, TlsOutcome, TlsVersion, WorkerIndex,
 };
 use crate::peer::{MessageKind, Side};
 
@@ -19,6 +19,11 @@ fn encoded(metrics: &Metrics) -> String {
 #[test]
 fn every_metric_that_the_documentation_names_is_in_the_text() {
     let metrics = Metrics::new(2);
+    let listener = metrics.listener("0.0.0.0:443");
+    listener.of(FIRST).tls_handshake(TlsOutcome::Resumed, TlsVersion::Tls13);
+    listener.of(SECOND).tls_handshake(TlsOutcome::Failed, TlsVersion::None);
+    let _shown =
+        metrics.certificate("0.0.0.0:443", "chat.example.com", UNIX_EPOCH + Duration::from_secs(1_900_000_000));
     let route = metrics.route("chat");
     let shard = route.of(FIRST);
     shard.handshake(HandshakeOutcome::Upgraded);
