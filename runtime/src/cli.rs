@@ -63,6 +63,9 @@ enum Command {
         /// Where the admin API listens.
         #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:9900")]
         admin: SocketAddr,
+        /// Speak TLS, with a certificate that is made on the spot.
+        #[arg(long)]
+        tls: bool,
         /// Only print the configuration that it runs.
         #[arg(long)]
         print_config: bool,
@@ -213,10 +216,12 @@ fn carry_out(command: Command) -> Result<Outcome, Outcome> {
     match command {
         Command::Run { config, workers } => finish(run(config, workers.map(usize::from).and_then(NonZeroUsize::new))),
         Command::Check { config, json } => check::check(config, json),
-        Command::Demo { listen, admin, print_config: true } => {
-            Ok(Outcome::done(demo::configuration(listen, admin).trim_end()))
+        Command::Demo { listen, admin, tls, print_config: true } => {
+            Ok(Outcome::done(demo::configuration(listen, admin, tls).trim_end()))
         }
-        Command::Demo { listen, admin, print_config: false } => finish(demo::run(listen, admin, outcome::print)),
+        Command::Demo { listen, admin, tls, print_config: false } => {
+            finish(demo::run(listen, admin, tls, outcome::print))
+        }
         Command::Reload { whom, dry_run } => reload::reload(whom.admin, dry_run),
         Command::Drain(drain) => drain::drain(&drain),
         Command::LogLevel { level, whom } => log_level::log_level(level.as_deref(), whom.admin),

@@ -2,9 +2,11 @@
 
 mod backends;
 mod front;
+mod secured;
 
 use std::io::{self, IsTerminal, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::path::Path;
 use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
@@ -18,39 +20,54 @@ use crate::metrics::{CallVerdict, Counter, Gauge, Metrics};
 use crate::peer::Side;
 use crate::server::{EarlySignals, RunError, Server};
 
+use secured::Secured;
+
 /// Runs the demo until a signal ends it: for clients at `listen`, with its admin API at `admin`. What there is to see is told
-/// by `print`, and nothing runs where that fails.
-pub fn run(listen: SocketAddr, admin: SocketAddr, print: impl Fn(&str) -> io::Result<()>) -> Result<(), RunError> {
+/// by `print`, and nothing runs where that fails. Over TLS it shows a certificate that is made on the spot.
+pub fn run(
+    listen: SocketAddr,
+    admin: SocketAddr,
+    over_tls: bool,
+    print: impl Fn(&str) -> io::Result<()>,
+) -> Result<(), RunError> {
     let signals = EarlySignals::heed()?;
     let front = bind(listen)?;
     let listen = front.local_addr()?;
     let backends = backends::start()?;
     // The front is between the clients and the proxy, which takes a port of its own.
     let inner = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
-    let sources = ReadSources::Text("demo.toml", config(inner, admin, &backends));
+    let secured = over_tls.then(Secured::new).transpose()?.map(Arc::new);
+    let tls = secured.as_ref().map(|secured| secured.toml()).unwrap_or_default();
+    let sources = ReadSources::Text("demo.toml", config(inner, admin, &tls, &backends));
     let server = Server::prepare(signals, sources, None)?;
     let admin = server.admin_address().unwrap_or(admin);
-    let told = |text: &str| text.replace("{listen}", &listen.to_string()).replace("{admin}", &admin.to_string());
+    let (http, ws) = if over_tls { ("https", "wss") } else { ("http", "ws") };
+    let told = |text: &str| {
+        let text = text.replace("{listen}", &listen.to_string()).replace("{admin}", &admin.to_string());
+        text.replace("{http}", http).replace("{ws}", ws)
+    };
     let proxy = server.addresses().first().copied().unwrap_or(inner);
-    accompany(front, proxy, told(PAGE))?;
+    accompany(front, proxy, told(PAGE), secured)?;
     print(&told(INTRODUCTION))
         .map_err(|error| io::Error::new(error.kind(), format!("the introduction cannot be written: {error}")))?;
     watch(server.metrics())?;
     server.run()
 }
 
-/// The configuration that [`run`] serves, for reading and for trying to change it; with endpoints at made-up ports.
-pub fn configuration(listen: SocketAddr, admin: SocketAddr) -> String {
+/// The configuration that [`run`] serves, for reading and for trying to change it; with endpoints at made-up ports, and a
+/// certificate in files beside it.
+pub fn configuration(listen: SocketAddr, admin: SocketAddr, over_tls: bool) -> String {
     let at = |port| SocketAddr::from((Ipv4Addr::LOCALHOST, port));
-    config(listen, admin, &Backends { red: at(9001), blue: at(9002), chat: at(9003) })
+    let tls = if over_tls { secured::toml(Path::new("")) } else { String::new() };
+    config(listen, admin, &tls, &Backends { red: at(9001), blue: at(9002), chat: at(9003) })
 }
 
-fn config(listen: SocketAddr, admin: SocketAddr, backends: &Backends) -> String {
+fn config(listen: SocketAddr, admin: SocketAddr, tls: &str, backends: &Backends) -> String {
     let Backends { red, blue, chat } = backends;
     let places = [("listen", &listen), ("admin", &admin), ("red", red), ("blue", blue), ("chat", chat)];
-    places
-        .iter()
-        .fold(CONFIG.to_owned(), |text, (name, address)| text.replace(&format!("{{{name}}}"), &address.to_string()))
+    places.iter().fold(CONFIG.replace("{tls}", tls), |text, (name, address)| {
+        text.replace(&format!("{{{name}}}"), &address.to_string())
+    })
 }
 
 fn bind(address: SocketAddr) -> Result<TcpListener, RunError> {
@@ -60,7 +77,7 @@ fn bind(address: SocketAddr) -> Result<TcpListener, RunError> {
 }
 
 /// Serves the page, and says what a first Ctrl-C does, on a thread of its own.
-fn accompany(front: TcpListener, proxy: SocketAddr, page: String) -> io::Result<()> {
+fn accompany(front: TcpListener, proxy: SocketAddr, page: String, secured: Option<Arc<Secured>>) -> io::Result<()> {
     let runtime = runtime::Builder::new_current_thread().enable_all().build()?;
     let mut interrupt = {
         let _entered = runtime.enter();
@@ -76,7 +93,7 @@ fn accompany(front: TcpListener, proxy: SocketAddr, page: String) -> io::Result<
             tokio::select! {
                 () = told => {}
                 // The proxy goes on without its page.
-                _ = front::serve(front, proxy, page) => {}
+                _ = front::serve(front, proxy, page, secured) => {}
             }
         });
     };
@@ -154,7 +171,7 @@ mod tests {
     #[test]
     fn the_configuration_that_is_printed_is_sound() {
         let (listen, admin) = ("127.0.0.1:8081".parse().unwrap(), "127.0.0.1:9901".parse().unwrap());
-        let text = configuration(listen, admin);
+        let text = configuration(listen, admin, false);
         let names: Vec<_> = tidegate_filters::all().iter().map(|component| component.name).collect();
 
         let config = crate::config::parse("demo.toml", &text, Path::new("/"), &names).unwrap();

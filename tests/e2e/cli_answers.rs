@@ -6,7 +6,7 @@ use std::process::Stdio;
 
 use tidegate_tests::config::{guest, route};
 use tidegate_tests::{Finished, Proxy, guests, refused_address, tidegate, within};
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::TcpListener;
 use tokio::process::Command;
 
@@ -174,3 +174,40 @@ async fn a_demo_that_cannot_be_introduced_does_not_run() {
     let (code, complaint) = run_into(full.into(), &arguments).await;
     assert!(code == Some(1) && complaint.contains("No space left on device"), "{complaint}");
 }
+
+#[tokio::test]
+async fn a_demo_over_tls_has_its_page_and_its_sockets_behind_a_certificate_of_its_own() {
+    let mut command = Command::new(tidegate());
+    command.args(["demo", "--tls", "--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0"]).kill_on_drop(true);
+    let mut demo = command.stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
+    let mut said = BufReader::new(demo.stdout.take().unwrap()).lines();
+    let line = within("an introduction", said.next_line()).await.unwrap().unwrap();
+    let url = line.split(' ').find(|word| word.starts_with("https://")).unwrap().to_owned();
+
+    let curl = |arguments: &[&str]| {
+        let mut curl = Command::new("curl");
+        curl.args(["--insecure", "--silent", "--verbose", "--include", "--http1.1"]).args(arguments);
+        curl.stdout(Stdio::piped()).stderr(Stdio::piped()).kill_on_drop(true).spawn().unwrap()
+    };
+    let page = within("the page", curl(&[&url]).wait_with_output()).await.unwrap();
+    let page = String::from_utf8(page.stdout).unwrap();
+    assert!(page.starts_with("HTTP/1.1 200 ") && page.contains("<title>"), "{page}");
+
+    let socket = format!("{url}echo");
+    let fields = ["Connection: Upgrade", "Upgrade: websocket", "Sec-WebSocket-Version: 13", KEY];
+    let fields = fields.iter().flat_map(|field| ["--header", field]);
+    let mut asking = curl(&fields.chain([&*socket]).collect::<Vec<_>>());
+    // It says at once what it hears.
+    let mut heard = BufReader::new(asking.stderr.take().unwrap()).lines();
+    let answer = within("an answer", async {
+        loop {
+            let line = heard.next_line().await.unwrap().unwrap();
+            if let Some(answer) = line.strip_prefix("< HTTP/1.1 ") {
+                return answer.to_owned();
+            }
+        }
+    });
+    assert!(answer.await.starts_with("101 "));
+}
+
+const KEY: &str = "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==";

@@ -4,19 +4,27 @@
 
 use std::io;
 use std::net::{SocketAddr, TcpListener as StdListener};
+use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::io::{AsyncReadExt, AsyncWriteExt, copy_bidirectional};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, copy_bidirectional};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::time::{sleep, timeout};
 
+use super::secured::Secured;
+
 /// Serves the page at `/`, and the proxy behind it everywhere else.
-pub(super) async fn serve(listener: StdListener, proxy: SocketAddr, page: String) -> io::Result<()> {
+pub(super) async fn serve(
+    listener: StdListener,
+    proxy: SocketAddr,
+    page: String,
+    secured: Option<Arc<Secured>>,
+) -> io::Result<()> {
     let listener = TcpListener::from_std(listener)?;
-    let page: std::sync::Arc<str> = page.into();
+    let page: Arc<str> = page.into();
     loop {
         match listener.accept().await {
-            Ok((stream, _)) => drop(tokio::spawn(visit(stream, proxy, page.clone()))),
+            Ok((stream, _)) => drop(tokio::spawn(enter(stream, proxy, page.clone(), secured.clone()))),
             // A shortage passes.
             Err(_) => sleep(PAUSE).await,
         }
@@ -24,7 +32,21 @@ pub(super) async fn serve(listener: StdListener, proxy: SocketAddr, page: String
 }
 
 /// One connection, to its end; what goes wrong on it concerns nobody else.
-async fn visit(mut client: TcpStream, proxy: SocketAddr, page: std::sync::Arc<str>) -> io::Result<()> {
+async fn enter(client: TcpStream, proxy: SocketAddr, page: Arc<str>, secured: Option<Arc<Secured>>) -> io::Result<()> {
+    client.set_nodelay(true)?;
+    let Some(secured) = secured else {
+        return visit(client, page, async || TcpStream::connect(proxy).await).await;
+    };
+    let client = timeout(HEAD_TIMEOUT, secured.acceptor.accept(client)).await??;
+    visit(client, page, async || secured.connector.connect(secured.name(), TcpStream::connect(proxy).await?).await)
+        .await
+}
+
+async fn visit<C, U>(mut client: C, page: Arc<str>, connect: impl AsyncFnOnce() -> io::Result<U>) -> io::Result<()>
+where
+    C: AsyncRead + AsyncWrite + Unpin,
+    U: AsyncRead + AsyncWrite + Unpin,
+{
     let head = timeout(HEAD_TIMEOUT, head(&mut client)).await??;
     if asks_for_the_page(&head) {
         let only_head = head.starts_with(b"HEAD ");
@@ -37,15 +59,14 @@ async fn visit(mut client: TcpStream, proxy: SocketAddr, page: std::sync::Arc<st
         client.write_all(answer.as_bytes()).await?;
         return client.shutdown().await;
     }
-    let mut upstream = TcpStream::connect(proxy).await?;
-    upstream.set_nodelay(true)?;
-    client.set_nodelay(true)?;
+    let mut upstream = connect().await?;
     upstream.write_all(&head).await?;
+    upstream.flush().await?;
     copy_bidirectional(&mut client, &mut upstream).await.map(drop)
 }
 
 /// What a connection begins with: the head of its first request, if it is one.
-async fn head(client: &mut TcpStream) -> io::Result<Vec<u8>> {
+async fn head(client: &mut (impl AsyncRead + Unpin)) -> io::Result<Vec<u8>> {
     let mut head = Vec::new();
     while head.len() < MAX_HEAD && !head.windows(4).any(|window| window == b"\r\n\r\n") {
         if client.read_buf(&mut head).await? == 0 {
