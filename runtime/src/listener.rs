@@ -24,6 +24,7 @@ pub use self::refuse::{Refusals, refuse, refuse_at_once};
 pub use self::retire::retire;
 pub use self::taken::listening;
 use crate::handshake::HeadLimits;
+use crate::session::Admission;
 use crate::tls;
 
 /// A listener of the configuration.
@@ -33,6 +34,8 @@ pub struct Settings {
     pub head: HeadLimits,
     /// How long a client may take for the head of a request.
     pub handshake_timeout: Duration,
+    /// Whom it lets in.
+    pub admission: Admission,
     /// What clients speak TLS with; `None`: clear text.
     pub tls: Option<tls::Server>,
 }

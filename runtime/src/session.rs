@@ -18,6 +18,7 @@ mod effect;
 mod following;
 mod limit;
 mod open;
+mod per_client;
 mod record;
 mod refusal;
 mod secure;
@@ -35,7 +36,8 @@ use tokio::time::Instant;
 pub use connection::{Connection, Registry};
 pub use effect::Effect;
 pub use following::follow;
-pub use limit::{Admission, Permit, Permits};
+pub use limit::{Admission, AdmissionLimits, Denied, Entry, Permit, Permits};
+pub use per_client::{ClientLimits, PerClient, Prefixes, TooMany};
 pub use snapshot::{OnChange, Route, Snapshot, Target, Upstream};
 pub use worker::Worker;
 

@@ -46,6 +46,7 @@ mod observing;
 mod own_account;
 mod parts;
 mod paths;
+mod per_client;
 mod quarantine;
 mod reload;
 mod reload_deadline;

@@ -9,6 +9,7 @@ mod listener;
 mod liveness;
 mod log;
 mod names;
+mod per_client;
 mod route;
 mod server;
 mod services;
@@ -23,6 +24,7 @@ use super::reader::Section;
 /// All tables, in the order of the reference.
 pub(super) const ALL: &[&Section] = &[
     &server::ROOT,
+    &per_client::CLIENT_PREFIXES,
     &admin::ADMIN,
     &log::LOG,
     &listener::LISTENER,

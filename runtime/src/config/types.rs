@@ -17,7 +17,7 @@ use crate::log;
 use crate::pipe::{Limits, Timers};
 use crate::rollout::Terms;
 use crate::route::{HostPattern, Origins, PathPattern};
-use crate::session::OnChange;
+use crate::session::{AdmissionLimits, OnChange};
 use crate::tls::Version;
 use crate::transport::Liveness;
 use crate::upstream::Address;
@@ -173,6 +173,8 @@ pub struct Listener {
     pub paths: Paths,
     /// How long a client may take to send a request's head.
     pub handshake_timeout: Duration,
+    /// Whom it lets in.
+    pub admission: AdmissionLimits,
     /// What clients speak TLS with; `None`: clear text.
     pub tls: Option<Tls>,
     /// How it is noticed that a client has vanished.
@@ -351,10 +353,8 @@ pub struct Route {
     pub handshake_timeout: Duration,
     /// Sizes of messages and frames.
     pub limits: Limits,
-    /// How many connections it holds at most; `None`: no limit of its own.
-    pub max_connections: Option<u32>,
-    /// How many handshakes are admitted in a second; `None`: no limit.
-    pub handshakes_per_second: Option<u32>,
+    /// Whom it lets in.
+    pub admission: AdmissionLimits,
     /// Whether `X-Forwarded-*` and `Forwarded` are appended.
     pub forwarded_headers: bool,
     /// The header that carries the channel's group id; `None`: off.

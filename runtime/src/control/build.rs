@@ -64,8 +64,9 @@ pub fn build(
     let trusted = sources.config.trusted_proxies.clone();
     let routes = builder.routes(&upstreams, &trusted);
     let (departed, former) = (builder.departed(&routes), builder.former(&upstreams));
+    let doors = builder.doors();
     let Builder { components, mut findings, previous, endpoints, .. } = builder;
-    let listeners = listeners::listeners(sources, (keys, metrics), &mut findings);
+    let listeners = listeners::listeners(sources, &doors, (keys, metrics), &mut findings);
     if steps.are_given_up() {
         findings.given_up();
     }
@@ -76,8 +77,18 @@ pub fn build(
     let drain_time = sources.config.drain_time;
     let assembly_memory = memory::bytes(sources.config.assembly_memory);
     let routes = RouteTable::new(routes);
-    let snapshot =
-        Snapshot { generation, drain_time, assembly_memory, routes, trusted, upstreams, components, former, departed };
+    let snapshot = Snapshot {
+        generation,
+        drain_time,
+        assembly_memory,
+        routes,
+        trusted,
+        upstreams,
+        components,
+        former,
+        departed,
+        doors,
+    };
     let plan = previous.map_or_else(Plan::default, |it| it.plan.with_effects(it.snapshot, &snapshot));
     Ok(Built { snapshot, listeners, plan, endpoints })
 }
@@ -238,9 +249,25 @@ impl Builder<'_> {
 
     /// Whom a route lets in. What its name has counted so far goes on counting.
     fn admission(&self, route: &config::Route) -> Admission {
-        let limits = (route.max_connections.map(|limit| limit as usize), route.handshakes_per_second);
         let before = self.previous.as_ref().and_then(|previous| previous.admission(&route.name));
-        before.map_or_else(|| Admission::new(limits.0, limits.1), |before| before.limited(limits.0, limits.1))
+        before.map_or_else(|| Admission::new(route.admission), |before| before.limited(route.admission))
+    }
+
+    /// Whom each listener lets in, by its address in the configuration. What it has counted so far goes on counting, also
+    /// where the listener is gone, as long as somebody is there.
+    fn doors(&self) -> BTreeMap<String, Admission> {
+        let before = self.previous.as_ref().map(|previous| &previous.snapshot.doors);
+        let now = Instant::now();
+        let gone = before.into_iter().flatten().filter(|(_, admission)| !admission.is_idle(now));
+        let mut doors: BTreeMap<_, _> = gone.map(|(address, admission)| (address.clone(), admission.clone())).collect();
+        for listener in &self.sources.config.listeners {
+            let address = listener.listen.to_string();
+            let known = before.and_then(|before| before.get(&address));
+            let admission =
+                known.map_or_else(|| Admission::new(listener.admission), |known| known.limited(listener.admission));
+            doors.insert(address, admission);
+        }
+        doors
     }
 
     /// What is to be remembered of routes that are not among these.

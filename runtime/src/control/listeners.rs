@@ -1,5 +1,6 @@
 //! What the listeners of a configuration go by.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::findings::Findings;
@@ -9,33 +10,39 @@ use crate::config::Listener;
 use crate::handshake::HeadLimits;
 use crate::listener::Settings;
 use crate::metrics::Metrics;
+use crate::session::Admission;
 use crate::tls::Keys;
 
 /// Makes the settings of all listeners, in the order of the configuration. Where something is wrong it is among the findings,
 /// and there are fewer.
 pub(super) fn listeners(
     sources: &Sources,
+    doors: &BTreeMap<String, Admission>,
     means: (&Arc<Keys>, &Metrics),
     findings: &mut Findings,
 ) -> Vec<Arc<Settings>> {
-    let made = sources.config.listeners.iter().filter_map(|listener| settings(listener, sources, means, findings));
+    let made =
+        sources.config.listeners.iter().filter_map(|listener| settings(listener, sources, doors, means, findings));
     made.map(Arc::new).collect()
 }
 
 fn settings(
     listener: &Listener,
     sources: &Sources,
+    doors: &BTreeMap<String, Admission>,
     means: (&Arc<Keys>, &Metrics),
     findings: &mut Findings,
 ) -> Option<Settings> {
+    let address = listener.listen.to_string();
     let tls = match &listener.tls {
         None => None,
-        Some(wanted) => Some(tls::server(&listener.listen.to_string(), wanted, sources, means, findings)?),
+        Some(wanted) => Some(tls::server(&address, wanted, sources, means, findings)?),
     };
     let head = HeadLimits {
         max_header_bytes: listener.max_header_bytes,
         max_header_fields: listener.max_header_fields,
         paths: listener.paths,
     };
-    Some(Settings { head, handshake_timeout: listener.handshake_timeout, tls })
+    let admission = doors.get(&address)?.clone();
+    Some(Settings { head, handshake_timeout: listener.handshake_timeout, admission, tls })
 }

@@ -108,9 +108,8 @@ impl Plan {
         let trust = before.config.trusted_proxies != after.config.trusted_proxies;
         let routes = changes(&by_name(&before.config), &by_name(&after.config), |_, &old, &new| {
             let own = own_keys(old, new, |old, new| {
-                let (max_connections, handshakes_per_second) = (new.max_connections, new.handshakes_per_second);
-                let handshake_timeout = new.handshake_timeout;
-                Route { max_connections, handshakes_per_second, handshake_timeout, ..old.clone() } == *new
+                let (admission, handshake_timeout) = (new.admission, new.handshake_timeout);
+                Route { admission, handshake_timeout, ..old.clone() } == *new
             });
             let candidates = new.filters.iter().filter_map(|filter| filter.candidate.as_ref());
             let used = new.when.iter().chain(&new.filters).map(|used| used.component.as_str());

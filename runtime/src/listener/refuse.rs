@@ -1,4 +1,4 @@
-//! Answering connections for which there is no place.
+//! Answering connections that are not let in.
 //!
 //! An answer that is followed by a reset is lost, and a socket that is closed with bytes unread sends one. So what the
 //! client has sent is read and thrown away, before the answer and for a moment after it. Only so many are treated with
@@ -51,7 +51,7 @@ impl Refusals {
         notice.at = Some(now);
         let refused = std::mem::take(&mut notice.since);
         let reason = reason.label();
-        tracing::warn!(reason, refused, "connections are refused with 503, because there is no place for them");
+        tracing::warn!(reason, refused, "connections are refused, because there is no place for them");
     }
 
     /// A place among those that are refused with patience; `None` when there is none.
@@ -60,9 +60,9 @@ impl Refusals {
     }
 }
 
-/// Answers with 503 when the request comes, or soon, and then gives the client a moment to read it. `patience` is the
-/// place that this takes among those that are treated so.
-pub async fn refuse(stream: StdStream, patience: Permit) {
+/// Answers when the request comes, or soon, and then gives the client a moment to read it. `patience` is the place that this
+/// takes among those that are treated so.
+pub async fn refuse(stream: StdStream, reason: ConnectionRefusal, patience: Permit) {
     let mut stream = Socket::new(stream);
     // An answer without a question takes some clients by surprise.
     let _ = timeout(REQUEST, stream.readable()).await;
@@ -75,7 +75,7 @@ pub async fn refuse(stream: StdStream, patience: Permit) {
         }
     }
     // All of it fits into the buffer of a fresh socket.
-    if stream.write_all(ANSWER).await.is_err() || stream.shutdown().await.is_err() {
+    if stream.write_all(answer(reason)).await.is_err() || stream.shutdown().await.is_err() {
         return;
     }
     let discard = async {
@@ -90,8 +90,8 @@ pub async fn refuse(stream: StdStream, patience: Permit) {
     drop(patience);
 }
 
-/// Answers with 503 and closes, without waiting for anything.
-pub fn refuse_at_once(mut stream: StdStream) {
+/// Answers and closes, without waiting for anything.
+pub fn refuse_at_once(mut stream: StdStream, reason: ConnectionRefusal) {
     let mut room = [0; 1024];
     for _ in 0..MOST_DISCARDED / room.len() {
         if !matches!(stream.read(&mut room), Ok(1..)) {
@@ -99,18 +99,37 @@ pub fn refuse_at_once(mut stream: StdStream) {
         }
     }
     // Who does not get it sees the connection end.
-    let _ = stream.write(ANSWER);
+    let _ = stream.write(answer(reason));
     let _ = stream.shutdown(Shutdown::Write);
 }
 
+/// What a client is told.
+fn answer(reason: ConnectionRefusal) -> &'static [u8] {
+    match reason {
+        ConnectionRefusal::MaxConnections
+        | ConnectionRefusal::ListenerMaxConnections
+        | ConnectionRefusal::OpenFiles => NO_PLACE,
+        ConnectionRefusal::MaxConnectionsPerClient | ConnectionRefusal::HandshakesPerSecondPerClient => TOO_MANY,
+    }
+}
+
 /// Whole, so that it costs nothing to make. A second is when a client may well find a place: connections come and go.
-const ANSWER: &[u8] = b"HTTP/1.1 503 Service Unavailable\r\n\
+const NO_PLACE: &[u8] = b"HTTP/1.1 503 Service Unavailable\r\n\
     Content-Type: text/plain; charset=utf-8\r\n\
     Content-Length: 47\r\n\
     Retry-After: 1\r\n\
     Connection: close\r\n\
     \r\n\
     this proxy has no place for another connection\n";
+
+/// The same, of a client that has, or asks for, more than its share (RFC 6585 section 4).
+const TOO_MANY: &[u8] = b"HTTP/1.1 429 Too Many Requests\r\n\
+    Content-Type: text/plain; charset=utf-8\r\n\
+    Content-Length: 44\r\n\
+    Retry-After: 1\r\n\
+    Connection: close\r\n\
+    \r\n\
+    too many connections come from your network\n";
 
 /// A request follows its connection at once; one that was lost on the way is not waited for.
 const REQUEST: Duration = Duration::from_millis(250);
@@ -129,9 +148,11 @@ mod tests {
 
     #[test]
     fn the_answer_says_how_long_it_is() {
-        let text = std::str::from_utf8(ANSWER).unwrap();
-        let (head, body) = text.split_once("\r\n\r\n").unwrap();
-        assert!(head.contains(&format!("\r\nContent-Length: {}\r\n", body.len())), "{text}");
+        for answer in [NO_PLACE, TOO_MANY] {
+            let text = std::str::from_utf8(answer).unwrap();
+            let (head, body) = text.split_once("\r\n\r\n").unwrap();
+            assert!(head.contains(&format!("\r\nContent-Length: {}\r\n", body.len())), "{text}");
+        }
     }
 
     fn pair() -> (StdStream, StdStream) {
@@ -155,18 +176,18 @@ mod tests {
             client.read_to_string(&mut text).unwrap();
             text
         });
-        reactor::run(refuse(server, permit())).unwrap();
+        reactor::run(refuse(server, ConnectionRefusal::MaxConnections, permit())).unwrap();
         reading.join().unwrap()
     }
 
     #[test]
     fn a_client_reads_the_answer_however_much_it_sends() {
-        assert_eq!(refused(16 << 10).as_bytes(), ANSWER);
+        assert_eq!(refused(16 << 10).as_bytes(), NO_PLACE);
     }
 
     #[test]
     fn a_client_that_says_nothing_is_answered_too() {
-        assert_eq!(refused(0).as_bytes(), ANSWER);
+        assert_eq!(refused(0).as_bytes(), NO_PLACE);
     }
 
     #[test]
@@ -174,9 +195,9 @@ mod tests {
         let (mut client, server) = pair();
         client.write_all(b"GET / HTTP/1.1\r\n\r\n").unwrap();
         while server.peek(&mut [0; 18]).unwrap_or(0) < 18 {}
-        refuse_at_once(server);
+        refuse_at_once(server, ConnectionRefusal::OpenFiles);
         let mut text = String::new();
         client.read_to_string(&mut text).unwrap();
-        assert_eq!(text.as_bytes(), ANSWER);
+        assert_eq!(text.as_bytes(), NO_PLACE);
     }
 }

@@ -283,6 +283,12 @@ labels! {
     ConnectionRefusal {
         /// As many as `max_connections` allows were there.
         MaxConnections = "max_connections",
+        /// As many as `max_connections` of the listener allows were there.
+        ListenerMaxConnections = "listener_max_connections",
+        /// As many of the client's network were there as `max_connections_per_client` of the listener allows.
+        MaxConnectionsPerClient = "max_connections_per_client",
+        /// The client's network came more often than `handshakes_per_second_per_client` of the listener allows.
+        HandshakesPerSecondPerClient = "handshakes_per_second_per_client",
         /// The process, or the machine, had no descriptor left.
         OpenFiles = "open_files",
     }

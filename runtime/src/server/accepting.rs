@@ -165,7 +165,10 @@ impl Loop {
                 sleep(TRY).await;
                 tries += 1;
             }
-            refuse_at_once(stream);
+            // Who speaks TLS would not understand it.
+            if self.settings().tls.is_none() {
+                refuse_at_once(stream, ConnectionRefusal::OpenFiles);
+            }
         }
         self.shortage.take_back();
         self.server.count_refusal(ConnectionRefusal::OpenFiles, u64::from(is_refused));

@@ -7,6 +7,8 @@ use std::rc::{Rc, Weak};
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::time::Instant;
+
 use super::course::Team;
 use super::listing::{Slice, Wanted};
 use super::pace::Pace;
@@ -14,7 +16,7 @@ use super::worker::Order;
 use crate::listener::{Counted, Loads, Refusals, Settings, refuse, refuse_at_once};
 use crate::metrics::ConnectionRefusal;
 use crate::reactor::{Socket, sleep, spawn};
-use crate::session::{self, Accepted, Connection, Permit, Permits, Snapshot, Worker};
+use crate::session::{self, Accepted, Connection, Denied, Entry, Permit, Permits, Snapshot, TooMany, Worker};
 use crate::transport::Transport;
 use crate::ws::CloseFrame;
 
@@ -35,8 +37,8 @@ pub(super) struct Handed {
     held: Held,
 }
 
-/// A place among all connections, and the count of a worker's.
-type Held = (Permit, Counted);
+/// A place among all connections and among those of the listener, and the count of a worker's.
+type Held = (Permit, Entry, Counted);
 
 impl Serving {
     /// A worker without connections.
@@ -69,19 +71,41 @@ impl Serving {
     pub(super) fn admit(&self, stream: TcpStream, peer: SocketAddr, settings: Arc<Settings>) {
         let place = self.places.borrow().take();
         let Some(place) = place else {
-            self.count_refusal(ConnectionRefusal::MaxConnections, 1);
-            match self.refusals.patience() {
-                Some(patience) => spawn(refuse(stream, patience)).detach(),
-                None => refuse_at_once(stream),
+            return self.refuse(stream, &settings, ConnectionRefusal::MaxConnections);
+        };
+        let entry = match settings.admission.enter(peer.ip(), Instant::now()) {
+            Ok(entry) => entry,
+            Err(denied) => {
+                return self.refuse(
+                    stream,
+                    &settings,
+                    match denied {
+                        Denied::Full | Denied::TooFast => ConnectionRefusal::ListenerMaxConnections,
+                        Denied::Client(TooMany::Connections) => ConnectionRefusal::MaxConnectionsPerClient,
+                        Denied::Client(TooMany::Handshakes) => ConnectionRefusal::HandshakesPerSecondPerClient,
+                    },
+                );
             }
-            return;
         };
         // Counted from here on, also on its way to another worker: a drain waits for it.
         let chosen = self.loads.place(self.index());
-        let handed = Handed { stream, peer, settings, held: (place, self.loads.count(chosen)) };
+        let handed = Handed { stream, peer, settings, held: (place, entry, self.loads.count(chosen)) };
         match chosen == self.index() {
             true => self.adopt(handed),
             false => self.hand_over(chosen, handed),
+        }
+    }
+
+    /// Tells a connection that it is not let in, and why. Whoever speaks TLS could be told only after a handshake, which would
+    /// cost more than the connection that there is no place for: it is closed.
+    fn refuse(&self, stream: TcpStream, settings: &Settings, reason: ConnectionRefusal) {
+        self.count_refusal(reason, 1);
+        if settings.tls.is_some() {
+            return;
+        }
+        match self.refusals.patience() {
+            Some(patience) => spawn(refuse(stream, reason, patience)).detach(),
+            None => refuse_at_once(stream, reason),
         }
     }
 
@@ -92,10 +116,10 @@ impl Serving {
 
     /// Gives a connection to another worker; keeps it when that one does not take it.
     fn hand_over(&self, other: usize, handed: Handed) {
-        if let Err(Order::Adopt(Handed { held: (place, _), stream, peer, settings })) =
+        if let Err(Order::Adopt(Handed { held: (place, entry, _), stream, peer, settings })) =
             self.team.order(other, Order::Adopt(handed))
         {
-            let held = (place, self.loads.count(self.index()));
+            let held = (place, entry, self.loads.count(self.index()));
             self.adopt(Handed { stream, peer, settings, held });
         }
     }
@@ -103,7 +127,7 @@ impl Serving {
     /// Serves a connection that has its place.
     pub(super) fn adopt(&self, Handed { stream, peer, settings, held }: Handed) {
         let socket = Transport::from(Socket::new(stream));
-        let Settings { head, handshake_timeout, tls } = &*settings;
+        let Settings { head, handshake_timeout, tls, .. } = &*settings;
         let (head, tls) = (head.clone(), tls.clone());
         // Boxed, because an open connection's task has no use for it.
         let accepted = Box::new(Accepted { socket, peer, tls, head, handshake_timeout: *handshake_timeout });

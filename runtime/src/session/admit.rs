@@ -4,7 +4,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use super::arrive::{Entered, Routed};
-use super::limit::Permit;
+use super::limit::Entry;
 use super::record::Record;
 use super::refusal::Refusal;
 use super::snapshot::{Route, Upstream};
@@ -22,7 +22,7 @@ pub(super) struct Admitted<'w> {
     pub(super) route: Arc<Route>,
     pub(super) upstream: Arc<Upstream>,
     pub(super) opening: Opening,
-    pub(super) permit: Permit,
+    pub(super) entry: Entry,
     pub(super) followings: u64,
     pub(super) filters: Filters,
     /// What they have for the client's answer.
@@ -54,7 +54,7 @@ struct Shadowed {
 impl<'w> Entered<'w> {
     /// Opens the route's filters in order, each seeing the attributes of those before it, and makes the upstream's request.
     pub(super) fn admit(self, record: &mut Record<'w>) -> Result<Admitted<'w>, Refusal> {
-        let Self { routed, opening, permit } = self;
+        let Self { routed, opening, entry } = self;
         let Routed { worker, head, client, followings, route, upstream, target, handshake } = routed;
         let mut handshake = Rc::new(handshake);
         let mut filters = Filters { decided: route.decided(), ..Filters::default() };
@@ -84,7 +84,7 @@ impl<'w> Entered<'w> {
             route,
             upstream,
             opening,
-            permit,
+            entry,
             followings,
             filters,
             client_headers,

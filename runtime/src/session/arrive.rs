@@ -7,7 +7,7 @@ use http::request::Parts;
 use tokio::time::Instant;
 
 use super::Entrance;
-use super::limit::Permit;
+use super::limit::Entry;
 use super::record::Record;
 use super::refusal::Refusal;
 use super::secure::Peer;
@@ -47,7 +47,7 @@ pub(super) struct Routed<'w> {
 pub(super) struct Entered<'w> {
     pub(super) routed: Routed<'w>,
     pub(super) opening: Opening,
-    pub(super) permit: Permit,
+    pub(super) entry: Entry,
 }
 
 impl<'w> Arrived<'w> {
@@ -111,7 +111,7 @@ impl<'w> Routed<'w> {
         if !self.route.origins.as_ref().is_none_or(|origins| origins.allow(&self.head.headers)) {
             return Err(Refusal::Request(Refused::Origin));
         }
-        let permit = self.route.admission.enter(Instant::now())?;
-        Ok(Entered { routed: self, opening, permit })
+        let entry = self.route.admission.enter(self.client.address, Instant::now())?;
+        Ok(Entered { routed: self, opening, entry })
     }
 }

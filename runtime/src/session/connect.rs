@@ -7,7 +7,7 @@ use bytes::Bytes;
 use tokio::time::Instant;
 
 use super::admit::{Admitted, Filters};
-use super::limit::Permit;
+use super::limit::Entry;
 use super::record::Record;
 use super::refusal::Refusal;
 use super::snapshot::{Route, Upstream};
@@ -26,7 +26,7 @@ pub(super) struct Joined<'w> {
     pub(super) route: Arc<Route>,
     pub(super) upstream: Arc<Upstream>,
     pub(super) opening: Opening,
-    pub(super) permit: Permit,
+    pub(super) entry: Entry,
     pub(super) followings: u64,
     pub(super) filters: Filters,
     /// What filters and the balancer have for the client's answer.
@@ -52,7 +52,7 @@ impl<'w> Admitted<'w> {
             let reached = reach(self.worker, &self.upstream, &self.handshake, self.request, &timeouts, record).await;
             let ((lease, with_endpoint), Upgraded { socket, leftover, accepted }) = reached?;
             // Taken apart only here: what is taken apart before a wait has room in the future twice.
-            let Self { worker, route, upstream, opening, permit, followings, filters, mut client_headers, .. } = self;
+            let Self { worker, route, upstream, opening, entry, followings, filters, mut client_headers, .. } = self;
             client_headers.extend(with_endpoint);
             let socket = (socket, leftover);
             Ok(Joined {
@@ -60,7 +60,7 @@ impl<'w> Admitted<'w> {
                 route,
                 upstream,
                 opening,
-                permit,
+                entry,
                 followings,
                 filters,
                 client_headers,

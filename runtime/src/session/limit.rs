@@ -1,9 +1,12 @@
 //! Limits on how many connections there are, and on how fast they come.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
 use tokio::time::Instant;
+
+use super::per_client::{ClientLimits, PerClient, Share, TooMany};
 
 /// Places for connections; clones share them.
 #[derive(Clone, Debug)]
@@ -100,47 +103,81 @@ fn cost(per_second: Option<u32>) -> u64 {
     per_second.map_or(0, |per_second| SECOND / u64::from(per_second.max(1)))
 }
 
-/// Whom a route lets in. Its limits are those of one generation; what it counts belongs to the route's name, so that a
+/// Whom a listener or a route lets in. Its limits are those of one generation; what it counts belongs to its name, so that a
 /// reload changes nothing about who is there.
 #[derive(Clone, Debug)]
 pub struct Admission {
     places: Permits,
     rate: Rate,
+    per_client: PerClient,
 }
 
-/// Why a route does not let a handshake in.
+/// What a listener or a route is limited to; `None`: no limit of that kind.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct AdmissionLimits {
+    /// Connections at a time.
+    pub max_connections: Option<u32>,
+    /// Handshakes in a second, and at once.
+    pub handshakes_per_second: Option<u32>,
+    /// The same for each client.
+    pub per_client: ClientLimits,
+}
+
+/// A connection that has been let in; what it counts for is given back on drop.
+#[derive(Debug)]
+pub struct Entry {
+    _permit: Permit,
+    // Boxed, because most have none and all have room for it.
+    _share: Option<Box<Share>>,
+}
+
+/// Why a connection or a handshake is not let in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Denied {
+pub enum Denied {
     /// All places are taken.
     Full,
     /// Too many have come in the last second.
     TooFast,
+    /// Its client has too much already.
+    Client(TooMany),
 }
 
 impl Admission {
-    /// Of a route that nobody has come to: so many connections at a time, and handshakes in a second; `None`: no limit.
-    pub fn new(max_connections: Option<usize>, handshakes_per_second: Option<u32>) -> Self {
-        Self { places: Permits::new(max_connections.unwrap_or(usize::MAX)), rate: Rate::new(handshakes_per_second) }
+    /// Of a listener or a route that nobody has come to.
+    pub fn new(limits: AdmissionLimits) -> Self {
+        let AdmissionLimits { max_connections, handshakes_per_second, per_client } = limits;
+        let places = Permits::new(count(max_connections));
+        Self { places, rate: Rate::new(handshakes_per_second), per_client: PerClient::new(per_client) }
     }
 
-    /// Of the same route with other limits. Connections beyond them stay.
-    pub fn limited(&self, max_connections: Option<usize>, handshakes_per_second: Option<u32>) -> Self {
-        let places = self.places.resized(max_connections.unwrap_or(usize::MAX));
-        Self { places, rate: self.rate.changed(handshakes_per_second) }
+    /// Of the same one with other limits. Connections beyond them stay.
+    pub fn limited(&self, limits: AdmissionLimits) -> Self {
+        let AdmissionLimits { max_connections, handshakes_per_second, per_client } = limits;
+        let places = self.places.resized(count(max_connections));
+        Self { places, rate: self.rate.changed(handshakes_per_second), per_client: self.per_client.limited(per_client) }
     }
 
     /// Whether it has nothing to remember.
     pub fn is_idle(&self, now: Instant) -> bool {
-        self.places.is_empty() && self.rate.is_whole(now)
+        self.places.is_empty() && self.rate.is_whole(now) && self.per_client.is_idle(now)
     }
 
-    /// Takes a place for a handshake. One that finds none has used up its share of the rate all the same.
-    pub(super) fn enter(&self, now: Instant) -> Result<Permit, Denied> {
+    /// Lets a client in. Whoever is denied has used up its share of the rates all the same.
+    ///
+    /// # Errors
+    /// When a limit is reached. That of the client is asked first, so that one that comes too often uses up no other's rate.
+    pub fn enter(&self, client: IpAddr, now: Instant) -> Result<Entry, Denied> {
+        let share = self.per_client.enter(client, now).map_err(Denied::Client)?;
         if !self.rate.admit(now) {
             return Err(Denied::TooFast);
         }
-        self.places.take().ok_or(Denied::Full)
+        let permit = self.places.take().ok_or(Denied::Full)?;
+        Ok(Entry { _permit: permit, _share: share.map(Box::new) })
     }
+}
+
+fn count(limit: Option<u32>) -> usize {
+    limit.and_then(|limit| usize::try_from(limit).ok()).unwrap_or(usize::MAX)
 }
 
 /// In nanoseconds.
@@ -223,12 +260,13 @@ mod tests {
 
     #[test]
     fn a_route_remembers_as_long_as_somebody_is_there() {
-        let unlimited = Admission::new(None, None);
-        let now = Instant::now();
-        let taken = unlimited.enter(now);
+        let unlimited = Admission::new(AdmissionLimits::default());
+        let (client, now) = (IpAddr::from([192, 0, 2, 1]), Instant::now());
+        let taken = unlimited.enter(client, now);
         assert!(taken.is_ok());
         assert!(!unlimited.is_idle(now));
-        assert_eq!(unlimited.limited(Some(1), None).enter(now).unwrap_err(), Denied::Full);
+        let limits = AdmissionLimits { max_connections: Some(1), ..AdmissionLimits::default() };
+        assert_eq!(unlimited.limited(limits).enter(client, now).unwrap_err(), Denied::Full);
         drop(taken);
         assert!(unlimited.is_idle(now));
     }

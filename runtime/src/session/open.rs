@@ -8,7 +8,7 @@ use tokio::time::Instant;
 use super::connect::Joined;
 use super::connection::{Connection, Logged};
 use super::following;
-use super::limit::Permit;
+use super::limit::Entry;
 use super::record::{self, Record};
 use super::worker::Worker;
 use crate::handshake::{Stream, Tunnel};
@@ -28,14 +28,14 @@ pub(super) struct Ending {
     connection: Rc<Connection>,
     /// Its key in the worker's registry.
     listed: usize,
-    permit: Option<Permit>,
+    entry: Option<Entry>,
     pub(super) outcome: Option<Box<Outcome>>,
 }
 
 impl Joined<'_> {
     /// Tells the client that its handshake is accepted, and joins the two sockets; `None` when the client has left.
     pub(super) async fn answer(self, stream: Stream, record: Record<'_>) -> Option<Open> {
-        let Self { worker, route, upstream, opening, permit, followings, mut filters, client_headers, .. } = self;
+        let Self { worker, route, upstream, opening, entry, followings, mut filters, client_headers, .. } = self;
         let extensions = self.accepted.agreed;
         let fields = opening.answer(self.accepted, &client_headers);
         let Some(tunnel) = stream.accept(&opening, fields).await else {
@@ -57,7 +57,7 @@ impl Joined<'_> {
             handle: Rc::default(),
             logged: Box::new(Logged::new(&host, &path, status, channel, attributes)),
         });
-        let ending = Ending::of(worker, &connection, permit);
+        let ending = Ending::of(worker, &connection, entry);
         let shadows = filters.shadows(worker.pool());
         let plan = Plan {
             filters: filters.sessions,
@@ -81,16 +81,16 @@ impl Joined<'_> {
 
 impl Ending {
     /// Lists a stream and counts it as open.
-    fn of(worker: &Rc<Worker>, connection: &Rc<Connection>, permit: Permit) -> Self {
+    fn of(worker: &Rc<Worker>, connection: &Rc<Connection>, entry: Entry) -> Self {
         let listed = worker.registry().list(connection.clone());
         connection.route.borrow().metrics.of(worker.index()).connections_active.add(1);
-        Self { worker: worker.clone(), connection: connection.clone(), listed, permit: Some(permit), outcome: None }
+        Self { worker: worker.clone(), connection: connection.clone(), listed, entry: Some(entry), outcome: None }
     }
 }
 
 impl Drop for Ending {
     fn drop(&mut self) {
-        drop(self.permit.take());
+        drop(self.entry.take());
         let cause = match std::thread::panicking() {
             true => "a fault of the proxy, see its log".into(),
             false => "cut off at the end of the process".into(),

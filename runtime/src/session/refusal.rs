@@ -3,9 +3,11 @@
 //! The failures of all stages come together here, and a new variant does not compile before it has a label and an answer.
 //! Which status a request that we do not serve gets, and a dial that failed, their own errors say.
 
+use http::header::{self, HeaderValue};
 use http::{Response, StatusCode};
 
 use super::limit::Denied;
+use super::per_client::TooMany;
 use super::record::Record;
 use crate::component::{Failure, Kind, Refusal as FilterRefusal};
 use crate::handshake::{self, AnswerBody, Refused, Stream, Streams};
@@ -21,6 +23,8 @@ pub(super) enum Refusal {
     Full,
     /// `handshakes_per_second` of the route.
     TooFast,
+    /// A limit of the route for each client.
+    Client(TooMany),
     /// A filter's decision.
     Filter(FilterRefusal),
     /// A component of this kind, which decides about this handshake, failed.
@@ -38,6 +42,7 @@ impl From<Denied> for Refusal {
         match denied {
             Denied::Full => Self::Full,
             Denied::TooFast => Self::TooFast,
+            Denied::Client(too_many) => Self::Client(too_many),
         }
     }
 }
@@ -47,7 +52,7 @@ impl Refusal {
     fn outcome(&self) -> HandshakeOutcome {
         match self {
             Self::Request(refused) => refused.outcome(),
-            Self::Full | Self::TooFast => HandshakeOutcome::Limited,
+            Self::Full | Self::TooFast | Self::Client(_) => HandshakeOutcome::Limited,
             Self::Filter(_) => HandshakeOutcome::FilterRefused,
             Self::Component(..) => HandshakeOutcome::ComponentFailed,
             Self::NoEndpoint => HandshakeOutcome::NoEndpoint,
@@ -86,10 +91,18 @@ impl Refusal {
     /// The answer; `None` where nobody is there to read it. Its text names no address, because it is for the client.
     fn response(self) -> Option<Response<AnswerBody>> {
         let unavailable = |text| handshake::text(StatusCode::SERVICE_UNAVAILABLE, text);
+        let too_many = |text| {
+            let mut response = handshake::text(StatusCode::TOO_MANY_REQUESTS, text);
+            // Rates come back within a second, and connections when they may (RFC 6585 section 4).
+            response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
+            response
+        };
         Some(match self {
             Self::Request(refused) => refused.response(),
             Self::Full => unavailable("this route has no place for another connection"),
-            Self::TooFast => handshake::text(StatusCode::TOO_MANY_REQUESTS, "too many connections at once; try again"),
+            Self::TooFast => too_many("too many connections at once; try again"),
+            Self::Client(TooMany::Connections) => too_many("you have as many connections as you may"),
+            Self::Client(TooMany::Handshakes) => too_many("you come too often; try again"),
             Self::Filter(refusal) => handshake::refusal(refusal),
             Self::Component(Kind::Predicate, _) => unavailable("a predicate of this route failed"),
             Self::Component(Kind::Filter, _) => unavailable("a filter of this route failed"),
@@ -121,6 +134,12 @@ impl Refusal {
             Self::Request(refused) => refused.to_string(),
             Self::Full => "max_connections of the route is reached".to_owned(),
             Self::TooFast => "handshakes_per_second of the route is reached".to_owned(),
+            Self::Client(TooMany::Connections) => {
+                "max_connections_per_client of the route is reached by the client's network".to_owned()
+            }
+            Self::Client(TooMany::Handshakes) => {
+                "handshakes_per_second_per_client of the route is reached by the client's network".to_owned()
+            }
             Self::Component(_, failure) => format!("component {}: {}", failure.component, failure.message),
             Self::NoEndpoint => "no endpoint is enabled, or the balancer picked none".to_owned(),
             Self::Filter(refusal) => told_by(refusal),

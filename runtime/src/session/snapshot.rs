@@ -38,6 +38,8 @@ pub struct Snapshot {
     pub former: BTreeMap<String, Weak<Balance>>,
     /// By name, whom routes have let in that were there before, as far as they have not forgotten it: they may come back.
     pub departed: BTreeMap<String, Admission>,
+    /// Whom listeners let in, by their addresses in the configuration; also those that are gone, as long as somebody is there.
+    pub doors: BTreeMap<String, Admission>,
 }
 
 impl Snapshot {

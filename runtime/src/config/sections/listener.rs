@@ -2,16 +2,20 @@
 
 use std::{net::SocketAddr, path::Path};
 
-use super::liveness;
 use super::server::LISTENERS;
 use super::tls::tls;
+use super::{liveness, per_client};
 use crate::config::{
     reader::{Absent, Key, Read, Section, Table, Value},
     source::Place,
     types::Listener,
     value,
 };
-use crate::{http::Paths, listener::Claim};
+use crate::{
+    http::Paths,
+    listener::Claim,
+    session::{AdmissionLimits, Prefixes},
+};
 
 pub(super) const LISTENER: Section = Section {
     title: "[[listeners]]",
@@ -22,6 +26,9 @@ pub(super) const LISTENER: Section = Section {
         MAX_HEADER_FIELDS,
         HANDSHAKE_TIMEOUT,
         PATHS,
+        MAX_CONNECTIONS,
+        per_client::MAX_CONNECTIONS_PER_CLIENT,
+        per_client::HANDSHAKES_PER_SECOND_PER_CLIENT,
         TLS,
         liveness::TCP_KEEPALIVE,
         liveness::TCP_USER_TIMEOUT,
@@ -74,6 +81,14 @@ const PATHS: Key = Key {
               and backslashes: for upstreams that decode a path before they look at its segments.",
 };
 
+const MAX_CONNECTIONS: Key = Key {
+    name: "max_connections",
+    takes: "whole number or `off`",
+    absent: Absent::Default("\"off\""),
+    example: "10000",
+    meaning: "Connections that it holds at most, opening ones too; further ones get 503, those over TLS are closed.",
+};
+
 const TLS: Key = Key {
     name: "tls",
     takes: "table",
@@ -83,13 +98,17 @@ const TLS: Key = Key {
 };
 
 /// Reads all listeners, and refuses what only shows when they are compared, also with the address of the admin API.
-pub(super) fn listeners(root: &Table<'_>, base: &Path, admin: Option<SocketAddr>) -> Read<Vec<Listener>> {
+pub(super) fn listeners(
+    root: &Table<'_>,
+    context: (&Path, Prefixes),
+    admin: Option<SocketAddr>,
+) -> Read<Vec<Listener>> {
     let Some(value) = root.value(&LISTENERS) else {
         let place = Place { key: "listeners".to_owned(), ..Place::default() };
         let advice = "add a table [[listeners]] with `listen = \"0.0.0.0:8080\"`";
         return Err(root.refuse(&place, "there is no listener", advice));
     };
-    let listeners = value.each("tables", "write tables [[listeners]]", |value| listener(value, base))?;
+    let listeners = value.each("tables", "write tables [[listeners]]", |value| listener(value, context))?;
     if listeners.is_empty() {
         return Err(value.refuse("there is no listener", "add a table [[listeners]] with `listen = \"0.0.0.0:8080\"`"));
     }
@@ -115,7 +134,7 @@ pub(super) fn listeners(root: &Table<'_>, base: &Path, admin: Option<SocketAddr>
     result.map(|()| listeners)
 }
 
-fn listener(value: &Value<'_>, base: &Path) -> Read<Listener> {
+fn listener(value: &Value<'_>, (base, prefixes): (&Path, Prefixes)) -> Read<Listener> {
     let table = value.table(&LISTENER, "write a table [[listeners]]")?;
     let place = table.value(&LISTEN).map_or_else(|| value.place(), |value| value.place());
     let listen = table.read(&LISTEN, value::address);
@@ -125,6 +144,8 @@ fn listener(value: &Value<'_>, base: &Path) -> Read<Listener> {
     let handshake_timeout = table.read(&HANDSHAKE_TIMEOUT, value::duration);
     let paths =
         table.read(&PATHS, |value| value::choice(value, &[("canonical", Paths::Canonical), ("strict", Paths::Strict)]));
+    let max_connections = table.read(&MAX_CONNECTIONS, value::count_or_off);
+    let per_client = per_client::per_client(&table, prefixes);
     let tls = table.optional(&TLS, |value| tls(value, base));
     let liveness = liveness::liveness(&table);
     Ok(Listener {
@@ -133,6 +154,11 @@ fn listener(value: &Value<'_>, base: &Path) -> Read<Listener> {
         max_header_fields: usize::try_from(max_header_fields?).unwrap_or(usize::MAX),
         paths: paths?,
         handshake_timeout: handshake_timeout?,
+        admission: AdmissionLimits {
+            max_connections: max_connections?,
+            handshakes_per_second: None,
+            per_client: per_client?,
+        },
         tls: tls?,
         liveness: liveness?,
         place,

@@ -12,7 +12,7 @@ use super::server::ROUTES;
 use super::{
     Names,
     component::{filter_use, predicate},
-    services,
+    per_client, services,
 };
 use crate::{
     config::{
@@ -24,19 +24,19 @@ use crate::{
     },
     pipe::{Limits, Timers},
     route::{HostPattern, Origins, PathPattern},
-    session::OnChange,
+    session::{AdmissionLimits, OnChange, Prefixes},
     ws::FrameLimits,
 };
 
 /// Reads all routes, and refuses what only shows when they are compared.
-pub(super) fn routes(root: &Table<'_>, names: &Names<'_>) -> Read<Vec<Route>> {
+pub(super) fn routes(root: &Table<'_>, names: &Names<'_>, prefixes: Prefixes) -> Read<Vec<Route>> {
     const ADVICE: &str = "add a table [[routes]] with `name` and `upstream`";
     let Some(value) = root.value(&ROUTES) else {
         let place = Place { key: "routes".to_owned(), ..Place::default() };
         return Err(root.refuse(&place, "there is no route", ADVICE));
     };
     let routes = value.each("tables", "write tables [[routes]]", |value| {
-        Ok(route(&value.table(&ROUTE, "write a table [[routes]]")?, names))
+        Ok(route(&value.table(&ROUTE, "write a table [[routes]]")?, names, prefixes))
     })?;
     if routes.is_empty() {
         return Err(value.refuse("there is no route", ADVICE));
@@ -47,7 +47,7 @@ pub(super) fn routes(root: &Table<'_>, names: &Names<'_>) -> Read<Vec<Route>> {
 }
 
 /// A route that is refused still claims its name and its paths, so that its twins are found at once.
-fn route(table: &Table<'_>, names: &Names<'_>) -> (Claim, Read<Route>) {
+fn route(table: &Table<'_>, names: &Names<'_>, prefixes: Prefixes) -> (Claim, Read<Route>) {
     let name = table.read(&keys::NAME, value::name);
     let hosts = hosts(table);
     let path = path(table);
@@ -59,12 +59,12 @@ fn route(table: &Table<'_>, names: &Names<'_>) -> (Claim, Read<Route>) {
         name_place: table.value(&keys::NAME).map_or_else(|| table.place(), |value| value.place()),
         place: table.place(),
     };
-    (claim, rest(table, names, name, hosts, path))
+    (claim, rest(table, (names, prefixes), name, hosts, path))
 }
 
 fn rest(
     table: &Table<'_>,
-    names: &Names<'_>,
+    (names, prefixes): (&Names<'_>, Prefixes),
     name: Read<String>,
     hosts: Read<Vec<HostPattern>>,
     path: Read<PathPattern>,
@@ -82,6 +82,7 @@ fn rest(
     let limits = limits(table);
     let max_connections = table.read(&keys::MAX_CONNECTIONS, value::count_or_off);
     let handshakes_per_second = table.read(&keys::HANDSHAKES_PER_SECOND, value::count_or_off);
+    let per_client = per_client::per_client(table, prefixes);
     let forwarded_headers = table.read(&keys::FORWARDED_HEADERS, value::boolean);
     let group_id_header = table.read(&keys::GROUP_ID_HEADER, |value| match value.node().as_str() {
         Some("off" | "") => Ok(None),
@@ -101,8 +102,11 @@ fn rest(
         timers: timers?,
         handshake_timeout: handshake_timeout?,
         limits: limits?,
-        max_connections: max_connections?,
-        handshakes_per_second: handshakes_per_second?,
+        admission: AdmissionLimits {
+            max_connections: max_connections?,
+            handshakes_per_second: handshakes_per_second?,
+            per_client: per_client?,
+        },
         forwarded_headers: forwarded_headers?,
         group_id_header: group_id_header?,
         on_change: on_change?,

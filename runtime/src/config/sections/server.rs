@@ -4,7 +4,7 @@ use std::{num::NonZeroUsize, path::Path, time::Duration};
 
 use toml::de::DeTable;
 
-use super::{Names, admin, component, listener, log, route, upstream};
+use super::{Names, admin, component, listener, log, per_client, route, upstream};
 use crate::config::{
     address::network,
     reader::{Absent, Fault, Key, Read, Report, Section, Table},
@@ -29,6 +29,7 @@ pub(super) const ROOT: Section = Section {
         CACHE_DIRECTORY,
         MAX_ISOLATED_INSTANCES,
         TRUSTED_PROXIES,
+        CLIENT_PREFIXES,
         ADMIN,
         LOG,
         LISTENERS,
@@ -145,6 +146,14 @@ const TRUSTED_PROXIES: Key = Key {
               and others of the kind; what others say is removed.",
 };
 
+const CLIENT_PREFIXES: Key = Key {
+    name: "client_prefixes",
+    takes: "table",
+    absent: Absent::Default("{}"),
+    example: "{ v4 = 32, v6 = 64 }",
+    meaning: "Which clients count as one, for `max_connections_per_client` and `handshakes_per_second_per_client`.",
+};
+
 const ADMIN: Key = Key {
     name: "admin",
     takes: "table",
@@ -226,16 +235,19 @@ pub(in crate::config) fn read(
         let networks = value.each("a list of networks", ADVICE, |value| value.parsed("a network", ADVICE, network))?;
         Ok(networks.into_iter().collect())
     });
+    let prefixes = root.read(&CLIENT_PREFIXES, per_client::prefixes);
+    // What is wrong with it is told already.
+    let known_prefixes = prefixes.as_ref().copied().unwrap_or_default();
     let admin = root.optional(&ADMIN, admin::admin);
     let log = root.read(&LOG, log::log);
     let listeners = listener::listeners(
         &root,
-        base,
+        (base, known_prefixes),
         admin.as_ref().ok().and_then(|admin| admin.as_ref().map(|admin| admin.listen)),
     );
     let components = root.read(&COMPONENTS, |value| component::components(value, &names));
     let upstreams = root.read(&UPSTREAMS, |value| upstream::upstreams(value, &names));
-    let routes = route::routes(&root, &names);
+    let routes = route::routes(&root, &names, known_prefixes);
 
     let (implied, mut parts) = names.into_found();
     let implied: Vec<_> =
@@ -256,7 +268,7 @@ pub(in crate::config) fn read(
             cache_directory: cache_directory?,
             max_isolated_instances: max_isolated_instances?.and_then(non_zero),
             trusted_proxies: trusted_proxies?,
-            admin: admin?,
+            admin: prefixes.and(admin)?,
             log: log?,
             listeners: listeners?,
             components: components.map(|_| parts.components.clone())?,

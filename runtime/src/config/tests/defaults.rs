@@ -10,6 +10,7 @@ use crate::{
     http::{Host, Paths},
     log,
     pipe::{Limits, Timers},
+    session::AdmissionLimits,
     transport::Liveness,
 };
 
@@ -67,7 +68,8 @@ fn absent_keys_have_the_defaults_of_the_reference() {
     let route = &config.routes[0];
     assert_eq!((&route.timers, &route.limits), (&Timers::default(), &Limits::default()));
     assert_eq!(route.handshake_timeout, Duration::from_secs(10));
-    assert_eq!((route.max_connections, route.handshakes_per_second), (None, None));
+    assert_eq!(route.admission, AdmissionLimits::default());
+    assert_eq!(config.listeners[0].admission, AdmissionLimits::default());
     assert_eq!((route.forwarded_headers, &route.allowed_origins), (true, &None));
     assert_eq!(route.group_id_header.as_ref().map(|header| header.as_str()), Some("x-group-id"));
 }
@@ -75,6 +77,7 @@ fn absent_keys_have_the_defaults_of_the_reference() {
 /// The header of each table, and what it needs besides.
 const HEADERS: &[(&str, &str)] = &[
     ("the top of the file", ""),
+    ("`client_prefixes`", "[client_prefixes]"),
     ("[admin]", "[admin]"),
     ("[log]", "[log]"),
     ("[[listeners]]", "[[listeners]]"),

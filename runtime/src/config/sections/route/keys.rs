@@ -1,5 +1,6 @@
 //! The keys of a route.
 
+use super::super::per_client::{HANDSHAKES_PER_SECOND_PER_CLIENT, MAX_CONNECTIONS_PER_CLIENT};
 use crate::config::reader::{
     Absent::{self, Default, Means, Missing},
     Key, Section,
@@ -34,6 +35,8 @@ pub(in crate::config) const ROUTE: Section = Section {
         CONTROL_FRAMES_PER_SECOND,
         MAX_CONNECTIONS,
         HANDSHAKES_PER_SECOND,
+        MAX_CONNECTIONS_PER_CLIENT,
+        HANDSHAKES_PER_SECOND_PER_CLIENT,
         FORWARDED_HEADERS,
         ON_CHANGE,
         GROUP_ID_HEADER,
