@@ -9,7 +9,7 @@ mod pattern;
 mod services;
 mod table;
 
-pub use origins::Origins;
+pub use origins::{Origin, Origins};
 pub use pattern::{HostPattern, InvalidPattern, PathPattern};
 pub use services::Services;
 pub use table::{Candidates, Found, Matcher, RouteTable};

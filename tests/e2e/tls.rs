@@ -228,3 +228,45 @@ async fn check_names_the_place_of_whatever_is_wrong_with_certificates() {
     assert_eq!(proxy.reload().await.status, 200);
     proxy.wait_for_log(&["has expired", "old.example"]).await;
 }
+
+#[tokio::test]
+async fn a_client_that_falls_silent_within_its_tls_handshake_is_cut_off_in_time() {
+    let (authority, backend) = (Authority::new(), Backend::bind().await);
+    let issued = authority.issue("a", &["a.example"]);
+    let text =
+        config(&backend, &[&issued], "").replace("[listeners.tls]", "handshake_timeout = \"300ms\"\n[listeners.tls]");
+    let proxy = Proxy::start(&text).await;
+    // Nothing, the beginning of a record, and one whose message is longer than it.
+    for (count, said) in [&b""[..], &[22, 3], &[22, 3, 1, 0, 6, 1, 0, 1, 0, 3, 3]].into_iter().enumerate() {
+        let mut client = Peer::connect(proxy.address).await;
+        client.write(said).await;
+        client.drain().await;
+        let timed_out = [("outcome", "client_timeout"), ("version", "")];
+        proxy.until("tidegate_tls_handshakes_total", &timed_out, count as u64 + 1).await;
+    }
+    // Nor does the head of a request have longer, whatever the TLS handshake took.
+    let mut client = authority.trust().connect(proxy.address, "a.example").await.unwrap();
+    client.write("GET / HTTP/1.1\r\n").await;
+    assert_eq!(client.read_reply().await.status, 408);
+}
+
+#[tokio::test]
+async fn pages_of_the_same_origin_and_of_names_below_a_host_may_connect_and_no_others() {
+    let (authority, backend) = (Authority::new(), Backend::bind().await);
+    let issued = authority.issue("a", &["a.example"]);
+    let text = config(&backend, &[&issued], "");
+    let origins = "upstream = \"back\"\nallowed_origins = [\"same-origin\", \"https://*.pages.example\"]";
+    let proxy = Proxy::start(&text.replace("upstream = \"back\"", origins)).await;
+    let trust = authority.trust();
+    let request = |origin: &str| Request::upgrade("/").replacing("Host", "a.example").with("Origin", origin);
+    for origin in ["https://a.example", "https://x.pages.example"] {
+        let request = request(origin);
+        let ((_client, reply), _upstream) =
+            tokio::join!(trust.handshake(proxy.address, "a.example", &request), backend.accept());
+        assert_eq!(reply.status, 101, "{origin}");
+    }
+    for origin in ["http://a.example", "https://a.example:8443", "https://pages.example", "null"] {
+        let (_client, reply) = trust.handshake(proxy.address, "a.example", &request(origin)).await;
+        assert_eq!(reply.status, 403, "{origin}");
+    }
+}

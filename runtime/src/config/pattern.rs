@@ -4,7 +4,7 @@ use std::net::Ipv6Addr;
 
 use super::reader::{Fault, quoted};
 use crate::http::{Path, Paths, canonical_host, split_port};
-use crate::route::{HostPattern, InvalidPattern, PathPattern};
+use crate::route::{HostPattern, InvalidPattern, Origin, PathPattern};
 
 /// A host, or all hosts below a domain.
 pub(super) fn host_pattern(text: &str) -> Result<HostPattern, Fault> {
@@ -103,9 +103,13 @@ fn host_within(text: &str, written: &str) -> Result<String, Fault> {
 }
 
 /// An origin as browsers write it (RFC 6454 section 6.2): in lower case, without the default port of its scheme.
-pub(super) fn parse_origin(text: &str) -> Result<String, Fault> {
-    if text == "null" {
-        return Ok(text.to_owned());
+///
+/// Also `same-origin`, and `https://*.example.com` for all names below a host.
+pub(super) fn parse_origin(text: &str) -> Result<Origin, Fault> {
+    match text {
+        "null" => return Ok(Origin::Exact(text.into())),
+        "same-origin" => return Ok(Origin::Same),
+        _ => {}
     }
     let fault = |what: &str| {
         Fault::new(
@@ -123,10 +127,16 @@ pub(super) fn parse_origin(text: &str) -> Result<String, Fault> {
     }
     let (host, port) = split_port(rest).ok_or_else(|| fault("has no valid port"))?;
     let scheme = scheme.to_ascii_lowercase();
+    let (is_wildcard, host) = host.strip_prefix("*.").map_or((false, host), |host| (true, host));
     let host = parse_host(host).map_err(|_| fault("has no valid host"))?;
-    Ok(match (scheme.as_str(), port) {
-        (_, None) | ("https" | "wss", Some(443)) | ("http" | "ws", Some(80)) => format!("{scheme}://{host}"),
-        (_, Some(port)) => format!("{scheme}://{host}:{port}"),
+    let authority = match (scheme.as_str(), port) {
+        (_, None) | ("https" | "wss", Some(443)) | ("http" | "ws", Some(80)) => host,
+        (_, Some(port)) => format!("{host}:{port}"),
+    };
+    let begin = format!("{scheme}://");
+    Ok(match is_wildcard {
+        true => Origin::Subdomains(begin.into(), format!(".{authority}").into()),
+        false => Origin::Exact((begin + &authority).into()),
     })
 }
 
@@ -169,12 +179,32 @@ mod tests {
 
     #[test]
     fn origins_are_as_browsers_write_them() {
-        let read = ["https://Chat.example.com", "HTTPS://a:443", "http://a:8080", "null", "http://[::1]:80"]
-            .map(|text| parse_origin(text).ok());
+        let read =
+            ["https://Chat.example.com", "HTTPS://a:443", "http://a:8080", "null", "http://[::1]:80"].map(|text| {
+                match parse_origin(text) {
+                    Ok(Origin::Exact(origin)) => Some(String::from(origin)),
+                    _ => None,
+                }
+            });
         let expected = ["https://chat.example.com", "https://a", "http://a:8080", "null", "http://[::1]"];
         assert_eq!(read, expected.map(|text| Some(text.to_owned())));
-        for refused in ["", "a", "*", "https://", "https://a/", "https://a:0", "https://a:x", "://a", "https://*.a"] {
+        for refused in [
+            "",
+            "a",
+            "*",
+            "https://",
+            "https://a/",
+            "https://a:0",
+            "https://a:x",
+            "://a",
+            "https://a.*.b",
+            "https://*",
+            "same",
+        ] {
             assert!(parse_origin(refused).is_err(), "{refused:?}");
         }
+        assert_eq!(parse_origin("same-origin"), Ok(Origin::Same));
+        let below = Origin::Subdomains("https://".into(), ".example.com".into());
+        assert_eq!(parse_origin("HTTPS://*.Example.com:443"), Ok(below));
     }
 }

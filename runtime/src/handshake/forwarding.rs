@@ -34,7 +34,7 @@ impl Scheme {
     }
 
     /// The scheme of the HTTP request that opens the connection, as `X-Forwarded-Proto` and `Forwarded` name it.
-    fn http(self) -> &'static str {
+    pub(super) fn http(self) -> &'static str {
         match self {
             Self::Ws => "http",
             Self::Wss => "https",
@@ -200,8 +200,8 @@ fn append_to_list(headers: &mut HeaderMap, name: HeaderName, element: &str) {
 const MOST_NAMES: usize = 16_384;
 
 pub(super) const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
-const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
-const X_FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
+pub(super) const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
+pub(super) const X_FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
 
 #[cfg(test)]
 mod tests;

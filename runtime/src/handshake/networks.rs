@@ -2,10 +2,11 @@
 
 use std::net::{IpAddr, SocketAddr};
 
-use http::header::HeaderMap;
+use http::header::{self, HeaderMap, HeaderName};
 use ipnet::{IpNet, Ipv4Net};
 
-use super::forwarding::X_FORWARDED_FOR;
+use super::forwarding::{Scheme, X_FORWARDED_FOR, X_FORWARDED_HOST, X_FORWARDED_PROTO};
+use crate::http::{canonical_host, split_port};
 
 /// A list of networks (RFC 4632, RFC 4291 section 2.3).
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -56,6 +57,24 @@ impl Networks {
         }
         client
     }
+
+    /// The origin (RFC 6454 section 4) of what a request asks for, as a page from there would have it: of the host and the scheme
+    /// that the client has used, which these proxies may tell in `X-Forwarded-Host` and `-Proto`. `None` without a valid host.
+    pub fn origin(&self, peer: IpAddr, headers: &HeaderMap, scheme: Scheme) -> Option<String> {
+        let is_told = self.contains(peer);
+        let first = |name: HeaderName| {
+            let value = headers.get(&name).filter(|_| is_told)?.to_str().ok()?;
+            value.split(',').next().map(str::trim).filter(|value| !value.is_empty())
+        };
+        let scheme = first(X_FORWARDED_PROTO).unwrap_or_else(|| scheme.http()).to_ascii_lowercase();
+        let authority = first(X_FORWARDED_HOST).or_else(|| headers.get(header::HOST)?.to_str().ok())?;
+        let (host, port) = split_port(authority)?;
+        let host = canonical_host(host)?;
+        Some(match (scheme.as_str(), port) {
+            (_, None) | ("https", Some(443)) | ("http", Some(80)) => format!("{scheme}://{host}"),
+            (_, Some(port)) => format!("{scheme}://{host}:{port}"),
+        })
+    }
 }
 
 /// An address as `X-Forwarded-For` writes it: bare, in brackets, or with a port.
@@ -89,5 +108,30 @@ mod tests {
         assert!(networks(["0.0.0.0/0"]).contains("203.0.113.1".parse().unwrap()));
         assert!(!networks(["0.0.0.0/0"]).contains("2001:db8::1".parse().unwrap()));
         assert!(networks(["::/0"]).contains("2001:db8::1".parse().unwrap()));
+    }
+
+    #[test]
+    fn the_origin_of_a_request_is_that_of_its_host_unless_a_trusted_proxy_tells_another() {
+        let networks = networks(["10.0.0.0/8"]);
+        let origin = |peer: &str, scheme, fields: &[(&'static str, &'static str)]| {
+            let mut headers = HeaderMap::new();
+            for (name, value) in fields {
+                headers.append(*name, value.parse().unwrap());
+            }
+            networks.origin(peer.parse().unwrap(), &headers, scheme)
+        };
+        let host = ("host", "Chat.example.com:443");
+        let told = [host, ("x-forwarded-proto", "https"), ("x-forwarded-host", "front.example:8443, inner")];
+        for (peer, scheme, fields, expected) in [
+            ("192.0.2.1", Scheme::Wss, &told[..1], Some("https://chat.example.com")),
+            ("192.0.2.1", Scheme::Ws, &told[..1], Some("http://chat.example.com:443")),
+            ("192.0.2.1", Scheme::Ws, &told, Some("http://chat.example.com:443")),
+            ("10.0.0.1", Scheme::Ws, &told[..2], Some("https://chat.example.com")),
+            ("10.0.0.1", Scheme::Ws, &told, Some("https://front.example:8443")),
+            ("10.0.0.1", Scheme::Ws, &[], None),
+            ("192.0.2.1", Scheme::Ws, &[("host", "a b")], None),
+        ] {
+            assert_eq!(origin(peer, scheme, fields).as_deref(), expected, "{peer} {fields:?}");
+        }
     }
 }

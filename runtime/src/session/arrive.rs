@@ -108,7 +108,9 @@ impl<'w> Routed<'w> {
     /// Sees that the request is an opening handshake which may come here, and takes its place on the route.
     pub(super) fn enter(self) -> Result<Entered<'w>, Refusal> {
         let opening = handshake::validate(&self.head).map_err(Refusal::Request)?;
-        if !self.route.origins.as_ref().is_none_or(|origins| origins.allow(&self.head.headers)) {
+        let (peer, scheme) = (self.client.peer.ip(), self.client.scheme);
+        let own = || self.route.forwarding.trusted.origin(peer, &self.head.headers, scheme);
+        if !self.route.origins.as_ref().is_none_or(|origins| origins.allow(&self.head.headers, own)) {
             return Err(Refusal::Request(Refused::Origin));
         }
         let entry = self.route.admission.enter(self.client.address, Instant::now())?;

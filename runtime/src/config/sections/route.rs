@@ -162,7 +162,7 @@ fn allowed_origins(value: &Value<'_>) -> Read<Origins> {
     if origins.is_empty() {
         return Err(value.refuse("no origin could be admitted", "leave `allowed_origins` out for any origin"));
     }
-    Ok(Origins::new(origins.iter().map(String::as_str)))
+    Ok(Origins::new(origins))
 }
 
 fn timers(table: &Table<'_>) -> Read<Timers> {

@@ -5,7 +5,7 @@ use std::{path::PathBuf, time::Duration};
 use super::{LEAST, accept, refuse, snapshot};
 use crate::component::{Isolation, OnFailure};
 use crate::config::{ComponentSource, MemorySize, Target, load};
-use crate::route::{HostPattern, Origins, PathPattern};
+use crate::route::{HostPattern, Origin, Origins, PathPattern};
 
 const SAMPLE: &str = r#"
 [admin]
@@ -78,7 +78,7 @@ fn the_sample_means_what_it_says() {
         ]
     );
     assert_eq!(route.target, Target::Upstream("chat".to_owned()));
-    assert_eq!(route.allowed_origins, Some(Origins::new(["https://chat.example.com"])));
+    assert_eq!(route.allowed_origins, Some(Origins::new([Origin::Exact("https://chat.example.com".into())])));
     assert_eq!(route.timers.ping_interval, Some(Duration::from_secs(10)));
     assert_eq!(route.timers.pong_timeout, Some(Duration::from_secs(30)));
     assert_eq!(route.timers.max_inactivity, Some(Duration::from_secs(60)));

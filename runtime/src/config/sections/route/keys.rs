@@ -107,7 +107,9 @@ pub(in crate::config) const ALLOWED_ORIGINS: Key = key(
     "list of origins",
     Means("any origin"),
     "[\"https://chat.example.com\"]",
-    "The `Origin` headers that are admitted, as browsers write them.",
+    "The `Origin` headers that are admitted, as browsers write them; `https://*.example.com` for all names below a host, and \
+     `same-origin` for the host and the scheme that were asked, which trusted proxies may tell (`X-Forwarded-Proto` and \
+     `-Host`).",
 );
 
 pub(in crate::config) const HANDSHAKE_TIMEOUT: Key = key(
