@@ -173,6 +173,7 @@ impl TargetArguments {
                 path: self.path.clone(),
                 headers: headers.map(|(name, value)| (name.trim().into(), value.trim().into())).collect(),
             },
+            tls: None,
             process: self.proxy_pid.map(ProcessTree::new),
         }
     }

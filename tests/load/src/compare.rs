@@ -57,7 +57,7 @@ pub struct CompareArguments {
     #[arg(long)]
     pub envoy_wasm: Option<PathBuf>,
     /// Rows to measure: 64B, 125B, 4KiB, 16KiB, 1MiB (or "messages" for these five), 20k, deflate, deflate-context, many,
-    /// churn, idle, slow, or "all".
+    /// churn, idle, slow, tls-64B, tls-4KiB, tls-16KiB, tls-churn, tls-resumed, tls-idle (or "tls" for these six), or "all".
     #[arg(long, value_delimiter = ',', default_value = "all")]
     pub rows: Vec<String>,
     /// Rounds; each measures every proxy on every row once.
@@ -180,7 +180,7 @@ pub fn run(arguments: &CompareArguments) -> anyhow::Result<Comparison> {
     let (upstream, upstream_small) = (Upstream::start(None)?, Upstream::start(Some(SOCKET_BUFFER))?);
     let start = |variant: &Variant, row: &Row| {
         let upstream = if row.wants_small_buffers() { &upstream_small } else { &upstream };
-        Proxy::start(variant, upstream.address, arguments.proxy_core, directory.path())
+        Proxy::start(variant, upstream.address, arguments.proxy_core, directory.path(), row.security)
             .with_context(|| format!("starting {}", variant.name))
     };
 

@@ -14,13 +14,14 @@ use crate::frame::{self, FrameError, FrameHeader, Opcode};
 use crate::handshake::{EXTENSIONS, Head, Request};
 use crate::order::Order;
 use crate::tools::Tools;
+use crate::wire::Wire;
 
 /// A client connection.
 #[derive(Debug)]
 pub struct Connection {
     /// Names this connection in its payloads.
     pub id: u32,
-    stream: TcpStream,
+    wire: Wire,
     stage: Stage,
     unread: Vec<u8>,
     message: Vec<u8>,
@@ -108,10 +109,10 @@ struct Waiting {
 
 impl Connection {
     /// A connection over a socket that may still be connecting.
-    pub fn new(id: u32, stream: TcpStream) -> Self {
+    pub fn new(id: u32, wire: Wire) -> Self {
         Self {
             id,
-            stream,
+            wire,
             stage: Stage::Connecting,
             unread: Vec::new(),
             message: Vec::new(),
@@ -130,7 +131,7 @@ impl Connection {
 
     /// The socket, for registration.
     pub fn stream(&mut self) -> &mut TcpStream {
-        &mut self.stream
+        self.wire.socket()
     }
 
     /// Open and not closing.
@@ -222,7 +223,7 @@ impl Connection {
     /// Writes what is queued, as far as the socket takes it.
     pub fn flush(&mut self) -> Result<(), Broken> {
         while self.written < self.unsent.len() {
-            match self.stream.write(&self.unsent[self.written..]) {
+            match self.wire.write(&self.unsent[self.written..]) {
                 Ok(count) => self.written += count,
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(()),
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
@@ -231,7 +232,10 @@ impl Connection {
         }
         self.unsent.clear();
         self.written = 0;
-        Ok(())
+        match self.wire.flush() {
+            Err(error) if error.kind() != io::ErrorKind::WouldBlock => Err(error.into()),
+            _ => Ok(()),
+        }
     }
 
     /// Makes what progress a readiness allows: `readable` and `writable` are edges, `at_end` says that the peer has
@@ -248,10 +252,10 @@ impl Connection {
         let mut progress = Progress::default();
         if writable {
             if matches!(self.stage, Stage::Connecting) {
-                if let Some(error) = self.stream.take_error()? {
+                if let Some(error) = self.wire.socket().take_error()? {
                     return Err(error.into());
                 }
-                self.stream.set_nodelay(true)?;
+                self.wire.socket().set_nodelay(true)?;
                 let accept = request.write(&mut tools.random, &mut self.unsent);
                 self.stage = Stage::Handshaking { accept };
             }
@@ -259,6 +263,10 @@ impl Connection {
         }
         if readable && self.reading == Reading::Normal {
             self.read(tools, scratch, at_end, &mut progress)?;
+            // What could not be sent before the TLS handshake was done.
+            if self.unsent() > 0 {
+                self.flush()?;
+            }
         }
         Ok(progress)
     }
@@ -290,7 +298,7 @@ impl Connection {
         progress: &mut Progress,
     ) -> Result<(), Broken> {
         loop {
-            match self.stream.read(scratch) {
+            match self.wire.read(scratch) {
                 Ok(0) => {
                     progress.ended = true;
                     return match self.stage {
@@ -302,7 +310,7 @@ impl Connection {
                 Ok(count) => {
                     self.absorb(tools, &scratch[..count], progress)?;
                     // A short read has emptied the socket; only the end of the stream could hide behind it.
-                    if count < scratch.len() && !at_end {
+                    if count < scratch.len() && !at_end && !self.wire.may_hold_more() {
                         return Ok(());
                     }
                 }
@@ -339,6 +347,7 @@ impl Connection {
                     return Err(Broken::Refused(status));
                 }
             }
+            tools.totals.resumed += u64::from(self.wire.has_resumed());
             match (tools.deflate, head.header(EXTENSIONS)) {
                 (None, None) => {}
                 (Some(deflate), Some(answer)) if deflate.is_agreed_by(answer) => {

@@ -22,6 +22,7 @@ use crate::handshake::Request;
 use crate::payload::Payloads;
 use crate::small;
 use crate::tools::Tools;
+use crate::wire::{Tls, Wire};
 
 /// What connections do.
 pub trait Script {
@@ -47,6 +48,8 @@ pub struct Generator {
     pub ended: u64,
     /// Whether the kernel keeps little for the connections that are started from now on.
     pub small_buffers: bool,
+    /// How the connections that are started from now on speak TLS.
+    pub tls: Option<Tls>,
     poll: Poll,
     connections: Slab<Connection>,
     target: SocketAddr,
@@ -68,6 +71,7 @@ impl Generator {
             tools: Tools::new(payloads),
             ended: 0,
             small_buffers: false,
+            tls: None,
             poll,
             connections: Slab::new(),
             target,
@@ -108,9 +112,10 @@ impl Generator {
     /// Starts one connection.
     pub fn start(&mut self) -> io::Result<()> {
         let stream = if self.small_buffers { small::connect(self.target)? } else { TcpStream::connect(self.target)? };
+        let wire = Wire::new(stream, self.tls.as_ref())?;
         let entry = self.connections.vacant_entry();
         let token = Token(entry.key());
-        let connection = entry.insert(Connection::new(self.started, stream));
+        let connection = entry.insert(Connection::new(self.started, wire));
         self.poll.registry().register(connection.stream(), token, Interest::READABLE | Interest::WRITABLE)?;
         self.started += 1;
         self.unopened += 1;

@@ -20,6 +20,7 @@ pub mod tools;
 pub mod echo;
 pub mod order;
 pub mod totals;
+pub mod wire;
 pub mod payload;
 pub mod deflate;
 pub mod handshake;

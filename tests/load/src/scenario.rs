@@ -22,6 +22,7 @@ use crate::payload::{Mix, Payloads, TooSmall};
 use crate::process::ProcessTree;
 use crate::tools::Tools;
 use crate::totals::Totals;
+use crate::wire::Tls;
 
 /// Where the connections go, and whose cost is measured.
 #[derive(Clone, Debug)]
@@ -32,13 +33,15 @@ pub struct Target {
     pub request: Request,
     /// The process whose CPU time and memory are reported.
     pub process: Option<ProcessTree>,
+    /// How connections speak TLS; `None`: clear text.
+    pub tls: Option<Tls>,
 }
 
 impl Target {
     /// `path` at `address`, with the address as host and no process to watch.
     pub fn new(address: SocketAddr, path: &str) -> Self {
         let request = Request { host: address.to_string(), path: path.into(), headers: Vec::new() };
-        Self { address, request, process: None }
+        Self { address, request, process: None, tls: None }
     }
 
     fn generator(&self, messages: Messages) -> Result<Generator, ScenarioError> {
@@ -53,6 +56,7 @@ impl Target {
         let mut generator = Generator::new(self.address, request, payloads)?;
         generator.tools.fragments = messages.fragments;
         generator.tools.deflate = messages.deflate;
+        generator.tls = self.tls.clone();
         Ok(generator)
     }
 

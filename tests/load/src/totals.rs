@@ -70,6 +70,8 @@ impl Direction {
 pub struct Totals {
     /// Opening handshakes completed.
     pub opened: u64,
+    /// Those of them over a TLS session that was resumed.
+    pub resumed: u64,
     /// Handshakes answered with something else than 101, by status.
     pub refused: BTreeMap<u16, u64>,
     /// What this side sent.

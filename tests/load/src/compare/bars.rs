@@ -3,7 +3,7 @@
 use super::Comparison;
 use super::REPLACING;
 use super::proxy::Part;
-use super::rows::{CHURN, IDLE, MANY, RATED, Row, SLOW};
+use super::rows::{CHURN, IDLE, MANY, RATED, Row, SLOW, TLS_IDLE};
 
 /// One bar against one measurement.
 #[derive(Clone, Debug)]
@@ -43,6 +43,11 @@ fn bars_of(comparison: &Comparison, row: &Row, name: &str, part: Part, add: &mut
     match (row.name, part) {
         (IDLE, Part::Relay) => add(format!("{name}, KiB"), comparison.median(row.name, name), 1.6),
         (IDLE, Part::Filtered) => add(format!("{name}, KiB"), comparison.median(row.name, name), 2.4),
+        (TLS_IDLE, Part::Relay) => add(format!("{name}, KiB"), comparison.median(row.name, name), 12.0),
+        (row, Part::Relay) if SECURED.iter().any(|(secured, _)| *secured == row) => {
+            let (claim, measured) = to("nginx");
+            add(claim, measured, SECURED.iter().find(|(secured, _)| *secured == row).map_or(1.0, |(_, most)| *most));
+        }
         (SLOW, Part::Relay | Part::Filtered) => {
             add(format!("{name}, KiB"), comparison.median(row.name, name), STALLED_KIB);
         }
@@ -95,5 +100,8 @@ const MESSAGES: [(&str, f64, f64, f64); 5] = [
     ("16KiB", 0.95, 0.27, 0.95),
     ("1MiB", 0.95, 0.40, 1.10),
 ];
+/// Row over TLS; relay against nginx.
+const SECURED: [(&str, f64); 5] =
+    [("tls-64B", 0.95), ("tls-4KiB", 0.70), ("tls-16KiB", 0.70), ("tls-churn", 1.0), ("tls-resumed", 1.0)];
 /// In each direction one read, of 256 KiB at most, that the stalled reader has not taken, and what an idle connection may have.
 const STALLED_KIB: f64 = 2.0 * 256.0 + 3.0;

@@ -13,11 +13,12 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use serde::Serialize;
 
-use super::rows::{CHURN, Row};
+use super::rows::{CHURN, Row, Security};
 use super::templates;
 use crate::clock::{SECOND, now};
 use crate::process::{Pinned, ProcessTree};
 use crate::scenario::Target;
+use crate::wire::{Identity, Tls};
 
 /// A column of the table.
 #[derive(Clone, Debug, Serialize)]
@@ -59,6 +60,11 @@ impl Variant {
 
     /// Whether it is measured on this row.
     pub fn stands_in(&self, row: &Row) -> bool {
+        // Envoy and configurations of one's own are not made to speak TLS here.
+        let speaks_tls = matches!(self.launch, Launch::Nginx { .. } | Launch::Haproxy { .. } | Launch::Tidegate { .. });
+        if row.security != Security::Clear && !speaks_tls {
+            return false;
+        }
         match self.part {
             Part::Policy => row.name == CHURN,
             Part::Replacing => row.is_compressed(),
@@ -126,11 +132,21 @@ pub struct TidegateRoute {
 pub struct Proxy {
     child: Child,
     address: SocketAddr,
+    tls: Option<Tls>,
 }
 
 impl Proxy {
     /// Starts it on `core` in front of `upstream` and waits until it accepts connections.
-    pub fn start(variant: &Variant, upstream: SocketAddr, core: usize, directory: &Path) -> anyhow::Result<Self> {
+    pub fn start(
+        variant: &Variant,
+        upstream: SocketAddr,
+        core: usize,
+        directory: &Path,
+        security: Security,
+    ) -> anyhow::Result<Self> {
+        let identity = (security != Security::Clear).then(|| Identity::make(directory)).transpose()?;
+        let tls = identity.as_ref().map(|identity| identity.tls(security == Security::Resumed)).transpose()?;
+        let identity = identity.as_ref();
         let (listen, admin) = (free_address()?, free_address()?);
         let directory = directory.join(listen.port().to_string());
         fs::create_dir_all(&directory)?;
@@ -142,12 +158,12 @@ impl Proxy {
             Launch::Nginx { binary } => {
                 let mut command = Command::new(binary);
                 command.arg("-p").arg(&directory).arg("-e").arg(directory.join("error.log"));
-                command.arg("-c").arg(place("nginx.conf", templates::nginx(&directory, listen, upstream))?);
+                command.arg("-c").arg(place("nginx.conf", templates::nginx(&directory, listen, upstream, identity))?);
                 command
             }
             Launch::Haproxy { binary } => {
                 let mut command = Command::new(binary);
-                command.arg("-db").arg("-f").arg(place("haproxy.cfg", templates::haproxy(listen, upstream))?);
+                command.arg("-db").arg("-f").arg(place("haproxy.cfg", templates::haproxy(listen, upstream, identity))?);
                 command
             }
             Launch::Envoy { binary, module } => {
@@ -156,9 +172,10 @@ impl Proxy {
                 command.arg("-c").arg(config).args(["--concurrency", "1", "--disable-hot-restart", "-l", "error"]);
                 command
             }
-            Launch::Tidegate { binary, route } => {
-                tidegate(binary, &place("tidegate.toml", templates::tidegate(listen, admin, upstream, route)?)?)
-            }
+            Launch::Tidegate { binary, route } => tidegate(
+                binary,
+                &place("tidegate.toml", templates::tidegate(listen, admin, upstream, route, identity)?)?,
+            ),
             Launch::TidegateConfig { binary, template } => {
                 let text = template
                     .replace("{listen}", &listen.to_string())
@@ -177,14 +194,15 @@ impl Proxy {
             let _pinned = Pinned::to(core)?;
             command.spawn().with_context(|| format!("{command:?}"))?
         };
-        let mut proxy = Self { child, address: listen };
+        let mut proxy = Self { child, address: listen, tls };
         proxy.wait_until_it_listens().with_context(|| fs::read_to_string(&log).unwrap_or_default())?;
         Ok(proxy)
     }
 
     /// The target of its load, with its process to watch.
     pub fn target(&self) -> Target {
-        Target { process: Some(ProcessTree::new(self.child.id())), ..Target::new(self.address, "/") }
+        let process = Some(ProcessTree::new(self.child.id()));
+        Target { process, tls: self.tls.clone(), ..Target::new(self.address, "/") }
     }
 
     fn wait_until_it_listens(&mut self) -> anyhow::Result<()> {

@@ -9,9 +9,21 @@ use std::path::Path;
 use anyhow::Context;
 
 use super::proxy::{EnvoyModule, TidegateRoute};
+use crate::wire::Identity;
 
-pub(super) fn nginx(directory: &Path, listen: SocketAddr, upstream: SocketAddr) -> String {
+pub(super) fn nginx(directory: &Path, listen: SocketAddr, upstream: SocketAddr, identity: Option<&Identity>) -> String {
     let directory = directory.display();
+    let (ssl, certificate) = identity.map_or_else(Default::default, |identity| {
+        let (chain, key) = (identity.chain.display(), identity.key.display());
+        let keys = format!(
+            "
+        ssl_certificate {chain};
+        ssl_certificate_key {key};
+        ssl_protocols TLSv1.3;
+        ssl_session_tickets on;"
+        );
+        (" ssl", keys)
+    });
     format!(
         "worker_processes 1;
 daemon off;
@@ -29,7 +41,7 @@ http {{
     map $http_upgrade $connection_upgrade {{ default upgrade; '' close; }}
     upstream echo {{ server {upstream}; }}
     server {{
-        listen {listen};
+        listen {listen}{ssl};{certificate}
         location / {{
             proxy_pass http://echo;
             proxy_http_version 1.1;
@@ -45,7 +57,9 @@ http {{
     )
 }
 
-pub(super) fn haproxy(listen: SocketAddr, upstream: SocketAddr) -> String {
+pub(super) fn haproxy(listen: SocketAddr, upstream: SocketAddr, identity: Option<&Identity>) -> String {
+    let both = identity.map(|identity| identity.both.display());
+    let ssl = both.map(|both| format!(" ssl crt {both} ssl-min-ver TLSv1.3")).unwrap_or_default();
     format!(
         "global
     nbthread 1
@@ -57,7 +71,7 @@ defaults
     timeout server 300s
     timeout tunnel 300s
 frontend client
-    bind {listen}
+    bind {listen}{ssl}
     default_backend echo
 backend echo
     server echo {upstream}
@@ -142,7 +156,12 @@ pub(super) fn tidegate(
     admin: SocketAddr,
     upstream: SocketAddr,
     route: &TidegateRoute,
+    identity: Option<&Identity>,
 ) -> anyhow::Result<String> {
+    let tls = identity.map(|Identity { chain, key, .. }| {
+        format!("tls = {{ certificates = [{{ chain = {chain:?}, key = {key:?} }}] }}")
+    });
+    let tls = tls.unwrap_or_default();
     let mut components = String::new();
     let mut chain = Vec::new();
     for (place, filter) in route.filters.iter().enumerate() {
@@ -166,6 +185,7 @@ access = false
 
 [[listeners]]
 listen = \"{listen}\"
+{tls}
 {components}
 [upstreams.echo]
 balance = \"round-robin\"
