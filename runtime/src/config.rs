@@ -43,8 +43,8 @@ pub use self::{
     source::Place,
     types::{
         Admin, CacheDirectory, Candidate, CertificateFiles, ClientAuth, Component, ComponentSource, ComponentUse,
-        Config, Endpoint, File, Inputs, Listener, MemorySize, Parts, Route, Services, Target, Tls, Upstream,
-        UpstreamTls,
+        Config, Endpoint, File, Inputs, KeysAt, Listener, MemorySize, Parts, Route, RouteToken, Services, Target, Tls,
+        Tokens, Upstream, UpstreamTls,
     },
 };
 

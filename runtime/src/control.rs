@@ -13,6 +13,7 @@ mod memory;
 mod plan;
 mod sources;
 mod steps;
+mod tokens;
 mod tls;
 mod watch;
 

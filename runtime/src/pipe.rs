@@ -51,6 +51,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
+use tokio::time::Instant;
 
 pub use assemblies::Assemblies;
 pub use change::{Change, Scope};
@@ -82,6 +83,8 @@ pub struct Plan {
     pub filters: Vec<Session>,
     /// The candidates that shadow some of them, each with its filter's place in the order.
     pub shadows: Vec<(usize, Shadow)>,
+    /// When the token is over that the client came in by.
+    pub until: Option<Instant>,
     /// The extensions that the handshakes agreed on.
     pub extensions: Extensions,
     /// The route's timers.

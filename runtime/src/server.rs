@@ -8,6 +8,7 @@ mod accepting;
 mod allocator;
 mod background;
 mod candidates;
+mod check;
 mod course;
 mod doors;
 mod files;
@@ -45,14 +46,16 @@ use tokio::time::timeout;
 
 use crate::admin::{Admin, Bounds, Guard};
 use crate::component::{CacheDirectory, CacheError, Host, HostError, Moment};
-use crate::config::{Config, Examined, Problems};
+use crate::config::{Config, Problems};
 use crate::control::{self, Means, ReadSources, Sources, Steps};
-use crate::listener::{self, BindError, Claim, Loads, Refusals};
+use crate::listener::{self, BindError, Loads, Refusals};
 use crate::log::{self, AccessLog, Verbosity};
 use crate::metrics::Metrics;
 use crate::tls::Keys;
+use crate::token::{Issuers, Refresher};
 use crate::upstream::{Lookups, Resolver};
 
+pub use check::{Checked, check};
 pub use files::TooFewFiles;
 pub use signals::EarlySignals;
 pub use supervisor::WorkerError;
@@ -123,6 +126,7 @@ pub struct Server {
     admin: Option<StdListener>,
     requests: reload::Requests,
     lookups: Lookups,
+    refresher: Refresher,
     addresses: Vec<SocketAddr>,
     /// To the process that this one replaces.
     link: Option<Link>,
@@ -202,9 +206,10 @@ impl Server {
             admin = Some(socket.try_clone()?);
             sockets.admin = Some((address, Arc::new(socket)));
         }
+        let (issuers, refresher) = Issuers::new();
         let keys = Arc::new(inherited.keys.take().map_or_else(Keys::new, Ok).map_err(io::Error::other)?);
         let host = Host::with(count, cache(config)?, config.max_isolated_instances, metrics.isolated_instances())?;
-        let means = Means { host: &host, metrics: &metrics, keys: &keys };
+        let means = Means { host: &host, metrics: &metrics, keys: &keys, issuers: &issuers };
         let built = control::build(&read, None, Moment::now(), 1, &means, &Steps::untold())?;
         let leftover = Leftover::of(inherited, config, &built.listeners);
         let listeners = doors::listening(opened, &built.listeners);
@@ -225,6 +230,7 @@ impl Server {
             snapshot: snapshot.clone(),
             host: host.clone(),
             keys,
+            issuers,
             metrics: metrics.clone(),
             loads: loads.clone(),
             team: team.clone(),
@@ -239,7 +245,21 @@ impl Server {
             Blueprint { host, metrics, snapshot, access, resolver, loads, refusals, team, course, reports: reporter };
         let doors = Doors { listeners, limit };
         let (link, log) = (None, None);
-        Ok(Self { state, blueprint, reports, doors, leftover, signals, admin, requests, lookups, addresses, link, log })
+        Ok(Self {
+            state,
+            blueprint,
+            reports,
+            doors,
+            leftover,
+            signals,
+            admin,
+            requests,
+            lookups,
+            refresher,
+            addresses,
+            link,
+            log,
+        })
     }
 
     /// Where clients can connect, in the order of the configuration.
@@ -287,7 +307,8 @@ impl Server {
     where
         S: FnMut(usize) -> io::Result<std::thread::JoinHandle<()>>,
     {
-        let Self { state, doors, mut leftover, signals, admin, requests, lookups, addresses, link, .. } = self;
+        let Self { state, doors, mut leftover, signals, admin, requests, lookups, refresher, addresses, link, .. } =
+            self;
         let signals = Signals::new(signals)?;
         if let Err(error) = workers.start().await {
             link.iter().for_each(|link| link.failed(&error.to_string()));
@@ -317,6 +338,7 @@ impl Server {
             tracing::info!(%address, "listening");
         }
         tokio::spawn(lookups.serve());
+        tokio::spawn(refresher.serve());
         let mut admin_task = None;
         let said = state.sources().config.admin.clone();
         if let (Some(listener), Some(verbosity), Some(said)) = (admin, verbosity, said) {
@@ -381,75 +403,6 @@ fn tell_room(files: OpenFiles, config: &Config, connections: usize) {
             "`max_connections` does not fit into the limit of open files, two for each connection: raise it"
         );
     }
-}
-
-/// What a check has found.
-#[derive(Debug)]
-pub struct Checked {
-    /// What would be put in force; `None`: something is wrong with it.
-    pub config: Option<Config>,
-    /// Everything that is wrong.
-    pub problems: Problems,
-    /// What is not wrong, and most likely not meant.
-    pub warnings: Problems,
-}
-
-/// Looks for everything that would keep a configuration from being put in force, without binding anything. What it
-/// compiles it keeps in the configured cache, if there is that directory.
-///
-/// # Errors
-/// Only where nothing can be said about the configuration.
-pub fn check(sources: &ReadSources) -> Result<Checked, RunError> {
-    let steps = Steps::untold();
-    let Examined { config, mut problems, mut parts, .. } = sources.examine(&steps);
-    let mut warnings = config.as_ref().map_or_else(|| Problems::none(&problems), warnings);
-    let mut cache = None;
-    if let Some(wanted) = parts.cache_directory.take() {
-        match CacheDirectory::check(&wanted.path) {
-            Ok(true) => cache = CacheDirectory::open(&wanted.path).ok(),
-            Ok(false) | Err(CacheError::Unusable { .. }) => {}
-            Err(error) => problems.add(&wanted.place, error.to_string(), UNSAFE_CACHE),
-        }
-    }
-    let host = Host::with(1, cache, None, Arc::default())?;
-    let metrics = Metrics::new(1);
-    let Some(config) = config.filter(|_| problems.is_empty()) else {
-        let problems = control::examine(&parts, problems, &host, &metrics);
-        return Ok(Checked { config: None, problems, warnings });
-    };
-    let parts = config.parts();
-    let read = match ReadSources::read_components(config, &steps) {
-        Ok(read) => read,
-        Err(unread) => {
-            let problems = control::examine(&parts, Problems::none(&unread), &host, &metrics);
-            return Ok(Checked { config: None, problems, warnings });
-        }
-    };
-    read.warnings(&mut warnings);
-    let keys = Arc::new(Keys::new().map_err(io::Error::other)?);
-    let means = Means { host: &host, metrics: &metrics, keys: &keys };
-    let problems = control::build(&read, None, Moment::now(), 1, &means, &steps).err();
-    let is_good = problems.is_none();
-    let problems = problems.unwrap_or_else(|| read.config.problems());
-    Ok(Checked { config: Some(read.config).filter(|_| is_good), problems, warnings })
-}
-
-/// What is not wrong with a configuration, and most likely not meant; also ports that somebody has.
-fn warnings(config: &Config) -> Problems {
-    let mut warnings = config.warnings();
-    let listening = listener::listening().unwrap_or_default();
-    let admin = config.admin.iter().map(|admin| (admin.listen, &admin.place));
-    let own = config.listeners.iter().map(|listener| (listener.listen, &listener.place)).chain(admin);
-    for (address, place) in own {
-        let wanted = config.claim(address);
-        // Whether a socket of IPv6 takes IPv4, too, the system does not tell.
-        let is_in_the_way = |taken: &&SocketAddr| wanted.overlaps(&Claim { address: **taken, only_v6: false });
-        if let Some(taken) = listening.iter().find(is_in_the_way) {
-            let what = format!("something listens on {taken} now");
-            warnings.add(place, what, "choose another port, unless that is the proxy which this is for");
-        }
-    }
-    warnings
 }
 
 /// The configured cache, unless it cannot be used; one that is not safe to use is a problem.

@@ -16,6 +16,7 @@ mod connect;
 mod connection;
 mod effect;
 mod following;
+mod identify;
 mod limit;
 mod open;
 mod per_client;
@@ -150,7 +151,7 @@ async fn agree<'w>(
     let arrived = Arrived::new(entrance, head, record);
     let routed = arrived.route(record)?;
     let entered = routed.enter()?;
-    let admitted = entered.admit(record)?;
+    let admitted = entered.identify(stream, record).await?.admit(record)?;
     let connecting = pin!(admitted.connect(record));
     stream.during(connecting).await.map_err(|_| Refusal::ClientGone)?
 }

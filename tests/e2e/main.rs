@@ -62,6 +62,7 @@ mod swapping;
 mod takeovers;
 mod timers;
 mod tls;
+mod tokens;
 mod unwatchable;
 mod upgrade;
 mod upstream;

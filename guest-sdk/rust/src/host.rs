@@ -135,8 +135,9 @@ pub mod connection {
         crate::testing::set_lease(Duration::from_secs(seconds.into()));
     }
 
-    /// Hands over a token by which the lease may last longer. The runtime verifies it by the token rules of the route, and
-    /// for the same subject. The error says why it is not taken; a route without token rules takes none.
+    /// Hands over a fresh token of a connection that has come in by one, which is closed with 1008 when that expires: after
+    /// this call, when the fresh one does. It is verified as the first was, and has to be for the same subject. The error
+    /// says why it is not taken; a route without token rules takes none.
     pub fn renew_token(token: &str) -> Result<(), String> {
         #[cfg(target_arch = "wasm32")]
         return crate::bindings::filter::tidegate::edge::connection::renew_token(token);

@@ -6,6 +6,7 @@ use http::{HeaderName, HeaderValue};
 use super::limits::Limits;
 use super::types::{CloseFrame, HeaderEdit, Need, PartVerdict, Reaction, Refusal, Selection, Verdict};
 use super::wire;
+use super::wishes::is_reserved;
 use crate::http::field_names;
 
 /// Why an answer is none.
@@ -69,6 +70,14 @@ pub(super) fn attachments(attachments: wire::Attachments, limits: &Limits) -> Re
         return Err(format!("it attached {size} bytes to a handshake, and its max_attachment_size is {most}"));
     }
     Ok(())
+}
+
+/// Checks the attributes of a handshake.
+pub(super) fn attributes(attributes: &[(String, String)]) -> Result<(), Why> {
+    match attributes.iter().find(|(name, _)| is_reserved(name)) {
+        Some((name, _)) => Err(format!("it attached `{}`, which only the runtime does", name.escape_debug())),
+        None => Ok(()),
+    }
 }
 
 /// Checks edits of header fields.

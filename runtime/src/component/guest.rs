@@ -9,6 +9,7 @@ use super::limits::Quota;
 use super::log::{Log, MAX_LINE};
 use super::wire::Level;
 use super::wishes::{Bounds, Wishes};
+use crate::token::Bearer;
 
 /// The data of a store.
 #[derive(Debug)]
@@ -22,6 +23,8 @@ pub(super) struct Guest {
     wishes: Option<Box<Wishes>>,
     /// How much it may ask for.
     pub(super) bounds: Bounds,
+    /// Who has come in by a token, of the connection that the call under way is about.
+    pub(super) bearer: Option<Arc<Bearer>>,
     /// What `endpoint-stats` may be asked for.
     pub(super) endpoints: Option<Arc<PickSet>>,
 }
@@ -29,7 +32,7 @@ pub(super) struct Guest {
 impl Guest {
     pub(super) fn new(quota: Quota, deadline: Deadline, log: Log, bounds: Bounds) -> Self {
         let (random, stdio) = (Random::seeded(), Stdio::default());
-        Self { quota, deadline, log, random, stdio, wishes: None, bounds, endpoints: None }
+        Self { quota, deadline, log, random, stdio, wishes: None, bounds, bearer: None, endpoints: None }
     }
 
     /// What the call under way asks for.

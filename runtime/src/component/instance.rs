@@ -23,10 +23,11 @@ use super::log::{self, Log};
 use super::seats::Seat;
 use super::spent;
 use super::ticker::Beat;
-use super::types::Failure;
+use super::types::{Failure, Handshake};
 use super::uses::Recipe;
 use super::wishes::Wishes;
 use crate::metrics::{CallVerdict, ComponentShard, FailureReason, WorkerIndex};
+use crate::token::Bearer;
 
 /// The place of one instance.
 pub(super) struct Slot<E> {
@@ -83,6 +84,32 @@ pub(super) enum StartError {
         /// What it logged until then.
         words: Option<Words>,
     },
+}
+
+/// The connection that a call is about.
+#[derive(Clone, Copy)]
+pub(super) struct Caller<'c> {
+    connection: &'c str,
+    /// Who has come in by a token, where the call may renew it.
+    bearer: Option<&'c Arc<Bearer>>,
+}
+
+impl<'c> From<&'c str> for Caller<'c> {
+    fn from(connection: &'c str) -> Self {
+        Self { connection, bearer: None }
+    }
+}
+
+impl<'c> From<&'c String> for Caller<'c> {
+    fn from(connection: &'c String) -> Self {
+        Self::from(connection.as_str())
+    }
+}
+
+impl<'c> From<&'c Handshake> for Caller<'c> {
+    fn from(handshake: &'c Handshake) -> Self {
+        Self { connection: &handshake.connection_id, bearer: handshake.bearer.as_ref() }
+    }
 }
 
 impl<E: Exports> Slot<E> {
@@ -177,12 +204,13 @@ impl<E: Exports> Slot<E> {
     /// Runs a call about a connection, within the deadline. After a failure the store is gone. In quarantine every call
     /// fails.
     #[inline]
-    pub(super) fn call<R>(
+    pub(super) fn call<'c, R>(
         &self,
-        connection: &str,
+        caller: impl Into<Caller<'c>>,
         call: impl FnOnce(&mut Store<Guest>, &E) -> wasmtime::Result<R>,
     ) -> Result<R, Failure> {
-        self.call_and(connection, call, |failure| self.failed(connection, failure))
+        let caller = caller.into();
+        self.call_and(caller, call, |failure| self.failed(caller.connection, failure))
     }
 
     /// The same; but what fails here takes the use from nobody, however often it does.
@@ -191,13 +219,13 @@ impl<E: Exports> Slot<E> {
         connection: &str,
         call: impl FnOnce(&mut Store<Guest>, &E) -> wasmtime::Result<R>,
     ) -> Result<R, Failure> {
-        self.call_and(connection, call, |failure| self.reported(connection, failure))
+        self.call_and(connection.into(), call, |failure| self.reported(connection, failure))
     }
 
     #[inline]
     fn call_and<R>(
         &self,
-        connection: &str,
+        Caller { connection, bearer }: Caller<'_>,
         call: impl FnOnce(&mut Store<Guest>, &E) -> wasmtime::Result<R>,
         report: impl FnOnce(Failure) -> Failure,
     ) -> Result<R, Failure> {
@@ -207,7 +235,12 @@ impl<E: Exports> Slot<E> {
             Some(live) => live,
             empty => empty.insert(self.restart(connection)?),
         };
-        live.store.data_mut().log.set_connection(connection);
+        let guest = live.store.data_mut();
+        guest.log.set_connection(connection);
+        // Most have none.
+        if guest.bearer.is_some() || bearer.is_some() {
+            guest.bearer = bearer.cloned();
+        }
         let started = Instant::now();
         live.store.data_mut().deadline = Deadline::of(started, self.recipe.limits().deadline);
         let result = self.run(&mut live.store, |store| call(store, &live.exports));

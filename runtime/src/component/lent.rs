@@ -6,7 +6,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use tokio::time::Instant;
 use wasmtime::StoreContextMut;
-use wasmtime::component::{Linker, WasmStr};
+use wasmtime::component::Linker;
 
 use super::guest::Guest;
 use super::log::MAX_LINE;
@@ -60,8 +60,13 @@ fn filters(linker: &mut Linker<Guest>) -> wasmtime::Result<()> {
         store.data_mut().wishes().lease = Some(Duration::from_secs(seconds.into()));
         Ok(())
     })?;
-    connection.func_wrap("renew-token", |_, (_token,): (WasmStr,)| {
-        Ok((Err::<(), _>("the route has no token rules".to_owned()),))
+    connection.func_wrap("renew-token", |mut store: StoreContextMut<'_, Guest>, (token,): (String,)| {
+        let guest = store.data_mut();
+        let renewed = match &guest.bearer {
+            None => Err("the route has no token rules".to_owned()),
+            Some(bearer) => bearer.renew(&token).map_err(|refused| refused.to_string()),
+        };
+        Ok((renewed.map(|until| guest.wishes().renewed_until = Some(until)),))
     })
 }
 

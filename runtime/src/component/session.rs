@@ -118,6 +118,7 @@ impl Session {
         let invalid = |why| session.invalid(why);
         let upstream_headers = answer::edits(admission.upstream_headers).map_err(invalid)?;
         let client_headers = answer::edits(admission.client_headers).map_err(invalid)?;
+        answer::attributes(&admission.attributes).map_err(invalid)?;
         slot.verdict(CallVerdict::Admit);
         Ok(Opened::Admitted(Admission {
             upstream_headers,
@@ -163,7 +164,7 @@ impl Session {
         }
         self.check_size(message)?;
         let handle = self.resource()?;
-        let called = self.slot.call(&self.handshake.connection_id, |store, exports| {
+        let called = self.slot.call(&*self.handshake, |store, exports| {
             let lowered = wire::Message::of(message, selection.need);
             Ok(exports.on_message.call(store, (handle, message.origin.into(), lowered))?.0)
         });
@@ -280,7 +281,7 @@ impl Session {
         let handle = self.resource()?;
         let (arrivals, bytes) = verdicts.gathered();
         let count = arrivals.len();
-        let called = self.slot.call(&self.handshake.connection_id, |store, exports| match &exports.on_messages {
+        let called = self.slot.call(&*self.handshake, |store, exports| match &exports.on_messages {
             Some(on_messages) => Ok(on_messages.call(store, (handle, origin.into(), arrivals, bytes))?.0),
             None => Err(wasmtime::Error::msg("it takes no batches")),
         });
@@ -462,9 +463,7 @@ pub const MAX_BATCH_BYTES: usize = 128 << 10;
 
 fn open(slot: &Slot<FilterExports>, handshake: &Handshake) -> Result<Result<wire::Admission, wire::Refusal>, Failure> {
     slot.check_room(&handshake.connection_id)?;
-    slot.call(&handshake.connection_id, |store, exports| {
-        Ok(exports.open.call(store, (wire::Handshake::from(handshake),))?.0)
-    })
+    slot.call(handshake, |store, exports| Ok(exports.open.call(store, (wire::Handshake::from(handshake),))?.0))
 }
 
 fn check_attachments(

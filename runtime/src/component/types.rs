@@ -1,8 +1,11 @@
 //! The contract of `wit/` in Rust, as the rest of the runtime sees it.
 
+use std::sync::Arc;
+
 use super::fields::Fields;
 use crate::metrics::FailureReason;
 use crate::peer::{MessageKind, Side};
+use crate::token::Bearer;
 pub use crate::ws::CloseFrame;
 
 /// A client's opening handshake as components see it; the fields are those of `types.handshake` in the WIT.
@@ -34,6 +37,8 @@ pub struct Handshake {
     pub route: String,
     /// What the filters opened before have attached.
     pub attributes: Vec<(String, String)>,
+    /// Who has come in by a token; no component sees it.
+    pub bearer: Option<Arc<Bearer>>,
 }
 
 /// Which message kinds a filter wants.

@@ -4,8 +4,10 @@
 use std::time::Duration;
 
 use thiserror::Error;
+use tokio::time::Instant;
 
 use crate::metrics::FailureReason;
+use crate::token::OWN_ATTRIBUTES;
 
 /// What was asked for in one call.
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -15,6 +17,8 @@ pub(super) struct Wishes {
     /// By name, the last of each.
     pub(super) attributes: Vec<(String, String)>,
     pub(super) lease: Option<Duration>,
+    /// When a token is over that was handed in and holds.
+    pub(super) renewed_until: Option<Instant>,
 }
 
 /// How much may be asked for in one call.
@@ -26,13 +30,15 @@ pub(super) struct Bounds {
     pub(super) size: usize,
 }
 
-/// A call asked for more than a session may have; it traps.
+/// A call asked for more than a session may have, or for what is not its own; it traps.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
 pub(super) enum Greedy {
     #[error("it set more than {MAX_TIMERS} timers for a session")]
     Timers,
     #[error("it set more than {0} attributes of a connection, which is its max_attachments")]
     Count(usize),
+    #[error("it set an attribute of which only the runtime sets any: one that begins with `tls.` or `token.`")]
+    Reserved,
     #[error("it set attributes of a connection with more than {0} bytes, which is its max_attachment_size")]
     Size(usize),
 }
@@ -42,6 +48,7 @@ impl Greedy {
     pub(super) fn reason(self) -> FailureReason {
         match self {
             Self::Timers => FailureReason::Trap,
+            Self::Reserved => FailureReason::InvalidAnswer,
             Self::Count(_) | Self::Size(_) => FailureReason::Attachments,
         }
     }
@@ -61,6 +68,9 @@ impl Wishes {
 
     /// Asks for an attribute.
     pub(super) fn attribute(&mut self, name: String, value: String, bounds: Bounds) -> Result<(), Greedy> {
+        if is_reserved(&name) {
+            return Err(Greedy::Reserved);
+        }
         set(&mut self.attributes, name, value);
         bounds.check(&self.attributes)
     }
@@ -78,6 +88,11 @@ impl Bounds {
             Ok(())
         }
     }
+}
+
+/// Whether only the runtime sets attributes of such a name.
+pub(super) fn is_reserved(name: &str) -> bool {
+    OWN_ATTRIBUTES.iter().any(|own| name.starts_with(own))
 }
 
 /// Sets an attribute, in place of the last one of that name; its place among them.

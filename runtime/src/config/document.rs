@@ -79,7 +79,7 @@ impl<'s> Document<'s> {
 }
 
 /// What may stand in several files.
-const SHARED: [&str; 4] = ["components", "listeners", "routes", "upstreams"];
+const SHARED: [&str; 5] = ["components", "listeners", "routes", "tokens", "upstreams"];
 
 fn moved_table(table: DeTable<'_>, by: usize) -> DeTable<'_> {
     let mut moved = DeTable::new();

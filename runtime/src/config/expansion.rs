@@ -44,7 +44,7 @@ enum Step {
 impl Expansion<'_> {
     fn table(&mut self, table: &mut DeTable<'_>) {
         // Below these stand names of the user's own.
-        let is_named = matches!(self.path.as_slice(), [Step::Key(name)] if name == "components" || name == "upstreams");
+        let is_named = matches!(self.path.as_slice(), [Step::Key(name)] if matches!(name.as_str(), "components" | "tokens" | "upstreams"));
         for (name, value) in table.iter_mut() {
             let span = value.span();
             let value = value.get_mut();

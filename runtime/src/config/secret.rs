@@ -114,7 +114,8 @@ fn read(path: &Path) -> Result<String, Fault> {
 }
 
 /// What is wrong with a secret in any other place.
-pub(super) const MISPLACED: &str = "a secret can stand only for a text within the `config` of a component";
+pub(super) const MISPLACED: &str =
+    "a secret can stand only for a text within the `config` of a component, and for the `secret` of tokens";
 /// Longer than any key or token.
 const MOST: u64 = 64 << 10;
 

@@ -14,6 +14,7 @@ mod route;
 mod server;
 mod services;
 mod tls;
+mod tokens;
 mod upstream;
 mod upstream_tls;
 
@@ -31,11 +32,13 @@ pub(super) const ALL: &[&Section] = &[
     &tls::TLS,
     &tls::CERTIFICATE_FILES,
     &tls::CLIENT_CERTIFICATES,
+    &tokens::TOKENS,
     &component::COMPONENT,
     &upstream::UPSTREAM,
     &upstream_tls::UPSTREAM_TLS,
     &endpoint::ENDPOINT,
     &route::ROUTE,
+    &tokens::ROUTE_TOKEN,
     &services::SERVICES,
     &component::USE,
     &component::FILTER_USE,

@@ -5,6 +5,7 @@ mod defaults;
 mod inclusion;
 mod malformed;
 mod sample;
+mod tokens;
 
 use std::path::Path;
 

@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, net::SocketAddr, num::NonZeroUsize, path::PathBuf, time::Duration};
 
-use http::HeaderName;
+use http::{HeaderName, Uri};
 use rustls::pki_types::ServerName;
 
 use super::{
@@ -19,6 +19,7 @@ use crate::rollout::Terms;
 use crate::route::{HostPattern, Origins, PathPattern};
 use crate::session::{AdmissionLimits, OnChange};
 use crate::tls::Version;
+use crate::token::{self, Secret};
 use crate::transport::Liveness;
 use crate::upstream::Address;
 
@@ -53,6 +54,8 @@ pub struct Config {
     pub listeners: Vec<Listener>,
     /// Every component that is declared or used, by its name.
     pub components: BTreeMap<String, Component>,
+    /// By name.
+    pub tokens: BTreeMap<String, Tokens>,
     /// By name.
     pub upstreams: BTreeMap<String, Upstream>,
     /// At least one, in the order of the file.
@@ -242,6 +245,37 @@ pub struct File {
     pub place: Place,
 }
 
+/// Tokens that routes may ask for.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Tokens {
+    /// What they have to say, and by which algorithms they are signed.
+    pub terms: token::Terms,
+    /// The public keys; `None` where all is signed with the secret.
+    pub jwks: Option<KeysAt>,
+    /// The shared key.
+    pub secret: Option<Secret>,
+    /// Where they are declared.
+    pub place: Place,
+}
+
+/// Where public keys are found.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum KeysAt {
+    /// There they are fetched, again and again.
+    Url(Uri),
+    /// Read with the configuration.
+    File(File),
+}
+
+/// Which token a route asks for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RouteToken {
+    /// A key of [`Config::tokens`].
+    pub name: String,
+    /// Where it may stand.
+    pub from: Vec<token::Source>,
+}
+
 /// A component's bytes and budgets.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Component {
@@ -347,6 +381,8 @@ pub struct Route {
     pub target: Target,
     /// The origins that may connect, as browsers write them; `None`: all may.
     pub allowed_origins: Option<Origins>,
+    /// The token that who comes has to have; `None`: none.
+    pub token: Option<RouteToken>,
     /// Timers once connections are open.
     pub timers: Timers,
     /// How long the upstream may take to answer the handshake.

@@ -15,6 +15,7 @@ use super::memory;
 use super::plan::{Change, Plan};
 use super::sources::Sources;
 use super::steps::{Step, Steps};
+use super::tokens;
 use crate::component::{
     BalancerUse, Component, Configuration, ConfigureError, FilterUse, Host, Moment, OnFailure, PredicateUse,
 };
@@ -26,6 +27,7 @@ use crate::rollout::{Candidacy, Candidate, Decisions, Rollout};
 use crate::route::{Matcher, RouteTable, Services};
 use crate::session::{Admission, Route, Snapshot, Target, Upstream};
 use crate::tls::Keys;
+use crate::token::{Issuers, Requirement, Rules};
 
 /// Compiles, links and configures everything in `sources`, and says what is another than in `previous`, with the sources
 /// that it was built from. What is the same is taken from there. What is decided about candidates since this has `begun`
@@ -44,7 +46,7 @@ pub fn build(
     means: &Means<'_>,
     steps: &Steps<'_>,
 ) -> Result<Built, Problems> {
-    let Means { host, metrics, keys } = *means;
+    let Means { host, metrics, keys, issuers } = *means;
     let findings = Findings::new(sources.config.problems());
     let mut builder = Builder {
         sources,
@@ -57,8 +59,10 @@ pub fn build(
         components: BTreeMap::new(),
         answered: Answered::default(),
         endpoints: HandOver::default(),
+        tokens: BTreeMap::new(),
         findings,
     };
+    builder.tokens = tokens::rules(sources, issuers, &mut builder.findings);
     builder.load_components();
     let upstreams = builder.upstreams();
     let trusted = sources.config.trusted_proxies.clone();
@@ -115,6 +119,8 @@ pub struct Means<'a> {
     pub metrics: &'a Metrics,
     /// What tickets of TLS sessions are made with.
     pub keys: &'a Arc<Keys>,
+    /// Whose keys tokens are verified with.
+    pub issuers: &'a Issuers,
 }
 
 struct Builder<'a> {
@@ -128,6 +134,8 @@ struct Builder<'a> {
     components: BTreeMap<String, Component>,
     answered: Answered,
     endpoints: HandOver,
+    /// By name.
+    tokens: BTreeMap<String, Arc<Rules>>,
     findings: Findings,
 }
 
@@ -235,6 +243,7 @@ impl Builder<'_> {
                 filters,
                 target,
                 origins: route.allowed_origins.clone(),
+                token: self.requirement(route),
                 timers: Arc::new(route.timers.clone()),
                 limits: Arc::new(route.limits.clone()),
                 handshake_timeout: route.handshake_timeout,
@@ -245,6 +254,12 @@ impl Builder<'_> {
             routes.push((matcher, Arc::new(built)));
         }
         routes
+    }
+
+    /// The token that a route asks for.
+    fn requirement(&self, route: &config::Route) -> Option<Requirement> {
+        let config::RouteToken { name, from } = route.token.as_ref()?;
+        Some(Requirement { rules: self.tokens.get(name)?.clone(), from: from.clone() })
     }
 
     /// Whom a route lets in. What its name has counted so far goes on counting.

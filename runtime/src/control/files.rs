@@ -1,8 +1,8 @@
-//! The files of certificates and keys that a configuration names.
+//! The files of certificates, keys and key sets that a configuration names.
 
 use std::path::{Path, PathBuf};
 
-use crate::config::{CertificateFiles, Config, File, Listener, Place, Upstream};
+use crate::config::{CertificateFiles, Config, File, KeysAt, Listener, Place, Tokens, Upstream};
 
 /// A file, where it is named, and whether it has to be there.
 pub(super) type Named = (PathBuf, Place, bool);
@@ -10,7 +10,8 @@ pub(super) type Named = (PathBuf, Place, bool);
 /// All of them.
 pub(super) fn of(config: &Config) -> impl Iterator<Item = Named> {
     let of_listeners = config.listeners.iter().flat_map(of_listener);
-    of_listeners.chain(config.upstreams.values().flat_map(of_upstream))
+    let of_upstreams = config.upstreams.values().flat_map(of_upstream);
+    of_listeners.chain(of_upstreams).chain(config.tokens.values().filter_map(of_tokens))
 }
 
 /// Those of a listener.
@@ -32,6 +33,14 @@ pub(super) fn of_upstream(upstream: &Upstream) -> Vec<Named> {
         tls.certificate.iter().for_each(|certificate| files.extend(of_certificate(certificate)));
     }
     files
+}
+
+/// That of tokens.
+pub(super) fn of_tokens(tokens: &Tokens) -> Option<Named> {
+    match &tokens.jwks {
+        Some(KeysAt::File(file)) => Some(needed(file)),
+        Some(KeysAt::Url(_)) | None => None,
+    }
 }
 
 /// Where an OCSP response for a chain lies, if there is one.

@@ -120,7 +120,8 @@ impl Plan {
                 Some(Cause { what: format!("upstream {name}"), is_passing })
             });
             let trust = trust.then(|| Cause::new("trusted_proxies"));
-            own.into_iter().chain(used.into_iter().map(of_component)).chain(targets).chain(trust).collect()
+            let token = new.token.as_ref().and_then(|token| of_tokens(&token.name, before, after));
+            own.into_iter().chain(used.into_iter().map(of_component)).chain(targets).chain(trust).chain(token).collect()
         });
         let mut settings = settings(&before.config, &after.config);
         let differs = |(path, ..): &(PathBuf, _, _)| before.files.get(path) != after.files.get(path);
@@ -146,6 +147,15 @@ impl Plan {
     pub(super) fn keeps_component(&self, name: &str) -> bool {
         !self.components.get(name).is_some_and(is_other_component)
     }
+}
+
+/// That what a route asks of tokens has changed. Other keys, in a file, are only about handshakes.
+fn of_tokens(name: &str, before: &Sources, after: &Sources) -> Option<Cause> {
+    let (old, new) = (before.config.tokens.get(name), after.config.tokens.get(name));
+    let file = new.and_then(files::of_tokens).map(|(path, ..)| path);
+    let is_passing = old == new;
+    let differs = !is_passing || file.is_some_and(|path| before.files.get(&path) != after.files.get(&path));
+    differs.then(|| Cause { what: format!("tokens {name}"), is_passing })
 }
 
 /// A component that has only moved is the same component.
@@ -253,6 +263,7 @@ fn settings(before: &Config, after: &Config) -> Vec<&'static str> {
         ("max_connections", before.max_connections != after.max_connections),
         ("watch", before.watch != after.watch),
         ("trusted_proxies", before.trusted_proxies != after.trusted_proxies),
+        ("tokens", before.tokens != after.tokens),
         (LISTENERS, before.listeners != after.listeners),
         ("routes", order(before, after) != order(after, before)),
     ];

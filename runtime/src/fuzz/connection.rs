@@ -83,6 +83,7 @@ fn plan(compression: bool) -> Plan {
     Plan {
         filters: Vec::new(),
         shadows: Vec::new(),
+        until: None,
         extensions: Extensions { agreed: compression, deflate: None },
         // Nothing takes time here but what would never end.
         timers: Arc::new(Timers { close_timeout: Duration::from_secs(3600), ..Timers::default() }),

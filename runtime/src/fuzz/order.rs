@@ -110,6 +110,7 @@ fn plan(route: &Route, dice: &mut Dice, handle: Rc<Handle>) -> Plan {
     Plan {
         filters: Vec::new(),
         shadows: Vec::new(),
+        until: None,
         extensions: Extensions { agreed: route.deflate.is_some(), deflate: route.deflate },
         timers: Arc::new(Timers { ping_interval, message_timeout: None, close_timeout: day, ..Timers::default() }),
         limits: Arc::new(Limits { control_frames_per_second: None, ..Limits::default() }),

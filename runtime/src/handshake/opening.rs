@@ -19,6 +19,8 @@ pub struct Opening {
     key: HeaderValue,
     /// The subprotocols offered, in one list.
     pub protocols: Option<HeaderValue>,
+    /// What the answer names where the upstream chooses none: what a token was offered as, and nothing else was.
+    pub only_protocol: Option<HeaderValue>,
     /// The extensions offered, in one list.
     pub extensions: Option<HeaderValue>,
 }
@@ -58,7 +60,12 @@ pub fn validate(parts: &Parts) -> Result<Opening, Refused> {
     let key = only(headers, &header::SEC_WEBSOCKET_KEY).filter(|key| is_key(key.as_bytes())).ok_or(
         Refused::Malformed("a WebSocket handshake has exactly one Sec-WebSocket-Key field: 16 bytes in base64"),
     )?;
-    Ok(Opening { key: key.clone(), protocols: protocols(headers)?, extensions: offered_extensions(headers)? })
+    Ok(Opening {
+        key: key.clone(),
+        protocols: protocols(headers)?,
+        only_protocol: None,
+        extensions: offered_extensions(headers)?,
+    })
 }
 
 impl Opening {
@@ -66,7 +73,7 @@ impl Opening {
     pub fn answer<'a>(&self, accepted: Accepted, edits: impl IntoIterator<Item = &'a HeaderEdit>) -> HeaderMap {
         let Accepted { mut headers, protocol, extensions, .. } = accepted;
         apply(&mut headers, edits);
-        if let Some(protocol) = protocol {
+        if let Some(protocol) = protocol.or_else(|| self.only_protocol.clone()) {
             headers.insert(header::SEC_WEBSOCKET_PROTOCOL, protocol);
         }
         if let Some(extensions) = extensions {
@@ -105,6 +112,7 @@ pub fn describe(parts: &Parts, target: &Target<'_>, client: &Client) -> Handshak
         connection_id: client.connection_id.clone(),
         route: String::new(),
         attributes: Vec::new(),
+        bearer: None,
     }
 }
 

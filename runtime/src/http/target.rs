@@ -28,6 +28,16 @@ impl UpstreamTarget {
         Self { shown: Some(path.into()), ..self }
     }
 
+    /// The same with another query, or without one.
+    ///
+    /// # Errors
+    /// When it could not be sent.
+    pub fn with_query(self, query: Option<&str>) -> Result<Self, InvalidUri> {
+        let path = self.whole.path();
+        let whole = query.map_or_else(|| path.to_owned(), |query| [path, "?", query].concat());
+        Ok(Self { whole: PathAndQuery::from_maybe_shared(Bytes::from(whole))?, ..self })
+    }
+
     /// Path and query for an endpoint: the client's, or with `path` in the place of what the route matched.
     ///
     /// # Errors

@@ -50,6 +50,10 @@ labels! {
         Malformed = "malformed",
         /// 403: an origin that the route does not allow.
         OriginRefused = "origin_refused",
+        /// 401 or 403: no token that holds, and the route asks for one.
+        TokenRefused = "token_refused",
+        /// 503: the keys of the issuer of tokens could not be had so far.
+        IssuerFailed = "issuer_failed",
         /// A filter refused, with its own status.
         FilterRefused = "filter_refused",
         /// 503 or 429: a limit of the route was reached.

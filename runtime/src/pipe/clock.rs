@@ -22,6 +22,8 @@ pub(super) enum Due {
     Inactivity,
     Lifetime,
     Lease,
+    /// The token is over that the client came in by.
+    Token,
     /// The closing handshake has taken too long.
     CloseTimeout,
 }
@@ -43,6 +45,8 @@ struct Running {
     unwritten: usize,
     lifetime_at: Option<Instant>,
     lease_at: Option<Instant>,
+    /// When the token is over that the client came in by.
+    token_until: Option<Instant>,
     close_at: Option<Instant>,
     sleep: Option<Sleep>,
 }
@@ -82,6 +86,11 @@ impl Clock {
         if lease_at.is_some() || self.running.is_some() {
             self.run(Instant::now()).lease_at = lease_at;
         }
+    }
+
+    /// The token that the client came in by is over then.
+    pub(super) fn set_token_until(&mut self, until: Instant) {
+        self.run(Instant::now()).token_until = Some(until);
     }
 
     /// A data message went by.
@@ -180,6 +189,7 @@ impl Running {
             unwritten: 0,
             lifetime_at: None,
             lease_at: None,
+            token_until: None,
             close_at: None,
             sleep: None,
         }
@@ -229,6 +239,7 @@ impl Running {
                     timers.max_inactivity.map(|inactivity| (self.active_at + inactivity, Due::Inactivity)),
                     self.lifetime_at.map(|at| (at, Due::Lifetime)),
                     self.lease_at.map(|at| (at, Due::Lease)),
+                    self.token_until.map(|at| (at, Due::Token)),
                 ]
                 .into_iter()
                 .flatten()

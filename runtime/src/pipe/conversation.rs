@@ -82,7 +82,8 @@ impl Conversation {
             }
             Direction::new(from, walk, leftover)
         };
-        let clock = Clock::new(plan.timers, chain.lease_at(), Instant::now());
+        let mut clock = Clock::new(plan.timers, chain.lease_at(), Instant::now());
+        plan.until.into_iter().for_each(|until| clock.set_token_until(until));
         let mut conversation = Self {
             client: Peer::new(Side::Client),
             upstream: Peer::new(Side::Upstream),
@@ -324,6 +325,7 @@ impl Conversation {
             Due::Inactivity => self.look_for_activity(),
             Due::Lifetime => self.end(Ending::ordered(CloseFrame::new(1001, "max_lifetime"), "max_lifetime")),
             Due::Lease => self.end(Ending::ordered(CloseFrame::new(1008, "the lease has run out"), "lease")),
+            Due::Token => self.end(Ending::ordered(CloseFrame::new(1008, "the token has expired"), "token")),
             Due::CloseTimeout => {}
         }
     }

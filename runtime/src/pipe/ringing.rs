@@ -22,6 +22,11 @@ impl Chain {
         self.sessions().filter_map(Session::lease_at).min()
     }
 
+    /// When the last token is over that a filter has handed in since this was last asked.
+    fn take_renewal(&mut self) -> Option<Instant> {
+        self.filters.iter_mut().filter_map(Filter::session_mut).filter_map(Session::take_renewal).last()
+    }
+
     /// The attributes that filters have set and the connection has not heard of; each filter behind them learns of them.
     /// `None`: there is nothing new at all.
     #[inline]
@@ -82,6 +87,9 @@ impl Conversation {
             }
         }
         if let Some(attributes) = self.shared.chain.news() {
+            if let Some(until) = self.shared.chain.take_renewal() {
+                self.shared.clock.set_token_until(until);
+            }
             self.shared.handle.set_attributes(attributes);
             self.shared.clock.set_lease(self.shared.chain.lease_at());
         }

@@ -27,6 +27,7 @@ use crate::listener::{self, BindError, Loads};
 use crate::metrics::Metrics;
 use crate::session::{Permits, Snapshot};
 use crate::tls::Keys;
+use crate::token::Issuers;
 use crate::ws::CloseFrame;
 
 /// The running server, as control sees it.
@@ -36,6 +37,8 @@ pub(super) struct State {
     pub(super) host: Host,
     /// What tickets of TLS sessions are made with.
     pub(super) keys: Arc<Keys>,
+    /// Whose keys tokens are verified with.
+    pub(super) issuers: Arc<Issuers>,
     pub(super) metrics: Arc<Metrics>,
     pub(super) snapshot: Arc<ArcSwap<Snapshot>>,
     pub(super) loads: Arc<Loads>,
@@ -81,6 +84,8 @@ pub(super) struct Gathered {
     pub(super) snapshot: Arc<ArcSwap<Snapshot>>,
     pub(super) host: Host,
     pub(super) keys: Arc<Keys>,
+    /// Whose keys tokens are verified with.
+    pub(super) issuers: Arc<Issuers>,
     pub(super) metrics: Arc<Metrics>,
     pub(super) loads: Arc<Loads>,
     pub(super) team: Arc<Team>,
@@ -115,7 +120,7 @@ pub(super) enum Phase {
 impl State {
     /// A state in which nobody is accepted yet, and what the workers are to follow.
     pub(super) fn new(gathered: Gathered, limit: usize) -> (Arc<Self>, watch::Receiver<Course>) {
-        let Gathered { origin, sources, snapshot, host, keys, metrics, loads, team, files, reloads, sockets } =
+        let Gathered { origin, sources, snapshot, host, keys, issuers, metrics, loads, team, files, reloads, sockets } =
             gathered;
         let places = Permits::new(limit);
         let (course, followed) = watch::channel(Course { listeners: Arc::default(), places, stage: Stage::Serve });
@@ -123,6 +128,7 @@ impl State {
             origin,
             host,
             keys,
+            issuers,
             metrics,
             snapshot,
             loads,

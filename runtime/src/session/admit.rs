@@ -3,6 +3,8 @@
 use std::rc::Rc;
 use std::sync::Arc;
 
+use tokio::time::Instant;
+
 use super::arrive::{Entered, Routed};
 use super::limit::Entry;
 use super::record::Record;
@@ -23,6 +25,8 @@ pub(super) struct Admitted<'w> {
     pub(super) upstream: Arc<Upstream>,
     pub(super) opening: Opening,
     pub(super) entry: Entry,
+    /// When the token is over that it came with.
+    pub(super) until: Option<Instant>,
     pub(super) followings: u64,
     pub(super) filters: Filters,
     /// What they have for the client's answer.
@@ -54,7 +58,7 @@ struct Shadowed {
 impl<'w> Entered<'w> {
     /// Opens the route's filters in order, each seeing the attributes of those before it, and makes the upstream's request.
     pub(super) fn admit(self, record: &mut Record<'w>) -> Result<Admitted<'w>, Refusal> {
-        let Self { routed, opening, entry } = self;
+        let Self { routed, opening, entry, until } = self;
         let Routed { worker, head, client, followings, route, upstream, target, handshake } = routed;
         let mut handshake = Rc::new(handshake);
         let mut filters = Filters { decided: route.decided(), ..Filters::default() };
@@ -85,6 +89,7 @@ impl<'w> Entered<'w> {
             upstream,
             opening,
             entry,
+            until,
             followings,
             filters,
             client_headers,

@@ -48,6 +48,8 @@ pub(super) struct Entered<'w> {
     pub(super) routed: Routed<'w>,
     pub(super) opening: Opening,
     pub(super) entry: Entry,
+    /// When the token is over that it came with.
+    pub(super) until: Option<Instant>,
 }
 
 impl<'w> Arrived<'w> {
@@ -114,6 +116,6 @@ impl<'w> Routed<'w> {
             return Err(Refusal::Request(Refused::Origin));
         }
         let entry = self.route.admission.enter(self.client.address, Instant::now())?;
-        Ok(Entered { routed: self, opening, entry })
+        Ok(Entered { routed: self, opening, entry, until: None })
     }
 }

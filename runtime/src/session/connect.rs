@@ -27,6 +27,8 @@ pub(super) struct Joined<'w> {
     pub(super) upstream: Arc<Upstream>,
     pub(super) opening: Opening,
     pub(super) entry: Entry,
+    /// When the token is over that it came with.
+    pub(super) until: Option<Instant>,
     pub(super) followings: u64,
     pub(super) filters: Filters,
     /// What filters and the balancer have for the client's answer.
@@ -52,7 +54,9 @@ impl<'w> Admitted<'w> {
             let reached = reach(self.worker, &self.upstream, &self.handshake, self.request, &timeouts, record).await;
             let ((lease, with_endpoint), Upgraded { socket, leftover, accepted }) = reached?;
             // Taken apart only here: what is taken apart before a wait has room in the future twice.
-            let Self { worker, route, upstream, opening, entry, followings, filters, mut client_headers, .. } = self;
+            let Self {
+                worker, route, upstream, opening, entry, until, followings, filters, mut client_headers, ..
+            } = self;
             client_headers.extend(with_endpoint);
             let socket = (socket, leftover);
             Ok(Joined {
@@ -61,6 +65,7 @@ impl<'w> Admitted<'w> {
                 upstream,
                 opening,
                 entry,
+                until,
                 followings,
                 filters,
                 client_headers,

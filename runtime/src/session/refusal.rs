@@ -12,6 +12,7 @@ use super::record::Record;
 use crate::component::{Failure, Kind, Refusal as FilterRefusal};
 use crate::handshake::{self, AnswerBody, Refused, Stream, Streams};
 use crate::metrics::HandshakeOutcome;
+use crate::token;
 use crate::upstream::DialError;
 
 /// Why a request opens no connection.
@@ -25,6 +26,8 @@ pub(super) enum Refusal {
     TooFast,
     /// A limit of the route for each client.
     Client(TooMany),
+    /// There is no token that holds, and the route asks for one.
+    Token(token::Refused),
     /// A filter's decision.
     Filter(FilterRefusal),
     /// A component of this kind, which decides about this handshake, failed.
@@ -53,6 +56,8 @@ impl Refusal {
         match self {
             Self::Request(refused) => refused.outcome(),
             Self::Full | Self::TooFast | Self::Client(_) => HandshakeOutcome::Limited,
+            Self::Token(token::Refused::NoKeys) => HandshakeOutcome::IssuerFailed,
+            Self::Token(_) => HandshakeOutcome::TokenRefused,
             Self::Filter(_) => HandshakeOutcome::FilterRefused,
             Self::Component(..) => HandshakeOutcome::ComponentFailed,
             Self::NoEndpoint => HandshakeOutcome::NoEndpoint,
@@ -103,6 +108,7 @@ impl Refusal {
             Self::TooFast => too_many("too many connections at once; try again"),
             Self::Client(TooMany::Connections) => too_many("you have as many connections as you may"),
             Self::Client(TooMany::Handshakes) => too_many("you come too often; try again"),
+            Self::Token(refused) => challenged(&refused),
             Self::Filter(refusal) => handshake::refusal(refusal),
             Self::Component(Kind::Predicate, _) => unavailable("a predicate of this route failed"),
             Self::Component(Kind::Filter, _) => unavailable("a filter of this route failed"),
@@ -142,6 +148,7 @@ impl Refusal {
             }
             Self::Component(_, failure) => format!("component {}: {}", failure.component, failure.message),
             Self::NoEndpoint => "no endpoint is enabled, or the balancer picked none".to_owned(),
+            Self::Token(refused) => refused.to_string(),
             Self::Filter(refusal) => told_by(refusal),
             Self::ClientGone => "the client left before its answer".to_owned(),
             Self::Dial(_) => String::new(),
@@ -162,6 +169,15 @@ impl Refusal {
             _ => {}
         }
     }
+}
+
+/// The answer to who has no token that holds (RFC 6750 section 3).
+fn challenged(refused: &token::Refused) -> Response<AnswerBody> {
+    let mut response = handshake::text(refused.status(), refused.to_string());
+    if let Some(challenge) = refused.challenge() {
+        response.headers_mut().insert(header::WWW_AUTHENTICATE, challenge);
+    }
+    response
 }
 
 /// What a filter tells the client: the first line of its text; where it tells nothing, the status.

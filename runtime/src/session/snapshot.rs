@@ -14,6 +14,7 @@ use crate::pipe::{Limits, Timers};
 use crate::rollout::{Candidate, Rollout};
 use crate::route::{Origins, RouteTable, Services};
 use crate::tls;
+use crate::token::Requirement;
 use crate::transport::Liveness;
 
 /// One generation of the configuration. A worker reads it once for each handshake; a connection keeps what it needs.
@@ -79,6 +80,8 @@ pub struct Route {
     pub target: Target,
     /// The origins that may connect; `None`: all.
     pub origins: Option<Origins>,
+    /// The token that who comes has to have; `None`: none.
+    pub token: Option<Requirement>,
     /// Timers of an open connection.
     pub timers: Arc<Timers>,
     /// Size limits of an open connection.

@@ -17,6 +17,8 @@ pub(super) struct Agenda {
     /// When, and the token.
     timers: Vec<(Instant, u64)>,
     lease_at: Option<Instant>,
+    /// When a token is over that it has handed in.
+    renewed_until: Option<Instant>,
     /// Whether `lease_at` or `attributes` are news to the connection.
     has_news: bool,
     attributes: Vec<(String, String)>,
@@ -63,6 +65,11 @@ impl Session {
         }
     }
 
+    /// When the token is over that it has handed in since this was last asked.
+    pub fn take_renewal(&mut self) -> Option<Instant> {
+        self.agenda.as_mut()?.renewed_until.take()
+    }
+
     /// Calls the filter back about the first timer whose time has come, if one's has.
     pub fn on_timer(&mut self, now: Instant) -> Option<Result<Reaction, Failure>> {
         let timers = &mut self.agenda.as_mut()?.timers;
@@ -76,7 +83,7 @@ impl Session {
 
     fn ring(&mut self, token: u64) -> Result<Reaction, Failure> {
         let handle = self.resource()?;
-        let called = self.slot.call(&self.handshake.connection_id, |store, exports| match &exports.on_timer {
+        let called = self.slot.call(&*self.handshake, |store, exports| match &exports.on_timer {
             Some(on_timer) => Ok(on_timer.call(store, (handle, token))?.0),
             None => Err(wasmtime::Error::msg("it exports no `timing`")),
         });
@@ -120,7 +127,7 @@ impl Session {
 
     #[cold]
     fn heed_wishes(&mut self, wishes: Wishes) -> Result<(), Failure> {
-        let Wishes { timers, attributes, lease } = wishes;
+        let Wishes { timers, attributes, lease, renewed_until } = wishes;
         let has_timing = self.filter.hooks().timing;
         let bounds = self.filter.component().limits().bounds();
         let (agenda, now) = (self.agenda.get_or_insert_default(), Instant::now());
@@ -132,7 +139,8 @@ impl Session {
         if agenda.timers.len() > MAX_TIMERS {
             greedy = Err(Greedy::Timers);
         }
-        agenda.has_news |= !attributes.is_empty() || lease.is_some();
+        agenda.has_news |= !attributes.is_empty() || lease.is_some() || renewed_until.is_some();
+        agenda.renewed_until = renewed_until.or(agenda.renewed_until);
         for (name, value) in attributes {
             let place = set(&mut agenda.attributes, name, value);
             if !agenda.changed.contains(&place) {

@@ -17,7 +17,7 @@ impl Session {
         self.check_size(&message)?;
         let handle = self.resource()?;
         let selection = self.interest().from(part.origin);
-        let called = self.slot.call(&self.handshake.connection_id, |store, exports| match &exports.on_part {
+        let called = self.slot.call(&*self.handshake, |store, exports| match &exports.on_part {
             Some(on_part) => Ok(on_part.call(store, (handle, part.origin.into(), part.into()))?.0),
             None => Err(wasmtime::Error::msg("it exports no `streaming`")),
         });

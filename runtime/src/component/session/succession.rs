@@ -79,7 +79,7 @@ impl Session {
         };
         let connection = &handshake.connection_id;
         slot.check_room(connection)?;
-        let resumed = slot.call(connection, |store, exports| {
+        let resumed = slot.call(&*handshake, |store, exports| {
             let known = wire::Handshake::from(&*handshake);
             Ok(match &exports.resume {
                 Some(resume) => resume.call(store, (known, &state))?.0,

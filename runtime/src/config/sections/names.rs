@@ -8,7 +8,7 @@ use std::{
     path::Path,
 };
 
-use super::server::{COMPONENTS, UPSTREAMS};
+use super::server::{COMPONENTS, TOKENS, UPSTREAMS};
 use crate::component::Kind;
 use crate::config::{
     reader::{Read, Table, Value, quoted, suggest},
@@ -16,9 +16,11 @@ use crate::config::{
     source::Place,
     types::{Component, ComponentUse, Parts},
 };
+use crate::token::Secret;
 
 pub(super) struct Names<'n> {
     upstreams: BTreeSet<String>,
+    tokens: BTreeSet<String>,
     declared: BTreeSet<String>,
     standard: &'n [&'n str],
     /// What relative paths are relative to.
@@ -37,6 +39,7 @@ impl<'n> Names<'n> {
             table.into_iter().flat_map(|table| table.keys()).map(|key| key.get_ref().to_string()).collect()
         };
         Self {
+            tokens: keys(&TOKENS),
             upstreams: keys(&UPSTREAMS),
             declared: keys(&COMPONENTS),
             standard,
@@ -60,6 +63,27 @@ impl<'n> Names<'n> {
         let advice = suggest(name, &self.upstreams);
         let declare = format!("add a table [upstreams.{}]", quoted(name).trim_matches('"'));
         Err(value.refuse(format!("there is no upstream {}", quoted(name)), advice.unwrap_or(declare)))
+    }
+
+    /// Reads the name of tokens.
+    pub(super) fn tokens(&self, value: &Value<'_>) -> Read<String> {
+        let name = value.string("the name of tokens", "write text such as \"users\"")?;
+        if self.tokens.contains(name) {
+            return Ok(name.to_owned());
+        }
+        let advice = suggest(name, &self.tokens);
+        let declare = format!("add a table [tokens.{}]", quoted(name).trim_matches('"'));
+        Err(value.refuse(format!("there are no tokens {}", quoted(name)), advice.unwrap_or(declare)))
+    }
+
+    /// Reads a secret.
+    pub(super) fn secret(&self, value: &Value<'_>) -> Read<Secret> {
+        const ADVICE: &str = "write { secret = { env = \"NAME\" } } or { secret = { file = \"path\" } }";
+        let found = match value.node().as_table() {
+            Some(table) => self.secrets.of(table).map_err(|fault| value.refuse(fault.what, fault.instead))?,
+            None => None,
+        };
+        found.map(|text| Secret::new(text.into_bytes())).ok_or_else(|| value.mistyped("a secret", ADVICE))
     }
 
     /// Reads the name of a component, which is declared or standard.

@@ -12,7 +12,7 @@ use super::server::ROUTES;
 use super::{
     Names,
     component::{filter_use, predicate},
-    per_client, services,
+    per_client, services, tokens,
 };
 use crate::{
     config::{
@@ -77,6 +77,7 @@ fn rest(
     });
     let target = target(table, names);
     let allowed_origins = table.optional(&keys::ALLOWED_ORIGINS, allowed_origins);
+    let token = table.optional(&keys::TOKEN, |value| tokens::route_token(value, names));
     let timers = timers(table);
     let handshake_timeout = table.read(&keys::HANDSHAKE_TIMEOUT, value::duration);
     let limits = limits(table);
@@ -99,6 +100,7 @@ fn rest(
         filters: filters?,
         target: target?,
         allowed_origins: allowed_origins?,
+        token: token?,
         timers: timers?,
         handshake_timeout: handshake_timeout?,
         limits: limits?,

@@ -4,7 +4,7 @@ use std::{num::NonZeroUsize, path::Path, time::Duration};
 
 use toml::de::DeTable;
 
-use super::{Names, admin, component, listener, log, per_client, route, upstream};
+use super::{Names, admin, component, listener, log, per_client, route, tokens, upstream};
 use crate::config::{
     address::network,
     reader::{Absent, Fault, Key, Read, Report, Section, Table},
@@ -34,6 +34,7 @@ pub(super) const ROOT: Section = Section {
         LOG,
         LISTENERS,
         COMPONENTS,
+        TOKENS,
         UPSTREAMS,
         ROUTES,
     ],
@@ -47,7 +48,7 @@ const INCLUDE: Key = Key {
     meaning: "Further files of the configuration, relative to the file that includes them. The last part of a path \
               may have `*` for any characters and `?` for one, and stands for all files that match, in the order \
               of their names; names that begin with a dot are left out. They may hold all that this file may, \
-              and `listeners`, `components`, `upstreams` and `routes` add up; any other key, and each name, \
+              and `listeners`, `components`, `tokens`, `upstreams` and `routes` add up; any other key, and each name, \
               stands in one file alone.",
 };
 
@@ -181,6 +182,14 @@ pub(super) const COMPONENTS: Key = Key {
     meaning: "Components from files, and budgets. Standard components need no entry.",
 };
 
+pub(super) const TOKENS: Key = Key {
+    name: "tokens",
+    takes: "tables by name",
+    absent: Absent::Default("{}"),
+    example: "{}",
+    meaning: "Tokens that routes may ask for: whose they are and what they have to say.",
+};
+
 pub(super) const UPSTREAMS: Key = Key {
     name: "upstreams",
     takes: "tables by name",
@@ -246,6 +255,7 @@ pub(in crate::config) fn read(
         admin.as_ref().ok().and_then(|admin| admin.as_ref().map(|admin| admin.listen)),
     );
     let components = root.read(&COMPONENTS, |value| component::components(value, &names));
+    let tokens = root.read(&TOKENS, |value| tokens::tokens(value, &names));
     let upstreams = root.read(&UPSTREAMS, |value| upstream::upstreams(value, &names));
     let routes = route::routes(&root, &names, known_prefixes);
 
@@ -272,6 +282,7 @@ pub(in crate::config) fn read(
             log: log?,
             listeners: listeners?,
             components: components.map(|_| parts.components.clone())?,
+            tokens: tokens?,
             upstreams: upstreams?,
             routes: routes?,
             inputs: Inputs::default(),

@@ -84,6 +84,8 @@ const HEADERS: &[(&str, &str)] = &[
     ("the TLS of a listener", "[[listeners]]\n[listeners.tls]"),
     ("a certificate", "[[listeners]]\n[[listeners.tls.certificates]]"),
     ("the client authentication of a listener", "[[listeners]]\n[listeners.tls.client_auth]"),
+    ("[tokens.NAME]", "[tokens.users]"),
+    ("the token of a route", "[[routes]]\n[routes.token]"),
     ("[components.NAME]", "[components.rate-limit]"),
     ("[upstreams.NAME]", "[upstreams.chat]"),
     ("[upstreams.NAME.tls]", "[upstreams.chat.tls]"),
@@ -111,8 +113,9 @@ fn every_key_of_the_reference_takes_its_example() {
             let problems = read(&text).map_or_else(|problems| problems.to_string(), |_| String::new());
             let about =
                 |line: &str| line.contains(&format!(".{}", key.name)) || line.contains(&format!(" {}:", key.name));
-            let is_elsewhere =
-                |line: &str| ["no upstream", "no pong", "only a file"].iter().any(|it| line.contains(it));
+            let is_elsewhere = |line: &str| {
+                ["no upstream", "no pong", "only a file", "no tokens", "no variable"].iter().any(|it| line.contains(it))
+            };
             let wrong = problems.lines().find(|line| about(line) && !is_elsewhere(line));
             assert_eq!(wrong, None);
         }

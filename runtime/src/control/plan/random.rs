@@ -23,6 +23,7 @@ use crate::metrics::{Metrics, WorkerIndex};
 use crate::pipe::Scope;
 use crate::session::{Connection, Worker, follow};
 use crate::tls::Keys;
+use crate::token::Issuers;
 use crate::upstream::Resolver;
 
 /// What a key, or a few of them, may be set to, the first of all at the start. `passing`: only about handshakes.
@@ -236,6 +237,7 @@ struct Bed {
     host: Host,
     metrics: Arc<Metrics>,
     keys: Arc<Keys>,
+    issuers: Arc<Issuers>,
     _cache: tempfile::TempDir,
 }
 
@@ -244,12 +246,18 @@ impl Bed {
         let cache = tempfile::tempdir().unwrap();
         let directory = CacheDirectory::open(cache.path()).unwrap();
         let host = Host::with(1, Some(directory), None, Arc::default()).unwrap();
-        Self { host, metrics: Metrics::new(1), keys: Arc::new(Keys::new().unwrap()), _cache: cache }
+        Self {
+            host,
+            metrics: Metrics::new(1),
+            keys: Arc::new(Keys::new().unwrap()),
+            issuers: Issuers::new().0,
+            _cache: cache,
+        }
     }
 
     fn build(&self, sources: &Sources, previous: Option<(&Snapshot, &Sources)>) -> Built {
         let generation = previous.map_or(1, |(snapshot, _)| snapshot.generation + 1);
-        let means = Means { host: &self.host, metrics: &self.metrics, keys: &self.keys };
+        let means = Means { host: &self.host, metrics: &self.metrics, keys: &self.keys, issuers: &self.issuers };
         build(sources, previous, Moment::now(), generation, &means, &Steps::untold()).unwrap()
     }
 

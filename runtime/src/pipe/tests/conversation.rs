@@ -240,6 +240,7 @@ impl Stage {
         let plan = Plan {
             filters: Vec::new(),
             shadows: Vec::new(),
+            until: None,
             extensions: Extensions::default(),
             timers: Arc::new(Timers { message_timeout: None, ..Timers::default() }),
             limits: Arc::default(),

@@ -21,6 +21,7 @@ fn plan(scratch: &Rc<RefCell<Scratch>>) -> Plan {
     Plan {
         filters: Vec::new(),
         shadows: Vec::new(),
+        until: None,
         extensions: Extensions::default(),
         timers: Timers::default().into(),
         limits: std::sync::Arc::default(),

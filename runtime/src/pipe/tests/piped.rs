@@ -63,6 +63,7 @@ where
     let plan = Plan {
         filters: Vec::new(),
         shadows: Vec::new(),
+        until: None,
         extensions: Extensions::default(),
         timers: Arc::new(timers),
         limits: Arc::default(),

@@ -19,6 +19,7 @@ pub(in crate::config) const ROUTE: Section = Section {
         UPSTREAM,
         SERVICES,
         ALLOWED_ORIGINS,
+        TOKEN,
         HANDSHAKE_TIMEOUT,
         PING_INTERVAL,
         PONG_TIMEOUT,
@@ -110,6 +111,15 @@ pub(in crate::config) const ALLOWED_ORIGINS: Key = key(
     "The `Origin` headers that are admitted, as browsers write them; `https://*.example.com` for all names below a host, and \
      `same-origin` for the host and the scheme that were asked, which trusted proxies may tell (`X-Forwarded-Proto` and \
      `-Host`).",
+);
+
+pub(in crate::config) const TOKEN: Key = key(
+    "token",
+    "table",
+    Means("none is asked for"),
+    "{ name = \"users\", from = [\"header:authorization\", \"subprotocol:bearer\"] }",
+    "The token that who comes has to have: without one that holds, 401. The connection is closed with 1008 when the token \
+     expires, unless a filter renews it.",
 );
 
 pub(in crate::config) const HANDSHAKE_TIMEOUT: Key = key(

@@ -1,0 +1,86 @@
+//! Asking other servers over HTTP/1.1 for what decides about connections: the keys of an issuer, whether somebody may come in.
+//!
+//! It happens on the control runtime, so that no worker waits; connections are kept for the next question. Whatever is
+//! answered has a bound in size, and each question one in time.
+
+mod way;
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::{Request, Response};
+use http_body_util::{BodyExt, Empty, LengthLimitError, Limited};
+use hyper_util::client::legacy::Client;
+use hyper_util::rt::{TokioExecutor, TokioTimer};
+use thiserror::Error;
+use tokio::time::timeout;
+
+use way::Ways;
+
+/// Who asks. Clones share the connections.
+#[derive(Clone, Debug)]
+pub struct Inquirer(Client<Ways, Empty<Bytes>>);
+
+/// Why there is no answer.
+#[derive(Debug, Error)]
+pub enum InquiryError {
+    /// Nobody is there, or TLS has something against whoever is, or the answer breaks off.
+    #[error("{0}")]
+    Unreachable(String),
+    /// The answer is too large.
+    #[error("the answer has more than {0} bytes")]
+    TooLarge(usize),
+    /// It takes too long.
+    #[error("there is no answer within {0:?}")]
+    Late(Duration),
+}
+
+impl Inquirer {
+    /// One without connections.
+    pub fn new() -> Self {
+        let mut builder = Client::builder(TokioExecutor::new());
+        builder.pool_timer(TokioTimer::new()).pool_idle_timeout(IDLE).pool_max_idle_per_host(MOST_IDLE);
+        Self(builder.build(Ways::default()))
+    }
+
+    /// Asks once, and reads at most so many bytes of the answer's body. The request's url is absolute.
+    ///
+    /// # Errors
+    /// When there is no such answer within the time.
+    pub async fn ask(
+        &self,
+        request: Request<Empty<Bytes>>,
+        most: usize,
+        patience: Duration,
+    ) -> Result<Response<Bytes>, InquiryError> {
+        let asking = async {
+            let answer = self.0.request(request).await.map_err(|error| InquiryError::Unreachable(causes(&error)))?;
+            let (head, body) = answer.into_parts();
+            let body = Limited::new(body, most).collect().await.map_err(|error| {
+                match error.downcast_ref::<LengthLimitError>() {
+                    Some(_) => InquiryError::TooLarge(most),
+                    None => InquiryError::Unreachable(error.to_string()),
+                }
+            })?;
+            Ok(Response::from_parts(head, body.to_bytes()))
+        };
+        timeout(patience, asking).await.unwrap_or(Err(InquiryError::Late(patience)))
+    }
+}
+
+impl Default for Inquirer {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+/// An error with all that led to it.
+fn causes(error: &dyn std::error::Error) -> String {
+    let causes = std::iter::successors(Some(error), |error| error.source()).map(ToString::to_string);
+    causes.collect::<Vec<_>>().join(": ")
+}
+
+/// Servers close what is idle after a minute or more.
+const IDLE: Duration = Duration::from_secs(30);
+/// More wait only after a burst.
+const MOST_IDLE: usize = 32;

@@ -1,0 +1,84 @@
+//! Looking for all that is wrong with a configuration, and serving nothing.
+
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use super::{RunError, UNSAFE_CACHE};
+use crate::component::{CacheDirectory, CacheError, Host, Moment};
+use crate::config::{Config, Examined, Problems};
+use crate::control::{self, Means, ReadSources, Steps};
+use crate::listener::{self, Claim};
+use crate::metrics::Metrics;
+use crate::tls::Keys;
+use crate::token::Issuers;
+
+/// What a check has found.
+#[derive(Debug)]
+pub struct Checked {
+    /// What would be put in force; `None`: something is wrong with it.
+    pub config: Option<Config>,
+    /// Everything that is wrong.
+    pub problems: Problems,
+    /// What is not wrong, and most likely not meant.
+    pub warnings: Problems,
+}
+
+/// Looks for everything that would keep a configuration from being put in force, without binding anything. What it
+/// compiles it keeps in the configured cache, if there is that directory.
+///
+/// # Errors
+/// Only where nothing can be said about the configuration.
+pub fn check(sources: &ReadSources) -> Result<Checked, RunError> {
+    let steps = Steps::untold();
+    let Examined { config, mut problems, mut parts, .. } = sources.examine(&steps);
+    let mut warnings = config.as_ref().map_or_else(|| Problems::none(&problems), warnings);
+    let mut cache = None;
+    if let Some(wanted) = parts.cache_directory.take() {
+        match CacheDirectory::check(&wanted.path) {
+            Ok(true) => cache = CacheDirectory::open(&wanted.path).ok(),
+            Ok(false) | Err(CacheError::Unusable { .. }) => {}
+            Err(error) => problems.add(&wanted.place, error.to_string(), UNSAFE_CACHE),
+        }
+    }
+    let host = Host::with(1, cache, None, Arc::default())?;
+    let metrics = Metrics::new(1);
+    let Some(config) = config.filter(|_| problems.is_empty()) else {
+        let problems = control::examine(&parts, problems, &host, &metrics);
+        return Ok(Checked { config: None, problems, warnings });
+    };
+    let parts = config.parts();
+    let read = match ReadSources::read_components(config, &steps) {
+        Ok(read) => read,
+        Err(unread) => {
+            let problems = control::examine(&parts, Problems::none(&unread), &host, &metrics);
+            return Ok(Checked { config: None, problems, warnings });
+        }
+    };
+    read.warnings(&mut warnings);
+    let (issuers, _) = Issuers::new();
+    let keys = Arc::new(Keys::new().map_err(io::Error::other)?);
+    let means = Means { host: &host, metrics: &metrics, keys: &keys, issuers: &issuers };
+    let problems = control::build(&read, None, Moment::now(), 1, &means, &steps).err();
+    let is_good = problems.is_none();
+    let problems = problems.unwrap_or_else(|| read.config.problems());
+    Ok(Checked { config: Some(read.config).filter(|_| is_good), problems, warnings })
+}
+
+/// What is not wrong with a configuration, and most likely not meant; also ports that somebody has.
+fn warnings(config: &Config) -> Problems {
+    let mut warnings = config.warnings();
+    let listening = listener::listening().unwrap_or_default();
+    let admin = config.admin.iter().map(|admin| (admin.listen, &admin.place));
+    let own = config.listeners.iter().map(|listener| (listener.listen, &listener.place)).chain(admin);
+    for (address, place) in own {
+        let wanted = config.claim(address);
+        // Whether a socket of IPv6 takes IPv4, too, the system does not tell.
+        let is_in_the_way = |taken: &&SocketAddr| wanted.overlaps(&Claim { address: **taken, only_v6: false });
+        if let Some(taken) = listening.iter().find(is_in_the_way) {
+            let what = format!("something listens on {taken} now");
+            warnings.add(place, what, "choose another port, unless that is the proxy which this is for");
+        }
+    }
+    warnings
+}
