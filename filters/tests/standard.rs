@@ -59,7 +59,7 @@ fn a_standard_component_stays_small() {
 
 #[test]
 fn a_standard_component_is_found_by_its_name() {
-    let filters = ["access", "json-guard", "log-messages", "rate-limit", "rewrite"];
+    let filters = ["access", "json-guard", "log-messages", "rate-limit", "renew-token", "rewrite"];
     assert!(filters.iter().all(|name| find(name).is_some_and(|standard| standard.kind == "filter")));
     assert_eq!(find("no-such-component"), None);
 }

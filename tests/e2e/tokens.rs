@@ -208,3 +208,22 @@ async fn a_filter_that_makes_up_what_only_the_runtime_says_fails() {
     let labels = [("component", "ringer"), ("reason", "invalid_answer")];
     proxy.until("tidegate_component_failures_total", &labels, 1).await;
 }
+
+#[tokio::test]
+async fn the_standard_filter_hands_a_fresh_token_on_and_nothing_else() {
+    let filter = "filters = [{ component = \"renew-token\", config = { pointer = \"/token\" } }]\n";
+    let (proxy, backend, signer, _issuer) = start(filter).await;
+    let short = signer.token_for(Duration::from_secs(2), &json!({}));
+    let (mut client, mut upstream) = backend.open_with(proxy.address, &bearing(&short), &[]).await;
+    let (mut other, _other_upstream) = backend.open_with(proxy.address, &bearing(&short), &[]).await;
+    let fresh = signer.token(&json!({}));
+    client.send(Frame::text("{ \"say\": \"hello\" }")).await;
+    client.send(Frame::text(json!({ "token": signer.token(&json!({ "sub": "bob" })) }).to_string())).await;
+    client.send(Frame::text(json!({ "token": fresh }).to_string())).await;
+    upstream.expect(Frame::text("{ \"say\": \"hello\" }")).await;
+    assert_eq!(other.expect_close(1008).await, "the token has expired");
+    client.send(Frame::text("still here")).await;
+    upstream.expect(Frame::text("still here")).await;
+    proxy.wait_for_log(&["a token is not taken: the token is for another subject"]).await;
+    assert!(!proxy.log().iter().any(|line| line.to_string().contains(fresh.rsplit('.').next().unwrap())));
+}

@@ -21,6 +21,7 @@ const STANDARD: &[&str] = &[
     "p2c",
     "random",
     "rate-limit",
+    "renew-token",
     "rewrite",
     "round-robin",
 ];
