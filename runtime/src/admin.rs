@@ -1,9 +1,10 @@
 //! The admin API and `/metrics`: HTTP/1.1 on a listener of its own, on the control runtime.
 //!
-//! It shows and triggers, and holds no state: what there is to show and to do comes through [`Operations`]. It has no
-//! authentication, which is why it belongs on loopback or a private network; what a web page in an operator's browser
-//! could do to a loopback port is refused (see `guard`).
+//! It shows and triggers, and holds no state: what there is to show and to do comes through [`Operations`]. Who may ask is
+//! said by tokens ([`Access`]); without any it belongs on loopback. What a web page in an operator's browser could do to a
+//! loopback port is refused (see `guard`).
 
+mod access;
 mod body;
 mod client;
 mod endpoints;
@@ -30,6 +31,7 @@ use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinSet;
 use tracing::Level;
 
+pub use self::access::Access;
 pub use self::client::{ClientError, ask, ask_patiently};
 pub use self::guard::Guard;
 pub use self::places::Bounds;
@@ -90,6 +92,7 @@ pub struct Admin {
     operations: Arc<dyn Operations>,
     metrics: Arc<Metrics>,
     guard: Guard,
+    access: Access,
     bounds: Bounds,
     /// The turns of lists.
     lists: Arc<Semaphore>,
@@ -97,8 +100,13 @@ pub struct Admin {
 
 impl Admin {
     /// An admin server, not yet listening.
-    pub fn new(operations: Arc<dyn Operations>, metrics: Arc<Metrics>, guard: Guard, bounds: Bounds) -> Arc<Self> {
-        Arc::new(Self { operations, metrics, guard, bounds, lists: Arc::new(Semaphore::new(places::LISTS)) })
+    pub fn new(
+        operations: Arc<dyn Operations>,
+        metrics: Arc<Metrics>,
+        (guard, access): (Guard, Access),
+        bounds: Bounds,
+    ) -> Arc<Self> {
+        Arc::new(Self { operations, metrics, guard, access, bounds, lists: Arc::new(Semaphore::new(places::LISTS)) })
     }
 
     /// Accepts and answers until `stop` is over. Then it leaves the listener to others, finishes the answers under way

@@ -42,9 +42,9 @@ pub use self::{
     refusal::{How, MEND, Refusal},
     source::Place,
     types::{
-        Admin, CacheDirectory, Candidate, CertificateFiles, ClientAuth, Component, ComponentSource, ComponentUse,
-        Config, Endpoint, File, Inputs, KeysAt, Listener, MemorySize, Parts, Route, RouteToken, Services, Target, Tls,
-        Tokens, Upstream, UpstreamTls,
+        Admin, AdminToken, CacheDirectory, Candidate, CertificateFiles, ClientAuth, Component, ComponentSource,
+        ComponentUse, Config, Endpoint, File, Inputs, KeysAt, Listener, MemorySize, Parts, Role, Route, RouteToken,
+        Services, Target, Tls, Tokens, Upstream, UpstreamTls,
     },
 };
 

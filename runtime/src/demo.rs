@@ -65,9 +65,19 @@ pub fn configuration(listen: SocketAddr, admin: SocketAddr, over_tls: bool) -> S
 fn config(listen: SocketAddr, admin: SocketAddr, tls: &str, backends: &Backends) -> String {
     let Backends { red, blue, chat } = backends;
     let places = [("listen", &listen), ("admin", &admin), ("red", red), ("blue", blue), ("chat", chat)];
-    places.iter().fold(CONFIG.replace("{tls}", tls), |text, (name, address)| {
-        text.replace(&format!("{{{name}}}"), &address.to_string())
-    })
+    let config = CONFIG.replace("{tls}", tls);
+    // Who has it listen elsewhere has said so.
+    let config = match admin.ip().to_canonical().is_loopback() {
+        true => config,
+        false => config.replace(
+            "[admin]
+",
+            "[admin]
+open = true
+",
+        ),
+    };
+    places.iter().fold(config, |text, (name, address)| text.replace(&format!("{{{name}}}"), &address.to_string()))
 }
 
 fn bind(address: SocketAddr) -> Result<TcpListener, RunError> {

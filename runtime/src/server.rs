@@ -44,7 +44,7 @@ use tokio::runtime;
 use tokio::sync::mpsc;
 use tokio::time::timeout;
 
-use crate::admin::{Admin, Bounds, Guard};
+use crate::admin::{Access, Admin, Bounds, Guard};
 use crate::component::{CacheDirectory, CacheError, Host, HostError, Moment};
 use crate::config::{Config, Problems};
 use crate::control::{self, Means, ReadSources, Sources, Steps};
@@ -346,7 +346,8 @@ impl Server {
             tracing::info!(%address, "admin listening");
             let operations = Arc::new(Control::new(state.clone(), verbosity));
             let bounds = Bounds { max_connections: said.max_connections, send_timeout: said.send_timeout };
-            let admin = Admin::new(operations, state.metrics.clone(), Guard::new(said.hosts), bounds);
+            let access = Access::new(said.tokens, said.public_metrics);
+            let admin = Admin::new(operations, state.metrics.clone(), (Guard::new(said.hosts), access), bounds);
             admin_task =
                 Some(tokio::spawn(admin.serve(TcpListener::from_std(listener)?, state.succession.until_over())));
         }

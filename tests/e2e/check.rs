@@ -313,7 +313,7 @@ async fn what_is_most_likely_not_meant_is_a_warning() {
         (with("").replace("\" }", "\", enabled = false }"), "all endpoints of upstream `back` are off"),
         (with("").replace("\" }", "\", weight = 0 }"), "have weight 0"),
         (with("").replace("9001", "8080"), "ws://127.0.0.1:8080 is a listener of this proxy itself"),
-        (with("[admin]\nlisten = \"0.0.0.0:0\""), "the admin API asks for no password"),
+        (with("[admin]\nlisten = \"0.0.0.0:0\"\nopen = true"), "the admin API asks for no password"),
         (with(&format!("[admin]\nlisten = \"127.0.0.1:{port}\"")), "something listens on 127.0.0.1:"),
     ] {
         let finished = check(&config).await;

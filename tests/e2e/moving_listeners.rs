@@ -168,7 +168,7 @@ async fn an_upgrade_lets_a_listener_and_the_admin_api_change_places() {
 async fn a_listener_that_the_own_admin_api_is_in_the_way_of_waits_for_an_upgrade_and_is_told_so() {
     let port = free_port();
     let with = |listeners: &str| {
-        let admin = format!("[admin]\nlisten = \"[::]:{port}\"\n");
+        let admin = format!("[admin]\nlisten = \"[::]:{port}\"\nopen = true\n");
         format!("watch = false\nworkers = 1\n{}{admin}{listeners}", route(&[&refused_address()], ""))
     };
     let any = "[[listeners]]\nlisten = \"127.0.0.1:0\"\n";

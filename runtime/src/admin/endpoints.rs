@@ -1,12 +1,13 @@
 //! The endpoints: which path takes which method, and what it answers.
 
 use bytes::Bytes;
-use http::header::{ALLOW, CACHE_CONTROL, CONTENT_ENCODING, CONTENT_TYPE, RETRY_AFTER, SERVER, VARY};
+use http::header::{ALLOW, CACHE_CONTROL, CONTENT_ENCODING, CONTENT_TYPE, RETRY_AFTER, SERVER, VARY, WWW_AUTHENTICATE};
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode};
 use http_body_util::Full;
 use hyper::body::Incoming;
 use serde::Serialize;
 
+use super::access::Denied;
 use super::body::{AnswerBody, accepts_gzip};
 use super::guard::Unwelcome;
 use super::places::{Activity, Place};
@@ -81,6 +82,11 @@ impl<'a> Endpoint<'a> {
         }
     }
 
+    /// Whether it only tells that the process is there and serves.
+    fn is_probe(self) -> bool {
+        matches!(self, Self::Health | Self::Readiness)
+    }
+
     /// Whether its answer grows with what there is.
     fn is_list(self) -> bool {
         matches!(self, Self::Routes | Self::Upstreams | Self::Components | Self::Candidates | Self::Connections)
@@ -111,11 +117,22 @@ pub(super) async fn respond(
     let Some(endpoint) = Endpoint::at(request.uri().path()) else {
         return problem(StatusCode::NOT_FOUND, "no such endpoint; GET / lists them");
     };
-    if place == Place::Reserved && !matches!(endpoint, Endpoint::Health | Endpoint::Readiness) {
+    if place == Place::Reserved && !endpoint.is_probe() {
         admin.metrics.admin_refused(AdminRefusal::MaxConnections);
         return full(admin.bounds.max_connections);
     }
     let method = request.method();
+    match admin.access.check(request.headers(), method.is_safe()) {
+        _ if endpoint.is_probe() || endpoint == Endpoint::Metrics && admin.access.shows_metrics() => {}
+        Ok(Some(who)) if !method.is_safe() => {
+            tracing::info!(token = who, %method, path = request.uri().path(), "asked of the admin API");
+        }
+        Ok(_) => {}
+        Err(denied) => {
+            admin.metrics.admin_refused(AdminRefusal::Token);
+            return unauthorized(denied);
+        }
+    }
     if !endpoint.methods().contains(method) {
         return not_allowed(endpoint.methods());
     }
@@ -229,6 +246,18 @@ fn refusal(unwelcome: Unwelcome) -> Response<AnswerBody> {
         Unwelcome::Origin => StatusCode::FORBIDDEN,
     };
     problem(status, &unwelcome.to_string())
+}
+
+/// RFC 6750 section 3.
+fn unauthorized(denied: Denied) -> Response<AnswerBody> {
+    let (status, challenge) = match denied {
+        Denied::NoToken => (StatusCode::UNAUTHORIZED, "Bearer"),
+        Denied::Unknown => (StatusCode::UNAUTHORIZED, "Bearer error=\"invalid_token\""),
+        Denied::Viewer => (StatusCode::FORBIDDEN, "Bearer error=\"insufficient_scope\""),
+    };
+    let mut response = problem(status, &denied.to_string());
+    response.headers_mut().insert(WWW_AUTHENTICATE, HeaderValue::from_static(challenge));
+    response
 }
 
 fn full(most: usize) -> Response<AnswerBody> {

@@ -19,10 +19,10 @@ use tokio::task::JoinSet;
 use tracing::Level;
 
 use super::{
-    Admin, Answer, Bounds, CandidateView, ComponentView, ConnectionView, ConnectionsQuery, ConnectionsView, Decision,
-    DecisionReport, DecisionsView, DrainPlan, DrainQuery, DrainReport, EndpointView, FailingView, FilterView, Guard,
-    ImportView, InForceView, Operations, PolledView, Readiness, ReloadReport, ReloadStatus, RestoreReport, RouteView,
-    SampleView, SampledMessageView, Superseded, UnderwayView, UpstreamView, VersionView,
+    Access, Admin, Answer, Bounds, CandidateView, ComponentView, ConnectionView, ConnectionsQuery, ConnectionsView,
+    Decision, DecisionReport, DecisionsView, DrainPlan, DrainQuery, DrainReport, EndpointView, FailingView, FilterView,
+    Guard, ImportView, InForceView, Operations, PolledView, Readiness, ReloadReport, ReloadStatus, RestoreReport,
+    RouteView, SampleView, SampledMessageView, Superseded, UnderwayView, UpstreamView, VersionView,
 };
 use crate::component::{Interest, Kinds, Need, Selection};
 use crate::metrics::Metrics;
@@ -254,7 +254,7 @@ impl Server {
         let admin = Admin::new(
             operations.clone(),
             Arc::clone(&metrics),
-            Guard::new(["metrics.example.com".to_owned()]),
+            (Guard::new(["metrics.example.com".to_owned()]), Access::default()),
             bounds,
         );
         let (stop, stopping) = oneshot::channel();

@@ -27,6 +27,7 @@ pub(super) const ALL: &[&Section] = &[
     &server::ROOT,
     &per_client::CLIENT_PREFIXES,
     &admin::ADMIN,
+    &admin::ADMIN_TOKEN,
     &log::LOG,
     &listener::LISTENER,
     &tls::TLS,

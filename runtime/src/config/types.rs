@@ -156,10 +156,34 @@ pub struct Admin {
     pub place: Place,
     /// The names that it is asked by, beside those that need no entry; in lower case, without a port.
     pub hosts: Vec<String>,
+    /// Who may ask; none: everybody.
+    pub tokens: Vec<AdminToken>,
+    /// Whether metrics are for everybody all the same.
+    pub public_metrics: bool,
     /// How many connections may be answered at a time, beside those that probe.
     pub max_connections: usize,
     /// How long a client may take to read an answer.
     pub send_timeout: Duration,
+}
+
+/// A token of the admin API, known by its hash alone.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AdminToken {
+    /// Who has it, as logs name them.
+    pub name: String,
+    /// SHA-256 of it.
+    pub hash: [u8; 32],
+    /// What it is good for.
+    pub role: Role,
+}
+
+/// What somebody may do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Role {
+    /// Look.
+    Viewer,
+    /// Everything.
+    Operator,
 }
 
 /// A socket that accepts clients.

@@ -33,9 +33,9 @@ impl Config {
 
     fn admin_listener(&self, warnings: &mut Problems) {
         let Some(admin) = &self.admin else { return };
-        if !admin.listen.ip().to_canonical().is_loopback() {
+        if admin.tokens.is_empty() && !admin.listen.ip().to_canonical().is_loopback() {
             let what = format!("the admin API asks for no password, and others can reach it at {}", admin.listen);
-            warnings.add(&admin.place, what, "listen on \"127.0.0.1:9900\", or let only those in whom you trust");
+            warnings.add(&admin.place, what, "add `tokens`, or let only those in whom you trust");
         }
     }
 

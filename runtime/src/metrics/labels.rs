@@ -303,6 +303,8 @@ labels! {
     AdminRefusal {
         /// As many connections as `max_connections` of `[admin]` allows were being answered.
         MaxConnections = "max_connections",
+        /// It had no token that is good for it.
+        Token = "token",
         /// It took longer than `send_timeout` of `[admin]` to read an answer.
         SendTimeout = "send_timeout",
     }

@@ -35,8 +35,7 @@ pub(super) struct Ending {
 impl Joined<'_> {
     /// Tells the client that its handshake is accepted, and joins the two sockets; `None` when the client has left.
     pub(super) async fn answer(self, stream: Stream, record: Record<'_>) -> Option<Open> {
-        let Self { worker, route, upstream, opening, entry, until, followings, mut filters, client_headers, .. } =
-            self;
+        let Self { worker, route, upstream, opening, entry, until, followings, mut filters, client_headers, .. } = self;
         let extensions = self.accepted.agreed;
         let fields = opening.answer(self.accepted, &client_headers);
         let Some(tunnel) = stream.accept(&opening, fields).await else {

@@ -1,16 +1,18 @@
 //! The admin API.
 
+use std::collections::BTreeSet;
+
 use crate::config::{
     pattern,
-    reader::{Absent, Key, Read, Section, Value},
-    types::Admin,
+    reader::{Absent, Fault, Key, Read, Section, Value},
+    types::{Admin, AdminToken, Role},
     value,
 };
 
 pub(super) const ADMIN: Section = Section {
     title: "[admin]",
     about: "Without this table there is no admin API, and no metrics.",
-    keys: &[LISTEN, HOSTS, MAX_CONNECTIONS, SEND_TIMEOUT],
+    keys: &[LISTEN, TOKENS, METRICS, OPEN, HOSTS, MAX_CONNECTIONS, SEND_TIMEOUT],
 };
 
 const LISTEN: Key = Key {
@@ -18,7 +20,62 @@ const LISTEN: Key = Key {
     takes: "address",
     absent: Absent::Default("\"127.0.0.1:9900\""),
     example: "\"127.0.0.1:9900\"",
-    meaning: "Where it listens. It asks for no password, so keep it private.",
+    meaning: "Where it listens. Beyond loopback only with `tokens`, or with `open`.",
+};
+
+const TOKENS: Key = Key {
+    name: "tokens",
+    takes: "list of tables",
+    absent: Absent::Default("[]"),
+    example: "[{ name = \"ci\", sha256 = \"9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08\", \
+              role = \"viewer\" }]",
+    meaning: "Who may ask: with one of these, each request but those to `/healthz` and `/readyz` needs \
+              `Authorization: Bearer TOKEN`. Without any everybody may ask who can reach it.",
+};
+
+const METRICS: Key = Key {
+    name: "metrics",
+    takes: "`token` or `public`",
+    absent: Absent::Default("\"token\""),
+    example: "\"public\"",
+    meaning: "Whether `/metrics` needs a token, too, where there are `tokens`.",
+};
+
+const OPEN: Key = Key {
+    name: "open",
+    takes: "boolean",
+    absent: Absent::Default("false"),
+    example: "true",
+    meaning: "Whether it may listen beyond loopback although everybody may ask: say so where a network keeps others \
+              away.",
+};
+
+pub(super) const ADMIN_TOKEN: Section =
+    Section { title: "a token of the admin API", about: "", keys: &[TOKEN_NAME, SHA256, ROLE] };
+
+const TOKEN_NAME: Key = Key {
+    name: "name",
+    takes: "name",
+    absent: Absent::Missing,
+    example: "\"ci\"",
+    meaning: "Unique; names who has it in the log.",
+};
+
+const SHA256: Key = Key {
+    name: "sha256",
+    takes: "text",
+    absent: Absent::Missing,
+    example: "\"9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08\"",
+    meaning: "SHA-256 of the token in 64 hexadecimal digits, as `sha256sum` prints it of the token without an end of \
+              line. Make the token of random bytes: `openssl rand -hex 32`.",
+};
+
+const ROLE: Key = Key {
+    name: "role",
+    takes: "`viewer` or `operator`",
+    absent: Absent::Missing,
+    example: "\"viewer\"",
+    meaning: "A viewer may only look (GET and HEAD), an operator may do everything.",
 };
 
 const HOSTS: Key = Key {
@@ -57,13 +114,62 @@ pub(super) fn admin(value: &Value<'_>) -> Read<Admin> {
         const ADVICE: &str = "write a list such as [\"tidegate.example.com\"]";
         value.each("a list of hosts", ADVICE, |host| host.parsed("a host", ADVICE, pattern::parse_host))
     });
+    let tokens = table.read(&TOKENS, tokens);
+    let public_metrics = table.read(&METRICS, |value| value::choice(value, &[("token", false), ("public", true)]));
+    let is_open = table.read(&OPEN, value::boolean);
+    if let (Ok(listen), Ok(tokens), Ok(false)) = (&listen, &tokens, &is_open)
+        && tokens.is_empty()
+        && !listen.ip().to_canonical().is_loopback()
+    {
+        let what = format!("everybody who reaches {listen} could do everything");
+        let advice = "write `tokens = [{ name = \"…\", sha256 = \"…\", role = \"operator\" }]`; or listen on \
+                      \"127.0.0.1:9900\"; \
+                      or write `open = true`, where a network keeps others away";
+        return Err(table.refuse(&place, what, advice));
+    }
     let max_connections = table.read(&MAX_CONNECTIONS, |value| value::count(value, 1..=10_000));
     let send_timeout = table.read(&SEND_TIMEOUT, value::duration);
     Ok(Admin {
         listen: listen?,
         place,
         hosts: hosts?,
+        tokens: tokens?,
+        public_metrics: public_metrics?,
         max_connections: max_connections? as usize,
         send_timeout: send_timeout?,
     })
 }
+
+fn tokens(value: &Value<'_>) -> Read<Vec<AdminToken>> {
+    const ADVICE: &str = "write [{ name = \"ci\", sha256 = \"…\", role = \"viewer\" }]";
+    let tokens = value.each("a list of tokens", ADVICE, |value| {
+        let table = value.table(&ADMIN_TOKEN, ADVICE)?;
+        let name = table.read(&TOKEN_NAME, value::name);
+        let hash = table.read(&SHA256, |value| value.parsed("text", HASH, sha256));
+        let role =
+            table.read(&ROLE, |value| value::choice(value, &[("viewer", Role::Viewer), ("operator", Role::Operator)]));
+        Ok(AdminToken { name: name?, hash: hash?, role: role? })
+    })?;
+    let mut names = BTreeSet::new();
+    match tokens.iter().find(|token| !names.insert(&token.name)) {
+        Some(AdminToken { name, .. }) => {
+            Err(value.refuse(format!("{name} stands here twice"), "rename one of the two"))
+        }
+        None => Ok(tokens),
+    }
+}
+
+fn sha256(text: &str) -> Result<[u8; 32], Fault> {
+    let fault = || Fault::new("this is no SHA-256", HASH);
+    let mut hash = [0; 32];
+    if text.len() != 64 || !text.bytes().all(|byte| byte.is_ascii_hexdigit()) {
+        return Err(fault());
+    }
+    for (byte, digits) in hash.iter_mut().zip(text.as_bytes().chunks(2)) {
+        let digits = std::str::from_utf8(digits).map_err(|_| fault())?;
+        *byte = u8::from_str_radix(digits, 16).map_err(|_| fault())?;
+    }
+    Ok(hash)
+}
+
+const HASH: &str = "write 64 hexadecimal digits: `printf %s \"$TOKEN\" | sha256sum` prints them";

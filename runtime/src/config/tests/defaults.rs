@@ -79,6 +79,7 @@ const HEADERS: &[(&str, &str)] = &[
     ("the top of the file", ""),
     ("`client_prefixes`", "[client_prefixes]"),
     ("[admin]", "[admin]"),
+    ("a token of the admin API", "[[admin.tokens]]"),
     ("[log]", "[log]"),
     ("[[listeners]]", "[[listeners]]"),
     ("the TLS of a listener", "[[listeners]]\n[listeners.tls]"),
