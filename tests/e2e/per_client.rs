@@ -1,7 +1,7 @@
 //! What each client may have, of a listener and of a route.
 
 use tidegate_tests::config::{route, upstream};
-use tidegate_tests::{Authority, Backend, Frame, Peer, Proxy, Request};
+use tidegate_tests::{Authority, Backend, Frame, Peer, Proxy, Request, within};
 
 fn listening(keys: &str) -> String {
     format!("[[listeners]]\nlisten = \"127.0.0.1:0\"\n{keys}\n")
@@ -29,8 +29,16 @@ async fn a_client_beyond_its_share_of_a_listener_is_told_so_and_gets_its_place_b
     assert_eq!(proxy.reload().await.status, 200);
     assert_eq!(answer(&proxy).await.status, 429);
     drop(one);
-    proxy.access_line().await;
-    let mut third = backend.open(proxy.address, "/").await;
+    // Its place is given back a moment after its line is written.
+    let asking = async {
+        loop {
+            let mut client = Peer::connect(proxy.address).await;
+            if client.exchange(&Request::upgrade("/")).await.status == 101 {
+                return client;
+            }
+        }
+    };
+    let mut third = within("a place", async { tokio::join!(asking, backend.accept()) }).await;
     third.0.send(Frame::text("let in")).await;
     third.1.expect(Frame::text("let in")).await;
 }
