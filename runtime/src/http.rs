@@ -20,7 +20,7 @@ mod spelling;
 mod target;
 
 pub use accepted::Accepted;
-pub use authority::{canonical_host, split_port};
+pub use authority::{canonical_host, origin, origin_authority, split_port};
 pub use host::{Host, InvalidHost};
 pub use once::poll_read_once;
 pub use path::{InvalidPath, Path, Paths, comparable_rule};

@@ -20,6 +20,7 @@ mod identify;
 mod limit;
 mod open;
 mod per_client;
+mod rate;
 mod record;
 mod refusal;
 mod secure;

@@ -31,3 +31,6 @@ fn provider() -> Arc<CryptoProvider> {
     static PROVIDER: LazyLock<Arc<CryptoProvider>> = LazyLock::new(|| Arc::new(aws_lc_rs::default_provider()));
     PROVIDER.clone()
 }
+
+/// The application protocol of HTTP/1.1 (RFC 7301 section 6).
+pub const HTTP_1_1: &[u8] = b"http/1.1";

@@ -151,7 +151,7 @@ async fn a_connection_ends_with_its_token_unless_a_fresh_one_for_the_same_subjec
 }
 
 #[tokio::test]
-async fn a_new_key_of_the_issuer_is_fetched_when_a_token_names_it() {
+async fn keys_of_the_issuer_are_not_asked_for_again_so_soon_and_stay_when_they_cannot_be_had() {
     let (proxy, backend, signer, issuer) = start("").await;
     backend.open_with(proxy.address, &bearing(&signer.token(&json!({}))), &[]).await;
     let fresh = Signer::new("two");

@@ -3,7 +3,7 @@
 use std::net::Ipv6Addr;
 
 use super::reader::{Fault, quoted};
-use crate::http::{Path, Paths, canonical_host, split_port};
+use crate::http::{Path, Paths, canonical_host, origin, origin_authority, split_port};
 use crate::route::{HostPattern, InvalidPattern, Origin, PathPattern};
 
 /// A host, or all hosts below a domain.
@@ -129,14 +129,12 @@ pub(super) fn parse_origin(text: &str) -> Result<Origin, Fault> {
     let scheme = scheme.to_ascii_lowercase();
     let (is_wildcard, host) = host.strip_prefix("*.").map_or((false, host), |host| (true, host));
     let host = parse_host(host).map_err(|_| fault("has no valid host"))?;
-    let authority = match (scheme.as_str(), port) {
-        (_, None) | ("https" | "wss", Some(443)) | ("http" | "ws", Some(80)) => host,
-        (_, Some(port)) => format!("{host}:{port}"),
-    };
-    let begin = format!("{scheme}://");
     Ok(match is_wildcard {
-        true => Origin::Subdomains(begin.into(), format!(".{authority}").into()),
-        false => Origin::Exact((begin + &authority).into()),
+        true => {
+            let end = format!(".{}", origin_authority(&scheme, &host, port));
+            Origin::Subdomains(format!("{scheme}://").into(), end.into())
+        }
+        false => Origin::Exact(origin(&scheme, &host, port).into()),
     })
 }
 

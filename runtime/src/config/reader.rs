@@ -25,6 +25,11 @@ pub(super) struct Section {
 }
 
 impl Section {
+    /// Whether it lists this very key, and not another of the same name.
+    fn has(&self, key: &Key) -> bool {
+        self.keys.iter().any(|known| known.name == key.name && known.meaning == key.meaning)
+    }
+
     fn declares(&self, name: &str) -> bool {
         self.keys.iter().any(|key| key.name == name)
     }
@@ -264,7 +269,7 @@ impl<'v> Table<'v> {
     /// which a test of the reference sees to.
     pub(super) fn value(&self, key: &Key) -> Option<Value<'v>> {
         let name = key.name;
-        debug_assert!(self.section.declares(name), "`{name}` is none of {}", self.section.title);
+        debug_assert!(self.section.has(key), "this `{name}` is none of {}", self.section.title);
         let value = self.table?.get(name)?;
         Some(Value { report: self.report, key: join(&self.key, name), span: value.span(), node: value.get_ref() })
     }

@@ -28,7 +28,7 @@ pub(super) fn server(
     if certificates.len() < wanted.certificates.len() {
         return None;
     }
-    let (min_version, protocols) = (wanted.min_version, vec![HTTP_1_1.to_vec()]);
+    let (min_version, protocols) = (wanted.min_version, vec![tls::HTTP_1_1.to_vec()]);
     let settings = Settings { certificates, min_version, client_auth, protocols };
     Server::new(settings, keys.clone(), listener, metrics)
         .map_err(|error| findings.add(&wanted.place, error, "name other authorities"))
@@ -126,7 +126,5 @@ fn refuse(file: &File, error: IssuersError, findings: &mut Findings) {
     findings.add(&file.place, format!("{} {error}", file.path.display()), error.advice());
 }
 
-/// RFC 7301 section 6.
-const HTTP_1_1: &[u8] = b"http/1.1";
 /// In seconds.
 const DAY: u64 = 86_400;

@@ -5,11 +5,13 @@ use std::path::Path;
 use std::sync::Arc;
 
 use rcgen::{CertifiedKey, generate_simple_self_signed};
+use rustls::ServerConfig;
 use rustls::crypto::aws_lc_rs;
 use rustls::pki_types::{PrivateKeyDer, ServerName};
-use rustls::{ClientConfig, RootCertStore, ServerConfig};
 use tempfile::TempDir;
 use tokio_rustls::{TlsAcceptor, TlsConnector};
+
+use crate::tls::{Client, ClientSettings, Issuers, Trust, Version};
 
 /// TLS of the demo: for its front, for the way from there to the proxy, and for the proxy, which reads files.
 pub(super) struct Secured {
@@ -33,15 +35,14 @@ impl Secured {
 
         let provider = Arc::new(aws_lc_rs::default_provider());
         let key = PrivateKeyDer::try_from(signing_key.serialize_der()).map_err(io::Error::other)?;
-        let mut roots = RootCertStore::empty();
-        roots.add(cert.der().clone()).map_err(io::Error::other)?;
-        let server = ServerConfig::builder_with_provider(provider.clone()).with_safe_default_protocol_versions();
+        let server = ServerConfig::builder_with_provider(provider).with_safe_default_protocol_versions();
         let server = server.and_then(|it| it.with_no_client_auth().with_single_cert(vec![cert.der().clone()], key));
-        let client = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions();
-        let client = client.map(|it| it.with_root_certificates(roots).with_no_client_auth());
+        let trust = Trust::Issuers(Issuers::read(cert.pem().as_bytes()).map_err(io::Error::other)?);
+        let asking = ClientSettings { trust, certificate: None, min_version: Version::Tls13, server_name: None };
+        let client = Client::new(asking).map_err(io::Error::other)?;
         Ok(Self {
             acceptor: Arc::new(server.map_err(io::Error::other)?).into(),
-            connector: Arc::new(client.map_err(io::Error::other)?).into(),
+            connector: client.config().into(),
             directory,
         })
     }

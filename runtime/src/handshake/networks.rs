@@ -6,7 +6,7 @@ use http::header::{self, HeaderMap, HeaderName};
 use ipnet::{IpNet, Ipv4Net};
 
 use super::forwarding::{Scheme, X_FORWARDED_FOR, X_FORWARDED_HOST, X_FORWARDED_PROTO};
-use crate::http::{canonical_host, split_port};
+use crate::http::{canonical_host, origin, split_port};
 
 /// A list of networks (RFC 4632, RFC 4291 section 2.3).
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -70,10 +70,7 @@ impl Networks {
         let authority = first(X_FORWARDED_HOST).or_else(|| headers.get(header::HOST)?.to_str().ok())?;
         let (host, port) = split_port(authority)?;
         let host = canonical_host(host)?;
-        Some(match (scheme.as_str(), port) {
-            (_, None) | ("https", Some(443)) | ("http", Some(80)) => format!("{scheme}://{host}"),
-            (_, Some(port)) => format!("{scheme}://{host}:{port}"),
-        })
+        Some(origin(&scheme, &host, port))
     }
 }
 

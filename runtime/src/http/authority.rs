@@ -26,6 +26,19 @@ pub fn split_port(authority: &str) -> Option<(&str, Option<u16>)> {
     }
 }
 
+/// The origin of a host (RFC 6454 section 6.2): without the port that is usual for the scheme, which is in lower case.
+pub fn origin(scheme: &str, host: &str, port: Option<u16>) -> String {
+    format!("{scheme}://{}", origin_authority(scheme, host, port))
+}
+
+/// What of an origin stands behind its scheme.
+pub fn origin_authority(scheme: &str, host: &str, port: Option<u16>) -> String {
+    match (scheme, port) {
+        (_, None) | ("https" | "wss", Some(443)) | ("http" | "ws", Some(80)) => host.to_owned(),
+        (_, Some(port)) => format!("{host}:{port}"),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

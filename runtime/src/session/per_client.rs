@@ -13,6 +13,8 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
+use super::rate::{cost, nanoseconds, used_up};
+
 /// What the clients of one network may have; `None`: no limit of that kind.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct ClientLimits {
@@ -114,12 +116,9 @@ impl PerClient {
         let mut shard = known.shard(place);
         let network = shard.remember(network, now);
         let counts = shard.networks.entry(network).or_default();
-        if let Some(per_second) = handshakes_per_second {
-            let next = counts.used_up_to.max(now).saturating_add(SECOND / u64::from(per_second.max(1)));
-            if next > now.saturating_add(SECOND) {
-                return Err(TooMany::Handshakes);
-            }
-            counts.used_up_to = next;
+        if handshakes_per_second.is_some() {
+            let used_up_to = used_up(counts.used_up_to, now, cost(handshakes_per_second));
+            counts.used_up_to = used_up_to.ok_or(TooMany::Handshakes)?;
         }
         if max_connections.is_some_and(|most| counts.open >= most) {
             return Err(TooMany::Connections);
@@ -199,11 +198,6 @@ impl Counts {
     }
 }
 
-fn nanoseconds(time: Duration) -> u64 {
-    u64::try_from(time.as_nanos()).unwrap_or(u64::MAX)
-}
-
-const SECOND: u64 = 1_000_000_000;
 /// So many workers may look at once without waiting for each other.
 const SHARDS: usize = 16;
 /// Networks that a shard remembers: some 64 bytes each, 4 MiB in all.

@@ -10,8 +10,8 @@ use rustls::{ClientConfig, DigitallySignedStruct, Error, RootCertStore, Signatur
 
 use super::certificate::Certificate;
 use super::issuers::Issuers;
-use super::provider;
 use super::server::{Version, versions};
+use super::{HTTP_1_1, provider};
 
 /// The TLS of an upstream.
 #[derive(Clone, Debug)]
@@ -127,6 +127,3 @@ impl ServerCertVerifier for Anybody {
         self.0.signature_verification_algorithms.supported_schemes()
     }
 }
-
-/// RFC 7301 section 6.
-const HTTP_1_1: &[u8] = b"http/1.1";

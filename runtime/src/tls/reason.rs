@@ -18,7 +18,6 @@ pub fn reason(error: &Error) -> String {
             | PeerIncompatible::SupportedVersionsExtensionRequired
             | PeerIncompatible::Tls12NotOffered
             | PeerIncompatible::Tls12NotOfferedOrEnabled
-            | PeerIncompatible::Tls13RequiredForQuic
             | PeerIncompatible::ServerTlsVersionIsDisabledByOurConfig => {
                 "the two have no version of TLS in common".to_owned()
             }

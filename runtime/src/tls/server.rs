@@ -19,7 +19,6 @@ use crate::metrics::{CertificateExpiry, ListenerMetrics, Metrics};
 #[derive(Clone, Debug)]
 pub struct Server {
     config: Arc<ServerConfig>,
-    certificates: Arc<[Certificate]>,
     metrics: Arc<ListenerMetrics>,
     /// When its certificates end, which is shown for as long as they are here.
     _expiries: Arc<[Arc<CertificateExpiry>]>,
@@ -84,7 +83,6 @@ impl Server {
         Ok(Self {
             config: Arc::new(config),
             _expiries: certificates.iter().map(shown).collect(),
-            certificates: certificates.into(),
             metrics: metrics.listener(listener),
         })
     }
@@ -97,11 +95,6 @@ impl Server {
     /// Where its handshakes are counted.
     pub fn metrics(&self) -> &ListenerMetrics {
         &self.metrics
-    }
-
-    /// What it shows.
-    pub fn certificates(&self) -> &[Certificate] {
-        &self.certificates
     }
 }
 

@@ -19,6 +19,7 @@ use crate::inquiry::Inquirer;
 #[derive(Debug)]
 pub struct Issuers {
     known: Mutex<HashMap<Uri, Weak<Keys>>>,
+    /// No more wait in it than configurations have named since the last look.
     fresh: mpsc::UnboundedSender<(Uri, Weak<Keys>)>,
 }
 
@@ -66,6 +67,7 @@ impl Refresher {
 /// Keeps the keys at a url fresh, until nobody holds them.
 async fn keep(inquirer: Inquirer, url: Uri, keys: Weak<Keys>) {
     let mut was_good = true;
+    let shown = without_query(&url);
     loop {
         let Some(held) = keys.upgrade() else { return };
         held.begin(Instant::now());
@@ -73,9 +75,13 @@ async fn keep(inquirer: Inquirer, url: Uri, keys: Weak<Keys>) {
         let is_good = fetched.is_ok();
         match &fetched {
             Ok(_) if was_good => {}
-            Ok(_) => tracing::info!(%url, "the keys of a token issuer are there again"),
+            Ok(_) => tracing::info!(url = shown, "the keys of a token issuer are there again"),
             Err(error) => {
-                tracing::warn!(%url, error, "the keys of a token issuer cannot be fetched; those of before stay");
+                tracing::warn!(
+                    url = shown,
+                    error,
+                    "the keys of a token issuer cannot be fetched; those of before stay"
+                );
             }
         }
         was_good = is_good;
@@ -97,6 +103,11 @@ async fn keep(inquirer: Inquirer, url: Uri, keys: Weak<Keys>) {
             sleep_until(begun + APART).await;
         }
     }
+}
+
+/// A url as the log has it: a query may be secret.
+fn without_query(url: &Uri) -> String {
+    url.to_string().split('?').next().unwrap_or_default().to_owned()
 }
 
 async fn fetch(inquirer: &Inquirer, url: &Uri) -> Result<KeySet, String> {

@@ -226,9 +226,7 @@ impl Tls {
         self.has_ended |= has_ended;
         let rest = incoming.get(used..).unwrap_or_default();
         if rest.len() > MOST_HELD {
-            return Err(HandshakeError::Refused(rustls::Error::PeerMisbehaved(
-                rustls::PeerMisbehaved::MessageInterleavedWithHandshakeMessage,
-            )));
+            return Err(HandshakeError::Refused(rustls::Error::General(TOO_LONG.to_owned())));
         }
         keep(&mut self.received, rest);
         Ok(filled)
@@ -344,6 +342,7 @@ const MOST_READ: usize = 256 << 10;
 const MOST_SEALED: usize = 64 << 10;
 /// The most that is held of what makes no whole message: one of the handshake, and a record.
 const MOST_HELD: usize = (64 << 10) + RECORD;
+const TOO_LONG: &str = "a message of the handshake was longer than 64 KiB";
 
 #[cfg(test)]
 mod tests;

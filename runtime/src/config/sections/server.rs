@@ -267,6 +267,7 @@ pub(in crate::config) fn read(
     }
     parts.cache_directory = cache_directory.as_ref().ok().cloned().flatten();
     let config = || {
+        prefixes?;
         Ok(Config {
             workers: workers?.and_then(non_zero),
             drain_time: drain_time?,
@@ -278,7 +279,7 @@ pub(in crate::config) fn read(
             cache_directory: cache_directory?,
             max_isolated_instances: max_isolated_instances?.and_then(non_zero),
             trusted_proxies: trusted_proxies?,
-            admin: prefixes.and(admin)?,
+            admin: admin?,
             log: log?,
             listeners: listeners?,
             components: components.map(|_| parts.components.clone())?,

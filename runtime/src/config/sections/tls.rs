@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use crate::config::{
-    reader::{Absent, Fault, Key, Read, Section, Value},
+    reader::{Absent, Fault, Key, Read, Section, Table, Value},
     types::{CertificateFiles, ClientAuth, File, Tls},
     value,
 };
@@ -26,7 +26,8 @@ const CERTIFICATES: Key = Key {
               `*.example.com` stands for one label; one that asks for none, or for another, gets the first.",
 };
 
-const MIN_VERSION: Key = Key {
+/// Upstreams have it, too.
+pub(super) const MIN_VERSION: Key = Key {
     name: "min_version",
     takes: "`1.2` or `1.3`",
     absent: Absent::Default("\"1.2\""),
@@ -101,10 +102,14 @@ pub(super) fn tls(value: &Value<'_>, base: &Path) -> Read<Tls> {
             false => Ok(certificates),
         }
     });
-    let min_version =
-        table.read(&MIN_VERSION, |value| value::choice(value, &[("1.2", Version::Tls12), ("1.3", Version::Tls13)]));
+    let min_version = min_version(&table);
     let client_auth = table.optional(&CLIENT_AUTH, |value| client_auth(value, base));
     Ok(Tls { certificates: certificates?, min_version: min_version?, client_auth: client_auth?, place: value.place() })
+}
+
+/// Reads the least version that is spoken.
+pub(super) fn min_version(table: &Table<'_>) -> Read<Version> {
+    table.read(&MIN_VERSION, |value| value::choice(value, &[("1.2", Version::Tls12), ("1.3", Version::Tls13)]))
 }
 
 pub(super) fn certificate(value: &Value<'_>, base: &Path) -> Read<CertificateFiles> {

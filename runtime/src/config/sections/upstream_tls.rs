@@ -4,13 +4,12 @@ use std::path::Path;
 
 use rustls::pki_types::ServerName;
 
-use super::tls::{certificate, file};
+use super::tls::{MIN_VERSION, certificate, file, min_version};
 use crate::config::{
     reader::{Absent, Fault, Key, Read, Section, Value},
     types::UpstreamTls,
     value,
 };
-use crate::tls::Version;
 
 pub(super) const UPSTREAM_TLS: Section = Section {
     title: "[upstreams.NAME.tls]",
@@ -43,14 +42,6 @@ const SERVER_NAME: Key = Key {
     meaning: "The name that an endpoint is asked for (SNI), and that its certificate has to be for.",
 };
 
-const MIN_VERSION: Key = Key {
-    name: "min_version",
-    takes: "`1.2` or `1.3`",
-    absent: Absent::Default("\"1.2\""),
-    example: "\"1.3\"",
-    meaning: "The least version of TLS that is spoken.",
-};
-
 const INSECURE: Key = Key {
     name: "insecure",
     takes: "boolean",
@@ -72,8 +63,7 @@ pub(super) fn upstream_tls(value: &Value<'_>, base: &Path) -> Read<UpstreamTls> 
                 .map_err(|_| Fault::new("no certificate could be for this name", ADVICE))
         })
     });
-    let min_version =
-        table.read(&MIN_VERSION, |value| value::choice(value, &[("1.2", Version::Tls12), ("1.3", Version::Tls13)]));
+    let min_version = min_version(&table);
     let is_insecure = table.read(&INSECURE, value::boolean);
     if let (Ok(Some(_)), Ok(true), Some(value)) = (&ca, &is_insecure, table.value(&INSECURE)) {
         return Err(
