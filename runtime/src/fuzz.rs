@@ -22,13 +22,14 @@ pub use connection::connection;
 pub use handshake::{answer, extensions, request};
 
 use crate::config;
+use crate::proxy_protocol::{self, Ends, Header};
 use crate::ws::cost;
 
 /// A target: the name of its binary and of the folder of its seeds, and what it runs.
 pub type Target = (&'static str, fn(&[u8]));
 
 /// All targets.
-pub const TARGETS: [Target; 9] = [
+pub const TARGETS: [Target; 10] = [
     ("answer", answer),
     ("compressed", compressed),
     ("configuration", configuration),
@@ -36,6 +37,7 @@ pub const TARGETS: [Target; 9] = [
     ("deflate", deflate),
     ("extensions", extensions),
     ("frames", frames),
+    ("introduction", introduction),
     ("messages", messages),
     ("request", request),
 ];
@@ -91,6 +93,30 @@ pub fn configuration(data: &[u8]) {
         assert!(problem.line > 0 || !problem.key.is_empty() || !problem.help.is_empty(), "{problem:?}");
     }
     assert!(!problems.to_string().contains("please report this"), "{problems}");
+}
+
+/// Reads a header of the PROXY protocol.
+///
+/// # Panics
+/// When a part of one is another, or it is not read again as it was written.
+pub fn introduction(data: &[u8]) {
+    let whole = Header::parse(data);
+    let Ok(Some((header, length))) = whole else {
+        // What is none becomes none by what follows it.
+        let followed = [data, b"\r\n"].concat();
+        assert!(whole.is_ok() || Header::parse(&followed) == whole, "{whole:?}");
+        return;
+    };
+    assert!(length <= data.len().min(proxy_protocol::MOST), "{length}");
+    let part = |end: usize| data.get(..end).map(Header::parse);
+    assert_eq!(part(length), Some(Ok(Some((header.clone(), length)))));
+    (0..length).for_each(|end| assert_eq!(part(end), Some(Ok(None)), "{end} of {length}"));
+    let wire = header.write();
+    let again = Header::parse(&wire);
+    let told = again.as_ref().ok().and_then(Option::as_ref);
+    let ends = told.and_then(|(again, _)| again.ends);
+    let canonical = |ends: Ends| (ends.source.ip().to_canonical(), ends.source.port(), ends.destination.port());
+    assert_eq!(ends.map(canonical), header.ends.map(canonical), "{header:?} became {again:?}");
 }
 
 /// Runs to the end what waits for nothing but timers and [`Script`].

@@ -9,6 +9,7 @@
 //!
 //! A request shares memory with the buffer it was read into: drop it when the connection is open.
 
+mod access;
 mod body;
 mod claims;
 mod forwarding;
@@ -16,16 +17,19 @@ mod fragments;
 mod http1;
 mod networks;
 mod opening;
+mod redirect;
 mod refused;
 mod requests;
 mod shortcut;
 mod stream;
 mod target;
 
+pub use access::Access;
 pub use body::AnswerBody;
 pub use forwarding::{Client, Forwarding, Scheme, apply};
 pub use networks::Networks;
 pub use opening::{Opening, describe, validate};
+pub use redirect::{Redirect, redirect};
 pub use refused::{Refused, refusal, relayed, text};
 pub use requests::{ClientGone, HeadLimits, ReadError, Requests, WriteError};
 pub use stream::{Missed, Stream, Streams, Tunnel, Unreadable};

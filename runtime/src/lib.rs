@@ -27,6 +27,7 @@
 //! | what is new | where |
 //! |---|---|
 //! | a transport (TLS, a unix socket) | a variant of [`transport::Transport`]; [`listener`] (accepted) or [`upstream`] (dialled, and its scheme in [`upstream::Address`]) makes one, and nobody else knows which it is. Who has no place is answered by `listener::refuse` |
+//! | what a proxy in front says of a connection | a field of [`proxy_protocol::Header`]; [`listener::introduction`] reads it, [`session`] tells it on |
 //! | a version of HTTP that clients speak | [`handshake`]: its [`handshake::Stream`]s come from [`handshake::Streams`], and [`session`] serves each as it does any other; a version with many at once needs a task for each, in `serve_streams` of [`session`] |
 //! | a version of HTTP towards upstreams | [`upstream`], which gives an [`upstream::Upgraded`] whatever carries it |
 //! | a source of endpoints (DNS, a registry) | [`balance::Feed::replace`] is the way in; [`server`] runs the source on the control runtime, [`config`] has its keys beside `endpoints`, and `control::endpoints` hands in what the configuration itself names |
@@ -69,6 +70,7 @@ pub mod token;
 pub mod inquiry;
 // The ground: nouns and mechanism that know nothing of a proxy.
 pub mod http;
+pub mod proxy_protocol;
 pub mod transport;
 pub mod tls;
 pub mod reactor;

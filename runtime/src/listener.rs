@@ -8,23 +8,26 @@ mod accept;
 mod bind;
 mod bound;
 mod claim;
+mod introduction;
 mod loads;
 mod refuse;
 mod retire;
 mod taken;
 
+use std::sync::Arc;
 use std::time::Duration;
 
 pub use self::accept::{Acceptor, Shortage};
 pub use self::bind::{BindError, bind_one, is_shared, listen, share};
 pub use self::bound::Bound;
 pub use self::claim::Claim;
+pub use self::introduction::{NotIntroduced, introduction};
 pub use self::loads::{Counted, Loads};
 pub use self::refuse::{Refusals, refuse, refuse_at_once};
 pub use self::retire::retire;
 pub use self::taken::listening;
-use crate::handshake::HeadLimits;
-use crate::session::Admission;
+use crate::handshake::{HeadLimits, Redirect};
+use crate::session::Door;
 use crate::tls;
 
 /// A listener of the configuration.
@@ -35,7 +38,13 @@ pub struct Settings {
     /// How long a client may take for the head of a request.
     pub handshake_timeout: Duration,
     /// Whom it lets in.
-    pub admission: Admission,
+    pub door: Arc<Door>,
+    /// Whether connections begin with a header of the PROXY protocol, and only peers may come that the door trusts.
+    pub is_introduced: bool,
+    /// Whether some upstream wants to know where clients have connected to.
+    pub notes_destination: bool,
+    /// Where its requests are sent; `None`: they are served.
+    pub redirect: Option<Redirect>,
     /// What clients speak TLS with; `None`: clear text.
     pub tls: Option<tls::Server>,
 }

@@ -14,6 +14,7 @@ mod admit;
 mod arrive;
 mod connect;
 mod connection;
+mod door;
 mod effect;
 mod following;
 mod identify;
@@ -30,12 +31,14 @@ mod worker;
 use std::net::SocketAddr;
 use std::pin::pin;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::time::Duration;
 
 use http::request::Parts;
 use tokio::time::Instant;
 
 pub use connection::{Connection, Registry};
+pub use door::Door;
 pub use effect::Effect;
 pub use following::follow;
 pub use limit::{Admission, AdmissionLimits, Denied, Entry, Permit, Permits};
@@ -50,9 +53,10 @@ use record::Record;
 use refusal::Refusal;
 use secure::Peer;
 
-use crate::handshake::{HeadLimits, Missed, Stream, Streams};
+use crate::handshake::{Client, HeadLimits, Missed, Redirect, Stream, Streams};
 use crate::http::Paths;
 use crate::metrics::HandshakeOutcome;
+use crate::proxy_protocol::{Ends, Header};
 use crate::tls;
 use crate::transport::Transport;
 
@@ -63,8 +67,18 @@ pub struct Accepted {
     pub socket: Transport,
     /// Its other end.
     pub peer: SocketAddr,
+    /// When it was accepted.
+    pub accepted_at: Instant,
+    /// What a proxy in front has said of it; the peer is the client then, if that was told.
+    pub introduction: Option<Box<Header>>,
+    /// Where the peer has connected to, where somebody wants to know.
+    pub destination: Option<SocketAddr>,
     /// What it speaks TLS with, by the listener; `None`: clear text.
     pub tls: Option<tls::Server>,
+    /// Who lets the clients in that the peer speaks for; `None`: nobody has to.
+    pub door: Option<Arc<Door>>,
+    /// Where its requests are sent, by the listener; `None`: they are served.
+    pub redirect: Option<Redirect>,
     /// What is taken as the head of a request, by the listener.
     pub head: HeadLimits,
     /// How long the client may take for the head of a request, by the listener.
@@ -89,30 +103,51 @@ struct Entrance<'w> {
     worker: &'w Rc<Worker>,
     /// The other end of their socket.
     peer: SocketAddr,
+    /// Where that has connected to.
+    destination: Option<SocketAddr>,
     /// Who that is, where it speaks TLS.
     secured: Option<Peer>,
+    /// The host that it has asked a proxy in front for.
+    authority: Option<String>,
+    /// Who lets the clients in that it speaks for.
+    door: Option<Arc<Door>>,
+    /// Where they are sent.
+    redirect: Option<Redirect>,
     /// Which paths they may ask for.
     paths: Paths,
+}
+
+impl Entrance<'_> {
+    /// What an upstream is told of a client by the PROXY protocol. A client that trusted proxies have told of has no port.
+    fn introduction(&self, client: &Client) -> Header {
+        let port = if client.address == self.peer.ip().to_canonical() { self.peer.port() } else { 0 };
+        let source = SocketAddr::new(client.address, port);
+        let ends = self.destination.map(|destination| Ends { source, destination });
+        Header { ends, tls: self.secured.as_ref().map(|peer| peer.spoken.clone()), authority: self.authority.clone() }
+    }
 }
 
 /// Serves one stream after the other until one has opened, which has the socket then; `None` when the connection ends
 /// without.
 async fn serve_streams(worker: Rc<Worker>, accepted: Box<Accepted>) -> Option<Open> {
-    let Accepted { socket, peer, tls, head, handshake_timeout } = *accepted;
-    let mut accepted_at = Some(Instant::now());
+    let Accepted { socket, peer, accepted_at, introduction, destination, tls, door, redirect, head, handshake_timeout } =
+        *accepted;
+    let mut accepted_at = Some(accepted_at);
+    let Header { tls: told, authority, .. } = introduction.map(|header| *header).unwrap_or_default();
     let (socket, secured) = match tls {
-        None => (socket, None),
+        None => (socket, told.map(Peer::told)),
         Some(server) => {
-            let (socket, peer) = Box::pin(secure::secure(&worker, socket, &server, handshake_timeout)).await?;
+            let left = left_of(handshake_timeout, accepted_at);
+            let (socket, peer) = Box::pin(secure::secure(&worker, socket, &server, left)).await?;
             (socket, Some(peer))
         }
     };
-    let entrance = Entrance { worker: &worker, peer, secured, paths: head.paths };
+    let entrance =
+        Entrance { worker: &worker, peer, destination, secured, authority, door, redirect, paths: head.paths };
     let mut streams = Streams::new(socket, &head);
     loop {
         // The first request begins with the socket, and has the time that the TLS handshake has left.
-        let spent = accepted_at.map_or(Duration::ZERO, |at| at.elapsed());
-        let (started, next) = streams.next(handshake_timeout.saturating_sub(spent)).await;
+        let (started, next) = streams.next(left_of(handshake_timeout, accepted_at)).await;
         let started = accepted_at.take().unwrap_or(started);
         let (head, stream) = match next {
             Ok(next) => next,
@@ -127,6 +162,11 @@ async fn serve_streams(worker: Rc<Worker>, accepted: Box<Accepted>) -> Option<Op
             Err(further) => streams = further?,
         }
     }
+}
+
+/// What is left of a time that has begun then, if it has.
+fn left_of(whole: Duration, begun: Option<Instant>) -> Duration {
+    begun.map_or(whole, |begun| whole.saturating_sub(begun.elapsed()))
 }
 
 /// One stream, up to its answer. Where that opens nothing, what the connection has to bring beside it.
@@ -149,10 +189,10 @@ async fn agree<'w>(
     stream: &mut Stream,
     record: &mut Record<'w>,
 ) -> Result<Joined<'w>, Refusal> {
-    let arrived = Arrived::new(entrance, head, record);
+    let arrived = Arrived::new(entrance, head, record).pass(entrance, record)?;
     let routed = arrived.route(record)?;
     let entered = routed.enter()?;
-    let admitted = entered.identify(stream, record).await?.admit(record)?;
+    let admitted = entered.identify(stream, record).await?.admit(entrance, record)?;
     let connecting = pin!(admitted.connect(record));
     stream.during(connecting).await.map_err(|_| Refusal::ClientGone)?
 }

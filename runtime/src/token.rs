@@ -25,4 +25,4 @@ pub use secret::Secret;
 pub use source::{InvalidSource, Source};
 
 /// What the names of attributes begin with that only the runtime sets.
-pub const OWN_ATTRIBUTES: [&str; 2] = ["tls.", "token."];
+pub const OWN_ATTRIBUTES: [&str; 3] = ["proxy.", "tls.", "token."];

@@ -166,6 +166,12 @@ impl Trust {
     /// Connects to a server of this name; the error is what TLS has against it.
     pub async fn connect(&self, address: SocketAddr, name: &str) -> std::io::Result<Peer> {
         let stream = within("a TCP connection", TcpStream::connect(address)).await?;
+        self.over(Peer::new(stream, Role::Client), name).await
+    }
+
+    /// Speaks TLS from here on with a server of this name.
+    pub async fn over(&self, peer: Peer, name: &str) -> std::io::Result<Peer> {
+        let stream = peer.into_stream();
         let name = ServerName::try_from(name.to_owned()).expect("a name");
         let connector = TlsConnector::from(self.0.clone());
         let stream = within("a TLS handshake", connector.connect(name, stream)).await?;

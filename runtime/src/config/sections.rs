@@ -1,5 +1,6 @@
 //! The tables of the file: what each may hold, and how it becomes a checked type.
 
+mod access;
 mod admin;
 mod candidate;
 mod component;

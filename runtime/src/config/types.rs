@@ -10,7 +10,7 @@ use super::{
     source::{Place, Source},
 };
 use crate::component::{self, Configuration, Kind, OnFailure};
-use crate::handshake::Networks;
+use crate::handshake::{Access, Networks, Redirect};
 use crate::http::{Host, Paths};
 use crate::listener::Claim;
 use crate::log;
@@ -200,8 +200,14 @@ pub struct Listener {
     pub paths: Paths,
     /// How long a client may take to send a request's head.
     pub handshake_timeout: Duration,
+    /// Which networks clients may come from.
+    pub access: Access,
     /// Whom it lets in.
     pub admission: AdmissionLimits,
+    /// Whether connections begin with a header of the PROXY protocol.
+    pub is_introduced: bool,
+    /// Where its requests are sent; `None`: they are served.
+    pub redirect: Option<Redirect>,
     /// What clients speak TLS with; `None`: clear text.
     pub tls: Option<Tls>,
     /// How it is noticed that a client has vanished.
@@ -361,6 +367,8 @@ pub struct Upstream {
     pub host: Host,
     /// How TLS is spoken to endpoints that do; `None`: as is usual.
     pub tls: Option<UpstreamTls>,
+    /// Whether each connection to it begins with a header of the PROXY protocol, version 2.
+    pub proxy_protocol: bool,
     /// How it is noticed that an endpoint has vanished.
     pub liveness: Liveness,
     /// At least one, each url only once. All of them may be disabled, or of weight 0.
@@ -403,6 +411,8 @@ pub struct Route {
     pub filters: Vec<ComponentUse>,
     /// Where connections go.
     pub target: Target,
+    /// Which networks clients may come from.
+    pub access: Access,
     /// The origins that may connect, as browsers write them; `None`: all may.
     pub allowed_origins: Option<Origins>,
     /// The token that who comes has to have; `None`: none.

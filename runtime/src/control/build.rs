@@ -242,6 +242,7 @@ impl Builder<'_> {
                 when,
                 filters,
                 target,
+                access: route.access.clone(),
                 origins: route.allowed_origins.clone(),
                 token: self.requirement(route),
                 timers: Arc::new(route.timers.clone()),

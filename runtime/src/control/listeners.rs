@@ -10,7 +10,7 @@ use crate::config::Listener;
 use crate::handshake::HeadLimits;
 use crate::listener::Settings;
 use crate::metrics::Metrics;
-use crate::session::Admission;
+use crate::session::{Admission, Door};
 use crate::tls::Keys;
 
 /// Makes the settings of all listeners, in the order of the configuration. Where something is wrong it is among the findings,
@@ -43,6 +43,18 @@ fn settings(
         max_header_fields: listener.max_header_fields,
         paths: listener.paths,
     };
-    let admission = doors.get(&address)?.clone();
-    Some(Settings { head, handshake_timeout: listener.handshake_timeout, admission, tls })
+    let door = Arc::new(Door {
+        access: listener.access.clone(),
+        admission: doors.get(&address)?.clone(),
+        trusted: sources.config.trusted_proxies.clone(),
+    });
+    Some(Settings {
+        head,
+        handshake_timeout: listener.handshake_timeout,
+        door,
+        is_introduced: listener.is_introduced,
+        notes_destination: sources.config.upstreams.values().any(|upstream| upstream.proxy_protocol),
+        redirect: listener.redirect,
+        tls,
+    })
 }

@@ -174,13 +174,15 @@ pub(super) fn speaks_tls(upstream: &Upstream) -> bool {
 
 /// What of an upstream is in the snapshot.
 fn without_endpoints(upstream: &Upstream) -> Upstream {
-    let Upstream { balance, retries, connect_timeout, host, tls, liveness, endpoints: _, place } = upstream;
+    let Upstream { balance, retries, connect_timeout, host, tls, proxy_protocol, liveness, endpoints: _, place } =
+        upstream;
     Upstream {
         balance: balance.clone(),
         retries: *retries,
         connect_timeout: *connect_timeout,
         host: host.clone(),
         tls: tls.clone(),
+        proxy_protocol: *proxy_protocol,
         liveness: *liveness,
         endpoints: Vec::new(),
         place: place.clone(),

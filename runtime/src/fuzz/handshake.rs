@@ -101,6 +101,7 @@ type Answered = (StatusCode, Vec<(HeaderName, usize)>);
 fn answered(offer: &HeaderValue, text: &[u8], piece: u8) -> Option<Answered> {
     let address = Address::parse("ws://upstream.test/base").ok()?;
     let mut request = UpstreamRequest {
+        introduction: None,
         target: UpstreamTarget::new(PathAndQuery::from_static("/ws?x=1"), 0),
         headers: HeaderMap::new(),
         client_host: None,

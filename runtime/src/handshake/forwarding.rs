@@ -101,7 +101,8 @@ impl Forwarding {
         let group_id = self.group(&mut headers);
         let Opening { protocols, extensions, .. } = opening.clone();
         let client_host = host;
-        (UpstreamRequest { target, headers, client_host, host: Host::default(), protocols, extensions }, group_id)
+        let (introduction, host) = (None, Host::default());
+        (UpstreamRequest { introduction, target, headers, client_host, host, protocols, extensions }, group_id)
     }
 
     /// Appends what this hop knows.

@@ -35,6 +35,9 @@ pub enum Refused {
     /// 414.
     #[error("the target of the request is too long")]
     TargetTooLong,
+    /// 403: the listener or the route allows other networks.
+    #[error("your network may not connect here")]
+    Network,
     /// 403: the route allows other origins.
     #[error("this origin may not connect here")]
     Origin,
@@ -49,7 +52,7 @@ impl Refused {
             Self::UpgradeRequired | Self::Version => StatusCode::UPGRADE_REQUIRED,
             Self::Malformed(_) | Self::Path(_) => StatusCode::BAD_REQUEST,
             Self::TargetTooLong => StatusCode::URI_TOO_LONG,
-            Self::Origin => StatusCode::FORBIDDEN,
+            Self::Network | Self::Origin => StatusCode::FORBIDDEN,
         }
     }
 
@@ -59,6 +62,7 @@ impl Refused {
             Self::NoRoute => HandshakeOutcome::NoRoute,
             Self::UpgradeRequired | Self::Version => HandshakeOutcome::UpgradeRequired,
             Self::Method | Self::Malformed(_) | Self::Path(_) | Self::TargetTooLong => HandshakeOutcome::Malformed,
+            Self::Network => HandshakeOutcome::NetworkRefused,
             Self::Origin => HandshakeOutcome::OriginRefused,
         }
     }
@@ -82,7 +86,7 @@ impl Refused {
             Self::Malformed(_) => {
                 headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
             }
-            Self::NoRoute | Self::Path(_) | Self::TargetTooLong | Self::Origin => {}
+            Self::NoRoute | Self::Path(_) | Self::TargetTooLong | Self::Network | Self::Origin => {}
         }
         response
     }
@@ -140,6 +144,7 @@ mod tests {
             (Refused::Malformed("why"), 400, &[("connection", "close")]),
             (Refused::Path(InvalidPath::AboveRoot), 400, &[]),
             (Refused::TargetTooLong, 414, &[]),
+            (Refused::Network, 403, &[]),
             (Refused::Origin, 403, &[]),
         ] {
             let response = refused.response();

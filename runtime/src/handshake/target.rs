@@ -60,6 +60,12 @@ impl<'a> Target<'a> {
         Ok(Self { host, authority, path, query: parts.uri.query(), uri: &parts.uri })
     }
 
+    /// The path and the query as they came, `/` where the target has none (RFC 9112 section 3.2.1).
+    pub fn origin_form(&self) -> &str {
+        let target = self.uri.path_and_query().map(PathAndQuery::as_str);
+        target.filter(|target| target.starts_with('/')).unwrap_or("/")
+    }
+
     /// What of it goes to an upstream, on a route that matched so many segments of the path.
     ///
     /// # Errors

@@ -10,6 +10,8 @@ use super::target::UpstreamTarget;
 /// What an upstream is asked, the same for each attempt. Cloning it copies no text.
 #[derive(Clone, Debug)]
 pub struct UpstreamRequest {
+    /// What is sent before everything else, also before TLS; `None`: nothing.
+    pub introduction: Option<Box<[u8]>>,
     /// The client's target.
     pub target: UpstreamTarget,
     /// End-to-end fields. `Host` and those of the handshake are added for each attempt.

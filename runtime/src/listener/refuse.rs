@@ -51,7 +51,7 @@ impl Refusals {
         notice.at = Some(now);
         let refused = std::mem::take(&mut notice.since);
         let reason = reason.label();
-        tracing::warn!(reason, refused, "connections are refused, because there is no place for them");
+        tracing::warn!(reason, refused, "connections are refused before their request is read");
     }
 
     /// A place among those that are refused with patience; `None` when there is none.
@@ -62,8 +62,7 @@ impl Refusals {
 
 /// Answers when the request comes, or soon, and then gives the client a moment to read it. `patience` is the place that this
 /// takes among those that are treated so.
-pub async fn refuse(stream: StdStream, reason: ConnectionRefusal, patience: Permit) {
-    let mut stream = Socket::new(stream);
+pub async fn refuse(mut stream: Socket, reason: ConnectionRefusal, patience: Permit) {
     // An answer without a question takes some clients by surprise.
     let _ = timeout(REQUEST, stream.readable()).await;
     let mut room = [0; 1024];
@@ -109,6 +108,9 @@ fn answer(reason: ConnectionRefusal) -> &'static [u8] {
         ConnectionRefusal::MaxConnections
         | ConnectionRefusal::ListenerMaxConnections
         | ConnectionRefusal::OpenFiles => NO_PLACE,
+        // Who is no proxy, or says nothing of a client, would not know what to make of it.
+        ConnectionRefusal::UntrustedProxy | ConnectionRefusal::ProxyProtocol => b"",
+        ConnectionRefusal::NetworkRefused => NOT_HERE,
         ConnectionRefusal::MaxConnectionsPerClient | ConnectionRefusal::HandshakesPerSecondPerClient => TOO_MANY,
     }
 }
@@ -121,6 +123,14 @@ const NO_PLACE: &[u8] = b"HTTP/1.1 503 Service Unavailable\r\n\
     Connection: close\r\n\
     \r\n\
     this proxy has no place for another connection\n";
+
+/// The same, of a client whose network may not come.
+const NOT_HERE: &[u8] = b"HTTP/1.1 403 Forbidden\r\n\
+    Content-Type: text/plain; charset=utf-8\r\n\
+    Content-Length: 34\r\n\
+    Connection: close\r\n\
+    \r\n\
+    your network may not connect here\n";
 
 /// The same, of a client that has, or asks for, more than its share (RFC 6585 section 4).
 const TOO_MANY: &[u8] = b"HTTP/1.1 429 Too Many Requests\r\n\
@@ -148,7 +158,7 @@ mod tests {
 
     #[test]
     fn the_answer_says_how_long_it_is() {
-        for answer in [NO_PLACE, TOO_MANY] {
+        for answer in [NO_PLACE, NOT_HERE, TOO_MANY] {
             let text = std::str::from_utf8(answer).unwrap();
             let (head, body) = text.split_once("\r\n\r\n").unwrap();
             assert!(head.contains(&format!("\r\nContent-Length: {}\r\n", body.len())), "{text}");
@@ -176,7 +186,7 @@ mod tests {
             client.read_to_string(&mut text).unwrap();
             text
         });
-        reactor::run(refuse(server, ConnectionRefusal::MaxConnections, permit())).unwrap();
+        reactor::run(refuse(Socket::new(server), ConnectionRefusal::MaxConnections, permit())).unwrap();
         reading.join().unwrap()
     }
 

@@ -48,6 +48,10 @@ labels! {
         UpgradeRequired = "upgrade_required",
         /// 400, 405 or 431: a malformed handshake.
         Malformed = "malformed",
+        /// 308: the listener sends everything to where TLS is spoken.
+        Redirected = "redirected",
+        /// 403: a network that the listener or the route does not allow.
+        NetworkRefused = "network_refused",
         /// 403: an origin that the route does not allow.
         OriginRefused = "origin_refused",
         /// 401 or 403: no token that holds, and the route asks for one.
@@ -283,16 +287,22 @@ labels! {
 }
 
 labels! {
-    /// Why a connection was refused before anything was read (label `reason` of `connections_refused_total`).
+    /// Why a connection was refused before its request was read (label `reason` of `connections_refused_total`).
     ConnectionRefusal {
         /// As many as `max_connections` allows were there.
         MaxConnections = "max_connections",
         /// As many as `max_connections` of the listener allows were there.
         ListenerMaxConnections = "listener_max_connections",
+        /// `allow` or `deny` of the listener keeps the client's network out.
+        NetworkRefused = "network_refused",
         /// As many of the client's network were there as `max_connections_per_client` of the listener allows.
         MaxConnectionsPerClient = "max_connections_per_client",
         /// The client's network came more often than `handshakes_per_second_per_client` of the listener allows.
         HandshakesPerSecondPerClient = "handshakes_per_second_per_client",
+        /// A peer that `trusted_proxies` does not have came to a listener with `proxy_protocol`.
+        UntrustedProxy = "untrusted_proxy",
+        /// A connection did not begin with a header of the PROXY protocol, or that was not whole within `handshake_timeout`.
+        ProxyProtocol = "proxy_protocol",
         /// The process, or the machine, had no descriptor left.
         OpenFiles = "open_files",
     }

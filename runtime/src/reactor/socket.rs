@@ -52,6 +52,20 @@ impl Socket {
         }
     }
 
+    /// The stream, for whoever has no loop.
+    pub fn into_stream(self) -> TcpStream {
+        self.port.leave(&self.stream);
+        self.stream
+    }
+
+    /// Where the other end has connected to, if it did.
+    ///
+    /// # Errors
+    /// When the system does not tell.
+    pub fn local_address(&self) -> io::Result<SocketAddr> {
+        self.stream.local_addr()
+    }
+
     /// Waits until there may be something to read. Cancel safe.
     ///
     /// # Errors
@@ -100,6 +114,27 @@ impl Socket {
                 return Poll::Ready(Ok(count));
             }
         }
+    }
+
+    /// Looks at what has come, and leaves it to be read; zero at the end. Otherwise the task is woken when there may be
+    /// something.
+    ///
+    /// # Errors
+    /// When the connection is broken.
+    pub fn poll_peek(&self, context: &Context<'_>, bytes: &mut [u8]) -> Poll<io::Result<usize>> {
+        loop {
+            ready!(self.port.poll_read(&self.stream, context))?;
+            match retry_on_intr(|| recv(&self.stream, &mut *bytes, RecvFlags::PEEK)) {
+                Ok((count, _)) => return Poll::Ready(Ok(count)),
+                Err(Errno::AGAIN) => self.port.empty(),
+                Err(error) => return Poll::Ready(Err(error.into())),
+            }
+        }
+    }
+
+    /// Has the next look, or read, wait until more has come than the last one has seen.
+    pub fn await_more(&self) {
+        self.port.drained();
     }
 
     /// Writes what the socket takes of these bytes; otherwise the task is woken when it may take some.

@@ -13,9 +13,10 @@ use super::course::Team;
 use super::listing::{Slice, Wanted};
 use super::pace::Pace;
 use super::worker::Order;
-use crate::listener::{Counted, Loads, Refusals, Settings, refuse, refuse_at_once};
+use crate::listener::{Counted, Loads, NotIntroduced, Refusals, Settings, introduction, refuse, refuse_at_once};
 use crate::metrics::ConnectionRefusal;
-use crate::reactor::{Socket, sleep, spawn};
+use crate::proxy_protocol::{Ends, Header};
+use crate::reactor::{Socket, sleep, spawn, timeout};
 use crate::session::{self, Accepted, Connection, Denied, Entry, Permit, Permits, Snapshot, TooMany, Worker};
 use crate::transport::Transport;
 use crate::ws::CloseFrame;
@@ -32,13 +33,20 @@ pub(super) struct Serving {
 /// A connection on its way from one worker to another.
 pub(super) struct Handed {
     stream: TcpStream,
-    peer: SocketAddr,
-    settings: Arc<Settings>,
-    held: Held,
+    newcomer: Newcomer,
+    /// `None`: it has to be introduced yet.
+    entry: Option<Entry>,
+    counted: Counted,
 }
 
-/// A place among all connections and among those of the listener, and the count of a worker's.
-type Held = (Permit, Entry, Counted);
+/// What is known of a connection that was accepted.
+struct Newcomer {
+    peer: SocketAddr,
+    accepted_at: Instant,
+    settings: Arc<Settings>,
+    /// Its place among all connections.
+    place: Permit,
+}
 
 impl Serving {
     /// A worker without connections.
@@ -68,28 +76,26 @@ impl Serving {
     }
 
     /// Gives an accepted connection a place, here or on a worker that has fewer, or tells it that there is none.
-    pub(super) fn admit(&self, stream: TcpStream, peer: SocketAddr, settings: Arc<Settings>) {
+    pub(super) fn admit(self: &Rc<Self>, stream: TcpStream, peer: SocketAddr, settings: Arc<Settings>) {
+        if settings.is_introduced && !settings.door.trusted.contains(peer.ip()) {
+            return self.count_refusal(ConnectionRefusal::UntrustedProxy, 1);
+        }
         let place = self.places.borrow().take();
         let Some(place) = place else {
-            return self.refuse(stream, &settings, ConnectionRefusal::MaxConnections);
+            return self.refuse(Socket::new(stream), &settings, ConnectionRefusal::MaxConnections);
         };
-        let entry = match settings.admission.enter(peer.ip(), Instant::now()) {
-            Ok(entry) => entry,
-            Err(denied) => {
-                return self.refuse(
-                    stream,
-                    &settings,
-                    match denied {
-                        Denied::Full | Denied::TooFast => ConnectionRefusal::ListenerMaxConnections,
-                        Denied::Client(TooMany::Connections) => ConnectionRefusal::MaxConnectionsPerClient,
-                        Denied::Client(TooMany::Handshakes) => ConnectionRefusal::HandshakesPerSecondPerClient,
-                    },
-                );
-            }
+        let accepted_at = Instant::now();
+        let entry = match settings.is_introduced {
+            true => None,
+            false => match settings.door.enter(peer.ip(), accepted_at) {
+                Ok(entry) => Some(entry),
+                Err(denied) => return self.refuse(Socket::new(stream), &settings, reason(denied)),
+            },
         };
         // Counted from here on, also on its way to another worker: a drain waits for it.
         let chosen = self.loads.place(self.index());
-        let handed = Handed { stream, peer, settings, held: (place, entry, self.loads.count(chosen)) };
+        let newcomer = Newcomer { peer, accepted_at, settings, place };
+        let handed = Handed { stream, newcomer, entry, counted: self.loads.count(chosen) };
         match chosen == self.index() {
             true => self.adopt(handed),
             false => self.hand_over(chosen, handed),
@@ -98,14 +104,14 @@ impl Serving {
 
     /// Tells a connection that it is not let in, and why. Whoever speaks TLS could be told only after a handshake, which would
     /// cost more than the connection that there is no place for: it is closed.
-    fn refuse(&self, stream: TcpStream, settings: &Settings, reason: ConnectionRefusal) {
+    fn refuse(&self, socket: Socket, settings: &Settings, reason: ConnectionRefusal) {
         self.count_refusal(reason, 1);
         if settings.tls.is_some() {
             return;
         }
         match self.refusals.patience() {
-            Some(patience) => spawn(refuse(stream, reason, patience)).detach(),
-            None => refuse_at_once(stream, reason),
+            Some(patience) => spawn(refuse(socket, reason, patience)).detach(),
+            None => refuse_at_once(socket.into_stream(), reason),
         }
     }
 
@@ -115,23 +121,68 @@ impl Serving {
     }
 
     /// Gives a connection to another worker; keeps it when that one does not take it.
-    fn hand_over(&self, other: usize, handed: Handed) {
-        if let Err(Order::Adopt(Handed { held: (place, entry, _), stream, peer, settings })) =
-            self.team.order(other, Order::Adopt(handed))
-        {
-            let held = (place, entry, self.loads.count(self.index()));
-            self.adopt(Handed { stream, peer, settings, held });
+    fn hand_over(self: &Rc<Self>, other: usize, handed: Handed) {
+        if let Err(Order::Adopt(handed)) = self.team.order(other, Order::Adopt(handed)) {
+            self.adopt(Handed { counted: self.loads.count(self.index()), ..handed });
         }
     }
 
-    /// Serves a connection that has its place.
-    pub(super) fn adopt(&self, Handed { stream, peer, settings, held }: Handed) {
-        let socket = Transport::from(Socket::new(stream));
-        let Settings { head, handshake_timeout, tls, .. } = &*settings;
-        let (head, tls) = (head.clone(), tls.clone());
+    /// Takes a connection that has its place.
+    pub(super) fn adopt(self: &Rc<Self>, handed: Handed) {
+        let Handed { stream, newcomer, entry, counted } = handed;
+        let socket = Socket::new(stream);
+        match entry {
+            Some(entry) => self.serve(socket, newcomer, None, (entry, counted)),
+            None => spawn(self.clone().introduce(socket, newcomer, counted)).detach(),
+        }
+    }
+
+    /// Has a connection introduced by the proxy that it comes from. From then on its client is the peer.
+    async fn introduce(self: Rc<Self>, socket: Socket, mut newcomer: Newcomer, counted: Counted) {
+        let settings = newcomer.settings.clone();
+        let header = match timeout(settings.handshake_timeout, introduction(&socket)).await {
+            Ok(Ok(header)) => header,
+            // As those do that probe a port.
+            Ok(Err(NotIntroduced::Left)) => return,
+            Ok(Err(error)) => {
+                tracing::debug!(peer = %newcomer.peer, %error, "a connection was not introduced");
+                return self.count_refusal(ConnectionRefusal::ProxyProtocol, 1);
+            }
+            Err(_) => return self.count_refusal(ConnectionRefusal::ProxyProtocol, 1),
+        };
+        if let Some(Ends { source, .. }) = header.ends {
+            newcomer.peer = source;
+        }
+        match settings.door.enter(newcomer.peer.ip(), newcomer.accepted_at) {
+            Ok(entry) => self.serve(socket, newcomer, Some(Box::new(header)), (entry, counted)),
+            Err(denied) => self.refuse(socket, &settings, reason(denied)),
+        }
+    }
+
+    /// Serves a connection that is let in.
+    fn serve(&self, socket: Socket, newcomer: Newcomer, introduction: Option<Box<Header>>, held: (Entry, Counted)) {
+        let Newcomer { peer, accepted_at, settings, place } = newcomer;
+        let Settings { ref head, handshake_timeout, ref tls, ref door, redirect, notes_destination, .. } = *settings;
+        let ends = introduction.as_ref().and_then(|header| header.ends);
+        let destination = match ends {
+            _ if !notes_destination => None,
+            Some(ends) => Some(ends.destination),
+            None => socket.local_address().ok(),
+        };
         // Boxed, because an open connection's task has no use for it.
-        let accepted = Box::new(Accepted { socket, peer, tls, head, handshake_timeout: *handshake_timeout });
-        spawn(session::serve(self.worker.clone(), accepted, held)).detach();
+        let accepted = Box::new(Accepted {
+            socket: Transport::from(socket),
+            peer,
+            accepted_at,
+            introduction,
+            destination,
+            tls: tls.clone(),
+            door: door.is_open_for(peer.ip()).then(|| door.clone()),
+            redirect,
+            head: head.clone(),
+            handshake_timeout,
+        });
+        spawn(session::serve(self.worker.clone(), accepted, (place, held))).detach();
     }
 
     /// Follows a new configuration: instances that it does not need go, and open connections do what their routes say.
@@ -188,6 +239,16 @@ impl Serving {
     /// A slice of the list of open connections.
     pub(super) fn slice(&self, wanted: &Wanted) -> Slice {
         Slice::of(self.worker.registry(), self.index(), wanted)
+    }
+}
+
+/// Why somebody is told nothing more.
+fn reason(denied: Denied) -> ConnectionRefusal {
+    match denied {
+        Denied::Network => ConnectionRefusal::NetworkRefused,
+        Denied::Full | Denied::TooFast => ConnectionRefusal::ListenerMaxConnections,
+        Denied::Client(TooMany::Connections) => ConnectionRefusal::MaxConnectionsPerClient,
+        Denied::Client(TooMany::Handshakes) => ConnectionRefusal::HandshakesPerSecondPerClient,
     }
 }
 

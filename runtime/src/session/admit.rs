@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use tokio::time::Instant;
 
+use super::Entrance;
 use super::arrive::{Entered, Routed};
 use super::limit::Entry;
 use super::record::Record;
@@ -57,9 +58,9 @@ struct Shadowed {
 
 impl<'w> Entered<'w> {
     /// Opens the route's filters in order, each seeing the attributes of those before it, and makes the upstream's request.
-    pub(super) fn admit(self, record: &mut Record<'w>) -> Result<Admitted<'w>, Refusal> {
+    pub(super) fn admit(self, entrance: &Entrance<'_>, record: &mut Record<'w>) -> Result<Admitted<'w>, Refusal> {
         let Self { routed, opening, entry, until } = self;
-        let Routed { worker, head, client, followings, route, upstream, target, handshake } = routed;
+        let Routed { worker, head, client, followings, route, upstream, target, handshake, .. } = routed;
         let mut handshake = Rc::new(handshake);
         let mut filters = Filters { decided: route.decided(), ..Filters::default() };
         let (mut upstream_headers, mut client_headers) = (Vec::new(), Vec::new());
@@ -80,6 +81,9 @@ impl<'w> Entered<'w> {
         let (mut request, channel) = route.forwarding.request(head, target, &opening, &client, &upstream_headers);
         record.channel = channel.and_then(|channel| channel.to_str().ok().map(str::to_owned));
         request.host = upstream.host.clone();
+        if upstream.proxy_protocol {
+            request.introduction = Some(entrance.introduction(&client).write().into());
+        }
         if route.reads_messages() {
             request.offer_only_deflate();
         }

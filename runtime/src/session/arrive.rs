@@ -8,8 +8,9 @@ use tokio::time::Instant;
 
 use super::Entrance;
 use super::limit::Entry;
+use super::per_client::Share;
 use super::record::Record;
-use super::refusal::Refusal;
+use super::refusal::{Gate, Refusal};
 use super::secure::Peer;
 use super::snapshot::{Route, Snapshot, Target, Upstream};
 use super::worker::Worker;
@@ -26,6 +27,8 @@ pub(super) struct Arrived<'w> {
     /// What was in force when it came. All that becomes of it is of one generation.
     snapshot: Arc<Snapshot>,
     followings: u64,
+    /// What the client has of the listener, where a trusted peer has told who it is.
+    told: Option<Share>,
 }
 
 /// A request that has its route.
@@ -35,6 +38,7 @@ pub(super) struct Routed<'w> {
     pub(super) client: Client,
     /// What [`Worker::followings`] was when the request came.
     pub(super) followings: u64,
+    told: Option<Share>,
     pub(super) route: Arc<Route>,
     pub(super) upstream: Arc<Upstream>,
     /// What of the client's target goes to the upstream.
@@ -55,20 +59,36 @@ pub(super) struct Entered<'w> {
 impl<'w> Arrived<'w> {
     /// Begins the story of a request.
     pub(super) fn new(entrance: &Entrance<'w>, head: Parts, record: &mut Record<'w>) -> Self {
-        let Entrance { worker, peer, ref secured, paths } = *entrance;
+        let Entrance { worker, peer, ref secured, ref authority, paths, .. } = *entrance;
         let snapshot = worker.snapshot();
         let address = snapshot.trusted.client(peer.ip(), &head.headers);
         record.client.set_ip(address);
         let scheme = if secured.is_some() { Scheme::Wss } else { Scheme::Ws };
         record.attributes = secured.as_ref().map(Peer::attributes).unwrap_or_default();
+        let told = authority.iter().map(|authority| (AUTHORITY.to_owned(), authority.clone()));
+        record.attributes.extend(told);
         let client = Client { peer, address, scheme, connection_id: record.connection.clone() };
-        Self { worker, head, client, paths, snapshot, followings: worker.followings() }
+        Self { worker, head, client, paths, snapshot, followings: worker.followings(), told: None }
+    }
+
+    /// Sees that the client may come in by this listener, where that could not be known before, and that it is served here.
+    pub(super) fn pass(mut self, entrance: &Entrance<'_>, record: &mut Record<'_>) -> Result<Self, Refusal> {
+        if let Some(door) = &entrance.door {
+            let told = door.enter_told(self.client.address, Instant::now());
+            self.told = told.map_err(|denied| Refusal::denied(denied, Gate::Listener))?;
+        }
+        let Some(redirect) = entrance.redirect else { return Ok(self) };
+        let target = handshake::Target::of(&self.head, self.paths).map_err(Refusal::Request)?;
+        self.head.uri.path().clone_into(&mut record.path);
+        record.host = target.host.clone().into_owned();
+        let location = redirect.location(&target).ok_or(Refused::Malformed("the request names no host"));
+        Err(location.map_or_else(Refusal::Request, Refusal::Redirect))
     }
 
     /// Finds the first route, from the most specific on, whose predicates hold and that knows the service, if the request
     /// asks for one.
     pub(super) fn route(self, record: &mut Record<'w>) -> Result<Routed<'w>, Refusal> {
-        let Self { worker, head, client, paths, snapshot, followings } = self;
+        let Self { worker, head, client, paths, snapshot, followings, told } = self;
         head.uri.path().clone_into(&mut record.path);
         let target = handshake::Target::of(&head, paths).map_err(Refusal::Request)?;
         record.host = target.host.clone().into_owned();
@@ -88,12 +108,15 @@ impl<'w> Arrived<'w> {
                 record.route = Some(route.clone());
                 let (route, upstream) = (route.clone(), upstream.clone());
                 let target = target.forwarded(found.segments).map_err(Refusal::Request)?;
-                return Ok(Routed { worker, head, client, followings, route, upstream, target, handshake });
+                return Ok(Routed { worker, head, client, followings, told, route, upstream, target, handshake });
             }
         }
         Err(Refusal::Request(Refused::NoRoute))
     }
 }
+
+/// The host that a proxy in front was asked for.
+const AUTHORITY: &str = "proxy.authority";
 
 /// Whether all predicates of a route hold.
 fn holds(worker: &Worker, route: &Route, handshake: &Handshake) -> Result<bool, Refusal> {
@@ -108,14 +131,18 @@ fn holds(worker: &Worker, route: &Route, handshake: &Handshake) -> Result<bool, 
 
 impl<'w> Routed<'w> {
     /// Sees that the request is an opening handshake which may come here, and takes its place on the route.
-    pub(super) fn enter(self) -> Result<Entered<'w>, Refusal> {
+    pub(super) fn enter(mut self) -> Result<Entered<'w>, Refusal> {
+        if !self.route.access.admits(self.client.address) {
+            return Err(Refusal::Request(Refused::Network));
+        }
         let opening = handshake::validate(&self.head).map_err(Refusal::Request)?;
         let (peer, scheme) = (self.client.peer.ip(), self.client.scheme);
         let own = || self.route.forwarding.trusted.origin(peer, &self.head.headers, scheme);
         if !self.route.origins.as_ref().is_none_or(|origins| origins.allow(&self.head.headers, own)) {
             return Err(Refusal::Request(Refused::Origin));
         }
-        let entry = self.route.admission.enter(self.client.address, Instant::now())?;
+        let entry = self.route.admission.enter(self.client.address, Instant::now());
+        let entry = entry.map_err(|denied| Refusal::denied(denied, Gate::Route))?.with(self.told.take());
         Ok(Entered { routed: self, opening, entry, until: None })
     }
 }

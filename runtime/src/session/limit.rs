@@ -75,13 +75,32 @@ pub struct AdmissionLimits {
 #[derive(Debug)]
 pub struct Entry {
     _permit: Permit,
-    // Boxed, because most have none and all have room for it.
-    _share: Option<Box<Share>>,
+    // Boxed, because most have none and all have room for them.
+    shares: Option<Box<Shares>>,
+}
+
+/// What a client has of a route, of a listener, or of both.
+#[derive(Debug, Default)]
+struct Shares {
+    _own: Option<Share>,
+    _told: Option<Share>,
+}
+
+impl Entry {
+    /// With what the client has of the listener, where a trusted peer has told who it is.
+    pub fn with(mut self, told: Option<Share>) -> Self {
+        if told.is_some() {
+            self.shares.get_or_insert_default()._told = told;
+        }
+        self
+    }
 }
 
 /// Why a connection or a handshake is not let in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Denied {
+    /// Its network may not come.
+    Network,
     /// All places are taken.
     Full,
     /// Too many have come in the last second.
@@ -119,8 +138,31 @@ impl Admission {
         if !self.rate.admit(now) {
             return Err(Denied::TooFast);
         }
+        let entry = self.enter_unknown()?;
+        let shares = share.map(|own| Box::new(Shares { _own: Some(own), _told: None }));
+        Ok(Entry { shares, ..entry })
+    }
+
+    /// Lets somebody in whose client is not known yet.
+    ///
+    /// # Errors
+    /// When all places are taken.
+    pub fn enter_unknown(&self) -> Result<Entry, Denied> {
         let permit = self.places.take().ok_or(Denied::Full)?;
-        Ok(Entry { _permit: permit, _share: share.map(Box::new) })
+        Ok(Entry { _permit: permit, shares: None })
+    }
+
+    /// Lets the client of somebody in that has [entered](Self::enter_unknown).
+    ///
+    /// # Errors
+    /// When a limit of the client is reached.
+    pub fn enter_told(&self, client: IpAddr, now: Instant) -> Result<Option<Share>, Denied> {
+        self.per_client.enter(client, now).map_err(Denied::Client)
+    }
+
+    /// Whether each client has a limit.
+    pub fn asks_clients(&self) -> bool {
+        self.per_client.is_limited()
     }
 }
 

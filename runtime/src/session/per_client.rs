@@ -102,11 +102,16 @@ impl PerClient {
         Self { limits, known: self.known.clone() }
     }
 
+    /// Whether there is any limit.
+    pub fn is_limited(&self) -> bool {
+        self.limits.max_connections.is_some() || self.limits.handshakes_per_second.is_some()
+    }
+
     /// Lets a client in, for as long as what it gets is kept; nothing where there is no limit. One that may have no further
     /// connection has used up its share of the rate all the same.
     pub fn enter(&self, client: IpAddr, now: Instant) -> Result<Option<Share>, TooMany> {
         let ClientLimits { max_connections, handshakes_per_second, prefixes } = self.limits;
-        if max_connections.is_none() && handshakes_per_second.is_none() {
+        if !self.is_limited() {
             return Ok(None);
         }
         let known = self.known.get_or_init(|| Arc::new(Known::new(now)));

@@ -24,8 +24,10 @@ pub(super) enum Refusal {
     Full,
     /// `handshakes_per_second` of the route.
     TooFast,
-    /// A limit of the route for each client.
-    Client(TooMany),
+    /// A limit for each client.
+    Client(Gate, TooMany),
+    /// The listener sends everything to where TLS is spoken, which is there.
+    Redirect(HeaderValue),
     /// There is no token that holds, and the route asks for one.
     Token(token::Refused),
     /// A filter's decision.
@@ -40,22 +42,30 @@ pub(super) enum Refusal {
     ClientGone,
 }
 
-impl From<Denied> for Refusal {
-    fn from(denied: Denied) -> Self {
-        match denied {
-            Denied::Full => Self::Full,
-            Denied::TooFast => Self::TooFast,
-            Denied::Client(too_many) => Self::Client(too_many),
-        }
-    }
+/// What lets clients in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Gate {
+    Listener,
+    Route,
 }
 
 impl Refusal {
+    /// Somebody was denied.
+    pub(super) fn denied(denied: Denied, by: Gate) -> Self {
+        match denied {
+            Denied::Network => Self::Request(Refused::Network),
+            Denied::Full => Self::Full,
+            Denied::TooFast => Self::TooFast,
+            Denied::Client(too_many) => Self::Client(by, too_many),
+        }
+    }
+
     /// The label of the handshake.
     fn outcome(&self) -> HandshakeOutcome {
         match self {
             Self::Request(refused) => refused.outcome(),
-            Self::Full | Self::TooFast | Self::Client(_) => HandshakeOutcome::Limited,
+            Self::Redirect(_) => HandshakeOutcome::Redirected,
+            Self::Full | Self::TooFast | Self::Client(..) => HandshakeOutcome::Limited,
             Self::Token(token::Refused::NoKeys) => HandshakeOutcome::IssuerFailed,
             Self::Token(_) => HandshakeOutcome::TokenRefused,
             Self::Filter(_) => HandshakeOutcome::FilterRefused,
@@ -106,8 +116,9 @@ impl Refusal {
             Self::Request(refused) => refused.response(),
             Self::Full => unavailable("this route has no place for another connection"),
             Self::TooFast => too_many("too many connections at once; try again"),
-            Self::Client(TooMany::Connections) => too_many("you have as many connections as you may"),
-            Self::Client(TooMany::Handshakes) => too_many("you come too often; try again"),
+            Self::Redirect(location) => handshake::redirect(location),
+            Self::Client(_, TooMany::Connections) => too_many("you have as many connections as you may"),
+            Self::Client(_, TooMany::Handshakes) => too_many("you come too often; try again"),
             Self::Token(refused) => challenged(&refused),
             Self::Filter(refusal) => handshake::refusal(refusal),
             Self::Component(Kind::Predicate, _) => unavailable("a predicate of this route failed"),
@@ -140,16 +151,22 @@ impl Refusal {
             Self::Request(refused) => refused.to_string(),
             Self::Full => "max_connections of the route is reached".to_owned(),
             Self::TooFast => "handshakes_per_second of the route is reached".to_owned(),
-            Self::Client(TooMany::Connections) => {
-                "max_connections_per_client of the route is reached by the client's network".to_owned()
-            }
-            Self::Client(TooMany::Handshakes) => {
-                "handshakes_per_second_per_client of the route is reached by the client's network".to_owned()
+            Self::Client(gate, too_many) => {
+                let key = match too_many {
+                    TooMany::Connections => "max_connections_per_client",
+                    TooMany::Handshakes => "handshakes_per_second_per_client",
+                };
+                let gate = match gate {
+                    Gate::Listener => "listener",
+                    Gate::Route => "route",
+                };
+                format!("{key} of the {gate} is reached by the client's network")
             }
             Self::Component(_, failure) => format!("component {}: {}", failure.component, failure.message),
             Self::NoEndpoint => "no endpoint is enabled, or the balancer picked none".to_owned(),
             Self::Token(refused) => refused.to_string(),
             Self::Filter(refusal) => told_by(refusal),
+            Self::Redirect(_) => "the listener sends everything to where TLS is spoken".to_owned(),
             Self::ClientGone => "the client left before its answer".to_owned(),
             Self::Dial(_) => String::new(),
         }

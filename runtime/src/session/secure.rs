@@ -7,26 +7,38 @@ use rustls::{HandshakeKind, ProtocolVersion};
 
 use super::worker::Worker;
 use crate::metrics::{TlsOutcome, TlsVersion};
+use crate::proxy_protocol;
 use crate::reactor::timeout;
 use crate::tls::{self, Identity};
 use crate::transport::{HandshakeError, Tls, Transport};
 
-/// Who is at the other end of a TLS connection.
-#[derive(Debug, Default)]
+/// Who is at the other end of a TLS connection, with us or with a proxy in front.
+#[derive(Debug)]
 pub(super) struct Peer {
+    /// What an upstream is told of it that wants the PROXY protocol.
+    pub(super) spoken: proxy_protocol::Tls,
     /// By the certificate that it has shown, which is valid.
     identity: Option<Identity>,
 }
 
 impl Peer {
+    /// Who speaks TLS with a proxy in front.
+    pub(super) fn told(spoken: proxy_protocol::Tls) -> Self {
+        Self { spoken, identity: None }
+    }
+
     /// What components, the access log and the API are told of it.
     pub(super) fn attributes(&self) -> Vec<(String, String)> {
-        let Some(Identity { subject, names, fingerprint }) = &self.identity else { return Vec::new() };
-        let told =
-            [("tls.client-subject", subject), ("tls.client-san", names), ("tls.client-fingerprint", fingerprint)];
+        let Some(Identity { subject, names, fingerprint }) = &self.identity else {
+            let name = self.spoken.common_name.as_deref();
+            return name.map(|name| (SUBJECT.to_owned(), tls::common_name(name))).into_iter().collect();
+        };
+        let told = [(SUBJECT, subject), ("tls.client-san", names), ("tls.client-fingerprint", fingerprint)];
         told.into_iter().map(|(name, value)| (name.to_owned(), value.clone())).collect()
     }
 }
+
+const SUBJECT: &str = "tls.client-subject";
 
 /// Speaks TLS from here on; `None` where that has come to nothing within `patience`, which is counted then. Nobody can be
 /// answered before it has.
@@ -64,8 +76,17 @@ pub(super) async fn secure(
             };
             metrics.tls_handshake(outcome, version);
             let shown = agreed.peer_certificates().and_then(<[_]>::first);
-            let peer = Peer { identity: shown.and_then(Identity::of) };
-            return Some((Transport::Tls(Box::new(tls)), peer));
+            let identity = shown.and_then(Identity::of);
+            let spoken = proxy_protocol::Tls {
+                version: match version {
+                    TlsVersion::Tls12 => "TLSv1.2",
+                    _ => "TLSv1.3",
+                }
+                .into(),
+                is_verified: shown.is_some(),
+                common_name: None,
+            };
+            return Some((Transport::Tls(Box::new(tls)), Peer { spoken, identity }));
         }
     }
     None

@@ -7,7 +7,7 @@ use std::time::Duration;
 use super::limit::Admission;
 use crate::balance::Balance;
 use crate::component::{AnyUse, BalancerUse, Component, Moment, PredicateUse};
-use crate::handshake::{Forwarding, Networks};
+use crate::handshake::{Access, Forwarding, Networks};
 use crate::http::Host;
 use crate::metrics::RouteMetrics;
 use crate::pipe::{Limits, Timers};
@@ -78,6 +78,8 @@ pub struct Route {
     pub filters: Vec<Rollout>,
     /// Where connections go.
     pub target: Target,
+    /// Which networks clients may come from.
+    pub access: Access,
     /// The origins that may connect; `None`: all.
     pub origins: Option<Origins>,
     /// The token that who comes has to have; `None`: none.
@@ -157,6 +159,8 @@ pub struct Upstream {
     pub host: Host,
     /// How TLS is spoken to its endpoints, where one does.
     pub tls: Option<tls::Client>,
+    /// Whether each connection to it begins with a header of the PROXY protocol, version 2.
+    pub proxy_protocol: bool,
     /// How it is noticed that an endpoint has vanished.
     pub liveness: Liveness,
 }

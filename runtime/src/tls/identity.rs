@@ -33,6 +33,23 @@ impl Identity {
     }
 }
 
+/// The subject with nothing but a common name (RFC 4514 section 2.4).
+pub fn common_name(name: &str) -> String {
+    let mut subject = String::from("CN=");
+    let last = name.chars().count().saturating_sub(1);
+    for (place, character) in name.chars().enumerate() {
+        let is_edge = character == ' ' && (place == 0 || place == last) || character == '#' && place == 0;
+        if is_edge || "\"+,;<>\\".contains(character) {
+            subject.push('\\');
+        }
+        match character {
+            '\0' => subject.push_str("\\00"),
+            character => subject.push(character),
+        }
+    }
+    subject
+}
+
 /// What is read of a certificate.
 pub(super) struct Parsed {
     pub(super) subject: String,
@@ -77,4 +94,23 @@ pub(super) fn parse(certificate: &[u8]) -> Option<Parsed> {
 fn address(octets: &[u8]) -> Option<IpAddr> {
     let v4 = <[u8; 4]>::try_from(octets).map(IpAddr::from);
     v4.or_else(|_| <[u8; 16]>::try_from(octets).map(IpAddr::from)).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_would_divide_a_subject_is_escaped_in_a_name() {
+        for (name, subject) in [
+            ("alice", "CN=alice"),
+            ("Smith, Alice+Bob", "CN=Smith\\, Alice\\+Bob"),
+            (" #a# ", "CN=\\ #a#\\ "),
+            ("#1", "CN=\\#1"),
+            ("a\0b\\", "CN=a\\00b\\\\"),
+            ("", "CN="),
+        ] {
+            assert_eq!(common_name(name), subject);
+        }
+    }
 }

@@ -207,6 +207,12 @@ pub async fn dial(
     };
     let socket = SockRef::from(&stream);
     socket.set_tcp_nodelay(true).and_then(|()| timeouts.liveness.apply(&socket)).map_err(DialError::Refused)?;
+    let mut stream = stream;
+    if let Some(introduction) = &request.introduction {
+        let introducing = pin!(stream.write_all(introduction));
+        let introduced = within(timeouts.handshake, introducing).await.ok_or(DialError::HandshakeTimeout)?;
+        introduced.map_err(DialError::Cut)?;
+    }
     if !address.is_secure() {
         return upgrade(Transport::from(stream), address, request, timeouts).await;
     }

@@ -4,14 +4,15 @@ use std::{net::SocketAddr, path::Path};
 
 use super::server::LISTENERS;
 use super::tls::tls;
-use super::{liveness, per_client};
+use super::{access, liveness, per_client};
 use crate::config::{
-    reader::{Absent, Key, Read, Section, Table, Value},
+    reader::{Absent, Fault, Key, Read, Section, Table, Value, quoted},
     source::Place,
     types::Listener,
     value,
 };
 use crate::{
+    handshake::Redirect,
     http::Paths,
     listener::Claim,
     session::{AdmissionLimits, Prefixes},
@@ -26,6 +27,10 @@ pub(super) const LISTENER: Section = Section {
         MAX_HEADER_FIELDS,
         HANDSHAKE_TIMEOUT,
         PATHS,
+        PROXY_PROTOCOL,
+        REDIRECT,
+        access::ALLOW,
+        access::DENY,
         MAX_CONNECTIONS,
         per_client::MAX_CONNECTIONS_PER_CLIENT,
         per_client::HANDSHAKES_PER_SECOND_PER_CLIENT,
@@ -81,6 +86,25 @@ const PATHS: Key = Key {
               and backslashes: for upstreams that decode a path before they look at its segments.",
 };
 
+const PROXY_PROTOCOL: Key = Key {
+    name: "proxy_protocol",
+    takes: "`required` or `off`",
+    absent: Absent::Default("\"off\""),
+    example: "\"required\"",
+    meaning: "Has each connection begin with a header of the PROXY protocol, version 1 or 2, before TLS too, which says who \
+              the client is: that is the address for limits, logs, metrics and components. Only peers in `trusted_proxies` may \
+              come; others, and those without a header, are closed.",
+};
+
+const REDIRECT: Key = Key {
+    name: "redirect",
+    takes: "`https`, or `https:` and a port",
+    absent: Absent::Means("requests are served"),
+    example: "\"https\"",
+    meaning: "Has every request here answered with 308 and its own url with the scheme `https`, on the port 443 or another: \
+              `https:8443`. Takes no listener that speaks TLS.",
+};
+
 const MAX_CONNECTIONS: Key = Key {
     name: "max_connections",
     takes: "whole number or `off`",
@@ -97,12 +121,19 @@ const TLS: Key = Key {
     meaning: "Has clients speak TLS here (`wss://`, RFC 8446), and how.",
 };
 
+/// What listeners depend on beside their own keys.
+#[derive(Clone, Copy)]
+pub(super) struct Context<'a> {
+    /// The directory of the configuration.
+    pub(super) base: &'a Path,
+    /// What a client is.
+    pub(super) prefixes: Prefixes,
+    /// Whether there are trusted proxies.
+    pub(super) trusts: bool,
+}
+
 /// Reads all listeners, and refuses what only shows when they are compared, also with the address of the admin API.
-pub(super) fn listeners(
-    root: &Table<'_>,
-    context: (&Path, Prefixes),
-    admin: Option<SocketAddr>,
-) -> Read<Vec<Listener>> {
+pub(super) fn listeners(root: &Table<'_>, context: Context<'_>, admin: Option<SocketAddr>) -> Read<Vec<Listener>> {
     let Some(value) = root.value(&LISTENERS) else {
         let place = Place { key: "listeners".to_owned(), ..Place::default() };
         let advice = "add a table [[listeners]] with `listen = \"0.0.0.0:8080\"`";
@@ -134,7 +165,17 @@ pub(super) fn listeners(
     result.map(|()| listeners)
 }
 
-fn listener(value: &Value<'_>, (base, prefixes): (&Path, Prefixes)) -> Read<Listener> {
+fn redirect(text: &str) -> Result<Redirect, Fault> {
+    let port = match text.strip_prefix("https") {
+        Some("") => Some(HTTPS),
+        Some(rest) => rest.strip_prefix(':').and_then(|port| port.parse().ok()).filter(|port| *port != 0),
+        None => None,
+    };
+    let fault = || Fault::new(format!("{} is no redirect", quoted(text)), "write \"https\", or \"https:8443\"");
+    port.map(|port| Redirect { port }).ok_or_else(fault)
+}
+
+fn listener(value: &Value<'_>, Context { base, prefixes, trusts }: Context<'_>) -> Read<Listener> {
     let table = value.table(&LISTENER, "write a table [[listeners]]")?;
     let place = table.value(&LISTEN).map_or_else(|| value.place(), |value| value.place());
     let listen = table.read(&LISTEN, value::address);
@@ -147,6 +188,22 @@ fn listener(value: &Value<'_>, (base, prefixes): (&Path, Prefixes)) -> Read<List
     let max_connections = table.read(&MAX_CONNECTIONS, value::count_or_off);
     let per_client = per_client::per_client(&table, prefixes);
     let tls = table.optional(&TLS, |value| tls(value, base));
+    let redirect = table.optional(&REDIRECT, |value| {
+        if table.value(&TLS).is_some() {
+            let advice = "remove `redirect`, and write it at a listener without `tls`";
+            return Err(value.refuse("requests over TLS are at their place already", advice));
+        }
+        value.parsed("a redirect", "write \"https\"", redirect)
+    });
+    let is_introduced = table.read(&PROXY_PROTOCOL, |value| {
+        let is_introduced = value::choice(value, &[("required", true), ("off", false)])?;
+        if is_introduced && !trusts {
+            let advice = "write `trusted_proxies = [\"10.0.0.0/8\"]` at the top, with the proxies in front";
+            return Err(value.refuse("nobody could come, because `trusted_proxies` is empty", advice));
+        }
+        Ok(is_introduced)
+    });
+    let access = access::access(&table);
     let liveness = liveness::liveness(&table);
     Ok(Listener {
         listen: listen?,
@@ -159,8 +216,14 @@ fn listener(value: &Value<'_>, (base, prefixes): (&Path, Prefixes)) -> Read<List
             handshakes_per_second: None,
             per_client: per_client?,
         },
+        access: access?,
+        is_introduced: is_introduced?,
+        redirect: redirect?,
         tls: tls?,
         liveness: liveness?,
         place,
     })
 }
+
+/// The port of `https` (RFC 9110 section 4.2.2).
+const HTTPS: u16 = 443;

@@ -10,7 +10,7 @@ use self::claims::{Claim, distinct};
 pub(super) use self::keys::ROUTE;
 use super::server::ROUTES;
 use super::{
-    Names,
+    Names, access,
     component::{filter_use, predicate},
     per_client, services, tokens,
 };
@@ -76,6 +76,7 @@ fn rest(
         value.each("a list of filters", "write [\"rate-limit\"]", |value| filter_use(value, names))
     });
     let target = target(table, names);
+    let access = access::access(table);
     let allowed_origins = table.optional(&keys::ALLOWED_ORIGINS, allowed_origins);
     let token = table.optional(&keys::TOKEN, |value| tokens::route_token(value, names));
     let timers = timers(table);
@@ -99,6 +100,7 @@ fn rest(
         when: when?,
         filters: filters?,
         target: target?,
+        access: access?,
         allowed_origins: allowed_origins?,
         token: token?,
         timers: timers?,

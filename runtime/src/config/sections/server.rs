@@ -4,15 +4,15 @@ use std::{num::NonZeroUsize, path::Path, time::Duration};
 
 use toml::de::DeTable;
 
-use super::{Names, admin, component, listener, log, per_client, route, tokens, upstream};
+use super::{Names, access, admin, component, listener, log, per_client, route, tokens, upstream};
 use crate::config::{
-    address::network,
     reader::{Absent, Fault, Key, Read, Report, Section, Table},
     secret::Secrets,
     source::Source,
     types::{CacheDirectory, Config, Inputs, Parts},
     value,
 };
+use crate::handshake::Networks;
 
 pub(super) const ROOT: Section = Section {
     title: "the top of the file",
@@ -239,11 +239,8 @@ pub(in crate::config) fn read(
         Ok(CacheDirectory { path, place: value.place() })
     });
     let max_isolated_instances = root.optional(&MAX_ISOLATED_INSTANCES, |value| value::count(value, 1..=u32::MAX));
-    let trusted_proxies = root.read(&TRUSTED_PROXIES, |value| {
-        const ADVICE: &str = "write networks such as [\"10.0.0.0/8\"]";
-        let networks = value.each("a list of networks", ADVICE, |value| value.parsed("a network", ADVICE, network))?;
-        Ok(networks.into_iter().collect())
-    });
+    let trusted_proxies = root.read(&TRUSTED_PROXIES, access::networks);
+    let trusts = trusted_proxies.as_ref().is_ok_and(|networks| *networks != Networks::default());
     let prefixes = root.read(&CLIENT_PREFIXES, per_client::prefixes);
     // What is wrong with it is told already.
     let known_prefixes = prefixes.as_ref().copied().unwrap_or_default();
@@ -251,7 +248,7 @@ pub(in crate::config) fn read(
     let log = root.read(&LOG, log::log);
     let listeners = listener::listeners(
         &root,
-        (base, known_prefixes),
+        listener::Context { base, prefixes: known_prefixes, trusts },
         admin.as_ref().ok().and_then(|admin| admin.as_ref().map(|admin| admin.listen)),
     );
     let components = root.read(&COMPONENTS, |value| component::components(value, &names));

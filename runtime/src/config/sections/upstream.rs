@@ -21,6 +21,7 @@ pub(super) const UPSTREAM: Section = Section {
         CONNECT_TIMEOUT,
         HOST,
         TLS,
+        PROXY_PROTOCOL,
         liveness::TCP_KEEPALIVE,
         liveness::TCP_USER_TIMEOUT,
         ENDPOINTS,
@@ -69,6 +70,15 @@ const TLS: Key = Key {
     meaning: "How TLS is spoken to endpoints with `wss://`.",
 };
 
+const PROXY_PROTOCOL: Key = Key {
+    name: "proxy_protocol",
+    takes: "`v2` or `off`",
+    absent: Absent::Default("\"off\""),
+    example: "\"v2\"",
+    meaning: "Has each connection to it begin with a header of the PROXY protocol, before TLS too: it tells the client's \
+              address, where the client has connected to, and that it speaks TLS. Each client then has a connection of its own.",
+};
+
 const ENDPOINTS: Key = Key {
     name: "endpoints",
     takes: "tables",
@@ -91,6 +101,7 @@ fn upstream(name: &str, place: &Place, value: &Value<'_>, names: &Names<'_>) -> 
     let connect_timeout = table.read(&CONNECT_TIMEOUT, value::duration);
     let host = table.read(&HOST, host);
     let tls = table.optional(&TLS, |value| upstream_tls(value, names.base));
+    let proxy_protocol = table.read(&PROXY_PROTOCOL, |value| value::choice(value, &[("v2", true), ("off", false)]));
     let liveness = liveness::liveness(&table);
     let endpoints = table.read(&ENDPOINTS, endpoint::endpoints);
     Ok((
@@ -101,6 +112,7 @@ fn upstream(name: &str, place: &Place, value: &Value<'_>, names: &Names<'_>) -> 
             connect_timeout: connect_timeout?,
             host: host?,
             tls: tls?,
+            proxy_protocol: proxy_protocol?,
             liveness: liveness?,
             endpoints: endpoints?,
             place: value.place(),

@@ -125,6 +125,24 @@ fn addresses() {
             with("0.0.0.0:8080", "::1"),
             with("0.0.0.0:8080", "8080"),
             top("trusted_proxies = [\"10.0.0.1/8\", \"proxy\"]"),
+            with("0.0.0.0:8080\"", "0.0.0.0:8080\"\nallow = []\ndeny = [\"10.0.0.1/8\"]"),
+            route("allow = \"10.0.0.0/8\"\ndeny = [\"example.com\"]"),
+        ]),
+    );
+}
+
+#[test]
+fn what_stands_before_a_listener() {
+    let listener = |keys: &str| with("0.0.0.0:8080\"", &format!("0.0.0.0:8080\"\n{keys}"));
+    snapshot(
+        "what_stands_before_a_listener",
+        &reports(&[
+            listener("proxy_protocol = \"required\""),
+            listener("proxy_protocol = \"v2\""),
+            listener("redirect = \"http\""),
+            listener("redirect = \"https:0\""),
+            listener("redirect = \"https\"\ntls = { certificates = [{ chain = \"a.pem\", key = \"a.key\" }] }"),
+            with("[upstreams.chat]", "[upstreams.chat]\nproxy_protocol = true"),
         ]),
     );
 }

@@ -38,6 +38,7 @@ impl Builder<'_> {
                     connect_timeout: upstream.connect_timeout,
                     host: upstream.host.clone(),
                     tls,
+                    proxy_protocol: upstream.proxy_protocol,
                     liveness: upstream.liveness,
                 };
                 upstreams.insert(name.clone(), Arc::new(built));

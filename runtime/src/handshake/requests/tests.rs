@@ -240,6 +240,7 @@ async fn relayed_to_client(answer: &'static str) -> (String, Result<(), WriteErr
     let proxy = async move {
         requests.next().await.unwrap().unwrap();
         let request = UpstreamRequest {
+            introduction: None,
             target: UpstreamTarget::new("/ws".parse().unwrap(), 0),
             headers: HeaderMap::new(),
             client_host: None,

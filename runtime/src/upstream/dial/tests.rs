@@ -9,6 +9,7 @@ use crate::reactor;
 
 fn request() -> UpstreamRequest {
     UpstreamRequest {
+        introduction: None,
         target: UpstreamTarget::new(PathAndQuery::from_static("/ws/chat?a=b"), 3),
         headers: HeaderMap::from_iter([(header::COOKIE, HeaderValue::from_static("a=b"))]),
         client_host: Some(HeaderValue::from_static("chat.example.com")),

@@ -1,5 +1,6 @@
 //! The keys of a route.
 
+use super::super::access::{ALLOW, DENY};
 use super::super::per_client::{HANDSHAKES_PER_SECOND_PER_CLIENT, MAX_CONNECTIONS_PER_CLIENT};
 use crate::config::reader::{
     Absent::{self, Default, Means, Missing},
@@ -18,6 +19,8 @@ pub(in crate::config) const ROUTE: Section = Section {
         FILTERS,
         UPSTREAM,
         SERVICES,
+        ALLOW,
+        DENY,
         ALLOWED_ORIGINS,
         TOKEN,
         HANDSHAKE_TIMEOUT,
