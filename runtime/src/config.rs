@@ -42,7 +42,7 @@ pub use self::{
     refusal::{How, MEND, Refusal},
     source::Place,
     types::{
-        Admin, AdminToken, CacheDirectory, Candidate, CertificateFiles, ClientAuth, Component, ComponentSource,
+        Acme, Admin, AdminToken, CacheDirectory, Candidate, CertificateFiles, ClientAuth, Component, ComponentSource,
         ComponentUse, Config, Endpoint, File, Inputs, KeysAt, Listener, MemorySize, Parts, Role, Route, RouteToken,
         Services, Target, Tls, Tokens, Upstream, UpstreamTls,
     },

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http::{Request, Response};
-use http_body_util::{BodyExt, Empty, LengthLimitError, Limited};
+use http_body_util::{BodyExt, Full, LengthLimitError, Limited};
 use hyper_util::client::legacy::Client;
 use hyper_util::rt::{TokioExecutor, TokioTimer};
 use thiserror::Error;
@@ -17,9 +17,11 @@ use tokio::time::timeout;
 
 use way::Ways;
 
+use crate::tls::Trust;
+
 /// Who asks. Clones share the connections.
 #[derive(Clone, Debug)]
-pub struct Inquirer(Client<Ways, Empty<Bytes>>);
+pub struct Inquirer(Client<Ways, Full<Bytes>>);
 
 /// Why there is no answer.
 #[derive(Debug, Error)]
@@ -36,11 +38,23 @@ pub enum InquiryError {
 }
 
 impl Inquirer {
-    /// One without connections.
+    /// One without connections, who believes whom the system does.
     pub fn new() -> Self {
+        Self::by(Ways::default())
+    }
+
+    /// One without connections, who believes only these.
+    ///
+    /// # Errors
+    /// When they are none that certificates could come from, as a sentence.
+    pub fn trusting(trust: Trust) -> Result<Self, String> {
+        Ways::trusting(trust).map(Self::by)
+    }
+
+    fn by(ways: Ways) -> Self {
         let mut builder = Client::builder(TokioExecutor::new());
         builder.pool_timer(TokioTimer::new()).pool_idle_timeout(IDLE).pool_max_idle_per_host(MOST_IDLE);
-        Self(builder.build(Ways::default()))
+        Self(builder.build(ways))
     }
 
     /// Asks once, and reads at most so many bytes of the answer's body. The request's url is absolute.
@@ -49,7 +63,7 @@ impl Inquirer {
     /// When there is no such answer within the time.
     pub async fn ask(
         &self,
-        request: Request<Empty<Bytes>>,
+        request: Request<Full<Bytes>>,
         most: usize,
         patience: Duration,
     ) -> Result<Response<Bytes>, InquiryError> {

@@ -37,6 +37,7 @@
 //! | an endpoint of the admin API | `admin::endpoints` (path, method, a line of its index) and its view; what it shows or does comes through [`admin::Operations`], which [`server`] answers |
 //! | a key of the configuration | its section in [`config`], of the type that the runtime runs on; `control::build` puts it in force, and `session::effect` says what it does to open connections |
 //! | a place where tokens stand, or something that is asked of them | [`token`]: a [`token::Source`], a term of [`token::Terms`]; its key in `config::sections::tokens` |
+//! | a way in which an authority of certificates convinces itself | [`acme`]: [`acme::Ways`], `acme::order`; who answers it: [`tls`] in a handshake, [`session`] in clear text |
 //! | a header field that the proxy owns | `http::field_names`, and `header-edit` in `wit/types.wit`, which names them (a test compares the two) |
 //! | a metric | [`metrics`], which has its name, and `docs/operations.md` |
 //!
@@ -65,8 +66,9 @@ pub mod pipe;
 // Components: which version serves, and what runs it.
 pub mod rollout;
 pub mod component;
-// Who may come in, and who is asked about it.
+// Who may come in, who we are to clients, and who is asked about either.
 pub mod token;
+pub mod acme;
 pub mod inquiry;
 // The ground: nouns and mechanism that know nothing of a proxy.
 pub mod http;

@@ -26,6 +26,7 @@ pub use self::loads::{Counted, Loads};
 pub use self::refuse::{Refusals, refuse, refuse_at_once};
 pub use self::retire::retire;
 pub use self::taken::listening;
+use crate::acme::Challenges;
 use crate::handshake::{HeadLimits, Redirect};
 use crate::session::Door;
 use crate::tls;
@@ -43,6 +44,8 @@ pub struct Settings {
     pub is_introduced: bool,
     /// Whether some upstream wants to know where clients have connected to.
     pub notes_destination: bool,
+    /// What authorities of certificates are answered here; `None`: nothing.
+    pub challenges: Option<Arc<Challenges>>,
     /// Where its requests are sent; `None`: they are served.
     pub redirect: Option<Redirect>,
     /// What clients speak TLS with; `None`: clear text.

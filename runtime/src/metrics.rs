@@ -23,7 +23,7 @@ pub use labels::{
     HandshakeOutcome, InflateFailure, Initiator, InstanceHolder, Limit, ReloadOutcome, ShadowOutcome, SwapOutcome,
     TlsOutcome, TlsVersion, UpgradeFailure,
 };
-pub use listener::{CertificateExpiry, ListenerMetrics, ListenerShard};
+pub use listener::{AcmeOrders, CertificateExpiry, ListenerMetrics, ListenerShard};
 pub use registry::{
     CandidateMetrics, ComponentMetrics, ComponentShard, EndpointMetrics, EndpointShard, Metrics, RouteMetrics,
     RouteShard, UseMetrics, UseShard, Version,

@@ -44,6 +44,7 @@ use tokio::runtime;
 use tokio::sync::mpsc;
 use tokio::time::timeout;
 
+use crate::acme::{Acme, Keeper};
 use crate::admin::{Access, Admin, Bounds, Guard};
 use crate::component::{CacheDirectory, CacheError, Host, HostError, Moment};
 use crate::config::{Config, Problems};
@@ -127,6 +128,7 @@ pub struct Server {
     requests: reload::Requests,
     lookups: Lookups,
     refresher: Refresher,
+    keeper: Keeper,
     addresses: Vec<SocketAddr>,
     /// To the process that this one replaces.
     link: Option<Link>,
@@ -206,10 +208,10 @@ impl Server {
             admin = Some(socket.try_clone()?);
             sockets.admin = Some((address, Arc::new(socket)));
         }
-        let (issuers, refresher) = Issuers::new();
+        let ((issuers, refresher), (acme, keeper)) = (Issuers::new(), Acme::new());
         let keys = Arc::new(inherited.keys.take().map_or_else(Keys::new, Ok).map_err(io::Error::other)?);
         let host = Host::with(count, cache(config)?, config.max_isolated_instances, metrics.isolated_instances())?;
-        let means = Means { host: &host, metrics: &metrics, keys: &keys, issuers: &issuers };
+        let means = Means { host: &host, metrics: &metrics, keys: &keys, issuers: &issuers, acme: &acme };
         let built = control::build(&read, None, Moment::now(), 1, &means, &Steps::untold())?;
         let leftover = Leftover::of(inherited, config, &built.listeners);
         let listeners = doors::listening(opened, &built.listeners);
@@ -231,6 +233,7 @@ impl Server {
             host: host.clone(),
             keys,
             issuers,
+            acme,
             metrics: metrics.clone(),
             loads: loads.clone(),
             team: team.clone(),
@@ -256,6 +259,7 @@ impl Server {
             requests,
             lookups,
             refresher,
+            keeper,
             addresses,
             link,
             log,
@@ -307,8 +311,20 @@ impl Server {
     where
         S: FnMut(usize) -> io::Result<std::thread::JoinHandle<()>>,
     {
-        let Self { state, doors, mut leftover, signals, admin, requests, lookups, refresher, addresses, link, .. } =
-            self;
+        let Self {
+            state,
+            doors,
+            mut leftover,
+            signals,
+            admin,
+            requests,
+            lookups,
+            refresher,
+            keeper,
+            addresses,
+            link,
+            ..
+        } = self;
         let signals = Signals::new(signals)?;
         if let Err(error) = workers.start().await {
             link.iter().for_each(|link| link.failed(&error.to_string()));
@@ -339,6 +355,13 @@ impl Server {
         }
         tokio::spawn(lookups.serve());
         tokio::spawn(refresher.serve());
+        let (kept, replaced) = (keeper.serve(state.metrics.clone()), state.succession.until_over());
+        tokio::spawn(async {
+            tokio::select! {
+                () = kept => {}
+                () = replaced => {}
+            }
+        });
         let mut admin_task = None;
         let said = state.sources().config.admin.clone();
         if let (Some(listener), Some(verbosity), Some(said)) = (admin, verbosity, said) {

@@ -53,6 +53,7 @@ use record::Record;
 use refusal::Refusal;
 use secure::Peer;
 
+use crate::acme::Challenges;
 use crate::handshake::{Client, HeadLimits, Missed, Redirect, Stream, Streams};
 use crate::http::Paths;
 use crate::metrics::HandshakeOutcome;
@@ -77,6 +78,8 @@ pub struct Accepted {
     pub tls: Option<tls::Server>,
     /// Who lets the clients in that the peer speaks for; `None`: nobody has to.
     pub door: Option<Arc<Door>>,
+    /// What authorities of certificates are answered here; `None`: nothing.
+    pub challenges: Option<Arc<Challenges>>,
     /// Where its requests are sent, by the listener; `None`: they are served.
     pub redirect: Option<Redirect>,
     /// What is taken as the head of a request, by the listener.
@@ -111,6 +114,8 @@ struct Entrance<'w> {
     authority: Option<String>,
     /// Who lets the clients in that it speaks for.
     door: Option<Arc<Door>>,
+    /// What authorities of certificates are answered.
+    challenges: Option<Arc<Challenges>>,
     /// Where they are sent.
     redirect: Option<Redirect>,
     /// Which paths they may ask for.
@@ -130,8 +135,19 @@ impl Entrance<'_> {
 /// Serves one stream after the other until one has opened, which has the socket then; `None` when the connection ends
 /// without.
 async fn serve_streams(worker: Rc<Worker>, accepted: Box<Accepted>) -> Option<Open> {
-    let Accepted { socket, peer, accepted_at, introduction, destination, tls, door, redirect, head, handshake_timeout } =
-        *accepted;
+    let Accepted {
+        socket,
+        peer,
+        accepted_at,
+        introduction,
+        destination,
+        tls,
+        door,
+        challenges,
+        redirect,
+        head,
+        handshake_timeout,
+    } = *accepted;
     let mut accepted_at = Some(accepted_at);
     let Header { tls: told, authority, .. } = introduction.map(|header| *header).unwrap_or_default();
     let (socket, secured) = match tls {
@@ -142,8 +158,17 @@ async fn serve_streams(worker: Rc<Worker>, accepted: Box<Accepted>) -> Option<Op
             (socket, Some(peer))
         }
     };
-    let entrance =
-        Entrance { worker: &worker, peer, destination, secured, authority, door, redirect, paths: head.paths };
+    let entrance = Entrance {
+        worker: &worker,
+        peer,
+        destination,
+        secured,
+        authority,
+        door,
+        challenges,
+        redirect,
+        paths: head.paths,
+    };
     let mut streams = Streams::new(socket, &head);
     loop {
         // The first request begins with the socket, and has the time that the TLS handshake has left.

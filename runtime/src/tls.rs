@@ -10,6 +10,7 @@ mod client;
 mod identity;
 mod issuers;
 mod reason;
+mod renewed;
 mod server;
 mod shelf;
 mod tickets;
@@ -23,6 +24,7 @@ pub use client::{Client, ClientSettings, Trust};
 pub use identity::{Identity, common_name};
 pub use issuers::{Issuers, IssuersError};
 pub use reason::reason;
+pub use renewed::Renewed;
 pub use server::{ClientAuth, Server, Settings, Version};
 pub use tickets::{Keys, Tickets};
 
@@ -32,5 +34,7 @@ fn provider() -> Arc<CryptoProvider> {
     PROVIDER.clone()
 }
 
+/// The application protocol of an authority that validates a name (RFC 8737 section 4).
+pub const ACME_TLS_1: &[u8] = b"acme-tls/1";
 /// The application protocol of HTTP/1.1 (RFC 7301 section 6).
 pub const HTTP_1_1: &[u8] = b"http/1.1";

@@ -10,6 +10,7 @@
     reason = "a test fails by panicking"
 )]
 
+mod acme;
 mod admin_tokens;
 mod admission;
 mod assembling;

@@ -11,6 +11,7 @@ use rcgen::{
     date_time_ymd,
 };
 use rustls::crypto::{CryptoProvider, aws_lc_rs};
+use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 use rustls::server::WebPkiClientVerifier;
 use rustls::{ClientConfig, RootCertStore, ServerConfig};
@@ -163,6 +164,16 @@ impl Issued {
 }
 
 impl Trust {
+    /// A client that believes the authorities of a PEM text.
+    pub fn of(pem: &str) -> Self {
+        let mut roots = RootCertStore::empty();
+        for certificate in CertificateDer::pem_slice_iter(pem.as_bytes()) {
+            roots.add(certificate.expect("a certificate")).expect("a root");
+        }
+        let builder = ClientConfig::builder_with_provider(provider()).with_safe_default_protocol_versions();
+        Self(Arc::new(builder.expect("versions").with_root_certificates(roots).with_no_client_auth()))
+    }
+
     /// Connects to a server of this name; the error is what TLS has against it.
     pub async fn connect(&self, address: SocketAddr, name: &str) -> std::io::Result<Peer> {
         let stream = within("a TCP connection", TcpStream::connect(address)).await?;

@@ -1,6 +1,7 @@
 //! The tables of the file: what each may hold, and how it becomes a checked type.
 
 mod access;
+mod acme;
 mod admin;
 mod candidate;
 mod component;
@@ -33,6 +34,7 @@ pub(super) const ALL: &[&Section] = &[
     &listener::LISTENER,
     &tls::TLS,
     &tls::CERTIFICATE_FILES,
+    &acme::ACME,
     &tls::CLIENT_CERTIFICATES,
     &tokens::TOKENS,
     &component::COMPONENT,

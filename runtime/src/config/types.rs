@@ -219,12 +219,32 @@ pub struct Listener {
 /// What a listener speaks TLS with.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Tls {
-    /// At least one; the first is for all who ask for no name, or for one that none has.
+    /// The first is for all who ask for no name, or for one that none has. None only where there is `acme`.
     pub certificates: Vec<CertificateFiles>,
+    /// One that renews itself, behind them.
+    pub acme: Option<Acme>,
     /// The least version that is spoken.
     pub min_version: Version,
     /// What clients have to show; `None`: nothing.
     pub client_auth: Option<ClientAuth>,
+    /// Where it is declared.
+    pub place: Place,
+}
+
+/// A certificate that renews itself.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Acme {
+    /// Hosts in lower case, at least one.
+    pub domains: Vec<String>,
+    /// A `mailto:`.
+    pub contact: Option<String>,
+    /// The directory of the authority.
+    pub server: Uri,
+    /// Whose certificate that has to have; `None`: one that the system believes.
+    pub server_ca: Option<File>,
+    /// Where accounts, keys and certificates are kept; a relative path has been resolved against the directory of the
+    /// configuration.
+    pub directory: PathBuf,
     /// Where it is declared.
     pub place: Place,
 }

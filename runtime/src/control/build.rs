@@ -16,6 +16,7 @@ use super::plan::{Change, Plan};
 use super::sources::Sources;
 use super::steps::{Step, Steps};
 use super::tokens;
+use crate::acme::Acme;
 use crate::component::{
     BalancerUse, Component, Configuration, ConfigureError, FilterUse, Host, Moment, OnFailure, PredicateUse,
 };
@@ -46,7 +47,7 @@ pub fn build(
     means: &Means<'_>,
     steps: &Steps<'_>,
 ) -> Result<Built, Problems> {
-    let Means { host, metrics, keys, issuers } = *means;
+    let Means { host, metrics, issuers, .. } = *means;
     let findings = Findings::new(sources.config.problems());
     let mut builder = Builder {
         sources,
@@ -70,7 +71,7 @@ pub fn build(
     let (departed, former) = (builder.departed(&routes), builder.former(&upstreams));
     let doors = builder.doors();
     let Builder { components, mut findings, previous, endpoints, .. } = builder;
-    let listeners = listeners::listeners(sources, &doors, (keys, metrics), &mut findings);
+    let listeners = listeners::listeners(sources, &doors, means, &mut findings);
     if steps.are_given_up() {
         findings.given_up();
     }
@@ -121,6 +122,8 @@ pub struct Means<'a> {
     pub keys: &'a Arc<Keys>,
     /// Whose keys tokens are verified with.
     pub issuers: &'a Issuers,
+    /// Who keeps certificates that renew themselves.
+    pub acme: &'a Acme,
 }
 
 struct Builder<'a> {

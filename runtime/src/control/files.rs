@@ -21,6 +21,7 @@ pub(super) fn of_listener(listener: &Listener) -> Vec<Named> {
         tls.certificates.iter().for_each(|certificate| files.extend(of_certificate(certificate)));
         let auth = tls.client_auth.iter().flat_map(|auth| std::iter::once(&auth.ca).chain(&auth.crl));
         files.extend(auth.map(needed));
+        files.extend(tls.acme.iter().flat_map(|acme| &acme.server_ca).map(needed));
     }
     files
 }

@@ -3,22 +3,21 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use super::build::Means;
 use super::findings::Findings;
 use super::sources::Sources;
 use super::tls;
 use crate::config::Listener;
 use crate::handshake::HeadLimits;
 use crate::listener::Settings;
-use crate::metrics::Metrics;
 use crate::session::{Admission, Door};
-use crate::tls::Keys;
 
 /// Makes the settings of all listeners, in the order of the configuration. Where something is wrong it is among the findings,
 /// and there are fewer.
 pub(super) fn listeners(
     sources: &Sources,
     doors: &BTreeMap<String, Admission>,
-    means: (&Arc<Keys>, &Metrics),
+    means: &Means<'_>,
     findings: &mut Findings,
 ) -> Vec<Arc<Settings>> {
     let made =
@@ -30,7 +29,7 @@ fn settings(
     listener: &Listener,
     sources: &Sources,
     doors: &BTreeMap<String, Admission>,
-    means: (&Arc<Keys>, &Metrics),
+    means: &Means<'_>,
     findings: &mut Findings,
 ) -> Option<Settings> {
     let address = listener.listen.to_string();
@@ -48,12 +47,14 @@ fn settings(
         admission: doors.get(&address)?.clone(),
         trusted: sources.config.trusted_proxies.clone(),
     });
+    let orders = sources.config.listeners.iter().flat_map(|listener| &listener.tls).any(|tls| tls.acme.is_some());
     Some(Settings {
         head,
         handshake_timeout: listener.handshake_timeout,
         door,
         is_introduced: listener.is_introduced,
         notes_destination: sources.config.upstreams.values().any(|upstream| upstream.proxy_protocol),
+        challenges: (orders && listener.tls.is_none()).then(|| means.acme.challenges()),
         redirect: listener.redirect,
         tls,
     })

@@ -1,26 +1,30 @@
 //! TLS as a configuration wants it: what is wrong with its files is told with the place that names them.
 
-use std::sync::Arc;
 use std::time::SystemTime;
 
+use super::build::Means;
 use super::files::staple;
 use super::findings::Findings;
 use super::plan::speaks_tls;
 use super::sources::Sources;
-use crate::config::{CertificateFiles, ClientAuth, File, Problems, Tls, Upstream};
-use crate::metrics::Metrics;
-use crate::tls::{self, Certificate, Client, ClientSettings, Issuers, IssuersError, Keys, Server, Settings, Trust};
+use crate::acme::{Terms, Ways};
+use crate::config::{Acme, CertificateFiles, ClientAuth, File, Problems, Tls, Upstream};
+use crate::tls::{self, Certificate, Client, ClientSettings, Issuers, IssuersError, Server, Settings, Trust};
 
 /// What a listener of this address answers with; `None` where something is wrong, which is among the findings then.
 pub(super) fn server(
     listener: &str,
     wanted: &Tls,
     sources: &Sources,
-    (keys, metrics): (&Arc<Keys>, &Metrics),
+    means: &Means<'_>,
     findings: &mut Findings,
 ) -> Option<Server> {
     let certificates: Vec<_> =
         wanted.certificates.iter().filter_map(|files| certificate(files, sources, findings)).collect();
+    let renewed = match &wanted.acme {
+        None => None,
+        Some(acme) => Some(means.acme.certificate(&terms(acme, wanted, sources, findings)?)),
+    };
     let client_auth = match &wanted.client_auth {
         None => None,
         Some(auth) => Some(client_auth(auth, sources, findings)?),
@@ -29,10 +33,32 @@ pub(super) fn server(
         return None;
     }
     let (min_version, protocols) = (wanted.min_version, vec![tls::HTTP_1_1.to_vec()]);
-    let settings = Settings { certificates, min_version, client_auth, protocols };
-    Server::new(settings, keys.clone(), listener, metrics)
+    let settings = Settings { certificates, renewed, min_version, client_auth, protocols };
+    Server::new(settings, means.keys.clone(), listener, means.metrics)
         .map_err(|error| findings.add(&wanted.place, error, "name other authorities"))
         .ok()
+}
+
+/// What is ordered, and how whoever issues it can convince himself.
+fn terms(acme: &Acme, tls: &Tls, sources: &Sources, findings: &mut Findings) -> Option<Terms> {
+    let server_ca = match &acme.server_ca {
+        None => None,
+        Some(ca) => {
+            issuers(ca, sources, findings)?;
+            Some(sources.file(&ca.path)?.into())
+        }
+    };
+    // Nobody who validates has a certificate to show.
+    let is_for_everybody = tls.client_auth.as_ref().is_none_or(|auth| auth.is_optional);
+    let ways = Ways { tls: is_for_everybody, http: sources.config.listeners.iter().any(|it| it.tls.is_none()) };
+    if !ways.tls && !ways.http {
+        let what =
+            "nobody could validate the domains: clients have to show certificates, and no listener is in clear text";
+        findings.add(&acme.place, what, "add a listener without `tls`, for port 80, or write `mode = \"optional\"`");
+        return None;
+    }
+    let Acme { domains, contact, server, directory, .. } = acme.clone();
+    Some(Terms { domains, contact, server, server_ca, directory, ways })
 }
 
 /// What an upstream is asked with; none where no endpoint speaks TLS.

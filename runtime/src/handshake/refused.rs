@@ -102,6 +102,14 @@ pub fn text(status: StatusCode, text: impl Into<String>) -> Response<AnswerBody>
     response
 }
 
+/// What was asked for, as it is.
+pub fn answer(body: &str) -> Response<AnswerBody> {
+    let mut response = Response::new(AnswerBody::Whole(Bytes::copy_from_slice(body.as_bytes())));
+    let kind = HeaderValue::from_static("application/octet-stream");
+    response.headers_mut().insert(header::CONTENT_TYPE, kind);
+    response
+}
+
 /// A filter's refusal. Fields that belong to the connection are the proxy's and left out.
 pub fn refusal(refusal: Refusal) -> Response<AnswerBody> {
     let mut response = Response::new(AnswerBody::Whole(Bytes::from(refusal.body)));

@@ -48,6 +48,11 @@ impl Service<Uri> for Ways {
 }
 
 impl Ways {
+    pub(super) fn trusting(trust: Trust) -> Result<Self, String> {
+        let tls = client(trust)?;
+        Ok(Self { tls: Arc::new(OnceLock::from(Ok(tls))) })
+    }
+
     async fn connect(&self, url: &Uri) -> io::Result<Way> {
         let host = url.host().unwrap_or_default();
         let is_secured = url.scheme() == Some(&Scheme::HTTPS);
@@ -64,14 +69,15 @@ impl Ways {
     }
 
     fn tls(&self, host: &str) -> io::Result<(&Client, ServerName<'static>)> {
-        let made = self.tls.get_or_init(|| {
-            let (trust, min_version) = (Trust::System, Version::Tls12);
-            Client::new(ClientSettings { trust, certificate: None, min_version, server_name: None })
-        });
+        let made = self.tls.get_or_init(|| client(Trust::System));
         let tls = made.as_ref().map_err(|error| io::Error::other(error.clone()))?;
         let name = tls.name(host).ok_or_else(|| io::Error::other("no certificate could be for this host"))?;
         Ok((tls, name))
     }
+}
+
+fn client(trust: Trust) -> Result<Client, String> {
+    Client::new(ClientSettings { trust, certificate: None, min_version: Version::Tls12, server_name: None })
 }
 
 impl Connection for Way {

@@ -31,7 +31,7 @@ use super::labels::{
     CallVerdict, CloseLabel, ConnectOutcome, FailureReason, HandshakeOutcome, InflateFailure, Initiator, Limit,
     ShadowOutcome, SwapOutcome, TlsOutcome, TlsVersion,
 };
-use super::listener::{CertificateExpiry, ListenerMetrics};
+use super::listener::{AcmeOrders, CertificateExpiry, ListenerMetrics};
 use super::registry::{
     CandidateMetrics, ComponentMetrics, EndpointMetrics, Metrics, Name, Pair, RouteMetrics, UseMetrics, Version,
 };
@@ -74,7 +74,11 @@ impl Metrics {
     /// The families that come from the shards, in the order of the documentation.
     fn families(&self, routes: &Present<Name, RouteMetrics>) -> Vec<Family> {
         let mut families = Vec::new();
-        families.extend(tls_families(&self.listeners.present(), &self.certificates.present()));
+        families.extend(tls_families(
+            &self.listeners.present(),
+            &self.certificates.present(),
+            &self.acme_orders.present(),
+        ));
         families.extend(handshake_families(routes));
         families.extend(message_families(routes));
         families.extend(endpoint_families(&self.endpoints.present()));
@@ -121,7 +125,8 @@ const PIECE: usize = 64 << 10;
 fn tls_families(
     listeners: &Present<Name, ListenerMetrics>,
     certificates: &Present<Pair, CertificateExpiry>,
-) -> [Family; 2] {
+    orders: &Present<Name, AcmeOrders>,
+) -> [Family; 3] {
     let handshakes = Family::of(
         Kind::Counter,
         "tidegate_tls_handshakes_total",
@@ -131,7 +136,7 @@ fn tls_families(
             for (outcome_index, outcome) in TlsOutcome::ALL.iter().enumerate() {
                 for (index, version) in TlsVersion::ALL.iter().enumerate() {
                     let cells = metrics.iter().filter_map(|shard| shard.tls_handshakes.get(outcome_index)?.get(index));
-                    let is_done = matches!(outcome, TlsOutcome::Full | TlsOutcome::Resumed);
+                    let is_done = matches!(outcome, TlsOutcome::Full | TlsOutcome::Resumed | TlsOutcome::AcmeChallenge);
                     let count = sum(cells);
                     // No session is agreed without a version, and few fail with one.
                     if count > 0 || is_done != (*version == TlsVersion::None) {
@@ -146,13 +151,24 @@ fn tls_families(
     let expiry = Family::of(
         Kind::Gauge,
         "tidegate_certificate_expiry_seconds",
-        "When a certificate that is shown to clients ends, in seconds of Unix time.",
+        "When a certificate that is shown to clients ends, in seconds of Unix time; 0: it is ordered for the first time.",
         certificates,
         |series, (listener, name), expiry| {
             series.add(&[("listener", &**listener), ("name", &**name)], expiry.seconds());
         },
     );
-    [handshakes, expiry]
+    let orders = Family::of(
+        Kind::Counter,
+        "tidegate_acme_orders_total",
+        "Orders of certificates that renew themselves, by the first name of the certificate and how they ended.",
+        orders,
+        |series, name, orders| {
+            for (outcome, count) in [("issued", &orders.issued), ("failed", &orders.failed)] {
+                series.add(&[("name", &**name), ("outcome", outcome)], count.load(Ordering::Relaxed));
+            }
+        },
+    );
+    [handshakes, expiry, orders]
 }
 
 fn handshake_families(routes: &Present<Name, RouteMetrics>) -> [Family; 4] {

@@ -48,6 +48,8 @@ labels! {
         UpgradeRequired = "upgrade_required",
         /// 400, 405 or 431: a malformed handshake.
         Malformed = "malformed",
+        /// 200: an authority was told that a name is ours.
+        AcmeChallenge = "acme_challenge",
         /// 308: the listener sends everything to where TLS is spoken.
         Redirected = "redirected",
         /// 403: a network that the listener or the route does not allow.
@@ -90,6 +92,8 @@ labels! {
         Full = "full",
         /// The client has resumed a session.
         Resumed = "resumed",
+        /// An authority was shown that a name is ours.
+        AcmeChallenge = "acme_challenge",
         /// The client showed no certificate, or none that is valid.
         CertificateRefused = "certificate_refused",
         /// The client spoke no TLS, or the two had too little in common, or it did not believe us.

@@ -34,11 +34,16 @@ impl Counts for ListenerShard {
 }
 
 /// When a certificate ends, as long as it is in force.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct CertificateExpiry(AtomicU64);
 
 impl CertificateExpiry {
-    /// In seconds of Unix time.
+    /// Has it end at another time.
+    pub fn set(&self, not_after: SystemTime) {
+        self.0.store(seconds(not_after), Ordering::Relaxed);
+    }
+
+    /// In seconds of Unix time; 0: there is none yet.
     pub(super) fn seconds(&self) -> u64 {
         self.0.load(Ordering::Relaxed)
     }
@@ -51,6 +56,31 @@ impl Counts for CertificateExpiry {
     }
 }
 
+/// `acme_orders_total` of a certificate.
+#[derive(Debug, Default)]
+pub struct AcmeOrders {
+    pub(super) issued: AtomicU64,
+    pub(super) failed: AtomicU64,
+}
+
+impl AcmeOrders {
+    /// Counts an order that has ended in a certificate.
+    pub fn issued(&self) {
+        self.issued.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Counts one that has failed.
+    pub fn failed(&self) {
+        self.failed.fetch_add(1, Ordering::Relaxed);
+    }
+}
+
+impl Counts for AcmeOrders {
+    fn is_blank(&self) -> bool {
+        [&self.issued, &self.failed].iter().all(|count| count.load(Ordering::Relaxed) == 0)
+    }
+}
+
 impl Metrics {
     /// The metrics of a listener, by its address in the configuration.
     pub fn listener(&self, address: &str) -> Arc<ListenerMetrics> {
@@ -59,10 +89,17 @@ impl Metrics {
 
     /// Shows when a certificate of a listener ends, for as long as what it gives is kept.
     pub fn certificate(&self, listener: &str, name: &str, not_after: SystemTime) -> Arc<CertificateExpiry> {
-        let seconds = not_after.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_secs();
-        let expiry =
-            self.certificates.of((listener.into(), name.into()), || CertificateExpiry(AtomicU64::new(seconds)));
-        expiry.0.store(seconds, Ordering::Relaxed);
+        let expiry = self.certificates.of((listener.into(), name.into()), CertificateExpiry::default);
+        expiry.set(not_after);
         expiry
     }
+
+    /// What is counted of the orders of a certificate, by its name.
+    pub fn acme_orders(&self, name: &str) -> Arc<AcmeOrders> {
+        self.acme_orders.of(name.into(), AcmeOrders::default)
+    }
+}
+
+fn seconds(time: SystemTime) -> u64 {
+    time.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_secs()
 }

@@ -16,7 +16,7 @@ use super::labels::{
     CallVerdict, CloseLabel, CompileSource, ConnectOutcome, FailureReason, HandshakeOutcome, InflateFailure, Initiator,
     Limit, ReloadOutcome, SwapOutcome, UpgradeFailure,
 };
-use super::listener::{CertificateExpiry, ListenerMetrics};
+use super::listener::{AcmeOrders, CertificateExpiry, ListenerMetrics};
 use super::roster::{Counts, Roster};
 use crate::peer::{MessageKind, Side};
 
@@ -26,6 +26,7 @@ pub struct Metrics {
     pub(super) threads: usize,
     pub(super) listeners: Roster<Name, ListenerMetrics>,
     pub(super) certificates: Roster<Pair, CertificateExpiry>,
+    pub(super) acme_orders: Roster<Name, AcmeOrders>,
     pub(super) routes: Roster<Name, RouteMetrics>,
     pub(super) endpoints: Roster<Pair, EndpointMetrics>,
     pub(super) components: Roster<Name, ComponentMetrics>,
@@ -52,6 +53,7 @@ impl Metrics {
             threads: workers + 1,
             listeners: Roster::default(),
             certificates: Roster::default(),
+            acme_orders: Roster::default(),
             routes: Roster::default(),
             endpoints: Roster::default(),
             components: Roster::default(),
@@ -78,6 +80,7 @@ impl Metrics {
             threads: self.threads,
             listeners: self.listeners.draft(),
             certificates: self.certificates.draft(),
+            acme_orders: self.acme_orders.draft(),
             routes: self.routes.draft(),
             endpoints: self.endpoints.draft(),
             components: self.components.draft(),
@@ -101,6 +104,7 @@ impl Metrics {
     pub fn adopt(&self, draft: &Self) {
         self.listeners.adopt(&draft.listeners);
         self.certificates.adopt(&draft.certificates);
+        self.acme_orders.adopt(&draft.acme_orders);
         self.routes.adopt(&draft.routes);
         self.endpoints.adopt(&draft.endpoints);
         self.components.adopt(&draft.components);

@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use super::{RunError, UNSAFE_CACHE};
+use crate::acme::Acme;
 use crate::component::{CacheDirectory, CacheError, Host, Moment};
 use crate::config::{Config, Examined, Problems};
 use crate::control::{self, Means, ReadSources, Steps};
@@ -56,9 +57,9 @@ pub fn check(sources: &ReadSources) -> Result<Checked, RunError> {
         }
     };
     read.warnings(&mut warnings);
-    let (issuers, _) = Issuers::new();
+    let ((issuers, _), (acme, _)) = (Issuers::new(), Acme::new());
     let keys = Arc::new(Keys::new().map_err(io::Error::other)?);
-    let means = Means { host: &host, metrics: &metrics, keys: &keys, issuers: &issuers };
+    let means = Means { host: &host, metrics: &metrics, keys: &keys, issuers: &issuers, acme: &acme };
     let problems = control::build(&read, None, Moment::now(), 1, &means, &steps).err();
     let is_good = problems.is_none();
     let problems = problems.unwrap_or_else(|| read.config.problems());

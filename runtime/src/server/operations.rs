@@ -41,7 +41,7 @@ impl Operations for Control {
     }
 
     fn remarks(&self) -> Vec<String> {
-        self.0.outlook.remarks().into_iter().chain(self.0.ledger.remarks()).collect()
+        self.0.outlook.remarks().into_iter().chain(self.0.ledger.remarks()).chain(self.0.acme.remarks()).collect()
     }
 
     fn routes(&self) -> Vec<RouteView> {

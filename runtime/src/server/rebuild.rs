@@ -110,7 +110,13 @@ fn build(state: &State, underway: &Underway, dry_run: bool) -> (Result<Option<Bu
         // What a dry run counts, nobody sees.
         let metrics = if dry_run { Metrics::new(state.metrics.workers()) } else { state.metrics.draft() };
         let previous = Some((&*in_force, &*before));
-        let means = Means { host: &state.host, metrics: &metrics, keys: &state.keys, issuers: &state.issuers };
+        let means = Means {
+            host: &state.host,
+            metrics: &metrics,
+            keys: &state.keys,
+            issuers: &state.issuers,
+            acme: &state.acme,
+        };
         let control::Built { snapshot, listeners, plan, endpoints } =
             control::build(&sources, previous, begun, in_force.generation + 1, &means, &steps)?;
         if !dry_run && steps.take(Step::Sweeping) {

@@ -162,10 +162,10 @@ impl Serving {
     /// Serves a connection that is let in.
     fn serve(&self, socket: Socket, newcomer: Newcomer, introduction: Option<Box<Header>>, held: (Entry, Counted)) {
         let Newcomer { peer, accepted_at, settings, place } = newcomer;
-        let Settings { ref head, handshake_timeout, ref tls, ref door, redirect, notes_destination, .. } = *settings;
+        let Settings { ref head, handshake_timeout, ref tls, ref door, ref challenges, redirect, .. } = *settings;
         let ends = introduction.as_ref().and_then(|header| header.ends);
         let destination = match ends {
-            _ if !notes_destination => None,
+            _ if !settings.notes_destination => None,
             Some(ends) => Some(ends.destination),
             None => socket.local_address().ok(),
         };
@@ -178,6 +178,7 @@ impl Serving {
             destination,
             tls: tls.clone(),
             door: door.is_open_for(peer.ip()).then(|| door.clone()),
+            challenges: challenges.clone(),
             redirect,
             head: head.clone(),
             handshake_timeout,

@@ -19,6 +19,7 @@ use super::supervisor::Missing;
 use super::underway::Ledger;
 use super::watching::Outlook;
 use super::worker::Order;
+use crate::acme::Acme;
 use crate::admin::{DrainCode, Readiness, Superseded};
 use crate::component::Host;
 use crate::config::Config;
@@ -39,6 +40,7 @@ pub(super) struct State {
     pub(super) keys: Arc<Keys>,
     /// Whose keys tokens are verified with.
     pub(super) issuers: Arc<Issuers>,
+    pub(super) acme: Arc<Acme>,
     pub(super) metrics: Arc<Metrics>,
     pub(super) snapshot: Arc<ArcSwap<Snapshot>>,
     pub(super) loads: Arc<Loads>,
@@ -86,6 +88,7 @@ pub(super) struct Gathered {
     pub(super) keys: Arc<Keys>,
     /// Whose keys tokens are verified with.
     pub(super) issuers: Arc<Issuers>,
+    pub(super) acme: Arc<Acme>,
     pub(super) metrics: Arc<Metrics>,
     pub(super) loads: Arc<Loads>,
     pub(super) team: Arc<Team>,
@@ -120,8 +123,21 @@ pub(super) enum Phase {
 impl State {
     /// A state in which nobody is accepted yet, and what the workers are to follow.
     pub(super) fn new(gathered: Gathered, limit: usize) -> (Arc<Self>, watch::Receiver<Course>) {
-        let Gathered { origin, sources, snapshot, host, keys, issuers, metrics, loads, team, files, reloads, sockets } =
-            gathered;
+        let Gathered {
+            origin,
+            sources,
+            snapshot,
+            host,
+            keys,
+            issuers,
+            acme,
+            metrics,
+            loads,
+            team,
+            files,
+            reloads,
+            sockets,
+        } = gathered;
         let places = Permits::new(limit);
         let (course, followed) = watch::channel(Course { listeners: Arc::default(), places, stage: Stage::Serve });
         let state = Self {
@@ -129,6 +145,7 @@ impl State {
             host,
             keys,
             issuers,
+            acme,
             metrics,
             snapshot,
             loads,

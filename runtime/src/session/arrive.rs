@@ -77,6 +77,10 @@ impl<'w> Arrived<'w> {
             let told = door.enter_told(self.client.address, Instant::now());
             self.told = told.map_err(|denied| Refusal::denied(denied, Gate::Listener))?;
         }
+        if let Some(answer) = entrance.challenges.as_ref().and_then(|it| it.answer(self.head.uri.path())) {
+            self.head.uri.path().clone_into(&mut record.path);
+            return Err(Refusal::Challenge(answer));
+        }
         let Some(redirect) = entrance.redirect else { return Ok(self) };
         let target = handshake::Target::of(&self.head, self.paths).map_err(Refusal::Request)?;
         self.head.uri.path().clone_into(&mut record.path);

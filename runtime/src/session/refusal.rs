@@ -3,6 +3,8 @@
 //! The failures of all stages come together here, and a new variant does not compile before it has a label and an answer.
 //! Which status a request that we do not serve gets, and a dial that failed, their own errors say.
 
+use std::sync::Arc;
+
 use http::header::{self, HeaderValue};
 use http::{Response, StatusCode};
 
@@ -26,6 +28,8 @@ pub(super) enum Refusal {
     TooFast,
     /// A limit for each client.
     Client(Gate, TooMany),
+    /// An authority of certificates asks for this.
+    Challenge(Arc<str>),
     /// The listener sends everything to where TLS is spoken, which is there.
     Redirect(HeaderValue),
     /// There is no token that holds, and the route asks for one.
@@ -64,6 +68,7 @@ impl Refusal {
     fn outcome(&self) -> HandshakeOutcome {
         match self {
             Self::Request(refused) => refused.outcome(),
+            Self::Challenge(_) => HandshakeOutcome::AcmeChallenge,
             Self::Redirect(_) => HandshakeOutcome::Redirected,
             Self::Full | Self::TooFast | Self::Client(..) => HandshakeOutcome::Limited,
             Self::Token(token::Refused::NoKeys) => HandshakeOutcome::IssuerFailed,
@@ -116,6 +121,7 @@ impl Refusal {
             Self::Request(refused) => refused.response(),
             Self::Full => unavailable("this route has no place for another connection"),
             Self::TooFast => too_many("too many connections at once; try again"),
+            Self::Challenge(answer) => handshake::answer(&answer),
             Self::Redirect(location) => handshake::redirect(location),
             Self::Client(_, TooMany::Connections) => too_many("you have as many connections as you may"),
             Self::Client(_, TooMany::Handshakes) => too_many("you come too often; try again"),
@@ -166,6 +172,7 @@ impl Refusal {
             Self::NoEndpoint => "no endpoint is enabled, or the balancer picked none".to_owned(),
             Self::Token(refused) => refused.to_string(),
             Self::Filter(refusal) => told_by(refusal),
+            Self::Challenge(_) => "an authority of certificates asks whether a name is ours".to_owned(),
             Self::Redirect(_) => "the listener sends everything to where TLS is spoken".to_owned(),
             Self::ClientGone => "the client left before its answer".to_owned(),
             Self::Dial(_) => String::new(),

@@ -66,7 +66,9 @@ pub(super) async fn secure(
         }
         Some(Ok(tls)) => {
             let agreed = tls.agreed();
+            let is_asked = agreed.alpn_protocol() == Some(tls::ACME_TLS_1);
             let outcome = match agreed.handshake_kind() {
+                _ if is_asked => TlsOutcome::AcmeChallenge,
                 Some(HandshakeKind::Resumed) => TlsOutcome::Resumed,
                 _ => TlsOutcome::Full,
             };
@@ -75,6 +77,10 @@ pub(super) async fn secure(
                 _ => TlsVersion::Tls13,
             };
             metrics.tls_handshake(outcome, version);
+            if is_asked {
+                // Nothing follows (RFC 8737 section 3).
+                return None;
+            }
             let shown = agreed.peer_certificates().and_then(<[_]>::first);
             let identity = shown.and_then(Identity::of);
             let spoken = proxy_protocol::Tls {

@@ -18,6 +18,7 @@ pub struct Certificate {
     pub(super) key: Arc<CertifiedKey>,
     /// The names that it is for, in lower case; a `*.` stands for one label (RFC 6125 section 6.4.3).
     names: Vec<String>,
+    not_before: SystemTime,
     not_after: SystemTime,
 }
 
@@ -72,7 +73,8 @@ impl Certificate {
         let chain: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(chain).collect();
         let chain = chain.map_err(|_| CertificateError::MalformedCertificate)?;
         let first = chain.first().ok_or(CertificateError::NoCertificate)?;
-        let Parsed { names, not_after, .. } = identity::parse(first).ok_or(CertificateError::MalformedCertificate)?;
+        let Parsed { names, not_before, not_after, .. } =
+            identity::parse(first).ok_or(CertificateError::MalformedCertificate)?;
         let key = PrivateKeyDer::from_pem_slice(key).map_err(|_| CertificateError::NoKey)?;
         let mut certified = CertifiedKey::from_der(chain, key, &provider()).map_err(|error| match error {
             Error::InconsistentKeys(InconsistentKeys::KeyMismatch) => CertificateError::OtherKey,
@@ -80,7 +82,7 @@ impl Certificate {
             _ => CertificateError::MalformedKey,
         })?;
         certified.ocsp = ocsp.map(<[u8]>::to_vec);
-        Ok(Self { key: Arc::new(certified), names, not_after })
+        Ok(Self { key: Arc::new(certified), names, not_before, not_after })
     }
 
     /// What it is called where several are told apart: the first of its names.
@@ -91,6 +93,11 @@ impl Certificate {
     /// The names that it is for.
     pub fn names(&self) -> &[String] {
         &self.names
+    }
+
+    /// When it begins.
+    pub fn not_before(&self) -> SystemTime {
+        self.not_before
     }
 
     /// When it ends.

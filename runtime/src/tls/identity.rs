@@ -57,6 +57,7 @@ pub(super) struct Parsed {
     pub(super) names: Vec<String>,
     /// All alternative names, each behind its kind.
     pub(super) alternatives: Vec<String>,
+    pub(super) not_before: SystemTime,
     pub(super) not_after: SystemTime,
 }
 
@@ -64,6 +65,7 @@ pub(super) struct Parsed {
 pub(super) fn parse(certificate: &[u8]) -> Option<Parsed> {
     let certificate = x509_cert::Certificate::from_der(certificate).ok()?.tbs_certificate;
     let not_after = certificate.validity.not_after.to_system_time();
+    let not_before = certificate.validity.not_before.to_system_time();
     let subject = certificate.subject.to_string();
     let (mut names, mut alternatives) = (Vec::new(), Vec::new());
     if let Some((_, SubjectAltName(listed))) = certificate.get::<SubjectAltName>().ok()? {
@@ -88,7 +90,7 @@ pub(super) fn parse(certificate: &[u8]) -> Option<Parsed> {
         let common = subject.split(',').find_map(|part| part.strip_prefix("CN=")).map(str::to_ascii_lowercase);
         names.extend(common);
     }
-    Some(Parsed { subject, names, alternatives, not_after })
+    Some(Parsed { subject, names, alternatives, not_before, not_after })
 }
 
 fn address(octets: &[u8]) -> Option<IpAddr> {

@@ -1,6 +1,7 @@
 //! What a listener answers TLS with.
 
 use std::sync::Arc;
+use std::time::SystemTime;
 
 use aws_lc_rs::digest::{self, SHA256};
 use rustls::server::danger::ClientCertVerifier;
@@ -10,9 +11,10 @@ use rustls::{ServerConfig, SupportedProtocolVersion};
 
 use super::certificate::Certificate;
 use super::issuers::Issuers;
-use super::provider;
+use super::renewed::Renewed;
 use super::shelf::Shelf;
 use super::tickets::{Keys, Tickets};
+use super::{ACME_TLS_1, provider};
 use crate::metrics::{CertificateExpiry, ListenerMetrics, Metrics};
 
 /// The TLS of a listener.
@@ -27,8 +29,10 @@ pub struct Server {
 /// What a listener is asked to do.
 #[derive(Clone, Debug)]
 pub struct Settings {
-    /// At least one; the first is for all who ask for no name, or for one that none has.
+    /// The first is for all who ask for no name, or for one that none has.
     pub certificates: Vec<Certificate>,
+    /// One that renews itself, behind them.
+    pub renewed: Option<Arc<Renewed>>,
     /// What is spoken at least.
     pub min_version: Version,
     /// What clients have to show.
@@ -63,7 +67,7 @@ impl Server {
     /// # Errors
     /// When the authorities of clients are none that certificates could come from, as a sentence.
     pub fn new(settings: Settings, keys: Arc<Keys>, listener: &str, metrics: &Metrics) -> Result<Self, String> {
-        let Settings { certificates, min_version, client_auth, protocols } = settings;
+        let Settings { certificates, renewed, min_version, client_auth, mut protocols } = settings;
         let terms = client_auth.as_ref().map(ClientAuth::digest).unwrap_or_default();
         let builder = ServerConfig::builder_with_provider(provider())
             .with_protocol_versions(versions(min_version))
@@ -72,7 +76,8 @@ impl Server {
             None => builder.with_no_client_auth(),
             Some(client_auth) => builder.with_client_cert_verifier(client_auth.verifier()?),
         };
-        let mut config = builder.with_cert_resolver(Arc::new(Shelf::new(&certificates)));
+        let mut config = builder.with_cert_resolver(Arc::new(Shelf::new(&certificates, renewed.clone())));
+        protocols.extend(renewed.iter().map(|_| ACME_TLS_1.to_vec()));
         config.alpn_protocols = protocols;
         config.session_storage = Arc::new(NoServerSessionStorage {});
         config.ticketer = Arc::new(Tickets::new(keys, &terms));
@@ -80,9 +85,14 @@ impl Server {
         config.send_tls13_tickets = 1;
         let shown =
             |certificate: &Certificate| metrics.certificate(listener, certificate.name(), certificate.not_after());
+        let by_itself = renewed.iter().map(|renewed| {
+            let expiry = metrics.certificate(listener, renewed.name(), SystemTime::UNIX_EPOCH);
+            renewed.tell(&expiry);
+            expiry
+        });
         Ok(Self {
             config: Arc::new(config),
-            _expiries: certificates.iter().map(shown).collect(),
+            _expiries: certificates.iter().map(shown).chain(by_itself).collect(),
             metrics: metrics.listener(listener),
         })
     }

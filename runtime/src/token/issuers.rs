@@ -7,7 +7,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::header::{ACCEPT, HeaderValue, USER_AGENT};
 use http::{Request, StatusCode, Uri};
-use http_body_util::Empty;
+use http_body_util::Full;
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep_until, timeout};
@@ -114,7 +114,7 @@ async fn fetch(inquirer: &Inquirer, url: &Uri) -> Result<KeySet, String> {
     let request = Request::get(url)
         .header(ACCEPT, HeaderValue::from_static("application/jwk-set+json, application/json"))
         .header(USER_AGENT, HeaderValue::from_static("tidegate"))
-        .body(Empty::<Bytes>::new());
+        .body(Full::<Bytes>::default());
     let request = request.map_err(|error| error.to_string())?;
     let answer = inquirer.ask(request, MAX_SET, PATIENCE).await.map_err(|error| error.to_string())?;
     match answer.status() {

@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
+use super::acme::acme;
 use crate::config::{
     reader::{Absent, Fault, Key, Read, Section, Table, Value},
     types::{CertificateFiles, ClientAuth, File, Tls},
@@ -14,16 +15,24 @@ pub(super) const TLS: Section = Section {
     about: "The files are read when the configuration is, and again when they change: new handshakes then get what they hold, \
             and open connections are not touched. Tickets to resume sessions are good for 12 hours, with all workers and with \
             the next process of a binary upgrade.",
-    keys: &[CERTIFICATES, MIN_VERSION, CLIENT_AUTH],
+    keys: &[CERTIFICATES, ACME, MIN_VERSION, CLIENT_AUTH],
 };
 
 const CERTIFICATES: Key = Key {
     name: "certificates",
     takes: "list of tables",
-    absent: Absent::Missing,
+    absent: Absent::Means("there is only that of `acme`"),
     example: "[{ chain = \"tls/chain.pem\", key = \"tls/key.pem\" }]",
-    meaning: "The certificates, at least one. Which one a client gets goes by the name that it asks for (SNI), where \
+    meaning: "The certificates, at least one without `acme`. Which one a client gets goes by the name that it asks for (SNI), where \
               `*.example.com` stands for one label; one that asks for none, or for another, gets the first.",
+};
+
+const ACME: Key = Key {
+    name: "acme",
+    takes: "table",
+    absent: Absent::Means("all certificates are in `certificates`"),
+    example: "{ domains = [\"chat.example.com\"], contact = \"mailto:ops@example.com\", accept_terms = true }",
+    meaning: "A certificate that the proxy orders, and renews after two thirds of its time (RFC 8555).",
 };
 
 /// Upstreams have it, too.
@@ -94,7 +103,8 @@ const CRL: Key = Key {
 /// Reads what a listener says of TLS; paths are relative to `base`.
 pub(super) fn tls(value: &Value<'_>, base: &Path) -> Read<Tls> {
     let table = value.table(&TLS, "write `tls = { certificates = [{ chain = \"…\", key = \"…\" }] }`")?;
-    let certificates = table.read(&CERTIFICATES, |value| {
+    let acme = table.optional(&ACME, |value| acme(value, base));
+    let certificates = table.optional(&CERTIFICATES, |value| {
         const ADVICE: &str = "write [{ chain = \"tls/chain.pem\", key = \"tls/key.pem\" }]";
         let certificates = value.each("a list of certificates", ADVICE, |value| certificate(value, base))?;
         match certificates.is_empty() {
@@ -104,7 +114,12 @@ pub(super) fn tls(value: &Value<'_>, base: &Path) -> Read<Tls> {
     });
     let min_version = min_version(&table);
     let client_auth = table.optional(&CLIENT_AUTH, |value| client_auth(value, base));
-    Ok(Tls { certificates: certificates?, min_version: min_version?, client_auth: client_auth?, place: value.place() })
+    let (certificates, acme) = (certificates?.unwrap_or_default(), acme?);
+    if certificates.is_empty() && acme.is_none() {
+        let advice = "write `certificates = [{ chain = \"tls/chain.pem\", key = \"tls/key.pem\" }]`, or a table `acme`";
+        return Err(value.refuse("there is no certificate to show", advice));
+    }
+    Ok(Tls { certificates, acme, min_version: min_version?, client_auth: client_auth?, place: value.place() })
 }
 
 /// Reads the least version that is spoken.

@@ -84,6 +84,7 @@ const HEADERS: &[(&str, &str)] = &[
     ("[[listeners]]", "[[listeners]]"),
     ("the TLS of a listener", "[[listeners]]\n[listeners.tls]"),
     ("a certificate", "[[listeners]]\n[[listeners.tls.certificates]]"),
+    ("a certificate by ACME", "[[listeners]]\n[listeners.tls]\n[listeners.tls.acme]"),
     ("the client authentication of a listener", "[[listeners]]\n[listeners.tls.client_auth]"),
     ("[tokens.NAME]", "[tokens.users]"),
     ("the token of a route", "[[routes]]\n[routes.token]"),

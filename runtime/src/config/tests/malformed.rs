@@ -148,6 +148,25 @@ fn what_stands_before_a_listener() {
 }
 
 #[test]
+fn certificates_that_renew_themselves() {
+    let acme = |keys: &str| with("0.0.0.0:8080\"", &format!("0.0.0.0:8080\"\ntls = {{ acme = {{ {keys} }} }}"));
+    snapshot(
+        "certificates_that_renew_themselves",
+        &reports(&[
+            acme("domains = [\"chat.example\"]"),
+            acme("domains = [\"chat.example\"], accept_terms = false"),
+            acme("domains = [], accept_terms = true"),
+            acme("domains = [\"*.chat.example\", \"192.0.2.1\", \"[2001:db8::1]\", \"a b\"], accept_terms = true"),
+            acme("domains = [\"chat.example\"], accept_terms = true, contact = \"ops@chat.example\""),
+            acme("domains = [\"chat.example\"], accept_terms = true, server = \"http://acme.example/directory\""),
+            acme("domains = [\"chat.example\"], accept_terms = true, server = \"https://user:pw@acme.example/\""),
+            acme("domains = [\"chat.example\"], accept_terms = true, directory = \"\""),
+            with("0.0.0.0:8080\"", "0.0.0.0:8080\"\ntls = { min_version = \"1.3\" }"),
+        ]),
+    );
+}
+
+#[test]
 fn endpoints() {
     snapshot(
         "endpoints",

@@ -238,6 +238,7 @@ struct Bed {
     metrics: Arc<Metrics>,
     keys: Arc<Keys>,
     issuers: Arc<Issuers>,
+    acme: Arc<crate::acme::Acme>,
     _cache: tempfile::TempDir,
 }
 
@@ -251,13 +252,20 @@ impl Bed {
             metrics: Metrics::new(1),
             keys: Arc::new(Keys::new().unwrap()),
             issuers: Issuers::new().0,
+            acme: crate::acme::Acme::new().0,
             _cache: cache,
         }
     }
 
     fn build(&self, sources: &Sources, previous: Option<(&Snapshot, &Sources)>) -> Built {
         let generation = previous.map_or(1, |(snapshot, _)| snapshot.generation + 1);
-        let means = Means { host: &self.host, metrics: &self.metrics, keys: &self.keys, issuers: &self.issuers };
+        let means = Means {
+            host: &self.host,
+            metrics: &self.metrics,
+            keys: &self.keys,
+            issuers: &self.issuers,
+            acme: &self.acme,
+        };
         build(sources, previous, Moment::now(), generation, &means, &Steps::untold()).unwrap()
     }
 

@@ -24,6 +24,8 @@ fn every_metric_that_the_documentation_names_is_in_the_text() {
     listener.of(SECOND).tls_handshake(TlsOutcome::Failed, TlsVersion::None);
     let _shown =
         metrics.certificate("0.0.0.0:443", "chat.example.com", UNIX_EPOCH + Duration::from_secs(1_900_000_000));
+    let orders = metrics.acme_orders("chat.example.com");
+    orders.issued();
     let route = metrics.route("chat");
     let shard = route.of(FIRST);
     shard.handshake(HandshakeOutcome::Upgraded);
