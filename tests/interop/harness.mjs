@@ -25,8 +25,8 @@ export async function start(test, program, args, expression, options = {}) {
   });
 }
 
-/** A proxy in front of a server; the two origins are of its route without filters and its route with a reader. */
-export async function proxy(test, endpoint) {
+/** Proxies in front of a server, one whose route has no filters and one with a reader; `tls` is of their listeners. */
+export async function proxy(test, endpoint, tls = "") {
   const folder = mkdtempSync(join(tmpdir(), "tidegate-interop-"));
   const origins = {};
   for (const [route, filters] of Object.entries({ relay: "", reader: 'filters = ["reader"]' })) {
@@ -37,6 +37,7 @@ export async function proxy(test, endpoint) {
 format = "json"
 [[listeners]]
 listen = "127.0.0.1:0"
+${tls}
 [components.reader]
 path = "${process.env.READER}"
 max_memory = "64MiB"
@@ -75,4 +76,10 @@ export function lacks(module) {
 /** Why there is no Chromium; false when there is. */
 export function lacksChromium() {
   return spawnSync("chromium", ["--version"]).status === 0 ? false : "chromium is not installed";
+}
+
+/** Why there is no curl that speaks TLS; false when there is. */
+export function lacksCurl() {
+  const version = String(spawnSync("curl", ["--version"]).stdout);
+  return /^Protocols:.* https /m.test(version) ? false : "curl is not installed";
 }
