@@ -30,7 +30,7 @@ pub use forwarding::{Client, Forwarding, Scheme, apply};
 pub use networks::Networks;
 pub use opening::{Opening, describe, validate};
 pub use redirect::{Redirect, redirect};
-pub use refused::{Refused, answer, refusal, relayed, text};
+pub use refused::{Refused, answer, refusal, relayed, text, told};
 pub use requests::{ClientGone, HeadLimits, ReadError, Requests, WriteError};
 pub use stream::{Missed, Stream, Streams, Tunnel, Unreadable};
 pub use target::Target;

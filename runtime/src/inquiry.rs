@@ -3,6 +3,7 @@
 //! It happens on the control runtime, so that no worker waits; connections are kept for the next question. Whatever is
 //! answered has a bound in size, and each question one in time.
 
+mod desk;
 mod way;
 
 use std::time::Duration;
@@ -19,6 +20,8 @@ use way::Ways;
 
 use crate::tls::Trust;
 
+pub use desk::{Clerk, Desk};
+
 /// Who asks. Clones share the connections.
 #[derive(Clone, Debug)]
 pub struct Inquirer(Client<Ways, Full<Bytes>>);
@@ -32,6 +35,9 @@ pub enum InquiryError {
     /// The answer is too large.
     #[error("the answer has more than {0} bytes")]
     TooLarge(usize),
+    /// Too many questions wait to be asked.
+    #[error("too many questions wait to be asked")]
+    Busy,
     /// It takes too long.
     #[error("there is no answer within {0:?}")]
     Late(Duration),

@@ -36,6 +36,7 @@
 //! | a way to try or to replace a version of a filter | [`rollout`] decides, [`component`] runs what it is told; what becomes of an open connection is `pipe::change`, of one that opens `session::admit` |
 //! | an endpoint of the admin API | `admin::endpoints` (path, method, a line of its index) and its view; what it shows or does comes through [`admin::Operations`], which [`server`] answers |
 //! | a key of the configuration | its section in [`config`], of the type that the runtime runs on; `control::build` puts it in force, and `session::effect` says what it does to open connections |
+//! | something that another server is asked, or answers, about who comes in | [`authorize`]: [`authorize::Question`], [`authorize::Terms`]; its key in `config::sections::authorize` |
 //! | a place where tokens stand, or something that is asked of them | [`token`]: a [`token::Source`], a term of [`token::Terms`]; its key in `config::sections::tokens` |
 //! | a way in which an authority of certificates convinces itself | [`acme`]: [`acme::Ways`], `acme::order`; who answers it: [`tls`] in a handshake, [`session`] in clear text |
 //! | a header field that the proxy owns | `http::field_names`, and `header-edit` in `wit/types.wit`, which names them (a test compares the two) |
@@ -69,6 +70,7 @@ pub mod component;
 // Who may come in, who we are to clients, and who is asked about either.
 pub mod token;
 pub mod acme;
+pub mod authorize;
 pub mod inquiry;
 // The ground: nouns and mechanism that know nothing of a proxy.
 pub mod http;

@@ -4,8 +4,10 @@
 //! cache line that two cores fight over. A scrape reads all shards and sums them, so `/metrics` is exact, not sampled.
 //! Label values come from closed sets or from the configuration, never from a peer.
 
+mod authorization;
 mod candidate;
 mod cells;
+mod component;
 mod exposition;
 mod incidents;
 mod isolated;
@@ -14,17 +16,16 @@ mod listener;
 mod registry;
 mod roster;
 
+pub use authorization::{AuthorizationMetrics, AuthorizationShard};
 pub use candidate::CandidateShard;
 pub use cells::{Counter, Gauge, Histogram, Sharded, WorkerIndex};
+pub use component::{ComponentMetrics, ComponentShard, UseMetrics, UseShard};
 pub use exposition::Scrape;
 pub use isolated::IsolatedInstances;
 pub use labels::{
-    AdminRefusal, CallVerdict, CloseLabel, CompileSource, ConnectOutcome, ConnectionRefusal, FailureReason,
-    HandshakeOutcome, InflateFailure, Initiator, InstanceHolder, Limit, ReloadOutcome, ShadowOutcome, SwapOutcome,
-    TlsOutcome, TlsVersion, UpgradeFailure,
+    AdminRefusal, AuthorizationOutcome, CallVerdict, CloseLabel, CompileSource, ConnectOutcome, ConnectionRefusal,
+    FailureReason, HandshakeOutcome, InflateFailure, Initiator, InstanceHolder, Limit, ReloadOutcome, ShadowOutcome,
+    SwapOutcome, TlsOutcome, TlsVersion, UpgradeFailure,
 };
 pub use listener::{AcmeOrders, CertificateExpiry, ListenerMetrics, ListenerShard};
-pub use registry::{
-    CandidateMetrics, ComponentMetrics, ComponentShard, EndpointMetrics, EndpointShard, Metrics, RouteMetrics,
-    RouteShard, UseMetrics, UseShard, Version,
-};
+pub use registry::{CandidateMetrics, EndpointMetrics, EndpointShard, Metrics, RouteMetrics, RouteShard, Version};

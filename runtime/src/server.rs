@@ -49,6 +49,7 @@ use crate::admin::{Access, Admin, Bounds, Guard};
 use crate::component::{CacheDirectory, CacheError, Host, HostError, Moment};
 use crate::config::{Config, Problems};
 use crate::control::{self, Means, ReadSources, Sources, Steps};
+use crate::inquiry::{Clerk, Desk};
 use crate::listener::{self, BindError, Loads, Refusals};
 use crate::log::{self, AccessLog, Verbosity};
 use crate::metrics::Metrics;
@@ -129,6 +130,7 @@ pub struct Server {
     lookups: Lookups,
     refresher: Refresher,
     keeper: Keeper,
+    clerk: Clerk,
     addresses: Vec<SocketAddr>,
     /// To the process that this one replaces.
     link: Option<Link>,
@@ -208,10 +210,10 @@ impl Server {
             admin = Some(socket.try_clone()?);
             sockets.admin = Some((address, Arc::new(socket)));
         }
-        let ((issuers, refresher), (acme, keeper)) = (Issuers::new(), Acme::new());
+        let ((issuers, refresher), (acme, keeper), (desk, clerk)) = (Issuers::new(), Acme::new(), Desk::new());
         let keys = Arc::new(inherited.keys.take().map_or_else(Keys::new, Ok).map_err(io::Error::other)?);
         let host = Host::with(count, cache(config)?, config.max_isolated_instances, metrics.isolated_instances())?;
-        let means = Means { host: &host, metrics: &metrics, keys: &keys, issuers: &issuers, acme: &acme };
+        let means = Means { host: &host, metrics: &metrics, keys: &keys, issuers: &issuers, desk: &desk, acme: &acme };
         let built = control::build(&read, None, Moment::now(), 1, &means, &Steps::untold())?;
         let leftover = Leftover::of(inherited, config, &built.listeners);
         let listeners = doors::listening(opened, &built.listeners);
@@ -234,6 +236,7 @@ impl Server {
             keys,
             issuers,
             acme,
+            desk,
             metrics: metrics.clone(),
             loads: loads.clone(),
             team: team.clone(),
@@ -260,6 +263,7 @@ impl Server {
             lookups,
             refresher,
             keeper,
+            clerk,
             addresses,
             link,
             log,
@@ -321,6 +325,7 @@ impl Server {
             lookups,
             refresher,
             keeper,
+            clerk,
             addresses,
             link,
             ..
@@ -355,6 +360,7 @@ impl Server {
         }
         tokio::spawn(lookups.serve());
         tokio::spawn(refresher.serve());
+        tokio::spawn(clerk.serve());
         let (kept, replaced) = (keeper.serve(state.metrics.clone()), state.succession.until_over());
         tokio::spawn(async {
             tokio::select! {

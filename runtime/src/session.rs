@@ -12,6 +12,7 @@
 
 mod admit;
 mod arrive;
+mod authorize;
 mod connect;
 mod connection;
 mod door;
@@ -217,7 +218,7 @@ async fn agree<'w>(
     let arrived = Arrived::new(entrance, head, record).pass(entrance, record)?;
     let routed = arrived.route(record)?;
     let entered = routed.enter()?;
-    let admitted = entered.identify(stream, record).await?.admit(entrance, record)?;
+    let admitted = entered.identify(stream, record).await?.authorize(stream).await?.admit(entrance, record)?;
     let connecting = pin!(admitted.connect(record));
     stream.during(connecting).await.map_err(|_| Refusal::ClientGone)?
 }

@@ -33,7 +33,12 @@ fn the_filter_of_the_readme_is_the_one_that_the_sdk_compiles() {
 #[test]
 fn every_metric_of_the_readme_is_exposed_and_the_other_way_round() {
     let metrics = tidegate::metrics::Metrics::new(1);
-    let _listener = (metrics.listener("l"), metrics.certificate("l", "n", SystemTime::now()), metrics.acme_orders("n"));
+    let _listener = (
+        metrics.listener("l"),
+        metrics.certificate("l", "n", SystemTime::now()),
+        metrics.acme_orders("n"),
+        metrics.authorizations("r"),
+    );
     let route = metrics.route("r");
     route.of(metrics.control()).limit_close(tidegate::peer::Side::Client, tidegate::metrics::Limit::MessageTimeout);
     let _held = (metrics.endpoint("u", "e"), metrics.endpoint_failing("u", "e"), metrics.component("c"));

@@ -14,6 +14,7 @@ mod acme;
 mod admin_tokens;
 mod admission;
 mod assembling;
+mod authorize;
 mod backpressure;
 mod balancing;
 mod cache;

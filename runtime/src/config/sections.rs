@@ -3,6 +3,7 @@
 mod access;
 mod acme;
 mod admin;
+mod authorize;
 mod candidate;
 mod component;
 mod configuration;
@@ -43,6 +44,7 @@ pub(super) const ALL: &[&Section] = &[
     &endpoint::ENDPOINT,
     &route::ROUTE,
     &tokens::ROUTE_TOKEN,
+    &authorize::AUTHORIZE,
     &services::SERVICES,
     &component::USE,
     &component::FILTER_USE,

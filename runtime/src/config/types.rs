@@ -9,6 +9,7 @@ use super::{
     problem::Problems,
     source::{Place, Source},
 };
+use crate::authorize;
 use crate::component::{self, Configuration, Kind, OnFailure};
 use crate::handshake::{Access, Networks, Redirect};
 use crate::http::{Host, Paths};
@@ -326,6 +327,17 @@ pub struct RouteToken {
     pub from: Vec<token::Source>,
 }
 
+/// Whom a route asks whether clients may come in.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Authorize {
+    /// What is asked, and what of the answer goes on.
+    pub terms: authorize::Terms,
+    /// Who has issued the certificate of an `https` server; `None`: somebody whom the system believes.
+    pub ca: Option<File>,
+    /// Where it is declared.
+    pub place: Place,
+}
+
 /// A component's bytes and budgets.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Component {
@@ -437,6 +449,8 @@ pub struct Route {
     pub allowed_origins: Option<Origins>,
     /// The token that who comes has to have; `None`: none.
     pub token: Option<RouteToken>,
+    /// Whom it asks whether clients may come in; `None`: nobody.
+    pub authorize: Option<Authorize>,
     /// Timers once connections are open.
     pub timers: Timers,
     /// How long the upstream may take to answer the handshake.

@@ -14,6 +14,7 @@ use toml::de::DeValue;
 
 use super::reader::{Fault, Read, Value, quoted};
 use super::types::MemorySize;
+use crate::http::field_names::is_owned;
 
 /// A duration above zero.
 pub(super) fn duration(value: &Value<'_>) -> Read<Duration> {
@@ -151,25 +152,12 @@ pub(super) fn header(value: &Value<'_>) -> Read<HeaderName> {
         let name = HeaderName::try_from(text).map_err(|_| {
             Fault::new(format!("{} is no header name", quoted(text)), "write a name such as \"x-group-id\"")
         })?;
-        if RESERVED.contains(&name.as_str()) || name.as_str().starts_with("sec-websocket-") {
+        if is_owned(name.as_str()) {
             return Err(Fault::new(format!("the proxy itself owns the header `{name}`"), "choose another header"));
         }
         Ok(name)
     })
 }
-
-/// Headers that belong to one hop or to the handshake.
-const RESERVED: [&str; 9] = [
-    "connection",
-    "content-length",
-    "host",
-    "keep-alive",
-    "proxy-connection",
-    "te",
-    "trailer",
-    "transfer-encoding",
-    "upgrade",
-];
 
 /// The largest size: what TOML integers hold.
 const MAX_SIZE: u64 = i64::MAX.cast_unsigned();

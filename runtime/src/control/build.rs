@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use tokio::time::Instant;
 
+use super::authorize::authorizer;
 use super::endpoints::HandOver;
 use super::findings::Findings;
 use super::listeners;
@@ -22,6 +23,7 @@ use crate::component::{
 };
 use crate::config::{self, ComponentUse, Problems};
 use crate::handshake::{Forwarding, Networks};
+use crate::inquiry::Desk;
 use crate::listener::Settings;
 use crate::metrics::Metrics;
 use crate::rollout::{Candidacy, Candidate, Decisions, Rollout};
@@ -54,6 +56,7 @@ pub fn build(
         previous: previous.map(|(snapshot, before)| Previous::new(snapshot, Plan::between(before, sources))),
         begun,
         generation,
+        means,
         host,
         metrics,
         steps,
@@ -122,6 +125,8 @@ pub struct Means<'a> {
     pub keys: &'a Arc<Keys>,
     /// Whose keys tokens are verified with.
     pub issuers: &'a Issuers,
+    /// Where workers leave questions to other servers.
+    pub desk: &'a Desk,
     /// Who keeps certificates that renew themselves.
     pub acme: &'a Acme,
 }
@@ -131,6 +136,7 @@ struct Builder<'a> {
     previous: Option<Previous<'a>>,
     begun: Moment,
     generation: u64,
+    means: &'a Means<'a>,
     host: &'a Host,
     metrics: &'a Metrics,
     steps: &'a Steps<'a>,
@@ -248,6 +254,7 @@ impl Builder<'_> {
                 access: route.access.clone(),
                 origins: route.allowed_origins.clone(),
                 token: self.requirement(route),
+                authorizer: authorizer(route, self.sources, self.means, &mut self.findings),
                 timers: Arc::new(route.timers.clone()),
                 limits: Arc::new(route.limits.clone()),
                 handshake_timeout: route.handshake_timeout,

@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use crate::config::{CertificateFiles, Config, File, KeysAt, Listener, Place, Tokens, Upstream};
+use crate::config::{CertificateFiles, Config, File, KeysAt, Listener, Place, Route, Tokens, Upstream};
 
 /// A file, where it is named, and whether it has to be there.
 pub(super) type Named = (PathBuf, Place, bool);
@@ -11,7 +11,8 @@ pub(super) type Named = (PathBuf, Place, bool);
 pub(super) fn of(config: &Config) -> impl Iterator<Item = Named> {
     let of_listeners = config.listeners.iter().flat_map(of_listener);
     let of_upstreams = config.upstreams.values().flat_map(of_upstream);
-    of_listeners.chain(of_upstreams).chain(config.tokens.values().filter_map(of_tokens))
+    let of_routes = config.routes.iter().filter_map(of_route);
+    of_listeners.chain(of_upstreams).chain(config.tokens.values().filter_map(of_tokens)).chain(of_routes)
 }
 
 /// Those of a listener.
@@ -34,6 +35,11 @@ pub(super) fn of_upstream(upstream: &Upstream) -> Vec<Named> {
         tls.certificate.iter().for_each(|certificate| files.extend(of_certificate(certificate)));
     }
     files
+}
+
+/// That of a route.
+pub(super) fn of_route(route: &Route) -> Option<Named> {
+    route.authorize.as_ref()?.ca.as_ref().map(needed)
 }
 
 /// That of tokens.

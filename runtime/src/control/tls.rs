@@ -144,7 +144,7 @@ fn client_auth(auth: &ClientAuth, sources: &Sources, findings: &mut Findings) ->
     Some(tls::ClientAuth { issuers, is_optional: auth.is_optional, terms })
 }
 
-fn issuers(ca: &File, sources: &Sources, findings: &mut Findings) -> Option<Issuers> {
+pub(super) fn issuers(ca: &File, sources: &Sources, findings: &mut Findings) -> Option<Issuers> {
     Issuers::read(sources.file(&ca.path)?).map_err(|error| refuse(ca, error, findings)).ok()
 }
 

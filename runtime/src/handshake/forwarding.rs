@@ -34,7 +34,7 @@ impl Scheme {
     }
 
     /// The scheme of the HTTP request that opens the connection, as `X-Forwarded-Proto` and `Forwarded` name it.
-    pub(super) fn http(self) -> &'static str {
+    pub fn http(self) -> &'static str {
         match self {
             Self::Ws => "http",
             Self::Wss => "https",

@@ -8,7 +8,7 @@ use thiserror::Error;
 use super::body::AnswerBody;
 use crate::component::Refusal;
 use crate::http::InvalidPath;
-use crate::http::{Answer, field_names};
+use crate::http::{Answer, field_names, fields};
 use crate::metrics::HandshakeOutcome;
 
 /// A request that is no opening handshake for any route. The text is for the client.
@@ -100,6 +100,14 @@ pub fn text(status: StatusCode, text: impl Into<String>) -> Response<AnswerBody>
     *response.status_mut() = status;
     response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"));
     response
+}
+
+/// The answer of another server to a question of ours, for the client: what was for that connection is left out.
+pub fn told(answer: Response<Bytes>) -> Response<AnswerBody> {
+    let (mut head, body) = answer.into_parts();
+    fields::remove_for_hop_and(&mut head.headers, field_names::is_owned);
+    head.version = http::Version::HTTP_11;
+    Response::from_parts(head, AnswerBody::Whole(body))
 }
 
 /// What was asked for, as it is.

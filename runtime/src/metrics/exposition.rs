@@ -26,15 +26,15 @@ use prometheus::proto::MetricFamily;
 
 use self::family::{Family, Kind, Series};
 use self::single::Single;
+use super::authorization::AuthorizationMetrics;
 use super::cells::Counter;
+use super::component::{ComponentMetrics, UseMetrics};
 use super::labels::{
-    CallVerdict, CloseLabel, ConnectOutcome, FailureReason, HandshakeOutcome, InflateFailure, Initiator, Limit,
-    ShadowOutcome, SwapOutcome, TlsOutcome, TlsVersion,
+    AuthorizationOutcome, CallVerdict, CloseLabel, ConnectOutcome, FailureReason, HandshakeOutcome, InflateFailure,
+    Initiator, Limit, ShadowOutcome, SwapOutcome, TlsOutcome, TlsVersion,
 };
 use super::listener::{AcmeOrders, CertificateExpiry, ListenerMetrics};
-use super::registry::{
-    CandidateMetrics, ComponentMetrics, EndpointMetrics, Metrics, Name, Pair, RouteMetrics, UseMetrics, Version,
-};
+use super::registry::{CandidateMetrics, EndpointMetrics, Metrics, Name, Pair, RouteMetrics, Version};
 use super::roster::Present;
 use crate::peer::{MessageKind, Side};
 
@@ -79,6 +79,7 @@ impl Metrics {
             &self.certificates.present(),
             &self.acme_orders.present(),
         ));
+        families.extend(authorization_families(&self.authorizations.present()));
         families.extend(handshake_families(routes));
         families.extend(message_families(routes));
         families.extend(endpoint_families(&self.endpoints.present()));
@@ -169,6 +170,29 @@ fn tls_families(
         },
     );
     [handshakes, expiry, orders]
+}
+
+fn authorization_families(routes: &Present<Name, AuthorizationMetrics>) -> [Family; 2] {
+    let outcomes = Family::of(
+        Kind::Counter,
+        "tidegate_authorizations_total",
+        "Questions to another server whether a client may come in, by how they ended.",
+        routes,
+        |series, name, route| {
+            for (index, outcome) in AuthorizationOutcome::ALL.iter().enumerate() {
+                let count = sum(route.iter().filter_map(|shard| shard.outcomes.get(index)));
+                series.add(&[("route", name), ("outcome", outcome.label())], count);
+            }
+        },
+    );
+    let seconds = Family::of(
+        Kind::Histogram,
+        "tidegate_authorization_seconds",
+        "How long they took, in seconds, answered or not.",
+        routes,
+        |series, name, route| series.add_histogram(&[("route", name)], route.iter().map(|shard| &shard.seconds)),
+    );
+    [outcomes, seconds]
 }
 
 fn handshake_families(routes: &Present<Name, RouteMetrics>) -> [Family; 4] {

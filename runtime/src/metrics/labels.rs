@@ -60,6 +60,10 @@ labels! {
         TokenRefused = "token_refused",
         /// 503: the keys of the issuer of tokens could not be had so far.
         IssuerFailed = "issuer_failed",
+        /// The server that `authorize` names did not let it in, with its own status.
+        NotAuthorized = "not_authorized",
+        /// 503: the server that `authorize` names gave no answer.
+        AuthorizationFailed = "authorization_failed",
         /// A filter refused, with its own status.
         FilterRefused = "filter_refused",
         /// 503 or 429: a limit of the route was reached.
@@ -82,6 +86,22 @@ labels! {
         ClientGone = "client_gone",
         /// The client left without a word, as those do that probe a port.
         NoRequest = "no_request",
+    }
+}
+
+labels! {
+    /// How a question whether a client may come in ended (label `outcome` of `authorizations_total`).
+    AuthorizationOutcome {
+        /// The other server let it in.
+        Admitted = "admitted",
+        /// It was remembered that the other server has let the same in.
+        Cached = "cached",
+        /// The other server did not let it in.
+        Refused = "refused",
+        /// There was no answer in time, or none that could be read.
+        Failed = "failed",
+        /// As many questions as `max_pending` allows were under way.
+        Pending = "pending",
     }
 }
 

@@ -8,13 +8,15 @@ use std::time::Duration;
 
 use tracing_appender::non_blocking::ErrorCounter;
 
+use super::authorization::AuthorizationMetrics;
 use super::candidate::CandidateShard;
 use super::cells::{Counter, Gauge, Histogram, Sharded, WorkerIndex};
+use super::component::{ComponentMetrics, ComponentShard, UseMetrics, UseShard};
 use super::incidents::Incidents;
 use super::isolated::IsolatedInstances;
 use super::labels::{
-    CallVerdict, CloseLabel, CompileSource, ConnectOutcome, FailureReason, HandshakeOutcome, InflateFailure, Initiator,
-    Limit, ReloadOutcome, SwapOutcome, UpgradeFailure,
+    CloseLabel, CompileSource, ConnectOutcome, HandshakeOutcome, InflateFailure, Initiator, Limit, ReloadOutcome,
+    UpgradeFailure,
 };
 use super::listener::{AcmeOrders, CertificateExpiry, ListenerMetrics};
 use super::roster::{Counts, Roster};
@@ -27,6 +29,7 @@ pub struct Metrics {
     pub(super) listeners: Roster<Name, ListenerMetrics>,
     pub(super) certificates: Roster<Pair, CertificateExpiry>,
     pub(super) acme_orders: Roster<Name, AcmeOrders>,
+    pub(super) authorizations: Roster<Name, AuthorizationMetrics>,
     pub(super) routes: Roster<Name, RouteMetrics>,
     pub(super) endpoints: Roster<Pair, EndpointMetrics>,
     pub(super) components: Roster<Name, ComponentMetrics>,
@@ -54,6 +57,7 @@ impl Metrics {
             listeners: Roster::default(),
             certificates: Roster::default(),
             acme_orders: Roster::default(),
+            authorizations: Roster::default(),
             routes: Roster::default(),
             endpoints: Roster::default(),
             components: Roster::default(),
@@ -81,6 +85,7 @@ impl Metrics {
             listeners: self.listeners.draft(),
             certificates: self.certificates.draft(),
             acme_orders: self.acme_orders.draft(),
+            authorizations: self.authorizations.draft(),
             routes: self.routes.draft(),
             endpoints: self.endpoints.draft(),
             components: self.components.draft(),
@@ -105,6 +110,7 @@ impl Metrics {
         self.listeners.adopt(&draft.listeners);
         self.certificates.adopt(&draft.certificates);
         self.acme_orders.adopt(&draft.acme_orders);
+        self.authorizations.adopt(&draft.authorizations);
         self.routes.adopt(&draft.routes);
         self.endpoints.adopt(&draft.endpoints);
         self.components.adopt(&draft.components);
@@ -269,10 +275,6 @@ pub(super) fn are_blank<'a>(counters: impl IntoIterator<Item = &'a Counter>) -> 
 pub type RouteMetrics = Sharded<RouteShard>;
 /// The shards of an endpoint.
 pub type EndpointMetrics = Sharded<EndpointShard>;
-/// The shards of a component.
-pub type ComponentMetrics = Sharded<ComponentShard>;
-/// The shards of a component on a route.
-pub type UseMetrics = Sharded<UseShard>;
 /// The shards of a candidate on a route.
 pub type CandidateMetrics = Sharded<CandidateShard>;
 
@@ -290,20 +292,8 @@ impl EndpointMetrics {
     }
 }
 
-impl ComponentMetrics {
-    /// Linear memory of all instances of the component, in bytes.
-    pub fn memory_bytes(&self) -> u64 {
-        total(self.iter().map(|shard| &shard.memory_bytes))
-    }
-
-    /// Calls that the component failed to answer, for any reason.
-    pub fn failures(&self) -> u64 {
-        self.iter().flat_map(|shard| &shard.failures).map(Counter::value).sum()
-    }
-}
-
 /// Shards may be below zero on their own, as when one thread opens and another closes; their sum is not.
-fn total<'a>(gauges: impl Iterator<Item = &'a Gauge>) -> u64 {
+pub(super) fn total<'a>(gauges: impl Iterator<Item = &'a Gauge>) -> u64 {
     u64::try_from(gauges.map(Gauge::value).sum::<i64>()).unwrap_or(0)
 }
 
@@ -402,72 +392,6 @@ impl Counts for EndpointShard {
     }
 }
 
-/// What one thread counted for a component.
-#[derive(Debug)]
-pub struct ComponentShard {
-    /// `component_call_seconds`; a batch is one call.
-    pub call_seconds: Histogram,
-    /// `component_failures_total`, by [`FailureReason`].
-    pub failures: [Counter; FailureReason::COUNT],
-    /// `component_memory_bytes`: linear memory of this thread's instances.
-    pub memory_bytes: Gauge,
-    /// `component_log_lines_dropped_total`.
-    pub log_lines_dropped: Counter,
-}
-
-impl Counts for ComponentShard {
-    fn is_blank(&self) -> bool {
-        self.call_seconds.counts().all(|count| count == 0) && are_blank(&self.failures)
-    }
-}
-
-impl ComponentShard {
-    fn new() -> Self {
-        Self {
-            call_seconds: Histogram::new(CALL_BOUNDS),
-            failures: Default::default(),
-            memory_bytes: Gauge::default(),
-            log_lines_dropped: Counter::default(),
-        }
-    }
-
-    /// Counts a failure.
-    #[expect(clippy::indexing_slicing, reason = "sized by the enum that indexes it")]
-    pub fn failure(&self, reason: FailureReason) {
-        self.failures[reason as usize].add(1);
-    }
-}
-
-/// What one thread counted for a component on a route.
-#[derive(Debug, Default)]
-pub struct UseShard {
-    /// `component_calls_total`, by [`CallVerdict`]; a batch counts each of its verdicts.
-    pub verdicts: [Counter; CallVerdict::COUNT],
-    /// `component_swaps_total`, by [`SwapOutcome`].
-    pub swaps: [Counter; SwapOutcome::COUNT],
-}
-
-impl Counts for UseShard {
-    fn is_blank(&self) -> bool {
-        are_blank(self.verdicts.iter().chain(&self.swaps))
-    }
-}
-
-impl UseShard {
-    /// Counts verdicts.
-    #[inline]
-    #[expect(clippy::indexing_slicing, reason = "sized by the enum that indexes it")]
-    pub fn verdict(&self, verdict: CallVerdict, count: u64) {
-        self.verdicts[verdict as usize].add(count);
-    }
-
-    /// Counts a connection that was, or was not, handed from one version of a filter to the next.
-    #[expect(clippy::indexing_slicing, reason = "sized by the enum that indexes it")]
-    pub fn swap(&self, outcome: SwapOutcome) {
-        self.swaps[outcome as usize].add(1);
-    }
-}
-
 /// Room for versions of filters that is made at once at least.
 const MIN_VERSIONS: usize = 16;
 
@@ -481,19 +405,4 @@ const CONNECTION_BOUNDS: &[Duration] = &[
     Duration::from_secs(3600),
     Duration::from_secs(6 * 3600),
     Duration::from_secs(24 * 3600),
-];
-
-/// From a call that only looks, to the default deadline and beyond.
-const CALL_BOUNDS: &[Duration] = &[
-    Duration::from_nanos(500),
-    Duration::from_micros(1),
-    Duration::from_micros(2),
-    Duration::from_micros(5),
-    Duration::from_micros(10),
-    Duration::from_micros(50),
-    Duration::from_micros(250),
-    Duration::from_millis(1),
-    Duration::from_millis(5),
-    Duration::from_millis(10),
-    Duration::from_millis(50),
 ];

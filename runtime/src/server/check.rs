@@ -9,6 +9,7 @@ use crate::acme::Acme;
 use crate::component::{CacheDirectory, CacheError, Host, Moment};
 use crate::config::{Config, Examined, Problems};
 use crate::control::{self, Means, ReadSources, Steps};
+use crate::inquiry::Desk;
 use crate::listener::{self, Claim};
 use crate::metrics::Metrics;
 use crate::tls::Keys;
@@ -57,9 +58,9 @@ pub fn check(sources: &ReadSources) -> Result<Checked, RunError> {
         }
     };
     read.warnings(&mut warnings);
-    let ((issuers, _), (acme, _)) = (Issuers::new(), Acme::new());
+    let ((issuers, _), (acme, _), (desk, _)) = (Issuers::new(), Acme::new(), Desk::new());
     let keys = Arc::new(Keys::new().map_err(io::Error::other)?);
-    let means = Means { host: &host, metrics: &metrics, keys: &keys, issuers: &issuers, acme: &acme };
+    let means = Means { host: &host, metrics: &metrics, keys: &keys, issuers: &issuers, desk: &desk, acme: &acme };
     let problems = control::build(&read, None, Moment::now(), 1, &means, &steps).err();
     let is_good = problems.is_none();
     let problems = problems.unwrap_or_else(|| read.config.problems());

@@ -115,6 +115,7 @@ fn build(state: &State, underway: &Underway, dry_run: bool) -> (Result<Option<Bu
             metrics: &metrics,
             keys: &state.keys,
             issuers: &state.issuers,
+            desk: &state.desk,
             acme: &state.acme,
         };
         let control::Built { snapshot, listeners, plan, endpoints } =

@@ -24,6 +24,7 @@ use crate::admin::{DrainCode, Readiness, Superseded};
 use crate::component::Host;
 use crate::config::Config;
 use crate::control::{HandOver, Plan, ReadSources, Sources};
+use crate::inquiry::Desk;
 use crate::listener::{self, BindError, Loads};
 use crate::metrics::Metrics;
 use crate::session::{Permits, Snapshot};
@@ -41,6 +42,7 @@ pub(super) struct State {
     /// Whose keys tokens are verified with.
     pub(super) issuers: Arc<Issuers>,
     pub(super) acme: Arc<Acme>,
+    pub(super) desk: Desk,
     pub(super) metrics: Arc<Metrics>,
     pub(super) snapshot: Arc<ArcSwap<Snapshot>>,
     pub(super) loads: Arc<Loads>,
@@ -89,6 +91,7 @@ pub(super) struct Gathered {
     /// Whose keys tokens are verified with.
     pub(super) issuers: Arc<Issuers>,
     pub(super) acme: Arc<Acme>,
+    pub(super) desk: Desk,
     pub(super) metrics: Arc<Metrics>,
     pub(super) loads: Arc<Loads>,
     pub(super) team: Arc<Team>,
@@ -131,6 +134,7 @@ impl State {
             keys,
             issuers,
             acme,
+            desk,
             metrics,
             loads,
             team,
@@ -146,6 +150,7 @@ impl State {
             keys,
             issuers,
             acme,
+            desk,
             metrics,
             snapshot,
             loads,

@@ -59,7 +59,7 @@ struct Shadowed {
 impl<'w> Entered<'w> {
     /// Opens the route's filters in order, each seeing the attributes of those before it, and makes the upstream's request.
     pub(super) fn admit(self, entrance: &Entrance<'_>, record: &mut Record<'w>) -> Result<Admitted<'w>, Refusal> {
-        let Self { routed, opening, entry, until } = self;
+        let Self { routed, opening, entry, until, authorized } = self;
         let Routed { worker, head, client, followings, route, upstream, target, handshake, .. } = routed;
         let mut handshake = Rc::new(handshake);
         let mut filters = Filters { decided: route.decided(), ..Filters::default() };
@@ -78,7 +78,8 @@ impl<'w> Entered<'w> {
                 Rc::make_mut(&mut handshake).attributes.extend(attributes);
             }
         }
-        let (mut request, channel) = route.forwarding.request(head, target, &opening, &client, &upstream_headers);
+        let edits = authorized.iter().chain(&upstream_headers);
+        let (mut request, channel) = route.forwarding.request(head, target, &opening, &client, edits);
         record.channel = channel.and_then(|channel| channel.to_str().ok().map(str::to_owned));
         request.host = upstream.host.clone();
         if upstream.proxy_protocol {

@@ -14,7 +14,7 @@ use super::refusal::{Gate, Refusal};
 use super::secure::Peer;
 use super::snapshot::{Route, Snapshot, Target, Upstream};
 use super::worker::Worker;
-use crate::component::{Handshake, Kind};
+use crate::component::{Handshake, HeaderEdit, Kind};
 use crate::handshake::{self, Client, Opening, Refused, Scheme};
 use crate::http::{Paths, UpstreamTarget};
 
@@ -54,6 +54,8 @@ pub(super) struct Entered<'w> {
     pub(super) entry: Entry,
     /// When the token is over that it came with.
     pub(super) until: Option<Instant>,
+    /// What whoever was asked about it has told of the client, for the upstream.
+    pub(super) authorized: Vec<HeaderEdit>,
 }
 
 impl<'w> Arrived<'w> {
@@ -147,6 +149,6 @@ impl<'w> Routed<'w> {
         }
         let entry = self.route.admission.enter(self.client.address, Instant::now());
         let entry = entry.map_err(|denied| Refusal::denied(denied, Gate::Route))?.with(self.told.take());
-        Ok(Entered { routed: self, opening, entry, until: None })
+        Ok(Entered { routed: self, opening, entry, until: None, authorized: Vec::new() })
     }
 }

@@ -5,12 +5,14 @@
 
 use std::sync::Arc;
 
+use bytes::Bytes;
 use http::header::{self, HeaderValue};
 use http::{Response, StatusCode};
 
 use super::limit::Denied;
 use super::per_client::TooMany;
 use super::record::Record;
+use crate::authorize;
 use crate::component::{Failure, Kind, Refusal as FilterRefusal};
 use crate::handshake::{self, AnswerBody, Refused, Stream, Streams};
 use crate::metrics::HandshakeOutcome;
@@ -34,6 +36,10 @@ pub(super) enum Refusal {
     Redirect(HeaderValue),
     /// There is no token that holds, and the route asks for one.
     Token(token::Refused),
+    /// Whoever was asked about it lets it not in.
+    NotAuthorized(Box<Response<Bytes>>),
+    /// Nobody has answered who was asked about it.
+    Unauthorized(authorize::Failure),
     /// A filter's decision.
     Filter(FilterRefusal),
     /// A component of this kind, which decides about this handshake, failed.
@@ -73,6 +79,8 @@ impl Refusal {
             Self::Full | Self::TooFast | Self::Client(..) => HandshakeOutcome::Limited,
             Self::Token(token::Refused::NoKeys) => HandshakeOutcome::IssuerFailed,
             Self::Token(_) => HandshakeOutcome::TokenRefused,
+            Self::NotAuthorized(_) => HandshakeOutcome::NotAuthorized,
+            Self::Unauthorized(_) => HandshakeOutcome::AuthorizationFailed,
             Self::Filter(_) => HandshakeOutcome::FilterRefused,
             Self::Component(..) => HandshakeOutcome::ComponentFailed,
             Self::NoEndpoint => HandshakeOutcome::NoEndpoint,
@@ -126,6 +134,8 @@ impl Refusal {
             Self::Client(_, TooMany::Connections) => too_many("you have as many connections as you may"),
             Self::Client(_, TooMany::Handshakes) => too_many("you come too often; try again"),
             Self::Token(refused) => challenged(&refused),
+            Self::NotAuthorized(answer) => handshake::told(*answer),
+            Self::Unauthorized(_) => unavailable("nobody answers who could let you in; try again"),
             Self::Filter(refusal) => handshake::refusal(refusal),
             Self::Component(Kind::Predicate, _) => unavailable("a predicate of this route failed"),
             Self::Component(Kind::Filter, _) => unavailable("a filter of this route failed"),
@@ -171,6 +181,8 @@ impl Refusal {
             Self::Component(_, failure) => format!("component {}: {}", failure.component, failure.message),
             Self::NoEndpoint => "no endpoint is enabled, or the balancer picked none".to_owned(),
             Self::Token(refused) => refused.to_string(),
+            Self::NotAuthorized(answer) => format!("the server of `authorize` says {}", answer.status()),
+            Self::Unauthorized(failure) => format!("authorize: {failure}"),
             Self::Filter(refusal) => told_by(refusal),
             Self::Challenge(_) => "an authority of certificates asks whether a name is ours".to_owned(),
             Self::Redirect(_) => "the listener sends everything to where TLS is spoken".to_owned(),

@@ -5,6 +5,7 @@ use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use super::limit::Admission;
+use crate::authorize::Authorizer;
 use crate::balance::Balance;
 use crate::component::{AnyUse, BalancerUse, Component, Moment, PredicateUse};
 use crate::handshake::{Access, Forwarding, Networks};
@@ -84,6 +85,8 @@ pub struct Route {
     pub origins: Option<Origins>,
     /// The token that who comes has to have; `None`: none.
     pub token: Option<Requirement>,
+    /// Whom it asks whether clients may come in; `None`: nobody.
+    pub authorizer: Option<Authorizer>,
     /// Timers of an open connection.
     pub timers: Arc<Timers>,
     /// Size limits of an open connection.

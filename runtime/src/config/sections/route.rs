@@ -10,7 +10,7 @@ use self::claims::{Claim, distinct};
 pub(super) use self::keys::ROUTE;
 use super::server::ROUTES;
 use super::{
-    Names, access,
+    Names, access, authorize,
     component::{filter_use, predicate},
     per_client, services, tokens,
 };
@@ -79,6 +79,7 @@ fn rest(
     let access = access::access(table);
     let allowed_origins = table.optional(&keys::ALLOWED_ORIGINS, allowed_origins);
     let token = table.optional(&keys::TOKEN, |value| tokens::route_token(value, names));
+    let authorize = table.optional(&keys::AUTHORIZE, |value| authorize::authorize(value, names.base));
     let timers = timers(table);
     let handshake_timeout = table.read(&keys::HANDSHAKE_TIMEOUT, value::duration);
     let limits = limits(table);
@@ -103,6 +104,7 @@ fn rest(
         access: access?,
         allowed_origins: allowed_origins?,
         token: token?,
+        authorize: authorize?,
         timers: timers?,
         handshake_timeout: handshake_timeout?,
         limits: limits?,

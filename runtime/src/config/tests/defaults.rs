@@ -88,6 +88,7 @@ const HEADERS: &[(&str, &str)] = &[
     ("the client authentication of a listener", "[[listeners]]\n[listeners.tls.client_auth]"),
     ("[tokens.NAME]", "[tokens.users]"),
     ("the token of a route", "[[routes]]\n[routes.token]"),
+    ("the authorization of a route", "[[routes]]\n[routes.authorize]"),
     ("[components.NAME]", "[components.rate-limit]"),
     ("[upstreams.NAME]", "[upstreams.chat]"),
     ("[upstreams.NAME.tls]", "[upstreams.chat.tls]"),

@@ -148,6 +148,24 @@ fn what_stands_before_a_listener() {
 }
 
 #[test]
+fn whom_a_route_asks() {
+    snapshot(
+        "whom_a_route_asks",
+        &reports(&[
+            route("authorize = {}"),
+            route("authorize = { url = \"auth.internal/verify\" }"),
+            route("authorize = { url = \"ftp://auth.internal/\" }"),
+            route("authorize = { url = \"http://user:pw@auth.internal/\" }"),
+            route("authorize = { url = \"http://auth.internal/\", timeout = \"0s\", max_pending = 0 }"),
+            route(
+                "authorize = { url = \"http://auth.internal/\", headers = [\"a b\"], copy = [\"host\", \"x-user\"] }",
+            ),
+            route("authorize = { url = \"http://auth.internal/\", copy = [\"x-user\", \"X-User\"] }"),
+        ]),
+    );
+}
+
+#[test]
 fn certificates_that_renew_themselves() {
     let acme = |keys: &str| with("0.0.0.0:8080\"", &format!("0.0.0.0:8080\"\ntls = {{ acme = {{ {keys} }} }}"));
     snapshot(

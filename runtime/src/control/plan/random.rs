@@ -239,6 +239,7 @@ struct Bed {
     keys: Arc<Keys>,
     issuers: Arc<Issuers>,
     acme: Arc<crate::acme::Acme>,
+    desk: crate::inquiry::Desk,
     _cache: tempfile::TempDir,
 }
 
@@ -253,6 +254,7 @@ impl Bed {
             keys: Arc::new(Keys::new().unwrap()),
             issuers: Issuers::new().0,
             acme: crate::acme::Acme::new().0,
+            desk: crate::inquiry::Desk::new().0,
             _cache: cache,
         }
     }
@@ -264,6 +266,7 @@ impl Bed {
             metrics: &self.metrics,
             keys: &self.keys,
             issuers: &self.issuers,
+            desk: &self.desk,
             acme: &self.acme,
         };
         build(sources, previous, Moment::now(), generation, &means, &Steps::untold()).unwrap()

@@ -23,6 +23,7 @@ pub(in crate::config) const ROUTE: Section = Section {
         DENY,
         ALLOWED_ORIGINS,
         TOKEN,
+        AUTHORIZE,
         HANDSHAKE_TIMEOUT,
         PING_INTERVAL,
         PONG_TIMEOUT,
@@ -114,6 +115,14 @@ pub(in crate::config) const ALLOWED_ORIGINS: Key = key(
     "The `Origin` headers that are admitted, as browsers write them; `https://*.example.com` for all names below a host, and \
      `same-origin` for the host and the scheme that were asked, which trusted proxies may tell (`X-Forwarded-Proto` and \
      `-Host`).",
+);
+
+pub(in crate::config) const AUTHORIZE: Key = key(
+    "authorize",
+    "table",
+    Means("nobody is asked"),
+    "{ url = \"http://auth.internal/verify\", copy = [\"x-user\"] }",
+    "Another server that is asked whether each client may come in.",
 );
 
 pub(in crate::config) const TOKEN: Key = key(
