@@ -37,11 +37,11 @@ pub use self::guard::Guard;
 pub use self::places::Bounds;
 use self::places::{Activity, Place, Places, Watched};
 pub use self::view::{
-    CandidateView, ChangeView, ChangesView, ComponentView, ConnectionView, ConnectionsQuery, ConnectionsView, Decision,
-    DecisionReport, DecisionsView, DrainCode, DrainPlan, DrainQuery, DrainReport, EndpointView, FailingView,
-    FilterView, ImportView, InForceView, InterestView, LogView, PolledView, Readiness, ReloadReport, ReloadStatus,
-    RestoreReport, RouteView, SampleView, SampledMessageView, SelectionView, Superseded, UnderwayView, UpstreamView,
-    VersionView,
+    CandidateView, ChangeView, ChangesView, CloseQuery, CloseReport, Closed, ComponentView, ConnectionView,
+    ConnectionsQuery, ConnectionsView, Decision, DecisionReport, DecisionsView, DrainCode, DrainPlan, DrainQuery,
+    DrainReport, EndpointView, FailingView, FilterView, ImportView, InForceView, InterestView, LogView, PolledView,
+    Readiness, ReloadReport, ReloadStatus, RestoreReport, RouteView, SampleView, SampledMessageView, SelectionView,
+    Superseded, UnderwayView, UpstreamView, VersionView,
 };
 use crate::metrics::{AdminRefusal, Metrics};
 
@@ -59,6 +59,8 @@ pub trait Operations: Send + Sync {
     fn components(&self) -> Vec<ComponentView>;
     /// The open connections that a query selects. They live on the workers, so this may have to ask there.
     fn connections(&self, query: ConnectionsQuery) -> Answer<'_, ConnectionsView>;
+    /// Closes the open connections that a query selects, and those of them that are opening.
+    fn close(&self, query: CloseQuery) -> Answer<'_, CloseReport>;
     /// Reads the configuration again and puts it in force; a dry run stops short of that and says what would change.
     /// Goes on to its end when the answer is dropped.
     fn reload(&self, dry_run: bool) -> Answer<'_, ReloadReport>;

@@ -6,6 +6,7 @@
 mod ask;
 mod candidate;
 mod check;
+mod close;
 mod drain;
 mod inspect;
 mod log_level;
@@ -19,7 +20,7 @@ use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use clap::{Args, Parser, Subcommand};
+use clap::{ArgGroup, Args, Parser, Subcommand};
 
 use self::outcome::Outcome;
 use crate::config;
@@ -80,6 +81,8 @@ enum Command {
     },
     /// Have a running proxy close its connections at a measured pace, and then end.
     Drain(Drain),
+    /// Have a running proxy close connections at once: those that have all that is said of them.
+    Close(Close),
     /// Print from which level on a running proxy logs, or have it log from another on, until it ends.
     LogLevel {
         /// The least severe level to show. Default: leave it as it is.
@@ -119,6 +122,32 @@ struct Drain {
     #[arg(long, value_name = "CODE", default_value = "1012", value_parser = ["1001", "1012"])]
     code: String,
     /// Only print how many connections would be closed, how fast, and until when.
+    #[arg(long)]
+    dry_run: bool,
+}
+
+/// Which connections to close, and how.
+#[derive(Debug, Args)]
+#[command(group = ArgGroup::new("which").args(["id", "route", "attribute"]).required(true).multiple(true))]
+struct Close {
+    #[command(flatten)]
+    whom: Whom,
+    /// The connection with this id, as logs have it.
+    #[arg(long, value_name = "ID")]
+    id: Option<String>,
+    /// The connections of this route.
+    #[arg(long, value_name = "NAME", value_parser = name)]
+    route: Option<String>,
+    /// Those with this attribute, such as token.sub:alice. May be there several times: they have to have all.
+    #[arg(long, value_name = "NAME:VALUE")]
+    attribute: Vec<String>,
+    /// The close code: 1000, 1001, 1008 (policy), 1011, 1012, 1013, or from 3000 to 4999.
+    #[arg(long, value_name = "CODE", default_value_t = 1008)]
+    code: u16,
+    /// The reason that they are told.
+    #[arg(long, value_name = "TEXT")]
+    reason: Option<String>,
+    /// Only print how many connections would be closed.
     #[arg(long)]
     dry_run: bool,
 }
@@ -224,6 +253,7 @@ fn carry_out(command: Command) -> Result<Outcome, Outcome> {
         }
         Command::Reload { whom, dry_run } => reload::reload(whom.admin, dry_run),
         Command::Drain(drain) => drain::drain(&drain),
+        Command::Close(close) => close::close(&close),
         Command::LogLevel { level, whom } => log_level::log_level(level.as_deref(), whom.admin),
         Command::Component(Component::Inspect { file, config, max_memory }) => {
             inspect::inspect(&file, config.as_deref(), max_memory)

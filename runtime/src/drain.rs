@@ -11,7 +11,7 @@ use crate::ws::CloseFrame;
 /// Ends one connection from outside, with a close frame to both sides, or tells it to change.
 pub struct Switch<T> {
     /// Boxed, because most connections never get one.
-    close: Cell<Option<Box<CloseFrame>>>,
+    close: Cell<Option<Box<(CloseFrame, &'static str)>>>,
     change: Cell<Option<T>>,
     waker: Cell<Option<Waker>>,
 }
@@ -19,8 +19,8 @@ pub struct Switch<T> {
 /// What a connection is told.
 #[derive(Debug)]
 pub enum Order<T> {
-    /// Close both sides with this.
-    Close(CloseFrame),
+    /// Close both sides with this, because of that: for the access log, where the frame does not say it.
+    Close(CloseFrame, &'static str),
     /// Change in this way.
     Change(T),
 }
@@ -40,7 +40,16 @@ impl<T> Default for Switch<T> {
 impl<T> Switch<T> {
     /// Tells the connection to close both sides with `close`; the last such order before it wakes counts.
     pub fn turn(&self, close: CloseFrame) {
-        self.close.set(Some(Box::new(close)));
+        self.close_because(close, "drained");
+    }
+
+    /// The same for what the close frame itself gives the reason of.
+    pub fn dismiss(&self, close: CloseFrame) {
+        self.close_because(close, "");
+    }
+
+    fn close_because(&self, close: CloseFrame, cause: &'static str) {
+        self.close.set(Some(Box::new((close, cause))));
         self.wake();
     }
 
@@ -59,7 +68,8 @@ impl<T> Switch<T> {
     /// The order, once there is one; closing comes first. Until then, `context` is woken by it.
     pub fn poll(&self, context: &Context<'_>) -> Option<Order<T>> {
         if let Some(close) = self.close.take() {
-            return Some(Order::Close(*close));
+            let (close, cause) = *close;
+            return Some(Order::Close(close, cause));
         }
         if let Some(change) = self.change.take() {
             return Some(Order::Change(change));

@@ -10,6 +10,7 @@ mod background;
 mod candidates;
 mod check;
 mod course;
+mod dismissing;
 mod doors;
 mod files;
 mod handover;

@@ -15,6 +15,8 @@ mod arrive;
 mod authorize;
 mod connect;
 mod connection;
+mod criteria;
+mod dismissal;
 mod door;
 mod effect;
 mod following;
@@ -39,6 +41,8 @@ use http::request::Parts;
 use tokio::time::Instant;
 
 pub use connection::{Connection, Registry};
+pub use criteria::Criteria;
+pub use dismissal::Dismissal;
 pub use door::Door;
 pub use effect::Effect;
 pub use following::follow;

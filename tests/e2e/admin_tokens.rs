@@ -36,6 +36,8 @@ async fn each_request_but_a_probe_needs_a_token_and_a_viewer_may_only_look() {
         (Some("test"), "GET", "/metrics", 200),
         (Some("test"), "POST", "/api/v1/reload", 403),
         (Some("test"), "PUT", "/api/v1/log?level=debug", 403),
+        (Some("test"), "DELETE", "/api/v1/connections?route=main", 403),
+        (Some("hello"), "DELETE", "/api/v1/connections?route=main", 200),
         (Some("hello"), "POST", "/api/v1/reload", 200),
         (Some("hello"), "PUT", "/api/v1/log?level=debug", 200),
     ] {
@@ -45,7 +47,7 @@ async fn each_request_but_a_probe_needs_a_token_and_a_viewer_may_only_look() {
     }
     proxy.wait_for_log(&["asked of the admin API", "ann", "/api/v1/reload"]).await;
     let metrics = ask(&proxy, Some("test"), "GET", "/metrics").await.body;
-    assert!(metrics.contains("tidegate_admin_refusals_total{reason=\"token\"} 6"), "{metrics}");
+    assert!(metrics.contains("tidegate_admin_refusals_total{reason=\"token\"} 7"), "{metrics}");
 }
 
 #[tokio::test]

@@ -23,6 +23,7 @@ mod canary;
 mod check;
 mod cli;
 mod cli_answers;
+mod close_connections;
 mod closing;
 mod compression;
 mod decisions;

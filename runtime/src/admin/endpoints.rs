@@ -12,7 +12,7 @@ use super::body::{AnswerBody, accepts_gzip};
 use super::guard::Unwelcome;
 use super::places::{Activity, Place};
 use super::query;
-use super::view::{Decision, DrainReport, LogView, Readiness, ReloadReport};
+use super::view::{CloseReport, Decision, DrainReport, LogView, Readiness, ReloadReport};
 use super::{Admin, NAME, Operations};
 use crate::metrics::{AdminRefusal, Metrics};
 
@@ -78,6 +78,7 @@ impl<'a> Endpoint<'a> {
             Self::Restore(_) | Self::Decide { .. } | Self::Drain => &[Method::POST],
             Self::Reload => &[Method::GET, Method::HEAD, Method::POST],
             Self::Log => &[Method::GET, Method::HEAD, Method::PUT],
+            Self::Connections => &[Method::GET, Method::HEAD, Method::DELETE],
             _ => &[Method::GET, Method::HEAD],
         }
     }
@@ -149,7 +150,7 @@ pub(super) async fn respond(
     {
         return problem(StatusCode::BAD_REQUEST, &error.to_string());
     }
-    if endpoint.is_list() {
+    if endpoint.is_list() && method.is_safe() {
         activity.take_turn(&admin.lists).await;
     }
     match endpoint {
@@ -160,6 +161,10 @@ pub(super) async fn respond(
         Endpoint::Routes => json(StatusCode::OK, &operations.routes()),
         Endpoint::Upstreams => json(StatusCode::OK, &operations.upstreams()),
         Endpoint::Components => json(StatusCode::OK, &operations.components()),
+        Endpoint::Connections if method == Method::DELETE => match query::close(query) {
+            Ok(query) => close(operations.close(query).await),
+            Err(error) => problem(StatusCode::BAD_REQUEST, &error.to_string()),
+        },
         Endpoint::Connections => match query::connections(query) {
             Ok(query) => json(StatusCode::OK, &operations.connections(query).await),
             Err(error) => problem(StatusCode::BAD_REQUEST, &error.to_string()),
@@ -226,6 +231,18 @@ async fn reload(operations: &dyn Operations, dry_run: bool) -> Response<AnswerBo
         }
         ReloadReport::Rejected { .. } => StatusCode::UNPROCESSABLE_ENTITY,
         ReloadReport::Busy { .. } | ReloadReport::Refused { .. } => StatusCode::CONFLICT,
+    };
+    json(status, &report)
+}
+
+/// Who asks must not take a part of them for all.
+fn close(report: CloseReport) -> Response<AnswerBody> {
+    let status = match &report {
+        CloseReport::Closed(closed) | CloseReport::Planned(closed) if closed.workers_silent.is_empty() => {
+            StatusCode::OK
+        }
+        CloseReport::Closed(_) | CloseReport::Planned(_) => StatusCode::SERVICE_UNAVAILABLE,
+        CloseReport::Unknown { .. } => StatusCode::NOT_FOUND,
     };
     json(status, &report)
 }
@@ -323,7 +340,9 @@ POST /api/v1/routes/ROUTE/candidates/COMPONENT/promote
                            puts a candidate in its filter's place, for all connections of a route
 POST /api/v1/routes/ROUTE/candidates/COMPONENT/roll-back
                            gives all connections back to the filter
-GET  /api/v1/connections   open connections; ?limit=100&route=NAME
+GET  /api/v1/connections   open connections; ?limit=100&route=NAME&id=ID&attribute=NAME:VALUE
+DELETE /api/v1/connections
+                           closes those with the id, the route and the attributes; ?attribute=NAME:VALUE&code=1008&dry_run=true
 GET  /api/v1/reload        the configuration in force, and the reload under way
 POST /api/v1/reload        reads the configuration again; 422 lists what is wrong with it;
                            ?dry_run=true only says what would change

@@ -19,10 +19,11 @@ use tokio::task::JoinSet;
 use tracing::Level;
 
 use super::{
-    Access, Admin, Answer, Bounds, CandidateView, ComponentView, ConnectionView, ConnectionsQuery, ConnectionsView,
-    Decision, DecisionReport, DecisionsView, DrainPlan, DrainQuery, DrainReport, EndpointView, FailingView, FilterView,
-    Guard, ImportView, InForceView, Operations, PolledView, Readiness, ReloadReport, ReloadStatus, RestoreReport,
-    RouteView, SampleView, SampledMessageView, Superseded, UnderwayView, UpstreamView, VersionView,
+    Access, Admin, Answer, Bounds, CandidateView, CloseQuery, CloseReport, Closed, ComponentView, ConnectionView,
+    ConnectionsQuery, ConnectionsView, Decision, DecisionReport, DecisionsView, DrainPlan, DrainQuery, DrainReport,
+    EndpointView, FailingView, FilterView, Guard, ImportView, InForceView, Operations, PolledView, Readiness,
+    ReloadReport, ReloadStatus, RestoreReport, RouteView, SampleView, SampledMessageView, Superseded, UnderwayView,
+    UpstreamView, VersionView,
 };
 use crate::component::{Interest, Kinds, Need, Selection};
 use crate::metrics::Metrics;
@@ -138,7 +139,7 @@ impl Operations for Fake {
     fn connections(&self, query: ConnectionsQuery) -> Answer<'_, ConnectionsView> {
         let connection = |number: usize| ConnectionView {
             connection: format!("c0-{number}"),
-            route: query.route.clone().unwrap_or_else(|| "any".to_owned()),
+            route: query.criteria.route.clone().unwrap_or_else(|| "any".to_owned()),
             upstream: "chat".to_owned(),
             endpoint: "ws://127.0.0.1:9001".to_owned(),
             client: "192.0.2.1:50000".to_owned(),
@@ -148,6 +149,18 @@ impl Operations for Fake {
         };
         let connections = (0..query.limit.min(3)).map(connection).collect();
         Box::pin(async { ConnectionsView { total: 3, connections, workers_silent: Vec::new() } })
+    }
+
+    fn close(&self, query: CloseQuery) -> Answer<'_, CloseReport> {
+        Box::pin(async move {
+            let workers_silent = if query.criteria.id.is_some() { vec![1] } else { Vec::new() };
+            let closed = Closed { connections: 2, code: query.code, workers_silent };
+            match query.criteria.route {
+                Some(route) if route != "chat" => CloseReport::Unknown { route },
+                _ if query.dry_run => CloseReport::Planned(closed),
+                _ => CloseReport::Closed(closed),
+            }
+        })
     }
 
     fn reload_status(&self) -> ReloadStatus {

@@ -4,6 +4,7 @@
 //! a component's configuration, because keys and claims to check for stand there.
 
 mod candidate;
+mod closing;
 mod reload;
 
 use std::collections::BTreeMap;
@@ -14,8 +15,10 @@ use thiserror::Error;
 use tracing::Level;
 
 pub use self::candidate::{CandidateView, Decision, DecisionReport, DecisionsView, SampleView, SampledMessageView};
+pub use self::closing::{CloseQuery, CloseReport, Closed};
 pub use self::reload::{ChangeView, ChangesView, InForceView, PolledView, ReloadReport, ReloadStatus, UnderwayView};
 use crate::component::{Interest, Need, Selection};
+use crate::session::Criteria;
 
 /// A route (`GET /api/v1/routes`).
 #[derive(Clone, Debug, Serialize)]
@@ -217,8 +220,8 @@ pub struct ConnectionView {
 pub struct ConnectionsQuery {
     /// Show at most this many; 1 to [`ConnectionsQuery::MAX_LIMIT`].
     pub limit: usize,
-    /// Only those of this route.
-    pub route: Option<String>,
+    /// Only these.
+    pub criteria: Criteria,
 }
 
 impl ConnectionsQuery {
@@ -228,7 +231,7 @@ impl ConnectionsQuery {
 
 impl Default for ConnectionsQuery {
     fn default() -> Self {
-        Self { limit: 100, route: None }
+        Self { limit: 100, criteria: Criteria::default() }
     }
 }
 

@@ -23,6 +23,18 @@ struct Refusal {
     error: String,
 }
 
+/// Text as it stands in a query.
+pub(super) fn encoded(text: &str) -> String {
+    let mut encoded = String::with_capacity(text.len());
+    for byte in text.bytes() {
+        match byte {
+            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'_' | b'.' => encoded.push(char::from(byte)),
+            _ => encoded.push_str(&format!("%{byte:02X}")),
+        }
+    }
+    encoded
+}
+
 /// Asks the admin API at an address, and waits for its answer; says so where there is none.
 pub(super) fn ask(address: SocketAddr, method: Method, path: &str) -> Result<Answer, Outcome> {
     wait(admin::ask(&address.to_string(), method, path))

@@ -4,7 +4,7 @@ use http::Method;
 use serde::Deserialize;
 
 use super::Drain;
-use super::ask::ask;
+use super::ask::{ask, encoded};
 use super::outcome::Outcome;
 
 /// What the admin API answers.
@@ -44,12 +44,7 @@ fn target(drain: &Drain) -> String {
     let mut target = format!("/api/v1/drain?code={}&dry_run={}", drain.code, drain.dry_run);
     if let Some(route) = &drain.route {
         target.push_str("&route=");
-        for byte in route.bytes() {
-            match byte {
-                b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'_' | b'.' => target.push(char::from(byte)),
-                _ => target.push_str(&format!("%{byte:02X}")),
-            }
-        }
+        target.push_str(&encoded(route));
     }
     if let Some(over) = &drain.over {
         target.push_str("&over=");

@@ -109,7 +109,7 @@ impl Conversation {
     /// Carries out an order.
     pub(super) fn obey(&mut self, order: Order<Rc<Change>>) {
         match order {
-            Order::Close(close) => self.end(Ending::ordered(close, "drained")),
+            Order::Close(close, cause) => self.end(Ending::ordered(close, cause)),
             Order::Change(change) => self.change(&change),
         }
     }

@@ -25,6 +25,11 @@ impl Handle {
         self.attributes.borrow().as_deref().cloned().unwrap_or_default()
     }
 
+    /// Whether there is one among them, by its name and its value, that `ask` says yes to.
+    pub fn any_attribute(&self, mut ask: impl FnMut(&str, &str) -> bool) -> bool {
+        self.attributes.borrow().iter().flat_map(|known| known.iter()).any(|(name, value)| ask(name, value))
+    }
+
     /// Sets attributes, in place of those of the same names.
     pub(super) fn set_attributes(&self, news: Attributes) {
         let mut attributes = self.attributes.borrow_mut();

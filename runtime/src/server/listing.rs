@@ -5,7 +5,7 @@
 //! keeping the oldest of what the workers have found so far.
 
 use std::collections::{BTreeMap, BinaryHeap};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use futures_util::future::join_all;
@@ -14,13 +14,13 @@ use tokio::time::{Instant, timeout};
 
 use super::worker::Order;
 use crate::admin::{ConnectionView, ConnectionsQuery, ConnectionsView};
-use crate::session::{Connection, Registry};
+use crate::session::{Connection, Criteria, Registry};
 
 /// What a worker is asked for.
 #[derive(Debug)]
 pub(super) struct Wanted {
-    /// Only the connections of this route.
-    pub(super) route: Option<String>,
+    /// Only these connections.
+    pub(super) criteria: Arc<Criteria>,
     /// At most this many, the oldest.
     pub(super) limit: usize,
     /// Only those that were opened before.
@@ -72,7 +72,7 @@ impl Slice {
         let mut matching = 0;
         let mut oldest: Vec<_> = Vec::new();
         let next = registry.slice(wanted.from, |connection| {
-            if wanted.route.as_ref().is_some_and(|route| !connection.took(route)) {
+            if !wanted.criteria.holds_for(connection) {
                 return;
             }
             matching += 1;
@@ -120,7 +120,8 @@ const SHOWN_CHARACTERS: usize = 128;
 /// it has said before stands.
 pub(super) async fn list(workers: &[mpsc::Sender<Order>], query: &ConnectionsQuery) -> ConnectionsView {
     let oldest = Mutex::new(Oldest::new(query.limit));
-    let walks = workers.iter().map(|worker| walk(worker, query, &oldest));
+    let criteria = Arc::new(query.criteria.clone());
+    let walks = workers.iter().map(|worker| walk(worker, &criteria, query.limit, &oldest));
     let answered = join_all(walks).await;
     let silent = answered.iter().enumerate().filter(|(_, answered)| answered.is_none());
     let workers_silent = silent.map(|(index, _)| index).collect();
@@ -134,12 +135,17 @@ pub(super) async fn list(workers: &[mpsc::Sender<Order>], query: &ConnectionsQue
 }
 
 /// Asks one worker for its slices, one after the other; `None` when it has not told all of them.
-async fn walk(worker: &mpsc::Sender<Order>, query: &ConnectionsQuery, oldest: &Mutex<Oldest>) -> Option<()> {
+async fn walk(
+    worker: &mpsc::Sender<Order>,
+    criteria: &Arc<Criteria>,
+    limit: usize,
+    oldest: &Mutex<Oldest>,
+) -> Option<()> {
     let mut from = Some(0);
     while let Some(place) = from {
         let before = oldest.lock().unwrap_or_else(PoisonError::into_inner).before();
         let (answer, told) = oneshot::channel();
-        let wanted = Wanted { route: query.route.clone(), limit: query.limit, before, from: place };
+        let wanted = Wanted { criteria: criteria.clone(), limit, before, from: place };
         worker.try_send(Order::List(wanted, answer)).ok()?;
         let Slice { matching, found, next } = timeout(PATIENCE, told).await.ok()?.ok()?;
         oldest.lock().unwrap_or_else(PoisonError::into_inner).add(matching, found);
@@ -227,7 +233,7 @@ mod tests {
         let (first, asked_first) = worker(vec![slice(&[9, 1, 7], Some(3)), slice(&[3], None)]);
         let (second, _) = worker(vec![slice(&[2, 8], None)]);
 
-        let query = ConnectionsQuery { limit: 3, route: None };
+        let query = ConnectionsQuery { limit: 3, ..ConnectionsQuery::default() };
         let view = list(&[first, second], &query).await;
 
         let names: Vec<_> = view.connections.iter().map(|connection| connection.connection.as_str()).collect();

@@ -9,14 +9,15 @@ use tokio::time::Instant;
 use tracing::Level;
 
 use super::candidates::{candidate, label};
+use super::dismissing::{Dismissed, dismiss};
 use super::listing;
 use super::rebuild::Reloaded;
 use super::state::{Drain, InForce, Phase, State};
 use crate::admin::{
-    Answer, CandidateView, ChangeView, ChangesView, ComponentView, ConnectionsQuery, ConnectionsView, Decision,
-    DecisionReport, DrainPlan, DrainQuery, DrainReport, EndpointView, FailingView, FilterView, ImportView, InForceView,
-    Operations, PolledView, Readiness, ReloadReport, ReloadStatus, RestoreReport, RouteView, Superseded, UpstreamView,
-    VersionView,
+    Answer, CandidateView, ChangeView, ChangesView, CloseQuery, CloseReport, Closed, ComponentView, ConnectionsQuery,
+    ConnectionsView, Decision, DecisionReport, DrainPlan, DrainQuery, DrainReport, EndpointView, FailingView,
+    FilterView, ImportView, InForceView, Operations, PolledView, Readiness, ReloadReport, ReloadStatus, RestoreReport,
+    RouteView, Superseded, UpstreamView, VersionView,
 };
 use crate::balance::{Endpoint, JustStarted};
 use crate::component::OnFailure;
@@ -25,6 +26,8 @@ use crate::control::{Change, Plan};
 use crate::log::Verbosity;
 use crate::metrics::{ConnectOutcome, Version};
 use crate::rollout::Candidate;
+use crate::session::{Criteria, Dismissal};
+use crate::ws::CloseFrame;
 
 /// The admin API's hold on the server.
 pub(super) struct Control(Arc<State>, Verbosity);
@@ -132,6 +135,35 @@ impl Operations for Control {
         Box::pin(async move { listing::list(&self.0.team.all(), &query).await })
     }
 
+    fn close(&self, query: CloseQuery) -> Answer<'_, CloseReport> {
+        Box::pin(async move {
+            let CloseQuery { criteria, code, reason, dry_run } = query;
+            let (route, said) = (criteria.route.clone(), criteria.to_string());
+            let Dismissed { connections, silent } = match dry_run {
+                true => {
+                    let listed = self.connections(ConnectionsQuery { limit: 0, criteria }).await;
+                    Dismissed { connections: listed.total, silent: listed.workers_silent }
+                }
+                false => {
+                    let close = CloseFrame::new(code, reason);
+                    dismiss(&self.0.team.all(), Dismissal { criteria, close }).await
+                }
+            };
+            if let Some(route) = route
+                && connections == 0
+                && !self.knows_route(&route)
+            {
+                return CloseReport::Unknown { route };
+            }
+            let closed = Closed { connections, code, workers_silent: silent };
+            if dry_run {
+                return CloseReport::Planned(closed);
+            }
+            tracing::info!(connections, code, which = said, "closed connections, as the admin API was asked to");
+            CloseReport::Closed(closed)
+        })
+    }
+
     fn reload(&self, dry_run: bool) -> Answer<'_, ReloadReport> {
         Box::pin(async move {
             let reloaded = self.0.reloads.ask("POST /api/v1/reload", dry_run).await;
@@ -167,10 +199,11 @@ impl Operations for Control {
 
     fn drain(&self, query: DrainQuery) -> Answer<'_, DrainReport> {
         Box::pin(async move {
-            let connections = self.connections(ConnectionsQuery { limit: 0, route: query.route.clone() }).await.total;
+            let criteria = Criteria { route: query.route.clone(), ..Criteria::default() };
+            let connections = self.connections(ConnectionsQuery { limit: 0, criteria }).await.total;
             if let Some(route) = &query.route
                 && connections == 0
-                && !self.0.snapshot.load().routes.routes().any(|known| known.name == *route)
+                && !self.knows_route(route)
             {
                 return DrainReport::Unknown { route: route.clone() };
             }
@@ -253,6 +286,10 @@ impl Operations for Control {
 }
 
 impl Control {
+    fn knows_route(&self, name: &str) -> bool {
+        self.0.snapshot.load().routes.routes().any(|route| route.name == name)
+    }
+
     fn in_force(&self) -> InForceView {
         let InForce { cause, since, plan } = self.0.in_force();
         let since = since.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();

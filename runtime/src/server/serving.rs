@@ -7,6 +7,7 @@ use std::rc::{Rc, Weak};
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::sync::oneshot;
 use tokio::time::Instant;
 
 use super::course::Team;
@@ -17,7 +18,9 @@ use crate::listener::{Counted, Loads, NotIntroduced, Refusals, Settings, introdu
 use crate::metrics::ConnectionRefusal;
 use crate::proxy_protocol::{Ends, Header};
 use crate::reactor::{Socket, sleep, spawn, timeout};
-use crate::session::{self, Accepted, Connection, Denied, Entry, Permit, Permits, Snapshot, TooMany, Worker};
+use crate::session::{
+    self, Accepted, Connection, Denied, Dismissal, Entry, Permit, Permits, Snapshot, TooMany, Worker,
+};
 use crate::transport::Transport;
 use crate::ws::CloseFrame;
 
@@ -204,6 +207,12 @@ impl Serving {
     pub(super) async fn drain_route(self: Rc<Self>, route: String, close: CloseFrame, pace: Pace) {
         let open = self.open(|connection| connection.took(&route)).await;
         Self::close_evenly(open, &close, pace).await;
+    }
+
+    /// Closes those of the connections that are meant.
+    pub(super) async fn dismiss(self: Rc<Self>, dismissal: Arc<Dismissal>, answer: oneshot::Sender<u64>) {
+        // Whoever asked may have gone.
+        let _ = answer.send(self.worker.dismiss(dismissal).await);
     }
 
     /// Closes all connections, and then also those that were still opening.

@@ -19,7 +19,7 @@ use crate::listener::{Loads, Refusals};
 use crate::log::AccessLog;
 use crate::metrics::{Metrics, WorkerIndex};
 use crate::reactor::{self, spawn};
-use crate::session::{Snapshot, Worker};
+use crate::session::{Dismissal, Snapshot, Worker};
 use crate::upstream::Resolver;
 use crate::ws::CloseFrame;
 
@@ -29,6 +29,8 @@ pub(super) enum Order {
     Adopt(Handed),
     /// Tell about open connections, a slice of them.
     List(Wanted, oneshot::Sender<Slice>),
+    /// Close those of the connections that are meant, and tell how many were open.
+    Dismiss(Arc<Dismissal>, oneshot::Sender<u64>),
     /// Close the connections of a route at a pace.
     Drain { route: String, close: CloseFrame, pace: Pace },
     /// Do this, outside of any connection.
@@ -120,6 +122,7 @@ impl Blueprint {
                     // Whoever asked may have gone.
                     let _ = answer.send(server.slice(&wanted));
                 }
+                Some(Order::Dismiss(dismissal, answer)) => spawn(server.clone().dismiss(dismissal, answer)).detach(),
                 Some(Order::Drain { route, close, pace }) => {
                     spawn(server.clone().drain_route(route, close, pace)).detach();
                 }

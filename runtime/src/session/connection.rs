@@ -10,6 +10,7 @@ use http::StatusCode;
 use slab::Slab;
 use tokio::time::Instant;
 
+use super::criteria::is_attribute;
 use super::snapshot::{Route, Upstream};
 use crate::balance::Lease;
 use crate::component::Moment;
@@ -60,6 +61,18 @@ impl Connection {
         attributes.retain(|(name, _)| since.iter().all(|(other, _)| other != name));
         attributes.extend(since);
         Cow::Owned(attributes)
+    }
+
+    /// Whether it has the attribute `NAME:VALUE`. Of those of one name the last counts.
+    pub(super) fn has_attribute(&self, wanted: &str) -> bool {
+        let since = &self.handle;
+        let is_it = |name: &str, value: &str| is_attribute(wanted, name, value);
+        since.any_attribute(is_it)
+            || self
+                .logged
+                .attributes
+                .iter()
+                .any(|(name, value)| is_it(name, value) && !since.any_attribute(|other, _| other == name))
     }
 
     /// Whether it took the route of this name.

@@ -44,7 +44,7 @@ impl Joined<'_> {
         };
         let Tunnel { transport, leftover, status } = tunnel;
         record.opened(status);
-        let Record { connection, client, started_at, host, path, channel, attributes, .. } = record;
+        let Record { place, connection, client, started_at, host, path, channel, attributes, .. } = record;
         let connection = Rc::new(Connection {
             id: connection.into(),
             client,
@@ -75,6 +75,9 @@ impl Joined<'_> {
         // Whoever changed something after the handshake began could not tell this stream.
         if worker.followings() != followings && following::catch_up(worker, &connection) {
             connection.handle.switch.turn(CloseFrame::new(1012, "the route has changed"));
+        }
+        if let Some(close) = place.since(&connection) {
+            connection.handle.switch.dismiss(close);
         }
         Some(Open { pipe, ending })
     }

@@ -7,6 +7,7 @@ use http::StatusCode;
 use tokio::time::Instant;
 
 use super::connection::Connection;
+use super::dismissal::Place;
 use super::worker::Worker;
 use crate::handshake::ReadError;
 use crate::log::{AccessRecord, Ended, Traffic, Tried};
@@ -17,6 +18,8 @@ use crate::pipe::Outcome;
 /// A request on its way to an answer.
 pub(super) struct Record<'a> {
     worker: &'a Worker,
+    /// Who has been dismissed when it began.
+    pub(super) place: Place,
     pub(super) connection: String,
     pub(super) client: SocketAddr,
     pub(super) started_at: Instant,
@@ -40,6 +43,7 @@ impl<'a> Record<'a> {
     pub(super) fn new(worker: &'a Worker, client: SocketAddr, started_at: Instant) -> Self {
         Self {
             worker,
+            place: worker.dismissals().place(),
             connection: worker.connection_id(),
             client,
             started_at,

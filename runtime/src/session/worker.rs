@@ -6,7 +6,8 @@ use std::sync::Arc;
 
 use arc_swap::ArcSwap;
 
-use super::connection::Registry;
+use super::connection::{Connection, Registry};
+use super::dismissal::{Dismissal, Dismissals};
 use super::snapshot::Snapshot;
 use crate::component::Pool;
 use crate::log::AccessLog;
@@ -33,6 +34,7 @@ pub struct Worker {
     prefix: String,
     connections: Cell<u64>,
     followings: Cell<u64>,
+    dismissals: Dismissals,
 }
 
 impl Worker {
@@ -63,6 +65,7 @@ impl Worker {
             prefix: format!("{process:08x}-{:x}-", index.0),
             connections: Cell::new(0),
             followings: Cell::new(0),
+            dismissals: Dismissals::default(),
         })
     }
 
@@ -93,6 +96,26 @@ impl Worker {
 
     pub(super) fn count_following(&self) {
         self.followings.set(self.followings.get().wrapping_add(1));
+    }
+
+    /// Closes those of its connections that are meant, and of those that are opening; how many were open.
+    ///
+    /// It lets the worker do other things meanwhile.
+    pub async fn dismiss(&self, dismissal: Arc<Dismissal>) -> u64 {
+        self.dismissals.add(dismissal.clone());
+        let mut count = 0;
+        let close = |connection: &Rc<Connection>| {
+            if dismissal.criteria.holds_for(connection) {
+                count += 1;
+                connection.handle.switch.dismiss(dismissal.close.clone());
+            }
+        };
+        self.registry.each(close).await;
+        count
+    }
+
+    pub(super) fn dismissals(&self) -> &Dismissals {
+        &self.dismissals
     }
 
     /// What is in force now.

@@ -22,7 +22,8 @@ async fn another_method_is_a_405_that_says_which_is_allowed() {
     let server = Server::start(Fake::default()).await;
     for (method, path, allow) in [
         ("POST", "/metrics", "GET, HEAD"),
-        ("DELETE", "/api/v1/connections", "GET, HEAD"),
+        ("POST", "/api/v1/connections", "GET, HEAD, DELETE"),
+        ("DELETE", "/api/v1/routes", "GET, HEAD"),
         ("PUT", "/api/v1/reload", "GET, HEAD, POST"),
         ("PUT", "/api/v1/drain", "POST"),
         ("POST", "/api/v1/log", "GET, HEAD, PUT"),
@@ -68,6 +69,8 @@ async fn a_web_page_of_another_origin_cannot_reload() {
     let put = server.request("PUT", "/api/v1/log?level=trace", "Origin: https://evil.example\r\n").await;
     assert_eq!(put.status(), 403);
     assert_eq!(server.operations.log_level(), Level::INFO);
+    let delete = server.request("DELETE", "/api/v1/connections?route=chat", "Origin: https://evil.example\r\n").await;
+    assert_eq!(delete.status(), 403);
 }
 
 #[tokio::test]

@@ -160,6 +160,25 @@ async fn connections_are_limited_and_selected_by_the_query() {
     assert_eq!(server.get("/api/v1/connections?limit=all").await.status(), 400);
 }
 
+#[tokio::test]
+async fn closing_connections_tells_how_many_and_whether_that_were_all() {
+    let server = Server::start(Fake::default()).await;
+    for (query, status, answer) in [
+        ("attribute=token.sub:alice", 200, json!({ "outcome": "closed", "connections": 2, "code": 1008 })),
+        ("route=chat&code=4000", 200, json!({ "outcome": "closed", "connections": 2, "code": 4000 })),
+        ("route=chat&dry_run=true", 200, json!({ "outcome": "planned", "connections": 2, "code": 1008 })),
+        ("route=other", 404, json!({ "outcome": "unknown", "route": "other" })),
+        ("id=1", 503, json!({ "outcome": "closed", "connections": 2, "code": 1008, "workers_silent": [1] })),
+    ] {
+        let answered = server.request("DELETE", &format!("/api/v1/connections?{query}"), "").await;
+        assert_eq!((answered.status(), answered.json()), (status, answer), "{query}");
+    }
+    for query in ["", "?dry_run=true", "?route=chat&limit=1"] {
+        let answered = server.request("DELETE", &format!("/api/v1/connections{query}"), "").await;
+        assert_eq!(answered.status(), 400, "{query}");
+    }
+}
+
 fn underway_in_json(cause: &str) -> Value {
     json!({
         "cause": cause, "dry_run": false, "seconds": 2.0, "timeout_seconds": 300.0,
@@ -377,7 +396,7 @@ async fn the_index_names_every_endpoint() {
         let answer = server.request_bytes("GET", path, "").await;
         assert!(!answer.starts_with(b"HTTP/1.1 404"), "{path}");
     }
-    assert_eq!(index.body().matches("/api/v1/").count(), 13);
+    assert_eq!(index.body().matches("/api/v1/").count(), 14);
 }
 
 #[tokio::test]
