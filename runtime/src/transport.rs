@@ -24,8 +24,8 @@ use crate::reactor::Socket;
 /// A stream of bytes to a peer and back. It belongs to one task at a time: only the last that waited for it is woken.
 #[derive(Debug)]
 pub enum Transport {
-    /// A plain TCP socket.
-    Tcp(Socket),
+    /// A plain socket, of TCP or a unix one.
+    Socket(Socket),
     /// TLS over one.
     Tls(Box<Tls>),
     /// Any other stream of bytes, as tests play peers with.
@@ -50,7 +50,7 @@ impl Transport {
     #[inline]
     pub fn poll_lend<'a>(&'a mut self, context: &mut Context<'_>, room: &'a mut [u8]) -> Poll<io::Result<&'a [u8]>> {
         let count = match self {
-            Self::Tcp(socket) => ready!(socket.poll_receive(context, room))?,
+            Self::Socket(socket) => ready!(socket.poll_receive(context, room))?,
             Self::Tls(tls) => ready!(tls.poll_receive(context, room))?,
             Self::Boxed(stream) => ready!(duplex::poll_receive(stream, context, room))?,
         };
@@ -62,7 +62,7 @@ impl Transport {
     #[inline]
     pub fn poll_readable(&self, context: &Context<'_>) -> Poll<()> {
         match self {
-            Self::Tcp(socket) => socket.poll_readable(context),
+            Self::Socket(socket) => socket.poll_readable(context),
             Self::Tls(tls) => tls.poll_readable(context),
             Self::Boxed(_) => Poll::Ready(()),
         }
@@ -75,7 +75,7 @@ impl Transport {
     #[inline]
     pub fn poll_send(&mut self, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         let sent = match self {
-            Self::Tcp(socket) => socket.poll_send(context, bytes),
+            Self::Socket(socket) => socket.poll_send(context, bytes),
             Self::Tls(tls) => tls.poll_send(context, bytes),
             Self::Boxed(stream) => Pin::new(stream).poll_write(context, bytes),
         };
@@ -106,7 +106,7 @@ impl Transport {
     pub fn poll_flush(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         match self {
             // What a socket has taken leaves by itself.
-            Self::Tcp(_) => Poll::Ready(Ok(())),
+            Self::Socket(_) => Poll::Ready(Ok(())),
             Self::Tls(tls) => tls.poll_flush(context),
             Self::Boxed(stream) => Pin::new(stream).poll_flush(context),
         }
@@ -118,7 +118,7 @@ impl Transport {
     /// When the stream is broken.
     pub fn poll_shutdown(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         match self {
-            Self::Tcp(socket) => Poll::Ready(socket.finish()),
+            Self::Socket(socket) => Poll::Ready(socket.finish()),
             Self::Tls(tls) => tls.poll_shutdown(context),
             Self::Boxed(stream) => Pin::new(stream).poll_shutdown(context),
         }
@@ -132,7 +132,7 @@ impl Transport {
     pub fn poll_farewell(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         match self {
             // Closing a socket says it.
-            Self::Tcp(_) => Poll::Ready(Ok(())),
+            Self::Socket(_) => Poll::Ready(Ok(())),
             Self::Tls(tls) => tls.poll_farewell(context),
             Self::Boxed(stream) => {
                 ready!(Pin::new(&mut *stream).poll_flush(context))?;
@@ -146,7 +146,7 @@ impl Transport {
     #[inline]
     pub fn poll_end(&mut self, context: &mut Context<'_>) -> Poll<End> {
         match self {
-            Self::Tcp(socket) => {
+            Self::Socket(socket) => {
                 socket.poll_end(context).map(|ended| ended.map_or_else(End::Broken, |()| End::Finished))
             }
             Self::Tls(tls) => tls.poll_end(context),
@@ -157,14 +157,14 @@ impl Transport {
 
 impl From<Socket> for Transport {
     fn from(socket: Socket) -> Self {
-        Self::Tcp(socket)
+        Self::Socket(socket)
     }
 }
 
 impl AsyncRead for Transport {
     fn poll_read(self: Pin<&mut Self>, context: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         match self.get_mut() {
-            Self::Tcp(socket) => Pin::new(socket).poll_read(context, buffer),
+            Self::Socket(socket) => Pin::new(socket).poll_read(context, buffer),
             Self::Tls(tls) => {
                 let count = ready!(tls.poll_receive(context, buffer.initialize_unfilled()))?;
                 buffer.advance(count);

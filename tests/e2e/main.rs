@@ -70,6 +70,7 @@ mod takeovers;
 mod timers;
 mod tls;
 mod tokens;
+mod unix_endpoints;
 mod unwatchable;
 mod upgrade;
 mod upstream;

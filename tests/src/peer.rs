@@ -4,12 +4,13 @@
 
 use std::io;
 use std::net::SocketAddr;
+use std::path::Path;
 use std::time::Duration;
 
 use rustls::CommonState;
 use socket2::SockRef;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
-use tokio::net::{TcpSocket, TcpStream};
+use tokio::net::{TcpSocket, TcpStream, UnixStream};
 use tokio_rustls::TlsStream;
 
 use crate::http::{Head, Reply, Request};
@@ -38,6 +39,7 @@ pub struct Peer {
 enum Wire {
     Tcp(TcpStream),
     Tls(Box<TlsStream<TcpStream>>),
+    Unix(UnixStream),
 }
 
 /// What is asked of that.
@@ -50,6 +52,7 @@ impl Wire {
         match self {
             Self::Tcp(stream) => stream,
             Self::Tls(stream) => stream,
+            Self::Unix(stream) => stream,
         }
     }
 
@@ -63,6 +66,7 @@ impl Wire {
         match self {
             Self::Tcp(stream) => stream,
             Self::Tls(stream) => stream.get_ref().0,
+            Self::Unix(_) => panic!("a unix socket"),
         }
     }
 }
@@ -87,6 +91,16 @@ impl Peer {
         Self { stream: Wire::Tcp(stream), buffer: Vec::new(), role, ended: false }
     }
 
+    /// Connects to a unix socket as a client.
+    pub async fn connect_unix(file: &Path) -> Self {
+        Self::unix(within("a unix connection", UnixStream::connect(file)).await.expect("connect"), Role::Client)
+    }
+
+    /// Takes a stream of a unix socket over.
+    pub fn unix(stream: UnixStream, role: Role) -> Self {
+        Self { stream: Wire::Unix(stream), buffer: Vec::new(), role, ended: false }
+    }
+
     /// Takes a TLS connection over.
     pub fn secured(stream: TlsStream<TcpStream>, role: Role) -> Self {
         stream.get_ref().0.set_nodelay(true).expect("TCP_NODELAY");
@@ -96,19 +110,19 @@ impl Peer {
     /// Its TCP stream, on which nothing was read yet.
     ///
     /// # Panics
-    /// When something was, or it speaks TLS.
+    /// When something was, or it is no plain TCP.
     pub fn into_stream(self) -> TcpStream {
         assert!(self.buffer.is_empty(), "something was read: {:?}", self.buffered());
         match self.stream {
             Wire::Tcp(stream) => stream,
-            Wire::Tls(_) => panic!("it speaks TLS"),
+            Wire::Tls(_) | Wire::Unix(_) => panic!("it is no plain TCP"),
         }
     }
 
     /// What was agreed in its TLS handshake.
     pub fn agreed(&self) -> Option<&CommonState> {
         match &self.stream {
-            Wire::Tcp(_) => None,
+            Wire::Tcp(_) | Wire::Unix(_) => None,
             Wire::Tls(stream) => Some(stream.get_ref().1),
         }
     }

@@ -13,7 +13,7 @@ pub(super) fn endpoint(text: &str) -> Result<Address, Fault> {
         let what = match &error {
             // What stands in front of a scheme may be a password.
             AddressError::Scheme(scheme) => {
-                format!("has the scheme {}, and an endpoint `ws` or `wss`", quoted(scheme))
+                format!("has the scheme {}, and an endpoint `ws`, `wss` or `unix`", quoted(scheme))
             }
             error => error.to_string(),
         };
@@ -44,7 +44,7 @@ mod tests {
     #[test]
     fn a_refused_url_is_quoted_without_its_password() {
         for (text, what) in [
-            ("ftp://a", "the url \"ftp://a\" has the scheme \"ftp\", and an endpoint `ws` or `wss`"),
+            ("ftp://a", "the url \"ftp://a\" has the scheme \"ftp\", and an endpoint `ws`, `wss` or `unix`"),
             ("ws://user:secret@a", "the url \"ws://…@a\" holds a user or a password"),
             ("a?token=secret", "the url \"a?…\" has more than a host, a port and a path"),
         ] {

@@ -46,7 +46,7 @@ impl Config {
             Place::Name(name, port) if name == "localhost" => {
                 (vec![IpAddr::from([127, 0, 0, 1]), IpAddr::from([0, 0, 0, 0, 0, 0, 0, 1])], *port)
             }
-            Place::Name(..) => return None,
+            Place::Name(..) | Place::Unix(_) => return None,
         };
         let leads_to =
             |own: SocketAddr| own.port() == port && addresses.iter().any(|address| reaches(*address, own.ip()));

@@ -5,10 +5,12 @@
 //! that much patience at a time; who comes beyond them is answered and closed at once.
 
 use std::io::{Read, Write};
-use std::net::{Shutdown, TcpStream as StdStream};
+use std::net::Shutdown;
+use std::os::fd::OwnedFd;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use socket2::Socket as SystemSocket;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::time::Instant;
 
@@ -90,7 +92,8 @@ pub async fn refuse(mut stream: Socket, reason: ConnectionRefusal, patience: Per
 }
 
 /// Answers and closes, without waiting for anything.
-pub fn refuse_at_once(mut stream: StdStream, reason: ConnectionRefusal) {
+pub fn refuse_at_once(stream: impl Into<OwnedFd>, reason: ConnectionRefusal) {
+    let mut stream = SystemSocket::from(stream.into());
     let mut room = [0; 1024];
     for _ in 0..MOST_DISCARDED / room.len() {
         if !matches!(stream.read(&mut room), Ok(1..)) {
@@ -151,7 +154,7 @@ const TOLD_AGAIN: Duration = Duration::from_secs(60);
 
 #[cfg(test)]
 mod tests {
-    use std::net::TcpListener;
+    use std::net::{TcpListener, TcpStream as StdStream};
 
     use super::*;
     use crate::reactor;

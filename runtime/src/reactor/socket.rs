@@ -1,4 +1,4 @@
-//! A TCP socket, read and written with bare system calls.
+//! A socket that carries a stream, of TCP or a unix one, read and written with bare system calls.
 //!
 //! The C library makes every `recv` and `send` of a process with threads a cancellation point, which costs more than the
 //! walk over a small frame. A read or write that was short has emptied or filled the socket, so the next one waits for
@@ -6,39 +6,56 @@
 
 use std::future::poll_fn;
 use std::io;
-use std::net::{Shutdown, SocketAddr, TcpStream};
-use std::os::fd::{AsFd, BorrowedFd};
+use std::net::{Shutdown, SocketAddr};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::path::Path;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
 use rustix::io::{Errno, retry_on_intr};
-use rustix::net::{AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType, connect, recv, send, socket_with};
+use rustix::net::addr::SocketAddrArg;
+use rustix::net::{
+    AddressFamily, RecvFlags, SendFlags, SocketAddrUnix, SocketFlags, SocketType, connect, recv, send, socket_with,
+};
+use socket2::SockRef;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use super::Port;
 
-/// A TCP socket of this thread. It belongs to one task at a time: only the last that waited for it is woken.
+/// A socket of this thread. It belongs to one task at a time: only the last that waited for it is woken.
 #[derive(Debug)]
 pub struct Socket {
-    stream: TcpStream,
+    stream: OwnedFd,
     port: Port,
 }
 
 impl Socket {
     /// A connected socket, which must not block.
-    pub fn new(stream: TcpStream) -> Self {
-        Self { stream, port: Port::new() }
+    pub fn new(stream: impl Into<OwnedFd>) -> Self {
+        Self { stream: stream.into(), port: Port::new() }
     }
 
-    /// Connects. Dropping the future closes the socket.
+    /// Connects over TCP. Dropping the future closes the socket.
     ///
     /// # Errors
     /// When nobody takes the connection there, or the system gives no further socket.
     pub async fn connect(address: SocketAddr) -> io::Result<Self> {
         let family = if address.is_ipv4() { AddressFamily::INET } else { AddressFamily::INET6 };
+        Self::connect_to(family, &address).await
+    }
+
+    /// Connects to the unix socket of a file. Dropping the future closes the socket.
+    ///
+    /// # Errors
+    /// Those of [`connect`](Self::connect), and `WouldBlock` when as many wait there as may.
+    pub async fn connect_unix(file: &Path) -> io::Result<Self> {
+        Self::connect_to(AddressFamily::UNIX, &SocketAddrUnix::new(file)?).await
+    }
+
+    async fn connect_to(family: AddressFamily, address: &impl SocketAddrArg) -> io::Result<Self> {
         let flags = SocketFlags::NONBLOCK | SocketFlags::CLOEXEC;
-        let stream = TcpStream::from(socket_with(family, SocketType::STREAM, flags, None)?);
-        match connect(&stream, &address) {
+        let stream = socket_with(family, SocketType::STREAM, flags, None)?;
+        match connect(&stream, address) {
             Ok(()) => return Ok(Self::new(stream)),
             // Also one that is interrupted goes on.
             Err(Errno::INPROGRESS | Errno::INTR) => {}
@@ -47,23 +64,20 @@ impl Socket {
         let socket = Self { stream, port: Port::of_connecting() };
         poll_fn(|context| socket.port.poll_write(&socket.stream, context)).await?;
         match socket.port.is_broken() {
-            true => socket.stream.take_error()?.map_or(Ok(socket), Err),
+            true => socket.system().take_error()?.map_or(Ok(socket), Err),
             false => Ok(socket),
         }
     }
 
     /// The stream, for whoever has no loop.
-    pub fn into_stream(self) -> TcpStream {
+    pub fn into_stream(self) -> OwnedFd {
         self.port.leave(&self.stream);
         self.stream
     }
 
-    /// Where the other end has connected to, if it did.
-    ///
-    /// # Errors
-    /// When the system does not tell.
-    pub fn local_address(&self) -> io::Result<SocketAddr> {
-        self.stream.local_addr()
+    /// Where the other end has connected to, if it did; `None` of a unix socket, and when the system does not tell.
+    pub fn local_address(&self) -> Option<SocketAddr> {
+        self.system().local_addr().ok()?.as_socket()
     }
 
     /// Waits until there may be something to read. Cancel safe.
@@ -163,7 +177,7 @@ impl Socket {
     /// # Errors
     /// When the connection is broken.
     pub fn finish(&self) -> io::Result<()> {
-        self.stream.shutdown(Shutdown::Write)
+        self.system().shutdown(Shutdown::Write)
     }
 
     /// Whether the other end sends nothing more, told without reading what is left of what it has sent; otherwise the
@@ -174,10 +188,15 @@ impl Socket {
     pub fn poll_end(&self, context: &Context<'_>) -> Poll<io::Result<()>> {
         if self.port.is_broken() {
             // A write may have taken the error already.
-            let error = self.stream.take_error().ok().flatten();
+            let error = self.system().take_error().ok().flatten();
             return Poll::Ready(Err(error.unwrap_or_else(|| io::ErrorKind::ConnectionReset.into())));
         }
         self.port.poll_ended(&self.stream, context)
+    }
+
+    /// What is asked and told of it beside what it carries.
+    fn system(&self) -> SockRef<'_> {
+        SockRef::from(&self.stream)
     }
 }
 

@@ -170,7 +170,7 @@ impl Serving {
         let destination = match ends {
             _ if !settings.notes_destination => None,
             Some(ends) => Some(ends.destination),
-            None => socket.local_address().ok(),
+            None => socket.local_address(),
         };
         // Boxed, because an open connection's task has no use for it.
         let accepted = Box::new(Accepted {

@@ -49,7 +49,7 @@ pub(super) async fn secure(
     patience: Duration,
 ) -> Option<(Transport, Peer)> {
     let metrics = server.metrics().of(worker.index());
-    let Transport::Tcp(socket) = transport else { return None };
+    let Transport::Socket(socket) = transport else { return None };
     let accepted = Tls::accept(socket, server.config());
     let done = match accepted {
         Err(error) => Some(Err(error)),

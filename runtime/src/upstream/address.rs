@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
+use std::path::PathBuf;
 
 use http::header::HeaderValue;
 use thiserror::Error;
@@ -9,7 +10,7 @@ use thiserror::Error;
 use crate::http::{canonical_host, comparable_rule, split_port};
 
 /// An endpoint's url, `ws://host:port/path` or `wss://…` for TLS, where the port and the path may be absent; one without a
-/// scheme means `ws://`, and `http` and `https` are accepted as `ws` and `wss`.
+/// scheme means `ws://`, and `http` and `https` are accepted as `ws` and `wss`. Or `unix:` and the path of a socket.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Address {
     url: String,
@@ -26,6 +27,8 @@ pub enum Place {
     Socket(SocketAddr),
     /// A name in lower case, and a port.
     Name(String, u16),
+    /// The absolute path of a unix socket.
+    Unix(PathBuf),
 }
 
 /// Why a url cannot be an endpoint, as the end of a sentence that begins with it. Quotes nothing of it, but for
@@ -33,11 +36,14 @@ pub enum Place {
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 pub enum AddressError {
     /// A scheme that is not WebSocket's.
-    #[error("has the scheme {0:?}, and an endpoint `ws` or `wss`")]
+    #[error("has the scheme {0:?}, and an endpoint `ws`, `wss` or `unix`")]
     Scheme(String),
     /// Nobody would be told them.
     #[error("holds a user or a password")]
     User,
+    /// It begins with `unix:`, and nothing that a socket can have follows.
+    #[error("names no socket: behind `unix:` stands an absolute path of at most {MOST_PATH} bytes")]
+    Unix,
     /// Its port is none.
     #[error("has no valid port")]
     Port,
@@ -52,6 +58,9 @@ pub enum AddressError {
 impl Address {
     /// Reads an endpoint's url.
     pub fn parse(text: &str) -> Result<Self, AddressError> {
+        if let Some(path) = text.strip_prefix(UNIX) {
+            return Self::of_unix(path);
+        }
         let (scheme, rest) = text.split_once("://").unwrap_or(("ws", text));
         let (is_secure, scheme, default_port) = match scheme.to_ascii_lowercase().as_str() {
             "ws" | "http" => (false, "ws", 80),
@@ -77,12 +86,23 @@ impl Address {
         Ok(Self { url, authority, is_secure, place, path })
     }
 
+    fn of_unix(path: &str) -> Result<Self, AddressError> {
+        // No server there is known by a host; this is what others send to such sockets.
+        let authority = HeaderValue::from_static("localhost");
+        let is_path = path.starts_with('/')
+            && !path.starts_with("//")
+            && path.len() <= MOST_PATH
+            && !path.contains(char::is_control);
+        let place = if is_path { Place::Unix(path.into()) } else { return Err(AddressError::Unix) };
+        Ok(Self { url: format!("{UNIX}{path}"), authority, is_secure: false, place, path: None })
+    }
+
     /// The url with its scheme, as components and metrics know it; two endpoints are the same where it is.
     pub fn url(&self) -> &str {
         &self.url
     }
 
-    /// Host and port as configured: the `Host` field of a request to it.
+    /// Host and port as configured: the `Host` field of a request to it. That of a unix socket is `localhost`.
     pub fn authority(&self) -> &HeaderValue {
         &self.authority
     }
@@ -109,6 +129,10 @@ impl fmt::Display for Address {
         f.write_str(&self.url)
     }
 }
+
+const UNIX: &str = "unix:";
+/// The most that the address of a unix socket takes, less the zero behind it.
+const MOST_PATH: usize = 107;
 
 /// A path in the form in which paths are compared.
 fn canonical(path: &str) -> Option<String> {
@@ -148,6 +172,19 @@ mod tests {
     fn a_path_is_kept_in_the_form_in_which_paths_are_compared() {
         for (text, path) in [("a", None), ("a/", Some("/")), ("a/%7Ex/%2f/$%7Bx%7D", Some("/~x/%2F/$%7Bx%7D"))] {
             assert_eq!(Address::parse(text).unwrap().path(), path, "{text}");
+        }
+    }
+
+    #[test]
+    fn a_unix_socket_is_named_by_its_absolute_path() {
+        let address = Address::parse("unix:/run/app: a.sock").unwrap();
+        assert_eq!(address.url(), "unix:/run/app: a.sock");
+        assert_eq!(address.place(), &Place::Unix("/run/app: a.sock".into()));
+        assert_eq!((address.authority().to_str().unwrap(), address.path()), ("localhost", None));
+        let longest = format!("unix:/{}", "x".repeat(MOST_PATH - 1));
+        assert!(Address::parse(&longest).is_ok());
+        for text in ["unix:", "unix:run/app.sock", "unix:///run", "unix:/a\nb", &format!("{longest}x")] {
+            assert_eq!(Address::parse(text), Err(AddressError::Unix), "{text}");
         }
     }
 

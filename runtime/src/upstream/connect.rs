@@ -1,18 +1,21 @@
-//! A TCP connection to one of the addresses of an endpoint.
+//! A connection to one of the addresses of an endpoint, or to its unix socket.
 
 use std::future::poll_fn;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
+use std::path::Path;
 use std::pin::Pin;
 use std::task::Poll;
 use std::time::Duration;
 
+use socket2::SockRef;
 use tokio::time::Instant;
 
 use super::address::Place;
 use super::resolve::{Resolver, Unresolved};
 use super::shortage::is_shortage;
 use crate::reactor::{Socket, sleep};
+use crate::transport::Liveness;
 
 /// Why there is no connection.
 #[derive(Debug)]
@@ -22,15 +25,50 @@ pub(super) enum Refused {
 }
 
 /// Connects to a place. The addresses of a name are tried one after the other, each a moment after the one before it or
-/// when that one has failed, and the first to take the connection has it (RFC 8305 section 5).
-pub(super) async fn connect(place: &Place, addresses: &Resolver, resolved: impl FnOnce()) -> Result<Socket, Refused> {
-    let (name, port) = match place {
+/// when that one has failed, and the first to take the connection has it (RFC 8305 section 5). That an endpoint has vanished
+/// is noticed by `liveness`; of one on this machine the system tells.
+pub(super) async fn connect(
+    place: &Place,
+    addresses: &Resolver,
+    liveness: &Liveness,
+    resolved: impl FnOnce(),
+) -> Result<Socket, Refused> {
+    let socket = match place {
+        Place::Unix(file) => {
+            resolved();
+            return connect_unix(file).await.map_err(Refused::Socket);
+        }
         Place::Socket(socket) => {
             resolved();
-            return Socket::connect(*socket).await.map_err(Refused::Socket);
+            Socket::connect(*socket).await.map_err(Refused::Socket)?
         }
-        Place::Name(name, port) => (name, *port),
+        Place::Name(name, port) => connect_named(name, *port, addresses, resolved).await?,
     };
+    let system = SockRef::from(&socket);
+    system.set_tcp_nodelay(true).and_then(|()| liveness.apply(&system)).map_err(Refused::Socket)?;
+    Ok(socket)
+}
+
+/// Connects to a unix socket. Where as many wait there as may, the system says so at once; over TCP it would wait.
+async fn connect_unix(file: &Path) -> io::Result<Socket> {
+    let mut pause = FIRST_PAUSE;
+    loop {
+        match Socket::connect_unix(file).await {
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                sleep(pause).await;
+                pause = (pause * 2).min(LONGEST_PAUSE);
+            }
+            connected => return connected,
+        }
+    }
+}
+
+async fn connect_named(
+    name: &str,
+    port: u16,
+    addresses: &Resolver,
+    resolved: impl FnOnce(),
+) -> Result<Socket, Refused> {
     let known = addresses.resolve(name).await.map_err(Refused::Unresolved)?;
     resolved();
     if let [only] = *known {
@@ -101,6 +139,9 @@ async fn race<T>(
     .await
 }
 
+/// Until a server that takes connections as fast as most do has taken one.
+const FIRST_PAUSE: Duration = Duration::from_millis(1);
+const LONGEST_PAUSE: Duration = Duration::from_millis(64);
 /// RFC 8305 section 8 recommends it: longer than the way to most servers, shorter than anybody's patience.
 const STAGGER: Duration = Duration::from_millis(250);
 

@@ -13,7 +13,6 @@ use http::{Request, Response, StatusCode, Uri, response};
 use http_body_util::Empty;
 use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
-use socket2::SockRef;
 use thiserror::Error;
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
 use tokio::time::Instant;
@@ -196,8 +195,8 @@ pub async fn dial(
     tls: Option<&tls::Client>,
 ) -> Result<Upgraded, DialError> {
     let resolved = Cell::new(false);
-    let connecting = pin!(connect::connect(address.place(), resolver, || resolved.set(true)));
-    let stream = match within(timeouts.connect, connecting).await {
+    let connecting = pin!(connect::connect(address.place(), resolver, &timeouts.liveness, || resolved.set(true)));
+    let mut stream = match within(timeouts.connect, connecting).await {
         Some(connected) => connected.map_err(|refused| match refused {
             Refused::Unresolved(error) => DialError::Unresolved(error),
             Refused::Socket(error) => DialError::Refused(error),
@@ -205,9 +204,6 @@ pub async fn dial(
         None if resolved.get() => return Err(DialError::ConnectTimeout),
         None => return Err(DialError::ResolveTimeout),
     };
-    let socket = SockRef::from(&stream);
-    socket.set_tcp_nodelay(true).and_then(|()| timeouts.liveness.apply(&socket)).map_err(DialError::Refused)?;
-    let mut stream = stream;
     if let Some(introduction) = &request.introduction {
         let introducing = pin!(stream.write_all(introduction));
         let introduced = within(timeouts.handshake, introducing).await.ok_or(DialError::HandshakeTimeout)?;

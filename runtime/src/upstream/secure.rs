@@ -17,6 +17,7 @@ pub(super) async fn secure(
     let host = match address.place() {
         Place::Socket(socket) => socket.ip().to_string(),
         Place::Name(name, _) => name.clone(),
+        Place::Unix(_) => "localhost".to_owned(),
     };
     let named = client.and_then(|client| Some((client, client.name(&host)?)));
     let (client, name) = named.ok_or_else(|| DialError::Tls(format!("no certificate could be for {host}")))?;

@@ -18,7 +18,8 @@ const URL: Key = Key {
     absent: Absent::Missing,
     example: "\"ws://127.0.0.1:9001\"",
     meaning: "`ws://host:port/path`, or `wss://` for TLS; `http` and `https` mean the same, and no scheme is `ws`. Without a path the request's \
-              path and query are kept; with one, it replaces the prefix that the route matched.",
+              path and query are kept; with one, it replaces the prefix that the route matched. Or `unix:/run/app.sock`, a unix \
+              socket by its absolute path, which is spoken to in clear text; the request's path and query are kept.",
 };
 
 const WEIGHT: Key = Key {

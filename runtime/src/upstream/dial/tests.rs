@@ -1,5 +1,6 @@
 use http_body_util::BodyExt;
 use rustix::io::Errno;
+use socket2::SockRef;
 use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex};
 use tokio::net::TcpListener;
 
@@ -218,7 +219,7 @@ async fn dialling_a_name_tries_its_addresses_and_sends_without_delay() {
     let lookups = tokio::spawn(lookups.serve());
     let dialling = move || async move {
         let upgraded = dial(&address, &request(), &timeouts, &resolver, None).await.unwrap();
-        let Transport::Tcp(stream) = &upgraded.socket else { panic!("another transport") };
+        let Transport::Socket(stream) = &upgraded.socket else { panic!("another transport") };
         let socket = SockRef::from(stream);
         assert!(socket.tcp_nodelay().unwrap());
         assert!(socket.keepalive().unwrap());
