@@ -114,10 +114,12 @@ impl Header {
 }
 
 impl Ends {
-    /// Both in IPv6 where one of them is (RFC 4291 section 2.5.5.2).
+    /// Both in IPv6 where one of them really is (RFC 4291 section 2.5.5.2).
     fn of_one_family(self) -> Self {
-        if self.source.is_ipv4() == self.destination.is_ipv4() {
-            return self;
+        let narrow = |address: SocketAddr| SocketAddr::new(address.ip().to_canonical(), address.port());
+        let narrowed = Self { source: narrow(self.source), destination: narrow(self.destination) };
+        if narrowed.source.is_ipv4() == narrowed.destination.is_ipv4() {
+            return narrowed;
         }
         let wide = |address: SocketAddr| match address.ip() {
             IpAddr::V4(v4) => SocketAddr::new(v4.to_ipv6_mapped().into(), address.port()),
@@ -264,6 +266,10 @@ mod tests {
         let wire = header.write();
         let (read, _) = Header::parse(&wire).unwrap().unwrap();
         assert_eq!(read.ends, ends("[::ffff:192.0.2.1]:1", "[2001:db8::2]:2"));
+        // As a listener of both families sees them.
+        let header = Header { ends: ends("[::ffff:192.0.2.1]:1", "[::ffff:192.0.2.2]:2"), ..Header::default() };
+        let (read, _) = Header::parse(&header.write()).unwrap().unwrap();
+        assert_eq!(read.ends, ends("192.0.2.1:1", "192.0.2.2:2"));
     }
 
     #[test]

@@ -95,8 +95,8 @@ impl Plan {
                 speaks_tls(old) != speaks_tls(new) || files::of_upstream(new).iter().any(|(path, ..)| differs(path));
             let (old, new) = (without_endpoints(old), without_endpoints(new));
             let own = own_keys(&old, &new, |old, new| {
-                let (retries, connect_timeout, tls) = (new.retries, new.connect_timeout, new.tls.clone());
-                Upstream { retries, connect_timeout, tls, ..old.clone() } == *new
+                let Upstream { retries, connect_timeout, ref tls, proxy_protocol, .. } = *new;
+                Upstream { retries, connect_timeout, tls: tls.clone(), proxy_protocol, ..old.clone() } == *new
             });
             let secured = secured.then(|| Cause { what: "tls".to_owned(), is_passing: true });
             own.into_iter()
@@ -121,7 +121,10 @@ impl Plan {
             });
             let trust = trust.then(|| Cause::new("trusted_proxies"));
             let token = new.token.as_ref().and_then(|token| of_tokens(&token.name, before, after));
-            own.into_iter().chain(used.into_iter().map(of_component)).chain(targets).chain(trust).chain(token).collect()
+            let asked = files::of_route(new).filter(|(path, ..)| before.files.get(path) != after.files.get(path));
+            let asked = asked.map(|_| Cause { what: "authorize".to_owned(), is_passing: true });
+            let of_others = targets.chain(trust).chain(token).chain(asked);
+            own.into_iter().chain(used.into_iter().map(of_component)).chain(of_others).collect()
         });
         let mut settings = settings(&before.config, &after.config);
         let differs = |(path, ..): &(PathBuf, _, _)| before.files.get(path) != after.files.get(path);
@@ -322,6 +325,21 @@ mod tests {
     fn changed(causes: &[&str]) -> Change {
         let cause = |what: &&str| Cause { what: (*what).to_owned(), is_passing: *what == ENDPOINTS };
         Change::Changed(causes.iter().map(cause).collect())
+    }
+
+    #[test]
+    fn a_file_that_a_route_trusts_whom_it_asks_by_is_a_part_of_it() {
+        let asking = BEFORE
+            .replace("path = \"/chat\"", "path = \"/chat\"\nauthorize = { url = \"https://a/\", ca = \"ca.pem\" }");
+        let with = |ca: &[u8]| {
+            let mut sources = sources(&asking, b"1");
+            sources.files.insert("ca.pem".into(), Arc::from(ca));
+            sources
+        };
+        assert_eq!(Plan::between(&with(b"1"), &with(b"1")), Plan::default());
+        let plan = Plan::between(&with(b"1"), &with(b"2"));
+        let changed = Change::Changed(vec![Cause { what: "authorize".to_owned(), is_passing: true }]);
+        assert_eq!(plan.routes, BTreeMap::from([("chat".to_owned(), changed)]));
     }
 
     #[test]
