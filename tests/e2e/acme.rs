@@ -37,6 +37,7 @@ impl Pebble {
             "managementListenAddress": format!("127.0.0.1:{management}"),
             "certificate": issued.chain, "privateKey": issued.key,
             "httpPort": http, "tlsPort": tls, "certificateValidityPeriod": seconds,
+            "domainBlocklist": ["blocked.example"],
         }});
         let path = state.path().join("pebble.json");
         std::fs::write(&path, config.to_string()).unwrap();
@@ -88,7 +89,11 @@ impl Pebble {
 
     /// A listener that is validated over TLS.
     fn listener(&self, port: u16) -> String {
-        let acme = self.acme("[\"chat.example\", \"other.example\"]");
+        self.listener_for("[\"chat.example\", \"other.example\"]", port)
+    }
+
+    fn listener_for(&self, domains: &str, port: u16) -> String {
+        let acme = self.acme(domains);
         format!("[[listeners]]\nlisten = \"127.0.0.1:{port}\"\n[listeners.tls]\n{acme}\n")
     }
 
@@ -117,10 +122,10 @@ async fn orders(proxy: &Proxy) -> u64 {
     proxy.metrics().await.count(ORDERS, &ISSUED)
 }
 
-/// Waits until so many orders have ended so: an order takes seconds, and a renewal its time.
+/// Waits until so many orders have ended so: an order takes seconds, a renewal its time, and one that has failed a minute.
 async fn ordered(proxy: &Proxy, labels: &[(&str, &str)], count: u64) {
     let counted = async { while proxy.metrics().await.count(ORDERS, labels) < count {} };
-    tokio::time::timeout(Duration::from_secs(60), counted)
+    tokio::time::timeout(Duration::from_secs(150), counted)
         .await
         .unwrap_or_else(|_| panic!("no {labels:?}: {:?}", proxy.log()));
 }
@@ -255,6 +260,31 @@ async fn an_authority_that_is_gone_leaves_what_there_is_and_is_told_of() {
     );
     let line = proxy.wait_for_log(&["was not renewed", "chat.example"]).await;
     assert_eq!(line["level"], "WARN", "{line}");
+}
+
+#[tokio::test]
+#[ignore = "needs pebble: tests/acme/run"]
+async fn a_name_that_is_added_takes_nothing_from_the_others_until_there_is_a_certificate_for_all() {
+    let (pebble, backend) = (Pebble::issuing_for(3600).await, Backend::bind().await);
+    let text = |domains, port| route(&[&backend.address()], "") + &pebble.listener_for(domains, port);
+    let proxy = Proxy::start(&text("[\"chat.example\"]", pebble.tls)).await;
+    ordered(&proxy, &ISSUED, 1).await;
+    let trust = pebble.trust().await;
+    let first = serial(&trust.connect(proxy.address, "chat.example").await.unwrap());
+    proxy.rewrite(&text("[\"chat.example\", \"blocked.example\"]", pebble.tls));
+    assert_eq!(proxy.reload().await.status, 200);
+    ordered(&proxy, &FAILED, 1).await;
+    assert_eq!(serial(&trust.connect(proxy.address, "chat.example").await.unwrap()), first);
+    let ready = proxy.admin("GET", "/readyz").await;
+    assert!(ready.body.contains("one of before is shown"), "{ready:?}");
+
+    proxy.rewrite(&text("[\"chat.example\", \"other.example\"]", pebble.tls));
+    assert_eq!(proxy.reload().await.status, 200);
+    ordered(&proxy, &ISSUED, 2).await;
+    let trust = pebble.trust().await;
+    let second = serial(&trust.connect(proxy.address, "other.example").await.unwrap());
+    assert_ne!(first, second);
+    assert_eq!(serial(&trust.connect(proxy.address, "chat.example").await.unwrap()), second);
 }
 
 #[tokio::test]

@@ -1,6 +1,7 @@
 //! Who keeps certificates: orders them when they are due, by turns with other processes, and shows what there is.
 
 use std::collections::{BTreeMap, HashMap};
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::{Duration, SystemTime};
 
@@ -26,8 +27,8 @@ pub struct Acme {
     troubles: Arc<Troubles>,
 }
 
-/// What is wrong with the certificates at the moment, by their names.
-type Troubles = Mutex<BTreeMap<String, String>>;
+/// What is wrong with the certificates at the moment, by their files: two may have the same first name.
+type Troubles = Mutex<BTreeMap<PathBuf, String>>;
 
 /// Keeps certificates, for as long as it is [served](Self::serve).
 #[derive(Debug)]
@@ -56,8 +57,9 @@ impl Acme {
         }
         let renewed = Arc::new(Renewed::new(terms.domains.clone()));
         // What cannot be read is told by whoever keeps it.
-        let kept = Store::of(terms).certificate().ok().flatten();
-        if let Some(certificate) = kept.and_then(|kept| Certificate::read(&kept, &kept, None).ok()) {
+        let store = Store::of(terms);
+        let kept = store.certificate().ok().flatten().and_then(|kept| Certificate::read(&kept, &kept, None).ok());
+        if let Some(certificate) = kept.or_else(|| stopgap(&store, &terms.domains, SystemTime::now())) {
             renewed.show(certificate);
         }
         known.insert(terms.clone(), Arc::downgrade(&renewed));
@@ -230,20 +232,32 @@ impl Keeping {
         let left = renewed.certificate().map(|it| it.not_after().duration_since(now).unwrap_or_default());
         let what = match left {
             None => format!("there is no certificate for {name}"),
+            Some(_) if self.due.is_none() => {
+                format!("there is no certificate for all names beside {name}, and one of before is shown")
+            }
             Some(left) => {
                 format!("the certificate for {name}, which ends in {} h, was not renewed", left.as_secs() / 3600)
             }
         };
         tracing::warn!(name, %error, retry_in_seconds = pause.as_secs(), "{what}");
-        troubles(&self.troubles).insert(name.to_owned(), format!("{what}: {error}"));
+        troubles(&self.troubles).insert(self.store.path().to_owned(), format!("{what}: {error}"));
     }
 
     fn untrouble(&self) {
-        troubles(&self.troubles).remove(self.terms.name());
+        troubles(&self.troubles).remove(self.store.path());
     }
 }
 
-fn troubles(troubles: &Troubles) -> MutexGuard<'_, BTreeMap<String, String>> {
+/// What there is for as many of these names as possible, and holds for longest: who adds a name goes on showing the certificate for
+/// the others until there is one for all.
+fn stopgap(store: &Store, domains: &[String], now: SystemTime) -> Option<Certificate> {
+    let others = store.other_certificates().into_iter().filter_map(|kept| Certificate::read(&kept, &kept, None).ok());
+    let counted = others.map(|it| (it.names().iter().filter(|name| domains.contains(name)).count(), it));
+    let useful = counted.filter(|(count, it)| *count > 0 && it.expired_for(now).is_none());
+    useful.max_by_key(|(count, it)| (*count, it.not_after())).map(|(_, certificate)| certificate)
+}
+
+fn troubles(troubles: &Troubles) -> MutexGuard<'_, BTreeMap<PathBuf, String>> {
     troubles.lock().unwrap_or_else(PoisonError::into_inner)
 }
 

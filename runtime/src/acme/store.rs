@@ -62,6 +62,15 @@ impl Store {
         read(&self.certificate)
     }
 
+    /// The keys and chains of other names and authorities that are kept beside it.
+    pub(super) fn other_certificates(&self) -> Vec<Vec<u8>> {
+        let entries = self.certificate.parent().and_then(|folder| std::fs::read_dir(folder).ok());
+        let paths = entries.into_iter().flatten().take(MOST_CERTIFICATES).filter_map(|entry| Some(entry.ok()?.path()));
+        let others = paths.filter(|path| path.extension().is_some_and(|it| it == "pem") && *path != self.certificate);
+        // What cannot be read is nothing to go by.
+        others.filter_map(|path| read(&path).ok()?).collect()
+    }
+
     pub(super) fn keep_certificate(&self, key: &str, chain: &str) -> io::Result<()> {
         replace(&self.certificate, format!("{}\n{}\n", key.trim_end(), chain.trim_end()).as_bytes())
     }
@@ -166,6 +175,8 @@ fn named(path: &Path, error: &io::Error) -> io::Error {
 
 /// 128 bits in base64 have 22.
 const LONGEST_TOKEN: usize = 200;
+/// Names that were ordered once, and locks: more are not looked at.
+const MOST_CERTIFICATES: usize = 1000;
 /// More are never under way at once; a folder with more is not ours.
 const MOST_CHALLENGES: usize = 1000;
 
@@ -203,6 +214,18 @@ mod tests {
         store.forget_account().unwrap();
         store.forget_account().unwrap();
         assert_eq!(store.account().unwrap(), None);
+    }
+
+    #[test]
+    fn certificates_of_other_names_are_found_beside_it() {
+        let directory = tempfile::tempdir().unwrap();
+        let (store, mut other) = (store(directory.path()), store(directory.path()));
+        other.certificate = other.certificate.with_file_name("other.example-00000000.pem");
+        let _lease = other.lease().unwrap();
+        assert_eq!(store.other_certificates(), Vec::<Vec<u8>>::new());
+        store.keep_certificate("OWN", "CHAIN").unwrap();
+        other.keep_certificate("KEY", "CHAIN").unwrap();
+        assert_eq!(store.other_certificates(), [b"KEY\nCHAIN\n"]);
     }
 
     #[test]
