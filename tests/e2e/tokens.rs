@@ -115,6 +115,24 @@ async fn who_has_no_token_that_holds_is_told_why_and_counted() {
 }
 
 #[tokio::test]
+async fn a_second_token_that_the_upstream_could_take_for_the_first_is_refused() {
+    let (proxy, _backend, signer, _issuer) = start("").await;
+    let (own, forged) = (signer.token(&json!({})), Signer::new("one").token(&json!({ "sub": "admin" })));
+    let cookie = |token: &str| format!("session={token}");
+    for request in [
+        bearing(&own).with("Authorization", &format!("Bearer {forged}")),
+        bearing(&own).with("Cookie", &cookie(&forged)),
+        Request::upgrade("/").with("Cookie", &format!("{}; {}", cookie(&own), cookie(&forged))),
+        Request::upgrade("/").with("Sec-WebSocket-Protocol", &format!("bearer, {own}, bearer.{forged}")),
+    ] {
+        let reply = proxy.answer(&request).await;
+        assert_eq!(reply.status, 400, "{request:?}");
+        assert!(reply.header("www-authenticate").contains("error=\"invalid_request\""), "{reply:?}");
+    }
+    proxy.until("tidegate_handshakes_total", &[("route", "main"), ("outcome", "token_refused")], 4).await;
+}
+
+#[tokio::test]
 async fn a_claim_that_is_required_is_asked_for_with_403() {
     let (backend, signer) = (Backend::bind().await, Signer::new("one"));
     let issuer = Issuer::start(&[&signer]).await;

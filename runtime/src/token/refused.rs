@@ -9,6 +9,9 @@ pub enum Refused {
     /// There is none.
     #[error("there is no token")]
     Missing,
+    /// There are several in a place for one. Who gets the request may take another than was verified.
+    #[error("there are several tokens where one may be")]
+    Several,
     /// It is no JSON Web Token with a signature, or longer than 16 KiB.
     #[error("the token is no signed JSON Web Token")]
     Malformed,
@@ -52,6 +55,7 @@ impl Refused {
     pub fn status(&self) -> StatusCode {
         match self {
             Self::NoKeys => StatusCode::SERVICE_UNAVAILABLE,
+            Self::Several => StatusCode::BAD_REQUEST,
             Self::Unmet(_) => StatusCode::FORBIDDEN,
             _ => StatusCode::UNAUTHORIZED,
         }
@@ -62,6 +66,7 @@ impl Refused {
         let code = match self {
             Self::NoKeys => return None,
             Self::Missing => return Some(HeaderValue::from_static("Bearer")),
+            Self::Several => "invalid_request",
             Self::Unmet(_) => "insufficient_scope",
             _ => "invalid_token",
         };

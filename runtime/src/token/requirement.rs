@@ -41,12 +41,22 @@ pub struct Offered {
 }
 
 impl Requirement {
-    /// The token of a request.
+    /// The token of a request: the first place that has one decides.
     ///
     /// # Errors
-    /// [`Refused::Missing`].
+    /// [`Refused::Missing`], and [`Refused::Several`] where a place has more than one, or one that goes on to the upstream has
+    /// another.
     pub fn find(&self, headers: &HeaderMap, query: Option<&str>) -> Result<String, Refused> {
-        self.from.iter().find_map(|source| source.find(headers, query)).ok_or(Refused::Missing)
+        let mut first = None;
+        for source in &self.from {
+            let Some(found) = source.find(headers, query)? else { continue };
+            match &first {
+                None => first = Some(found),
+                Some(first) if source.goes_on() && *first != found => return Err(Refused::Several),
+                Some(_) => {}
+            }
+        }
+        first.ok_or(Refused::Missing)
     }
 
     /// Admits the bearer of a token.
@@ -72,13 +82,17 @@ impl Requirement {
 
     /// What is offered in a list of subprotocols beside a token; `None`: nothing in it is about one.
     pub fn stripped_protocols(&self, list: &str) -> Option<Offered> {
-        self.from.iter().find_map(|source| {
-            let Source::Subprotocol(name) = source else { return None };
-            let Offer { name, rest, .. } = Offer::of(name, list);
-            let answer = HeaderValue::from_str(name?).ok();
-            let rest = if rest.is_empty() { None } else { HeaderValue::from_str(&rest.join(", ")).ok() };
-            Some(Offered { answer: answer.filter(|_| rest.is_none()), rest })
-        })
+        let (mut left, mut answer) = (list.to_owned(), None);
+        for source in &self.from {
+            if let Source::Subprotocol(name) = source {
+                let Offer { name, rest, .. } = Offer::of(name, &left);
+                answer = answer.or(name.map(str::to_owned));
+                left = rest.join(", ");
+            }
+        }
+        let answer = HeaderValue::try_from(answer?).ok();
+        let rest = if left.is_empty() { None } else { HeaderValue::try_from(left).ok() };
+        Some(Offered { answer: answer.filter(|_| rest.is_none()), rest })
     }
 }
 
@@ -101,6 +115,25 @@ mod tests {
     }
 
     #[test]
+    fn several_tokens_in_one_place_are_refused_whichever_place_decides() {
+        let requirement = requirement(&["header:authorization", "cookie:session"]);
+        let headers: HeaderMap = [("authorization", "Bearer a"), ("cookie", "session=b; session=c")]
+            .map(|(name, value)| (http::HeaderName::from_static(name), HeaderValue::from_static(value)))
+            .into_iter()
+            .collect();
+        assert_eq!(requirement.find(&headers, None), Err(Refused::Several));
+    }
+
+    #[test]
+    fn what_goes_on_to_the_upstream_is_the_token_that_was_verified() {
+        let headers = HeaderMap::from_iter([(http::header::COOKIE, HeaderValue::from_static("session=a"))]);
+        let requirement = requirement(&["query:token", "cookie:session"]);
+        assert_eq!(requirement.find(&headers, Some("token=a")), Ok("a".to_owned()));
+        assert_eq!(requirement.find(&headers, Some("token=b")), Err(Refused::Several));
+        assert_eq!(requirement.find(&headers, None), Ok("a".to_owned()));
+    }
+
+    #[test]
     fn an_answer_names_what_was_offered_for_the_token_where_nothing_else_was() {
         let requirement = requirement(&["query:token", "subprotocol:bearer"]);
         let stripped = |list| {
@@ -114,6 +147,9 @@ mod tests {
         assert_eq!(stripped("bearer, a.b.c"), texts(None, Some("bearer")));
         assert_eq!(stripped("bearer.a.b.c"), texts(None, Some("bearer.a.b.c")));
         assert_eq!(stripped("chat"), None);
+        let requirement = self::requirement(&["subprotocol:bearer", "subprotocol:jwt"]);
+        let left = requirement.stripped_protocols("chat, jwt, a.b.c, bearer.d.e.f").unwrap().rest.unwrap();
+        assert_eq!(left, "chat");
     }
 
     #[test]

@@ -3,10 +3,11 @@
 use std::fmt;
 use std::str::FromStr;
 
-use http::header::{self, HeaderMap, HeaderName};
+use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use thiserror::Error;
 
-use crate::http::fields;
+use super::refused::Refused;
+use crate::http::{field_names, fields};
 
 /// A place of a request that may hold a token.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -54,31 +55,68 @@ impl fmt::Display for Source {
 }
 
 impl Source {
+    /// Whether the upstream sees what stands here.
+    pub(super) fn goes_on(&self) -> bool {
+        matches!(self, Self::Header(_) | Self::Cookie(_))
+    }
+
     /// The token that stands here.
-    pub(super) fn find(&self, headers: &HeaderMap, query: Option<&str>) -> Option<String> {
+    ///
+    /// # Errors
+    /// [`Refused::Several`] where there are more, or others that an upstream could take for it, in what goes on to the upstream:
+    /// it would not have to take the one that was verified.
+    pub(super) fn find(&self, headers: &HeaderMap, query: Option<&str>) -> Result<Option<String>, Refused> {
         let found = match self {
-            Self::Header(name) => of_header(name, headers),
-            Self::Query(name) => query?.split('&').find_map(|pair| valued(pair, name)),
-            Self::Cookie(name) => {
-                let cookies = headers.get_all(header::COOKIE).iter().filter_map(|value| value.to_str().ok());
-                cookies.flat_map(|cookies| cookies.split(';')).find_map(|pair| valued(pair.trim(), name))
-            }
+            Self::Header(name) => of_header(name, headers)?,
+            // It goes on to nobody, however often it is there.
+            Self::Query(name) => query.and_then(|query| query.split('&').find_map(|pair| valued(pair, name))),
+            Self::Cookie(name) => of_cookie(name, headers)?,
             Self::Subprotocol(name) => {
-                let list = fields::combined(headers, &header::SEC_WEBSOCKET_PROTOCOL)?;
-                return Offer::of(name, list.to_str().ok()?).token.map(str::to_owned);
+                let list = fields::combined(headers, &header::SEC_WEBSOCKET_PROTOCOL);
+                let list = list.as_ref().and_then(|list| list.to_str().ok()).unwrap_or_default();
+                let offer = Offer::of(name, list);
+                if offer.is_repeated(name) {
+                    return Err(Refused::Several);
+                }
+                return Ok(offer.token.map(str::to_owned));
             }
         };
-        found.filter(|token| !token.is_empty()).map(str::to_owned)
+        Ok(found.filter(|token| !token.is_empty()).map(str::to_owned))
     }
 }
 
-fn of_header<'h>(name: &HeaderName, headers: &'h HeaderMap) -> Option<&'h str> {
-    let value = headers.get(name)?.to_str().ok()?.trim();
+/// Servers that take fields for variables of an environment make no difference between `-` and `_`.
+fn of_header<'h>(name: &HeaderName, headers: &'h HeaderMap) -> Result<Option<&'h str>, Refused> {
+    let folded = field_names::folded(name.as_str());
+    let mut values = headers.iter().filter(|(other, _)| field_names::folded(other.as_str()) == folded);
+    let Some((_, value)) = values.next() else { return Ok(None) };
+    if values.next().is_some() {
+        return Err(Refused::Several);
+    }
+    let Some(value) = headers.get(name).filter(|own| *own == value).and_then(|value| value.to_str().ok()) else {
+        return Ok(None);
+    };
+    let value = value.trim();
     let token = match value.split_once(' ') {
         Some((scheme, token)) if scheme.eq_ignore_ascii_case("bearer") => Some(token.trim()),
         _ => None,
     };
-    token.or_else(|| (*name != header::AUTHORIZATION).then_some(value))
+    Ok(token.or_else(|| (*name != header::AUTHORIZATION).then_some(value)))
+}
+
+/// Servers differ in which of several cookies of a name they take, and some read what is no text, or pass over spaces before `=`.
+fn of_cookie<'h>(name: &str, headers: &'h HeaderMap) -> Result<Option<&'h str>, Refused> {
+    let lines = headers.get_all(header::COOKIE).iter().map(HeaderValue::as_bytes);
+    let mut values = lines.flat_map(|line| line.split(|byte| *byte == b';')).filter_map(|pair| {
+        let at = pair.iter().position(|byte| *byte == b'=')?;
+        let (own, value) = (pair.get(..at)?, pair.get(at + 1..)?);
+        (own.trim_ascii() == name.as_bytes()).then(|| value.trim_ascii())
+    });
+    let first = values.next();
+    if values.next().is_some() {
+        return Err(Refused::Several);
+    }
+    first.map(|value| str::from_utf8(value).map_err(|_| Refused::Malformed)).transpose()
 }
 
 /// The value of a `name=value` of this name.
@@ -86,14 +124,33 @@ fn valued<'p>(pair: &'p str, name: &str) -> Option<&'p str> {
     pair.strip_prefix(name)?.strip_prefix('=')
 }
 
-/// A query without a parameter.
+/// A query without a parameter, however that is spelled.
 pub(super) fn without_parameter(query: &str, name: &str) -> Option<String> {
-    let is_it = |pair: &&str| pair.split('=').next() == Some(name);
+    let is_it = |pair: &&str| pair.split('=').next().is_some_and(|own| spells(own, name));
     if !query.split('&').any(|pair| is_it(&pair)) {
         return Some(query.to_owned());
     }
     let kept: Vec<_> = query.split('&').filter(|pair| !is_it(pair)).collect();
     (!kept.is_empty()).then(|| kept.join("&"))
+}
+
+/// Whether text in percent-encoding (RFC 3986 section 2.1) is this.
+fn spells(encoded: &str, text: &str) -> bool {
+    let (mut bytes, mut text) = (encoded.bytes(), text.bytes());
+    while let Some(byte) = bytes.next() {
+        let digit = |byte: Option<u8>| byte.and_then(|byte| char::from(byte).to_digit(16));
+        let byte = match byte {
+            b'%' => match (digit(bytes.next()), digit(bytes.next())) {
+                (Some(high), Some(low)) => u8::try_from(high * 16 + low).ok(),
+                _ => None,
+            },
+            byte => Some(byte),
+        };
+        if byte.is_none() || byte != text.next() {
+            return false;
+        }
+    }
+    text.next().is_none()
 }
 
 /// A list of subprotocols of which one may be a token.
@@ -108,6 +165,12 @@ pub(super) struct Offer<'o> {
 }
 
 impl<'o> Offer<'o> {
+    /// Whether there could be another token in what else is offered.
+    fn is_repeated(&self, name: &str) -> bool {
+        let is_another = |rest: &str| rest.is_empty() || rest.starts_with('.');
+        self.name.is_some() && self.rest.iter().any(|other| other.strip_prefix(name).is_some_and(is_another))
+    }
+
     pub(super) fn of(name: &str, list: &'o str) -> Self {
         let mut offer = Self { token: None, name: None, rest: Vec::new() };
         let mut elements = fields::elements(list).peekable();
@@ -129,11 +192,9 @@ impl<'o> Offer<'o> {
 
 #[cfg(test)]
 mod tests {
-    use http::HeaderValue;
-
     use super::*;
 
-    fn found(source: &str, fields: &[(&str, &'static str)], query: Option<&str>) -> Option<String> {
+    fn found(source: &str, fields: &[(&str, &'static str)], query: Option<&str>) -> Result<Option<String>, Refused> {
         let mut headers = HeaderMap::new();
         for (name, value) in fields {
             headers.append(HeaderName::try_from(*name).unwrap(), HeaderValue::from_static(value));
@@ -161,8 +222,31 @@ mod tests {
             ("subprotocol:bearer", &[("sec-websocket-protocol", "bearer")], None, None),
             ("subprotocol:bearer", &[("sec-websocket-protocol", "bearers, a.b.c")], None, None),
         ] {
-            assert_eq!(found(source, fields, query).as_deref(), token, "{source} {fields:?} {query:?}");
+            let found = found(source, fields, query).unwrap();
+            assert_eq!(found.as_deref(), token, "{source} {fields:?} {query:?}");
         }
+    }
+
+    #[test]
+    fn what_an_upstream_could_take_for_the_token_does_not_stand_beside_it() {
+        let protocols = "sec-websocket-protocol";
+        for (source, fields) in [
+            ("header:authorization", &[("authorization", "Bearer a"), ("authorization", "Bearer b")][..]),
+            ("header:authorization", &[("authorization", "Bearer a"), ("authorization", "Basic YTpi")]),
+            ("header:x-token", &[("x-token", "a"), ("x_token", "b")]),
+            ("cookie:session", &[("cookie", "session=a; session=b")]),
+            ("cookie:session", &[("cookie", "session=a"), ("cookie", "c=d; session =b")]),
+            ("cookie:session", &[("cookie", "session=a; session=")]),
+            ("subprotocol:bearer", &[(protocols, "bearer, a.b.c, bearer, d.e.f")]),
+            ("subprotocol:bearer", &[(protocols, "bearer, a.b.c"), (protocols, "chat, bearer.d.e.f")]),
+        ] {
+            assert_eq!(found(source, fields, None), Err(Refused::Several), "{source} {fields:?}");
+        }
+        assert_eq!(found("header:x-token", &[("x_token", "a")], None), Ok(None));
+        let unreadable = [b"session=a; x=\xff; ", &b"session=b"[..]].concat();
+        let headers = HeaderMap::from_iter([(header::COOKIE, HeaderValue::from_bytes(&unreadable).unwrap())]);
+        let cookie: Source = "cookie:session".parse().unwrap();
+        assert_eq!(cookie.find(&headers, None), Err(Refused::Several));
     }
 
     #[test]
@@ -182,6 +266,9 @@ mod tests {
             ("token=a&x=1&token=b&y", Some("x=1&y")),
             ("x=%2F&tokens=1", Some("x=%2F&tokens=1")),
             ("token&x", Some("x")),
+            ("%74oke%6E=a&x=%74oken", Some("x=%74oken")),
+            ("toke%6=a", Some("toke%6=a")),
+            ("token%00=a", Some("token%00=a")),
         ] {
             assert_eq!(without_parameter(query, "token").as_deref(), rest, "{query}");
         }
