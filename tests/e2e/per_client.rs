@@ -1,5 +1,7 @@
 //! What each client may have, of a listener and of a route.
 
+use std::io::Write;
+
 use tidegate_tests::config::{route, upstream};
 use tidegate_tests::{Authority, Backend, Frame, Peer, Proxy, Request, within};
 
@@ -94,4 +96,37 @@ async fn a_route_admits_so_many_handshakes_of_a_client_at_once() {
     // Half a second from now there would be one more.
     let replies = [answer(&proxy).await.status, answer(&proxy).await.status];
     assert!(replies.contains(&429), "{replies:?}");
+}
+
+#[tokio::test]
+async fn however_many_networks_come_they_cost_little_memory_and_each_has_its_own_share() {
+    let networks: u32 =
+        std::env::var("TIDEGATE_CLIENT_NETWORKS").map_or(10_000, |count| count.parse().expect("a number of networks"));
+    // Who has a share is not let in all the same: there is no endpoint.
+    let proxy = Proxy::start(
+        "trusted_proxies = [\"127.0.0.1\"]\n\
+         [upstreams.back]\nendpoints = [{ url = \"ws://127.0.0.1:1\", enabled = false }]\n\
+         [[routes]]\nname = \"main\"\nupstream = \"back\"\n\
+         handshakes_per_second_per_client = 1\nmax_connections_per_client = 1\n",
+    )
+    .await;
+    let ask = async |client: &mut Peer, network: u32| {
+        let from = format!("2001:db8:{:x}:{:x}::1", network >> 16, network & 0xffff);
+        client.exchange(&Request::upgrade("/").with("X-Forwarded-For", &from)).await.status
+    };
+    let mut client = Peer::connect(proxy.address).await;
+    for network in 0..1_000 {
+        assert_ne!(ask(&mut client, network).await, 429);
+    }
+    let before = proxy.resident();
+    for network in 1_000..1_000 + networks {
+        assert_ne!(ask(&mut client, network).await, 429, "{network}");
+    }
+    let grown = proxy.resident().saturating_sub(before);
+    // Seen with --nocapture.
+    let _ = writeln!(std::io::stdout(), "{networks} networks, {grown} bytes");
+    assert!(grown < 16 << 20, "{grown} bytes");
+    // Who comes again within a second is told so.
+    let statuses = [ask(&mut client, 0xffff_ffff).await, ask(&mut client, 0xffff_ffff).await];
+    assert!(statuses[0] != 429 && statuses[1] == 429, "{statuses:?}");
 }

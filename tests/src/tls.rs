@@ -10,6 +10,7 @@ use rcgen::{
     ExtendedKeyUsagePurpose, IsCa, KeyIdMethod, KeyPair, KeyUsagePurpose, RevokedCertParams, SerialNumber,
     date_time_ymd,
 };
+use rustls::client::Resumption;
 use rustls::crypto::{CryptoProvider, aws_lc_rs};
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
@@ -172,6 +173,13 @@ impl Trust {
         }
         let builder = ClientConfig::builder_with_provider(provider()).with_safe_default_protocol_versions();
         Self(Arc::new(builder.expect("versions").with_root_certificates(roots).with_no_client_auth()))
+    }
+
+    /// The same that begins every session anew, so that it is shown a certificate each time.
+    pub fn without_resumption(self) -> Self {
+        let mut config = Arc::unwrap_or_clone(self.0);
+        config.resumption = Resumption::disabled();
+        Self(Arc::new(config))
     }
 
     /// Connects to a server of this name; the error is what TLS has against it.
