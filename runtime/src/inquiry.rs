@@ -9,8 +9,9 @@ mod way;
 use std::time::Duration;
 
 use bytes::Bytes;
+use http::response::Parts;
 use http::{Request, Response};
-use http_body_util::{BodyExt, Full, LengthLimitError, Limited};
+use http_body_util::{BodyExt, Collected, Full, LengthLimitError, Limited};
 use hyper_util::client::legacy::Client;
 use hyper_util::rt::{TokioExecutor, TokioTimer};
 use thiserror::Error;
@@ -73,16 +74,44 @@ impl Inquirer {
         most: usize,
         patience: Duration,
     ) -> Result<Response<Bytes>, InquiryError> {
+        let (head, body) = self.exchange(request, most, patience).await?;
+        Ok(Response::from_parts(head, body?))
+    }
+
+    /// The same for a question whose answer is yes or no: a success is one whatever comes with it, and none of a body is kept that
+    /// is too large for that.
+    ///
+    /// # Errors
+    /// When there is no such answer within the time.
+    pub async fn ask_whether(
+        &self,
+        request: Request<Full<Bytes>>,
+        most: usize,
+        patience: Duration,
+    ) -> Result<Response<Bytes>, InquiryError> {
+        let (head, body) = self.exchange(request, most, patience).await?;
+        if head.status.is_informational() {
+            return Err(InquiryError::Unreachable(format!("it says {}, which is no answer", head.status)));
+        }
+        let body = body.or_else(|error| if head.status.is_success() { Ok(Bytes::new()) } else { Err(error) });
+        Ok(Response::from_parts(head, body?))
+    }
+
+    async fn exchange(
+        &self,
+        request: Request<Full<Bytes>>,
+        most: usize,
+        patience: Duration,
+    ) -> Result<(Parts, Result<Bytes, InquiryError>), InquiryError> {
         let asking = async {
             let answer = self.0.request(request).await.map_err(|error| InquiryError::Unreachable(causes(&error)))?;
             let (head, body) = answer.into_parts();
-            let body = Limited::new(body, most).collect().await.map_err(|error| {
-                match error.downcast_ref::<LengthLimitError>() {
-                    Some(_) => InquiryError::TooLarge(most),
-                    None => InquiryError::Unreachable(error.to_string()),
-                }
-            })?;
-            Ok(Response::from_parts(head, body.to_bytes()))
+            let body = Limited::new(body, most).collect().await.map(Collected::to_bytes);
+            let body = body.map_err(|error| match error.downcast_ref::<LengthLimitError>() {
+                Some(_) => InquiryError::TooLarge(most),
+                None => InquiryError::Unreachable(error.to_string()),
+            });
+            Ok((head, body))
         };
         timeout(patience, asking).await.unwrap_or(Err(InquiryError::Late(patience)))
     }

@@ -34,6 +34,14 @@ impl Asked {
         (peer, head)
     }
 
+    /// The same with an answer that may not be read to its end.
+    async fn answer_while_open(&self, answer: &str) -> Peer {
+        let mut peer = self.connection().await;
+        peer.read_request().await;
+        peer.write_while_open(answer).await;
+        peer
+    }
+
     /// Admits everybody from now on, and counts them.
     fn admit_all(self) -> Arc<AtomicUsize> {
         let count = Arc::new(AtomicUsize::new(0));
@@ -253,4 +261,30 @@ async fn it_is_asked_over_tls_if_its_certificate_comes_from_whom_the_route_belie
         async { within("a TLS handshake", acceptor.accept(asked.connection().await.into_stream())).await.is_err() };
     let (reply, refused) = tokio::join!(proxy.answer(&request), refusing);
     assert!(refused && reply.status == 503, "{reply:?}");
+}
+
+#[tokio::test]
+async fn a_yes_is_one_whatever_comes_with_it_and_what_is_neither_lets_nobody_in() {
+    let (backend, asked) = (Backend::bind().await, Asked::bind().await);
+    let text = config(&backend, &asked.url(), "", "");
+    let page = format!("X-User: alice\r\nContent-Length: 100000\r\n\r\n{}", "x".repeat(100_000));
+    let request = Request::upgrade("/");
+    let accepting = async {
+        let (mut upstream, head) = backend.request().await;
+        upstream.accept(&head, &[]).await;
+        head
+    };
+    let proxy = Proxy::start(&text).await;
+    let yes = format!("HTTP/1.1 200 OK\r\n{page}");
+    let ((_client, reply), _asking, head) =
+        tokio::join!(Peer::handshake(proxy.address, &request), asked.answer_while_open(&yes), accepting);
+    assert_eq!((reply.status, head.joined("x-user")), (101, "alice".to_owned()), "{reply:?}");
+    let no = format!("HTTP/1.1 403 Forbidden\r\n{page}");
+    let neither = "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n";
+    for answer in [&no, neither] {
+        // One that keeps no connection of the last question.
+        let proxy = Proxy::start(&text).await;
+        let (reply, _asking) = tokio::join!(proxy.answer(&request), asked.answer_while_open(answer));
+        assert_eq!(reply.status, 503, "{reply:?}");
+    }
 }

@@ -1,10 +1,13 @@
 //! How an operator closes those of the connections that he names.
 
+use std::io::Write;
 use std::path::Path;
+use std::time::Duration;
 
 use serde_json::{Value, json};
 use tidegate_tests::config::{guest, route, upstream};
-use tidegate_tests::{Backend, Finished, Frame, Issuer, Peer, Proxy, Reply, Request, Signer};
+use tidegate_tests::{Backend, Echo, Finished, Frame, Issuer, Peer, Proxy, Reply, Request, Signer};
+use tokio::time::Instant;
 
 /// Both ends of a connection.
 type Ends = (Peer, Peer);
@@ -208,4 +211,63 @@ async fn the_verb_closes_what_it_is_told_and_nothing_without_being_told_what() {
     let done = run("--route main --code 4000 --reason bye").await;
     assert_eq!((done.code, done.stdout.trim()), (Some(0), "closed 1 connections; code 4000"), "{done:?}");
     expect_closed(&mut ends, 4000, "bye").await;
+}
+
+#[tokio::test]
+async fn a_crowd_is_closed_at_once_and_its_neighbour_loses_nothing() {
+    let count: usize =
+        std::env::var("TIDEGATE_CLOSED_CONNECTIONS").map_or(500, |count| count.parse().expect("a number"));
+    let echo = Echo::start().await;
+    let routes = ["crowd", "calm"]
+        .map(|name| format!("[[routes]]\nname = \"{name}\"\npath = \"/{name}\"\nupstream = \"back\"\n"))
+        .concat();
+    // One worker, so that they are neighbours.
+    let proxy = Proxy::start(&format!("{}{routes}", upstream("back", &[echo.address()], ""))).await;
+    let mut crowd = Vec::new();
+    for _ in 0..count {
+        crowd.push(proxy.open("/crowd").await);
+    }
+    let mut neighbour = proxy.open("/calm").await;
+    let quiet = longest(&mut neighbour, async { proxy.metrics().await }).await.0;
+    let closing = async {
+        let answer = close(&proxy, "route=crowd").await;
+        for peer in &mut crowd {
+            peer.expect_close(1008).await;
+            peer.send(Frame::close(1008, "")).await;
+            peer.expect_end().await;
+        }
+        answer
+    };
+    let (closing_took, answer) = longest(&mut neighbour, closing).await;
+    assert_eq!(answer, closed(u64::try_from(count).unwrap(), 1008));
+    // Seen with --nocapture.
+    let _ = writeln!(
+        std::io::stdout(),
+        "{count} closed; the longest that a neighbour has waited: {quiet:?} before, {closing_took:?} then"
+    );
+    proxy.until("tidegate_connections_active", &[("route", "crowd")], 0).await;
+}
+
+/// Has a connection say something and wait for the echo, again and again while something else goes on; the longest that took.
+async fn longest<F: Future>(peer: &mut Peer, meanwhile: F) -> (Duration, F::Output) {
+    let mut meanwhile = std::pin::pin!(meanwhile);
+    let (mut longest, mut output) = (Duration::ZERO, None);
+    while output.is_none() {
+        let begun = Instant::now();
+        let echo = async {
+            peer.send(Frame::text("there")).await;
+            peer.expect(Frame::text("there")).await;
+        };
+        let mut echo = std::pin::pin!(echo);
+        // The echo is waited for also when the other is done.
+        tokio::select! {
+            () = &mut echo => {}
+            done = &mut meanwhile => {
+                output = Some(done);
+                echo.await;
+            }
+        }
+        longest = longest.max(begun.elapsed());
+    }
+    (longest, output.expect("it is done"))
 }

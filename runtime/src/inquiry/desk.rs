@@ -36,7 +36,7 @@ impl Desk {
         &self.inquirer
     }
 
-    /// Has a question [asked](Inquirer::ask). Dropping the future gives it up.
+    /// Has a question [asked](Inquirer::ask_whether). Dropping the future gives it up.
     ///
     /// # Errors
     /// When there is no such answer within the time, or too many wait already.
@@ -51,7 +51,7 @@ impl Desk {
         let inquirer = inquirer.clone();
         let errand = Box::pin(async move {
             tokio::select! {
-                asked = inquirer.ask(request, most, patience) => drop(answer.send(asked)),
+                asked = inquirer.ask_whether(request, most, patience) => drop(answer.send(asked)),
                 () = answer.closed() => {}
             }
         });
