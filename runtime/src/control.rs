@@ -20,7 +20,7 @@ mod watch;
 
 pub use build::{Built, Means, build};
 pub use endpoints::HandOver;
-pub use examine::examine;
+pub use examine::{examine, examine_files};
 pub use plan::{Cause, Change, Plan};
 pub use sources::{ReadSources, Sources, read_component};
 pub use steps::{Step, Steps};

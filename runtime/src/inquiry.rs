@@ -104,7 +104,7 @@ impl Inquirer {
         patience: Duration,
     ) -> Result<(Parts, Result<Bytes, InquiryError>), InquiryError> {
         let asking = async {
-            let answer = self.0.request(request).await.map_err(|error| InquiryError::Unreachable(causes(&error)))?;
+            let answer = self.0.request(request).await.map_err(|error| InquiryError::Unreachable(reason(&error)))?;
             let (head, body) = answer.into_parts();
             let body = Limited::new(body, most).collect().await.map(Collected::to_bytes);
             let body = body.map_err(|error| match error.downcast_ref::<LengthLimitError>() {
@@ -123,9 +123,10 @@ impl Default for Inquirer {
     }
 }
 
-/// An error with all that led to it.
-fn causes(error: &dyn std::error::Error) -> String {
-    let causes = std::iter::successors(Some(error), |error| error.source()).map(ToString::to_string);
+/// All that led to an error; itself, where nothing did: it says only in which stage of asking it was.
+fn reason(error: &dyn std::error::Error) -> String {
+    let first = error.source().unwrap_or(error);
+    let causes = std::iter::successors(Some(first), |error| error.source()).map(ToString::to_string);
     causes.collect::<Vec<_>>().join(": ")
 }
 

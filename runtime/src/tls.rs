@@ -22,7 +22,7 @@ use rustls::crypto::{CryptoProvider, aws_lc_rs};
 pub use certificate::{Certificate, CertificateError};
 pub use client::{Client, ClientSettings, Trust};
 pub use identity::{Identity, common_name};
-pub use issuers::{Issuers, IssuersError};
+pub use issuers::{Issuers, IssuersError, Revocations};
 pub use reason::reason;
 pub use renewed::Renewed;
 pub use server::{ClientAuth, Server, Settings, Version};

@@ -16,7 +16,7 @@ mod source;
 pub use jsonwebtoken::Algorithm;
 
 pub use bearer::Bearer;
-pub use issuers::{Issuers, Refresher};
+pub use issuers::{Issuers, Refresher, ask};
 pub use keys::{InvalidKeys, KeySet, Keys};
 pub use refused::Refused;
 pub use requirement::{Admitted, Offered, Requirement};

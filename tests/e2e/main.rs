@@ -22,6 +22,7 @@ mod budgets;
 mod canary;
 mod certificate_swaps;
 mod check;
+mod check_files;
 mod cli;
 mod cli_answers;
 mod close_connections;

@@ -89,6 +89,11 @@ impl Authority {
 
     /// A list that revokes what was issued for these files.
     pub fn revoke(&self, files: &[&str]) -> PathBuf {
+        self.revoke_until(files, 2100)
+    }
+
+    /// One that ends with the beginning of a year.
+    pub fn revoke_until(&self, files: &[&str], year: i32) -> PathBuf {
         let revoked = |file: &&str| RevokedCertParams {
             serial_number: SerialNumber::from_slice(file.as_bytes()),
             revocation_time: date_time_ymd(2025, 1, 1),
@@ -97,13 +102,13 @@ impl Authority {
         };
         let list = CertificateRevocationListParams {
             this_update: date_time_ymd(2025, 1, 1),
-            next_update: date_time_ymd(2100, 1, 1),
+            next_update: date_time_ymd(year, 1, 1),
             crl_number: SerialNumber::from(1),
             issuing_distribution_point: None,
             revoked_certs: files.iter().map(revoked).collect(),
             key_identifier_method: KeyIdMethod::Sha256,
         };
-        let path = self.directory.path().join("crl.pem");
+        let path = self.directory.path().join(format!("crl-{year}.pem"));
         std::fs::write(&path, list.signed_by(&self.issuer).expect("a list").pem().expect("PEM")).expect("write");
         path
     }

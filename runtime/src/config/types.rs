@@ -313,7 +313,7 @@ pub struct Tokens {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum KeysAt {
     /// There they are fetched, again and again.
-    Url(Uri),
+    Url(Uri, Place),
     /// Read with the configuration.
     File(File),
 }

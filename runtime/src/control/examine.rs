@@ -3,10 +3,13 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use super::build::Means;
 use super::findings::Findings;
-use super::sources::bytes;
+use super::sources::{Sources, bytes, read_files};
+use super::steps::Steps;
+use super::{tls, tokens};
 use crate::component::{Component, Configuration, ConfigureError, Host, Kind, OnFailure};
-use crate::config::{Parts, Problems};
+use crate::config::{Config, Parts, Problems};
 use crate::metrics::Metrics;
 
 /// Loads all components that could be read, and has each take the configurations of its uses; adds what is wrong to the
@@ -31,6 +34,24 @@ pub fn examine(parts: &Parts, problems: Problems, host: &Host, metrics: &Metrics
         let answer =
             asked.entry(key).or_insert_with(|| take(component, *kind, &used.config, metrics).map_err(Arc::new));
         findings.configured(&used.component, &used.place, answer.clone());
+    }
+    findings.into_problems()
+}
+
+/// Looks at the certificates, keys and key sets of a configuration whose sources cannot all be read, as far as they can;
+/// adds what is wrong to the problems that are known.
+pub fn examine_files(config: Config, problems: Problems, means: &Means<'_>) -> Problems {
+    let mut findings = Findings::new(problems);
+    let files = read_files(&config, &Steps::untold(), &mut findings);
+    let sources = Sources { config, components: BTreeMap::new(), files };
+    tokens::rules(&sources, means.issuers, &mut findings);
+    for listener in &sources.config.listeners {
+        let wanted = listener.tls.as_ref();
+        wanted.map(|wanted| tls::server(&listener.listen.to_string(), wanted, &sources, means, &mut findings));
+    }
+    for upstream in sources.config.upstreams.values() {
+        // What is wrong is among the findings.
+        let _ = tls::client(upstream, &sources, &mut findings);
     }
     findings.into_problems()
 }

@@ -46,7 +46,7 @@ pub(super) fn of_route(route: &Route) -> Option<Named> {
 pub(super) fn of_tokens(tokens: &Tokens) -> Option<Named> {
     match &tokens.jwks {
         Some(KeysAt::File(file)) => Some(needed(file)),
-        Some(KeysAt::Url(_)) | None => None,
+        Some(KeysAt::Url(..)) | None => None,
     }
 }
 

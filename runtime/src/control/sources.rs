@@ -78,22 +78,9 @@ impl ReadSources {
                 Err(what) => findings.unreadable(component, what),
             }
         }
-        let mut read = BTreeMap::new();
-        for (path, place, is_needed) in files::of(&config) {
-            if read.contains_key(&path) || !steps.reading(&path) {
-                continue;
-            }
-            match config::file::read(&path, MAX_FILE) {
-                Ok(bytes) => drop(read.insert(path, bytes.into())),
-                Err(error) if !is_needed && error.kind() == io::ErrorKind::NotFound => {}
-                Err(error) => {
-                    let what = format!("{}: {error}", path.display());
-                    findings.add(&place, what, "name a file that exists and is readable by the user of the process");
-                }
-            }
-        }
+        let files = read_files(&config, steps, &mut findings);
         let problems = findings.into_problems();
-        if problems.is_empty() { Ok(Sources { config, components, files: read }) } else { Err(problems) }
+        if problems.is_empty() { Ok(Sources { config, components, files }) } else { Err(problems) }
     }
 
     /// The files that it comes from, as far as these configurations say, which were read before. Some of the paths have
@@ -113,6 +100,25 @@ impl ReadSources {
         });
         own.into_iter().chain(paths).collect()
     }
+}
+
+/// The bytes of the certificates and keys of a configuration, by path, as far as they can be read.
+pub(super) fn read_files(config: &Config, steps: &Steps<'_>, findings: &mut Findings) -> BTreeMap<PathBuf, Arc<[u8]>> {
+    let mut read = BTreeMap::new();
+    for (path, place, is_needed) in files::of(config) {
+        if read.contains_key(&path) || !steps.reading(&path) {
+            continue;
+        }
+        match config::file::read(&path, MAX_FILE) {
+            Ok(bytes) => drop(read.insert(path, bytes.into())),
+            Err(error) if !is_needed && error.kind() == io::ErrorKind::NotFound => {}
+            Err(error) => {
+                let what = format!("{}: {error}", path.display());
+                findings.add(&place, what, "name a file that exists and is readable by the user of the process");
+            }
+        }
+    }
+    read
 }
 
 /// The bytes of a component; `None` where a standard one is none of this binary.

@@ -9,7 +9,9 @@ use super::plan::speaks_tls;
 use super::sources::Sources;
 use crate::acme::{Terms, Ways};
 use crate::config::{Acme, CertificateFiles, ClientAuth, File, Problems, Tls, Upstream};
-use crate::tls::{self, Certificate, Client, ClientSettings, Issuers, IssuersError, Server, Settings, Trust};
+use crate::tls::{
+    self, Certificate, Client, ClientSettings, Issuers, IssuersError, Revocations, Server, Settings, Trust,
+};
 
 /// What a listener of this address answers with; `None` where something is wrong, which is among the findings then.
 pub(super) fn server(
@@ -103,10 +105,39 @@ impl Sources {
                 warnings.add(&files.chain.place, what, "have it renewed: most peers refuse it");
             }
         }
+        for auth in listeners.iter().flat_map(|listener| &listener.tls).flat_map(|tls| &tls.client_auth) {
+            self.warn_of_revocations(auth, warnings);
+        }
         for (name, upstream) in upstreams {
+            let is_spoken = upstream.endpoints.iter().any(|endpoint| endpoint.address.is_secure());
+            if let Some(tls) = upstream.tls.as_ref().filter(|_| !is_spoken) {
+                let what = format!("upstream `{name}` speaks TLS with nobody: none of its endpoints is `wss://`");
+                warnings.add(&tls.place, what, "write `wss://` where TLS is meant, or leave this out");
+            }
             if let Some(tls) = upstream.tls.as_ref().filter(|tls| tls.is_insecure) {
                 let what = format!("upstream `{name}` may be anybody: no certificate is verified (insecure)");
                 warnings.add(&tls.place, what, "name with `ca` who has issued its certificates");
+            }
+        }
+    }
+
+    fn warn_of_revocations(&self, auth: &ClientAuth, warnings: &mut Problems) {
+        let Some(crl) = &auth.crl else { return };
+        let (Some(ca), Some(revoked)) = (self.file(&auth.ca.path), self.file(&crl.path)) else { return };
+        // What cannot be read is told by whoever builds.
+        let Ok(issuers) = Issuers::read(ca).and_then(|issuers| issuers.without(revoked)) else { return };
+        for Revocations { issuer, is_foreign, not_after } in issuers.revocations() {
+            let file = crl.path.display();
+            if is_foreign {
+                let what = format!("{file}: the revocation list of {issuer} is of none of the authorities in `ca`");
+                let instead = "name theirs, unless its issuer stands between them and the clients";
+                warnings.add(&crl.place, what, instead);
+            }
+            let over = not_after.and_then(|end| SystemTime::now().duration_since(end).ok());
+            if let Some(over) = over.filter(|over| !over.is_zero()) {
+                let what =
+                    format!("{file}: the revocation list of {issuer} has ended, {} days ago", over.as_secs() / DAY);
+                warnings.add(&crl.place, what, "fetch the one of today: who was revoked since comes in");
             }
         }
     }

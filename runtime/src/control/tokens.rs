@@ -18,7 +18,7 @@ pub(super) fn rules(sources: &Sources, issuers: &Issuers, findings: &mut Finding
 fn of(tokens: &Tokens, sources: &Sources, issuers: &Issuers, findings: &mut Findings) -> Option<Arc<Rules>> {
     let keys = match &tokens.jwks {
         None => None,
-        Some(KeysAt::Url(url)) => Some(issuers.keys(url)),
+        Some(KeysAt::Url(url, _)) => Some(issuers.keys(url)),
         Some(KeysAt::File(file)) => {
             let set = KeySet::read(sources.file(&file.path)?).map_err(|error| {
                 let advice = "write a JSON Web Key Set: { \"keys\": [{ \"kty\": \"EC\", … }] }";

@@ -3,17 +3,21 @@
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::future::join_all;
+use tokio::runtime::Builder;
 
 use super::{RunError, UNSAFE_CACHE};
 use crate::acme::Acme;
 use crate::component::{CacheDirectory, CacheError, Host, Moment};
-use crate::config::{Config, Examined, Problems};
+use crate::config::{Config, Examined, KeysAt, Problems, Tokens};
 use crate::control::{self, Means, ReadSources, Steps};
 use crate::inquiry::Desk;
 use crate::listener::{self, Claim};
 use crate::metrics::Metrics;
 use crate::tls::Keys;
-use crate::token::Issuers;
+use crate::token::{self, Issuers};
 
 /// What a check has found.
 #[derive(Debug)]
@@ -49,22 +53,46 @@ pub fn check(sources: &ReadSources) -> Result<Checked, RunError> {
         let problems = control::examine(&parts, problems, &host, &metrics);
         return Ok(Checked { config: None, problems, warnings });
     };
-    let parts = config.parts();
-    let read = match ReadSources::read_components(config, &steps) {
+    let ((issuers, _), (acme, _), (desk, _)) = (Issuers::new(), Acme::new(), Desk::new());
+    let keys = Arc::new(Keys::new().map_err(io::Error::other)?);
+    let means = Means { host: &host, metrics: &metrics, keys: &keys, issuers: &issuers, desk: &desk, acme: &acme };
+    let read = match ReadSources::read_components(config.clone(), &steps) {
         Ok(read) => read,
         Err(unread) => {
-            let problems = control::examine(&parts, Problems::none(&unread), &host, &metrics);
+            // Both find again what is in `unread`.
+            let (parts, problems) = (config.parts(), Problems::none(&unread));
+            let problems = control::examine_files(config, problems, &means);
+            let problems = control::examine(&parts, problems, &host, &metrics);
             return Ok(Checked { config: None, problems, warnings });
         }
     };
     read.warnings(&mut warnings);
-    let ((issuers, _), (acme, _), (desk, _)) = (Issuers::new(), Acme::new(), Desk::new());
-    let keys = Arc::new(Keys::new().map_err(io::Error::other)?);
-    let means = Means { host: &host, metrics: &metrics, keys: &keys, issuers: &issuers, desk: &desk, acme: &acme };
+    ask_issuers(&read.config, &mut warnings)?;
     let problems = control::build(&read, None, Moment::now(), 1, &means, &steps).err();
     let is_good = problems.is_none();
     let problems = problems.unwrap_or_else(|| read.config.problems());
     Ok(Checked { config: Some(read.config).filter(|_| is_good), problems, warnings })
+}
+
+/// Asks the issuers of tokens for their keys, once: a url may be wrong, and nobody comes in until it is right.
+fn ask_issuers(config: &Config, warnings: &mut Problems) -> io::Result<()> {
+    let at = |tokens: &Tokens| match &tokens.jwks {
+        Some(KeysAt::Url(url, place)) => Some((url.clone(), place.clone())),
+        Some(KeysAt::File(_)) | None => None,
+    };
+    let issuers: Vec<_> = config.tokens.values().filter_map(at).collect();
+    if issuers.is_empty() {
+        return Ok(());
+    }
+    let asking = issuers.iter().map(|(url, _)| token::ask(url, PATIENCE));
+    let answers = Builder::new_current_thread().enable_all().build()?.block_on(join_all(asking));
+    for ((_, place), answer) in issuers.iter().zip(answers) {
+        if let Err(error) = answer {
+            let what = format!("the keys cannot be fetched from here now: {error}");
+            warnings.add(place, what, "name a url that answers with them; until it does, 503 is all that clients get");
+        }
+    }
+    Ok(())
 }
 
 /// What is not wrong with a configuration, and most likely not meant; also ports that somebody has.
@@ -84,3 +112,6 @@ fn warnings(config: &Config) -> Problems {
     }
     warnings
 }
+
+/// A check is waited for.
+const PATIENCE: Duration = Duration::from_secs(3);

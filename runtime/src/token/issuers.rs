@@ -71,7 +71,7 @@ async fn keep(inquirer: Inquirer, url: Uri, keys: Weak<Keys>) {
     loop {
         let Some(held) = keys.upgrade() else { return };
         held.begin(Instant::now());
-        let (begun, fetched) = (Instant::now(), fetch(&inquirer, &url).await);
+        let (begun, fetched) = (Instant::now(), fetch(&inquirer, &url, PATIENCE).await);
         let is_good = fetched.is_ok();
         match &fetched {
             Ok(_) if was_good => {}
@@ -110,13 +110,21 @@ fn without_query(url: &Uri) -> String {
     url.to_string().split('?').next().unwrap_or_default().to_owned()
 }
 
-async fn fetch(inquirer: &Inquirer, url: &Uri) -> Result<KeySet, String> {
+/// Asks once for the keys at a url.
+///
+/// # Errors
+/// Why there are none, as a fragment.
+pub async fn ask(url: &Uri, patience: Duration) -> Result<(), String> {
+    fetch(&Inquirer::new(), url, patience).await.map(drop)
+}
+
+async fn fetch(inquirer: &Inquirer, url: &Uri, patience: Duration) -> Result<KeySet, String> {
     let request = Request::get(url)
         .header(ACCEPT, HeaderValue::from_static("application/jwk-set+json, application/json"))
         .header(USER_AGENT, HeaderValue::from_static("tidegate"))
         .body(Full::<Bytes>::default());
     let request = request.map_err(|error| error.to_string())?;
-    let answer = inquirer.ask(request, MAX_SET, PATIENCE).await.map_err(|error| error.to_string())?;
+    let answer = inquirer.ask(request, MAX_SET, patience).await.map_err(|error| error.to_string())?;
     match answer.status() {
         StatusCode::OK => KeySet::read(answer.body()).map_err(|error| format!("the answer {error}")),
         status => Err(format!("the answer is {status}")),

@@ -216,10 +216,13 @@ fn audience(value: &Value<'_>) -> Read<Vec<String>> {
 fn jwks(value: &Value<'_>, names: &Names<'_>) -> Read<KeysAt> {
     const ADVICE: &str = "write text such as \"https://login.example.com/jwks.json\" or \"jwks.json\"";
     let text = value.string("a url or the path of a file", ADVICE)?;
-    if !text.contains("://") {
-        return file(value, names.base).map(KeysAt::File);
+    match text {
+        "" => Err(value.refuse("the path is empty", ADVICE)),
+        text if text.contains("://") => {
+            value.parsed("a url", ADVICE, |text| url(text, ADVICE)).map(|url| KeysAt::Url(url, value.place()))
+        }
+        _ => file(value, names.base).map(KeysAt::File),
     }
-    value.parsed("a url", ADVICE, |text| url(text, ADVICE)).map(KeysAt::Url)
 }
 
 /// The url of a server that is asked.
@@ -228,10 +231,15 @@ pub(super) fn url(text: &str, advice: &str) -> Result<Uri, Fault> {
     let url: Uri = text.parse().map_err(|_| fault("is no url"))?;
     match (url.scheme(), url.authority()) {
         (Some(scheme), Some(authority)) if *scheme == Scheme::HTTP || *scheme == Scheme::HTTPS => {
-            match authority.as_str().contains('@') || url.host().is_none_or(str::is_empty) {
-                true => Err(fault("has no host alone before its path")),
-                false => Ok(url),
+            if authority.as_str().contains('@') || authority.host().is_empty() {
+                return Err(fault("has no host alone before its path"));
             }
+            // What is no port is read as none.
+            let has_port = authority.as_str() != authority.host();
+            if has_port && authority.port_u16().is_none_or(|port| port == 0) {
+                return Err(fault("has no port that there is"));
+            }
+            Ok(url)
         }
         _ => Err(fault("is no url of http or https")),
     }

@@ -17,7 +17,7 @@ fn tokens_are_read_with_their_defaults() {
     let text = with("jwks = \"https://issuer.test/jwks\"", "token = { name = \"users\" }");
     let config = accept(&text);
     let (tokens, route) = (&config.tokens["users"], config.routes[0].token.as_ref().unwrap());
-    assert!(matches!(&tokens.jwks, Some(KeysAt::Url(url)) if *url == "https://issuer.test/jwks"));
+    assert!(matches!(&tokens.jwks, Some(KeysAt::Url(url, _)) if *url == "https://issuer.test/jwks"));
     assert_eq!(tokens.terms.algorithms, [Algorithm::RS256, Algorithm::ES256, Algorithm::EdDSA]);
     assert_eq!((tokens.terms.leeway, tokens.terms.audience.len()), (Duration::from_secs(30), 0));
     assert_eq!((route.name.as_str(), route.from[0].to_string().as_str()), ("users", "header:authorization"));
