@@ -72,6 +72,7 @@ mod swapping;
 mod takeovers;
 mod timers;
 mod tls;
+mod tls_attacks;
 mod tokens;
 mod unix_endpoints;
 mod unwatchable;
