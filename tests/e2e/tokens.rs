@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde_json::json;
 use tidegate_tests::config::{guest, route};
-use tidegate_tests::{Backend, Frame, Issuer, Peer, Proxy, Request, Signer, key_set};
+use tidegate_tests::{Authority, Backend, Frame, Issuer, Peer, Proxy, Request, Signer, key_set};
 
 const FROM: &str = "\"header:authorization\", \"query:token\", \"cookie:session\", \"subprotocol:bearer\"";
 
@@ -190,6 +190,65 @@ async fn without_the_keys_of_the_issuer_nobody_is_refused_for_good() {
     proxy.wait_for_log(&["cannot be fetched", "500"]).await;
     assert_eq!(proxy.answer(&bearing(&signer.token(&json!({})))).await.status, 503);
     proxy.until("tidegate_handshakes_total", &[("route", "main"), ("outcome", "issuer_failed")], 1).await;
+}
+
+#[tokio::test]
+async fn a_key_that_is_new_is_fetched_for_who_comes_with_it() {
+    let (proxy, backend, signer, issuer) = start("").await;
+    let fresh = Signer::new("two");
+    issuer.until_asked(1).await;
+    issuer.publish(&[&signer, &fresh]);
+    let request = bearing(&fresh.token(&json!({})));
+    // The issuer is asked every ten seconds at most.
+    let mut ticks = tokio::time::interval(Duration::from_millis(100));
+    while issuer.asked() < 2 {
+        ticks.tick().await;
+        let accepting = async { backend.accept().await };
+        tokio::select! {
+            (_client, reply) = Peer::handshake(proxy.address, &request) => assert_eq!(reply.status, 401),
+            _upstream = accepting => {}
+        }
+    }
+    backend.open_with(proxy.address, &request, &[]).await;
+    assert_eq!(issuer.asked(), 2);
+}
+
+#[tokio::test]
+async fn keys_of_all_kinds_are_fetched_over_tls_from_whom_the_system_believes() {
+    let (backend, authority, other) = (Backend::bind().await, Authority::new(), Authority::new());
+    let signers = [Signer::new("es"), Signer::rsa("rs"), Signer::ed25519("ed")];
+    let issuer = Issuer::secured(&signers.each_ref(), &authority.issue("issuer", &["127.0.0.1"])).await;
+    let text = config(&backend.address(), &issuer.url(), "");
+    let proxy = Proxy::believing(&authority.file(), &text).await;
+    for signer in &signers {
+        backend.open_with(proxy.address, &bearing(&signer.token(&json!({}))), &[]).await;
+    }
+    assert_eq!(issuer.asked(), 1);
+
+    let proxy = Proxy::believing(&other.file(), &text).await;
+    proxy.wait_for_log(&["cannot be fetched", "UnknownIssuer"]).await;
+    assert_eq!(proxy.answer(&bearing(&signers[0].token(&json!({})))).await.status, 503);
+}
+
+#[tokio::test]
+async fn a_shared_secret_verifies_only_what_is_signed_by_it() {
+    let (backend, published) = (Backend::bind().await, Signer::new("one"));
+    let directory = tempfile::tempdir().unwrap();
+    let (secret, keys) = (directory.path().join("secret"), directory.path().join("jwks.json"));
+    std::fs::write(&secret, [b's'; 32]).unwrap();
+    std::fs::write(&keys, key_set(&[&published])).unwrap();
+    let rest = format!("algorithms = [\"HS256\", \"ES256\"]\nsecret = {{ secret = {{ file = {secret:?} }} }}\n");
+    let text = config(&backend.address(), keys.to_str().unwrap(), "") + &rest;
+    let proxy = Proxy::start(&text).await;
+    for signer in [&Signer::shared(&[b's'; 32]), &published] {
+        backend.open_with(proxy.address, &bearing(&signer.token(&json!({}))), &[]).await;
+    }
+    // Nor is a key that everybody knows a secret.
+    for guessed in [&[b't'; 32][..], key_set(&[&published]).as_bytes(), b""] {
+        let reply = proxy.answer(&bearing(&Signer::shared(guessed).token(&json!({})))).await;
+        assert!(reply.header("www-authenticate").contains("the signature of the token is wrong"), "{reply:?}");
+    }
+    assert!(!proxy.log().iter().any(|line| line.to_string().contains("ssss")));
 }
 
 #[tokio::test]

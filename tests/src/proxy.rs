@@ -57,6 +57,15 @@ impl Proxy {
         Self::launch(command, directory, config).await
     }
 
+    /// Starts a proxy on a system that believes the authorities in a file and no others.
+    pub async fn believing(authorities: &Path, config: &str) -> Self {
+        let directory = tempfile::tempdir().expect("a directory");
+        let mut command = Command::new(tidegate());
+        command.args(["run", "--workers", "1", "--config"]).arg(directory.path().join(CONFIG));
+        command.env("SSL_CERT_FILE", authorities).env_remove("SSL_CERT_DIR");
+        Self::launch(command, directory, config).await
+    }
+
     /// Starts a proxy whose standard output is redirected, as a shell says it: `> /dev/full`.
     pub async fn redirected(redirection: &str, config: &str) -> Self {
         let directory = tempfile::tempdir().expect("a directory");
