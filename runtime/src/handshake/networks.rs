@@ -66,11 +66,17 @@ impl Networks {
             let value = headers.get(&name).filter(|_| is_told)?.to_str().ok()?;
             value.split(',').next().map(str::trim).filter(|value| !value.is_empty())
         };
-        let scheme = first(X_FORWARDED_PROTO).unwrap_or_else(|| scheme.http()).to_ascii_lowercase();
+        let told = first(X_FORWARDED_PROTO).unwrap_or_else(|| scheme.http()).to_ascii_lowercase();
+        // Some proxies tell it as the scheme of a WebSocket; a page has that of its own.
+        let scheme = match told.as_str() {
+            "ws" => "http",
+            "wss" => "https",
+            told => told,
+        };
         let authority = first(X_FORWARDED_HOST).or_else(|| headers.get(header::HOST)?.to_str().ok())?;
         let (host, port) = split_port(authority)?;
         let host = canonical_host(host)?;
-        Some(origin(&scheme, &host, port))
+        Some(origin(scheme, &host, port))
     }
 }
 
@@ -124,6 +130,8 @@ mod tests {
             ("192.0.2.1", Scheme::Ws, &told[..1], Some("http://chat.example.com:443")),
             ("192.0.2.1", Scheme::Ws, &told, Some("http://chat.example.com:443")),
             ("10.0.0.1", Scheme::Ws, &told[..2], Some("https://chat.example.com")),
+            ("10.0.0.1", Scheme::Ws, &[host, ("x-forwarded-proto", "WSS")], Some("https://chat.example.com")),
+            ("10.0.0.1", Scheme::Wss, &[host, ("x-forwarded-proto", "ws")], Some("http://chat.example.com:443")),
             ("10.0.0.1", Scheme::Ws, &told, Some("https://front.example:8443")),
             ("10.0.0.1", Scheme::Ws, &[], None),
             ("192.0.2.1", Scheme::Ws, &[("host", "a b")], None),
