@@ -15,7 +15,7 @@ use tokio::runtime;
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::control::ReadSources;
-use crate::listener::{self, Claim};
+use crate::listener;
 use crate::metrics::{CallVerdict, Counter, Gauge, Metrics};
 use crate::peer::Side;
 use crate::server::{EarlySignals, RunError, Server};
@@ -46,7 +46,7 @@ pub fn run(
         let text = text.replace("{listen}", &listen.to_string()).replace("{admin}", &admin.to_string());
         text.replace("{http}", http).replace("{ws}", ws)
     };
-    let proxy = server.addresses().first().copied().unwrap_or(inner);
+    let proxy = server.addresses().first().and_then(|first| first.socket()).unwrap_or(inner);
     accompany(front, proxy, told(PAGE), secured)?;
     print(&told(INTRODUCTION))
         .map_err(|error| io::Error::new(error.kind(), format!("the introduction cannot be written: {error}")))?;
@@ -81,9 +81,9 @@ open = true
 }
 
 fn bind(address: SocketAddr) -> Result<TcpListener, RunError> {
-    let wanted = Claim { address, only_v6: false };
-    let bound = listener::bind_one(wanted, &[]).and_then(|front| listener::listen(&front).map(|()| front));
-    bound.map_err(|error| RunError::Bind { address, error })
+    let bound = listener::bind_one(address, false, &[]);
+    let bound = bound.and_then(|front| listener::listen(&front).map(|()| front.into()));
+    bound.map_err(|error| RunError::Bind { address: address.into(), error })
 }
 
 /// Serves the page, and says what a first Ctrl-C does, on a thread of its own.
@@ -186,7 +186,7 @@ mod tests {
 
         let config = crate::config::parse("demo.toml", &text, Path::new("/"), &names).unwrap();
 
-        assert_eq!(config.listeners.first().map(|listener| listener.listen), Some(listen));
+        assert_eq!(config.listeners.first().map(|listener| listener.listen.clone()), Some(listen.into()));
         assert_eq!(config.admin.map(|known| known.listen), Some(admin));
     }
 }

@@ -27,7 +27,7 @@ mod target;
 pub use access::Access;
 pub use body::AnswerBody;
 pub use forwarding::{Client, Forwarding, Scheme, apply};
-pub use networks::Networks;
+pub use networks::{Network, Networks};
 pub use opening::{Opening, describe, validate};
 pub use redirect::{Redirect, redirect};
 pub use refused::{Refused, answer, refusal, relayed, text, told};

@@ -3,8 +3,11 @@
 //! The kernel deals connections out among the workers' sockets by chance, and a WebSocket lives long, so before its
 //! first byte is read a connection may be handed to the worker that has the fewest. One for which there is no place is
 //! answered and ended here; nothing waits without a word.
+//!
+//! Where there are fewer sockets than workers, as of a unix socket, which only one can have, workers accept from the same one.
 
 mod accept;
+mod address;
 mod bind;
 mod bound;
 mod claim;
@@ -12,12 +15,14 @@ mod introduction;
 mod loads;
 mod refuse;
 mod retire;
+mod socket_file;
 mod taken;
 
 use std::sync::Arc;
 use std::time::Duration;
 
 pub use self::accept::{Acceptor, Shortage};
+pub use self::address::{Address, InvalidAddress};
 pub use self::bind::{BindError, bind_one, is_shared, listen, share};
 pub use self::bound::Bound;
 pub use self::claim::Claim;
@@ -25,6 +30,7 @@ pub use self::introduction::{NotIntroduced, introduction};
 pub use self::loads::{Counted, Loads};
 pub use self::refuse::{Refusals, refuse, refuse_at_once};
 pub use self::retire::retire;
+pub use self::socket_file::Rights;
 pub use self::taken::listening;
 use crate::acme::Challenges;
 use crate::handshake::{HeadLimits, Redirect};

@@ -1,5 +1,7 @@
-//! The two peers of a proxied connection, and the kinds of messages that they send each other: the nouns that every room
-//! shares.
+//! The two peers of a proxied connection, how their addresses are shown, and the kinds of messages that they send each
+//! other: the nouns that every room shares.
+
+use std::fmt;
 
 /// One of the two peers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -29,6 +31,20 @@ impl Side {
         match self {
             Self::Client => Self::Upstream,
             Self::Upstream => Self::Client,
+        }
+    }
+}
+
+/// A client's address, with its port or without, as logs, components and the API show it. Who has come by a unix socket has
+/// none: `unix:`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Shown<A>(pub Option<A>);
+
+impl<A: fmt::Display> fmt::Display for Shown<A> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.0 {
+            Some(address) => address.fmt(f),
+            None => f.write_str("unix:"),
         }
     }
 }

@@ -51,7 +51,7 @@ use crate::component::{CacheDirectory, CacheError, Host, HostError, Moment};
 use crate::config::{Config, Problems};
 use crate::control::{self, Means, ReadSources, Sources, Steps};
 use crate::inquiry::{Clerk, Desk};
-use crate::listener::{self, BindError, Loads, Refusals};
+use crate::listener::{self, Address, BindError, Loads, Refusals};
 use crate::log::{self, AccessLog, Verbosity};
 use crate::metrics::Metrics;
 use crate::tls::Keys;
@@ -83,7 +83,7 @@ pub enum RunError {
     #[error("cannot listen on {address}: {error}{}", advice(.error))]
     Bind {
         /// The address.
-        address: SocketAddr,
+        address: Address,
         /// Why.
         error: BindError,
     },
@@ -132,7 +132,7 @@ pub struct Server {
     refresher: Refresher,
     keeper: Keeper,
     clerk: Clerk,
-    addresses: Vec<SocketAddr>,
+    addresses: Vec<Address>,
     /// To the process that this one replaces.
     link: Option<Link>,
     /// None in a test, which has no admin API either.
@@ -192,21 +192,21 @@ impl Server {
     ) -> Result<Self, RunError> {
         let config = &read.config;
         let own = inherited.claims();
-        let wanted_admin = config.admin.as_ref().map(|admin| config.claim(admin.listen));
-        let kept_admin = inherited.take_admin(wanted_admin);
+        let wanted_admin = config.admin.as_ref().map(|admin| config.claim(&admin.listen.into()));
+        let kept_admin = inherited.take_admin(wanted_admin.clone());
         let kept = |wanted: &_| inherited.take_listener(wanted).map(|bound| Ok(Arc::new(bound.complete(count)?)));
         let opened = doors::open(config, count, &own, kept).map_err(|doors::Shut { listener, error }| {
-            RunError::Listen(doors::shut(config, listener.listen, &error))
+            RunError::Listen(doors::shut(config, &listener.listen, &error))
         })?;
         let addresses: Vec<_> = opened.iter().map(|bound| bound.address()).collect();
         let mut sockets = handover::Sockets { listeners: opened.clone(), ..Default::default() };
         let mut admin = None;
-        if let Some(wanted) = wanted_admin {
-            let address = wanted.address;
+        if let (Some(wanted), Some(address)) = (wanted_admin, config.admin.as_ref().map(|admin| admin.listen)) {
             let socket = match kept_admin {
                 Some(socket) => socket,
-                None => listener::bind_one(wanted, &own)
-                    .map_err(|error| RunError::Listen(doors::shut(config, address, &error)))?,
+                None => listener::bind_one(address, wanted.only_v6, &own)
+                    .map_err(|error| RunError::Listen(doors::shut(config, &wanted.address, &error)))?
+                    .into(),
             };
             admin = Some(socket.try_clone()?);
             sockets.admin = Some((address, Arc::new(socket)));
@@ -272,7 +272,7 @@ impl Server {
     }
 
     /// Where clients can connect, in the order of the configuration.
-    pub fn addresses(&self) -> &[SocketAddr] {
+    pub fn addresses(&self) -> &[Address] {
         &self.addresses
     }
 
@@ -336,7 +336,7 @@ impl Server {
             link.iter().for_each(|link| link.failed(&error.to_string()));
             return Err(error.into());
         }
-        let refused = |(address, error)| RunError::Listen(doors::shut(&state.sources().config, address, &error));
+        let refused = |(address, error)| RunError::Listen(doors::shut(&state.sources().config, &address, &error));
         // Before the other process leaves everything to this one.
         let listens = state.listen(false).map_err(refused);
         let mut reload_is_due = false;
@@ -350,6 +350,7 @@ impl Server {
             listens?;
         }
         state.listen(true).map_err(refused)?;
+        leftover.own();
         leftover.retire_admin();
         // Who has come to those that are gone is served, too, and then they close as in a reload.
         let all = doors.listeners.iter().cloned().chain(leftover.listeners).collect();

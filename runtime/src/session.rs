@@ -71,8 +71,8 @@ use crate::transport::Transport;
 pub struct Accepted {
     /// The socket.
     pub socket: Transport,
-    /// Its other end.
-    pub peer: SocketAddr,
+    /// Its other end; `None`: it has no address, being a unix one.
+    pub peer: Option<SocketAddr>,
     /// When it was accepted.
     pub accepted_at: Instant,
     /// What a proxy in front has said of it; the peer is the client then, if that was told.
@@ -110,7 +110,7 @@ pub fn serve<H>(worker: Rc<Worker>, accepted: Box<Accepted>, held: H) -> impl Fu
 struct Entrance<'w> {
     worker: &'w Rc<Worker>,
     /// The other end of their socket.
-    peer: SocketAddr,
+    peer: Option<SocketAddr>,
     /// Where that has connected to.
     destination: Option<SocketAddr>,
     /// Who that is, where it speaks TLS.
@@ -128,11 +128,12 @@ struct Entrance<'w> {
 }
 
 impl Entrance<'_> {
-    /// What an upstream is told of a client by the PROXY protocol. A client that trusted proxies have told of has no port.
+    /// What an upstream is told of a client by the PROXY protocol. A client that trusted proxies have told of has no port, and
+    /// of a unix socket there is nothing to tell.
     fn introduction(&self, client: &Client) -> Header {
-        let port = if client.address == self.peer.ip().to_canonical() { self.peer.port() } else { 0 };
-        let source = SocketAddr::new(client.address, port);
-        let ends = self.destination.map(|destination| Ends { source, destination });
+        let own = self.peer.filter(|peer| client.address == Some(peer.ip().to_canonical()));
+        let source = client.address.map(|address| SocketAddr::new(address, own.map_or(0, |own| own.port())));
+        let ends = source.zip(self.destination).map(|(source, destination)| Ends { source, destination });
         Header { ends, tls: self.secured.as_ref().map(|peer| peer.spoken.clone()), authority: self.authority.clone() }
     }
 }

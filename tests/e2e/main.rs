@@ -75,6 +75,7 @@ mod tls;
 mod tls_attacks;
 mod tokens;
 mod unix_endpoints;
+mod unix_listeners;
 mod unwatchable;
 mod upgrade;
 mod upstream;

@@ -37,8 +37,8 @@ pub struct Question<'a> {
     pub authority: &'a str,
     /// The path and the query.
     pub uri: &'a str,
-    /// The client.
-    pub client: IpAddr,
+    /// The client; `None`: it has no address.
+    pub client: Option<IpAddr>,
     /// All of its fields.
     pub headers: &'a HeaderMap,
 }
@@ -58,15 +58,16 @@ impl Question<'_> {
                 fields.append(name.clone(), value.clone());
             }
         }
-        let client = self.client.to_string();
+        let client = self.client.map(|client| client.to_string());
+        fields.remove("x-forwarded-for");
         for (name, value) in [
             ("x-forwarded-method", self.method),
             ("x-forwarded-proto", self.scheme),
             ("x-forwarded-host", self.authority),
             ("x-forwarded-uri", self.uri),
-            ("x-forwarded-for", &client),
+            ("x-forwarded-for", client.as_deref().unwrap_or_default()),
         ] {
-            if let Ok(value) = HeaderValue::from_str(value) {
+            if let Some(value) = HeaderValue::from_str(value).ok().filter(|value| !value.is_empty()) {
                 fields.insert(name, value);
             }
         }
@@ -116,7 +117,7 @@ mod tests {
     }
 
     fn question<'a>(uri: &'a str, headers: &'a HeaderMap) -> Question<'a> {
-        let client = IpAddr::from([192, 0, 2, 1]);
+        let client = Some(IpAddr::from([192, 0, 2, 1]));
         Question { method: "GET", scheme: "https", authority: "Chat.example", uri, client, headers }
     }
 

@@ -5,6 +5,7 @@ use std::net::IpAddr;
 use ipnet::IpNet;
 
 use super::reader::{Fault, quoted};
+use crate::handshake::Network;
 use crate::upstream::{Address, AddressError};
 
 /// Reads the url of an endpoint.
@@ -21,8 +22,15 @@ pub(super) fn endpoint(text: &str) -> Result<Address, Fault> {
     })
 }
 
-/// Reads a network in CIDR notation, or one address.
-pub(super) fn network(text: &str) -> Result<IpNet, Fault> {
+/// Reads a network in CIDR notation, or one address; or `unix:`.
+pub(super) fn network(text: &str) -> Result<Network, Fault> {
+    match text {
+        "unix:" => Ok(Network::Unix),
+        text => addresses(text).map(Network::Ip),
+    }
+}
+
+fn addresses(text: &str) -> Result<IpNet, Fault> {
     let fault = || {
         Fault::new(format!("{} is no network", quoted(text)), "write an address or a network, such as \"10.0.0.0/8\"")
     };
@@ -55,11 +63,12 @@ mod tests {
     #[test]
     fn a_network_has_no_address_within_it_and_an_address_is_one_of_its_own() {
         for (text, read) in [("10.0.0.0/8", "10.0.0.0/8"), ("127.0.0.1", "127.0.0.1/32"), ("::1", "::1/128")] {
-            assert_eq!(network(text).unwrap().to_string(), read);
+            assert_eq!(addresses(text).unwrap().to_string(), read);
         }
         for refused in ["", "10.0.0.0/33", "10.0.0.1/8", "::/129", "10.0.0.0/", "10.0.0/8", "localhost", "10.0.0.0/-1"]
         {
             assert!(network(refused).is_err(), "{refused:?}");
         }
+        assert_eq!(network("unix:"), Ok(Network::Unix));
     }
 }

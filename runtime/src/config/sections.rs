@@ -13,6 +13,7 @@ mod liveness;
 mod log;
 mod names;
 mod per_client;
+mod rights;
 mod route;
 mod server;
 mod services;

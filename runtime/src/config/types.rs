@@ -13,7 +13,7 @@ use crate::authorize;
 use crate::component::{self, Configuration, Kind, OnFailure};
 use crate::handshake::{Access, Networks, Redirect};
 use crate::http::{Host, Paths};
-use crate::listener::Claim;
+use crate::listener::{self, Claim, Rights};
 use crate::log;
 use crate::pipe::{Limits, Timers};
 use crate::rollout::Terms;
@@ -92,14 +92,16 @@ pub struct Parts {
 impl Config {
     /// What a socket of this address takes: that of `[::]` takes IPv4 too, unless a listener or the admin API has the same
     /// port with IPv4.
-    pub fn claim(&self, listen: SocketAddr) -> Claim {
+    pub fn claim(&self, listen: &listener::Address) -> Claim {
         let admin = self.admin.iter().map(|admin| admin.listen);
-        let mut others = self.listeners.iter().map(|listener| listener.listen).chain(admin);
-        let only_v6 = listen.is_ipv6()
-            && listen.ip().is_unspecified()
-            && others
-                .any(|other| other.ip().to_canonical().is_ipv4() && other.port() == listen.port() && other.port() != 0);
-        Claim { address: listen, only_v6 }
+        let mut others = self.listeners.iter().filter_map(|listener| listener.listen.socket()).chain(admin);
+        let only_v6 = listen.socket().is_some_and(|listen| {
+            let is_same = |other: SocketAddr| other.port() == listen.port() && other.port() != 0;
+            listen.is_ipv6()
+                && listen.ip().is_unspecified()
+                && others.any(|other| other.ip().to_canonical().is_ipv4() && is_same(other))
+        });
+        Claim { address: listen.clone(), only_v6 }
     }
 
     /// An empty report about this file, for what later stages find.
@@ -191,7 +193,9 @@ pub enum Role {
 #[derive(Clone, Debug, PartialEq)]
 pub struct Listener {
     /// The address; port 0 takes a free one.
-    pub listen: SocketAddr,
+    pub listen: listener::Address,
+    /// Who may connect to a unix socket.
+    pub rights: Rights,
     /// The most bytes that the head of a request may have. It is the listener's, because the head is read before the
     /// route is known.
     pub max_header_bytes: usize,

@@ -15,6 +15,7 @@ use toml::de::DeValue;
 use super::reader::{Fault, Read, Value, quoted};
 use super::types::MemorySize;
 use crate::http::field_names::is_owned;
+use crate::listener::{Address, InvalidAddress};
 
 /// A duration above zero.
 pub(super) fn duration(value: &Value<'_>) -> Read<Duration> {
@@ -130,6 +131,20 @@ pub(super) fn parse_name(text: &str) -> Result<&str, Fault> {
 }
 
 /// An address to listen on.
+pub(super) fn listen(value: &Value<'_>) -> Read<Address> {
+    if !value.node().as_str().is_some_and(|text| text.starts_with("unix:")) {
+        return address(value).map(Address::Socket);
+    }
+    value.parsed("an address", UNIX_ADVICE, |text| {
+        let fault =
+            |what: InvalidAddress| Fault::new(format!("{} is no unix socket: {what}", quoted(text)), UNIX_ADVICE);
+        text.parse().map_err(fault)
+    })
+}
+
+const UNIX_ADVICE: &str = "write a path such as \"unix:/run/tidegate.sock\"";
+
+/// An IP address and a port to listen on.
 pub(super) fn address(value: &Value<'_>) -> Read<SocketAddr> {
     value.parsed("an address", "write an address with a port, such as \"0.0.0.0:8080\"", |text| {
         text.parse().map_err(|_| {

@@ -3,7 +3,8 @@
 use std::net::{IpAddr, SocketAddr};
 
 use super::problem::Problems;
-use super::types::Config;
+use super::types::{Config, Listener};
+use crate::listener;
 use crate::upstream::{Address, Place};
 
 impl Config {
@@ -46,11 +47,16 @@ impl Config {
             Place::Name(name, port) if name == "localhost" => {
                 (vec![IpAddr::from([127, 0, 0, 1]), IpAddr::from([0, 0, 0, 0, 0, 0, 0, 1])], *port)
             }
-            Place::Name(..) | Place::Unix(_) => return None,
+            Place::Name(..) => return None,
+            Place::Unix(path) => {
+                let is_own =
+                    |listener: &Listener| matches!(&listener.listen, listener::Address::Unix(own) if own == path);
+                return self.listeners.iter().any(is_own).then_some("a listener");
+            }
         };
         let leads_to =
             |own: SocketAddr| own.port() == port && addresses.iter().any(|address| reaches(*address, own.ip()));
-        if self.listeners.iter().any(|listener| leads_to(listener.listen)) {
+        if self.listeners.iter().filter_map(|listener| listener.listen.socket()).any(leads_to) {
             Some("a listener")
         } else if self.admin.as_ref().is_some_and(|admin| leads_to(admin.listen)) {
             Some("the admin API")

@@ -2,7 +2,7 @@
 //!
 //! What comes at once takes a shortcut and what comes in pieces is read by hyper, so both are told the same here.
 
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use http::uri::PathAndQuery;
@@ -42,8 +42,8 @@ fn requests(text: &[u8], piece: u8) -> Vec<Asked> {
             Requests::new(Script::new(text, piece), &HeadLimits { max_header_bytes: 4096, ..HeadLimits::default() });
         while let Ok(Some(parts)) = requests.next().await {
             let client = Client {
-                peer: SocketAddr::from((PROXY, 1)),
-                address: networks().client(PROXY.into(), &parts.headers),
+                peer: Some(SocketAddr::from((PROXY, 1))),
+                address: networks().client(IpAddr::from(PROXY), &parts.headers),
                 scheme: Scheme::Ws,
                 connection_id: String::new(),
             };

@@ -45,14 +45,21 @@ impl Scheme {
 /// Who sent a request.
 #[derive(Clone, Debug)]
 pub struct Client {
-    /// The other end of the socket.
-    pub peer: SocketAddr,
+    /// The other end of the socket; `None`: it has no address, being a unix one.
+    pub peer: Option<SocketAddr>,
     /// The client's own address: the peer's, or what trusted proxies say; see [`Networks::client`].
-    pub address: IpAddr,
+    pub address: Option<IpAddr>,
     /// How it spoke to the listener.
     pub scheme: Scheme,
     /// Names the connection, see the WIT.
     pub connection_id: String,
+}
+
+impl Client {
+    /// The address of the other end, without its port.
+    pub fn peer_address(&self) -> Option<IpAddr> {
+        self.peer.map(|peer| peer.ip())
+    }
 }
 
 /// What upstreams are told about clients.
@@ -91,7 +98,7 @@ impl Forwarding {
             None => headers.get(header::HOST).cloned(),
         };
         let host = host.filter(|host| !host.is_empty());
-        let is_believed = self.trusted.contains(client.peer.ip());
+        let is_believed = self.trusted.contains(client.peer_address());
         let is_said = if is_believed { is_disguised } else { is_claim };
         fields::remove_for_hop_and(&mut headers, |name| is_said(name) || name != "host" && field_names::is_owned(name));
         if self.append {
@@ -107,15 +114,20 @@ impl Forwarding {
 
     /// Appends what this hop knows.
     fn tell(&self, headers: &mut HeaderMap, host: Option<HeaderValue>, client: &Client) {
-        let peer = client.peer.ip().to_canonical();
+        let peer = client.peer_address().map(|peer| peer.to_canonical());
         let proto = client.scheme.http();
-        append_to_list(headers, X_FORWARDED_FOR, &peer.to_string());
+        // A hop without an address has none to add.
+        if let Some(peer) = peer {
+            append_to_list(headers, X_FORWARDED_FOR, &peer.to_string());
+        }
         if !headers.contains_key(X_FORWARDED_PROTO) {
             headers.insert(X_FORWARDED_PROTO, HeaderValue::from_static(proto));
         }
         let node = match peer {
-            IpAddr::V4(address) => address.to_string(),
-            IpAddr::V6(address) => format!("\"[{address}]\""),
+            Some(IpAddr::V4(address)) => address.to_string(),
+            Some(IpAddr::V6(address)) => format!("\"[{address}]\""),
+            // RFC 7239 section 6.2.
+            None => "unknown".to_owned(),
         };
         let element = match host.as_ref().and_then(|host| host.to_str().ok()) {
             None => format!("for={node};proto={proto}"),

@@ -12,6 +12,7 @@ use super::refused::Refused;
 use super::target::Target;
 use crate::component::{Handshake, HeaderEdit};
 use crate::http::{Accepted, extensions, fields};
+use crate::peer::Shown;
 
 /// A valid opening handshake: the parts of it that the proxy itself needs. Only [`validate`] makes one.
 #[derive(Clone, Debug)]
@@ -107,8 +108,8 @@ pub fn describe(parts: &Parts, target: &Target<'_>, client: &Client) -> Handshak
         http_version: if parts.version == Version::HTTP_10 { "1.0" } else { "1.1" },
         headers: parts.headers.iter().map(|(name, value)| (name.as_str(), value)).collect(),
         protocols: protocols.flat_map(fields::elements).map(str::to_owned).collect(),
-        client_address: client.address.to_string(),
-        client_port: client.peer.port(),
+        client_address: Shown(client.address).to_string(),
+        client_port: client.peer.map_or(0, |peer| peer.port()),
         connection_id: client.connection_id.clone(),
         route: String::new(),
         attributes: Vec::new(),

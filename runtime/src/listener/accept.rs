@@ -4,7 +4,8 @@ use std::cell::RefCell;
 use std::fs::File;
 use std::future::poll_fn;
 use std::io;
-use std::net::{SocketAddr, TcpStream};
+use std::net::SocketAddr;
+use std::os::fd::OwnedFd;
 use std::task::{Poll, ready};
 
 use rustix::io::Errno;
@@ -22,14 +23,15 @@ pub struct Acceptor {
 impl Acceptor {
     /// For the loop of this thread, once somebody waits for a connection.
     pub fn new(socket: Shared) -> Self {
-        Self { socket, port: Port::new() }
+        let port = if socket.is_common() { Port::of_common() } else { Port::new() };
+        Self { socket, port }
     }
 
-    /// Waits for the next connection. What went wrong with one that is gone already is passed over. Cancel safe.
+    /// Waits for the next connection, and says where its other end is; a unix socket has no address. What went wrong with one that is gone already is passed over. Cancel safe.
     ///
     /// # Errors
     /// A shortage, of descriptors or of memory. The connection waits in the queue as before.
-    pub async fn accept(&self) -> io::Result<(TcpStream, SocketAddr)> {
+    pub async fn accept(&self) -> io::Result<(OwnedFd, Option<SocketAddr>)> {
         poll_fn(|context| {
             loop {
                 ready!(self.port.poll_read(&self.socket, context))?;
@@ -47,7 +49,7 @@ impl Acceptor {
     ///
     /// # Errors
     /// Those of [`accept`](Self::accept), and `WouldBlock` when none waits.
-    pub fn accept_now(&self) -> io::Result<(TcpStream, SocketAddr)> {
+    pub fn accept_now(&self) -> io::Result<(OwnedFd, Option<SocketAddr>)> {
         self.socket.accept()
     }
 

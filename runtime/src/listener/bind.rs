@@ -1,12 +1,13 @@
 //! Making sockets that have an address and do not listen yet, and why that may fail.
 
 use std::io;
-use std::net::{SocketAddr, TcpListener as StdListener};
+use std::net::SocketAddr;
+use std::os::fd::AsFd;
 
 use socket2::{Domain, Protocol, SockRef, Socket, Type};
 use thiserror::Error;
 
-use super::{Claim, listening};
+use super::{Address, Claim, listening};
 
 /// Why nobody can connect to an address.
 #[derive(Debug, Error)]
@@ -23,6 +24,18 @@ pub enum BindError {
     /// It belongs to nobody here.
     #[error("this machine has no such address")]
     NoSuchAddress,
+    /// It is a unix socket's, and what stands there is none.
+    #[error("there is a file that is no socket")]
+    NoSocket,
+    /// It is a unix socket's, in a directory that is not there.
+    #[error("its directory does not exist")]
+    NoDirectory,
+    /// It is a unix socket's, and the one that stands there cannot be connected to.
+    #[error("whether somebody listens there cannot be found out: {0}")]
+    Unknown(io::Error),
+    /// The file of a unix socket does not become whose it has to be.
+    #[error("the file cannot be given its mode, owner and group: {0}")]
+    Rights(io::Error),
     /// The port is below those that everybody may take.
     #[error("a port below 1024 needs a privilege")]
     Privileged,
@@ -38,41 +51,53 @@ impl BindError {
             Self::Taken => "stop it, or change `listen`",
             Self::Own(_) => "change `listen`; or keep it, and upgrade (SIGUSR2) or restart the process",
             Self::InUse | Self::NoSuchAddress => "change `listen`",
+            Self::NoSocket => "change `listen`, or remove the file",
+            Self::NoDirectory => "make it, or change `listen`",
+            Self::Unknown(_) => "remove the file if nobody does, or change `listen`",
+            Self::Rights(_) => "leave out `owner` or `group`, or start as a user who may do that",
             Self::Privileged => "choose another in `listen`, or give the process CAP_NET_BIND_SERVICE",
             Self::System(_) => "",
         }
     }
 
     /// What an error of the system means for an address. `own` are those that this process has.
-    pub(super) fn of(error: io::Error, wanted: Claim, own: &[Claim]) -> Self {
+    pub(super) fn of(error: io::Error, wanted: &Claim, own: &[Claim]) -> Self {
         match error.kind() {
             io::ErrorKind::AddrInUse => Self::in_use(wanted, own),
             io::ErrorKind::AddrNotAvailable => Self::NoSuchAddress,
-            io::ErrorKind::PermissionDenied if wanted.address.port() < PRIVILEGED => Self::Privileged,
+            io::ErrorKind::PermissionDenied if wanted.address.socket().is_some_and(|it| it.port() < PRIVILEGED) => {
+                Self::Privileged
+            }
             _ => Self::System(error),
         }
     }
 
-    fn in_use(wanted: Claim, own: &[Claim]) -> Self {
-        let Some(mine) = own.iter().find(|own| own.overlaps(&wanted)) else {
-            return if is_listened_on(wanted.address.port()) { Self::Taken } else { Self::InUse };
+    fn in_use(wanted: &Claim, own: &[Claim]) -> Self {
+        let Some(mine) = own.iter().find(|own| own.overlaps(wanted)) else {
+            let is_listened_on = wanted.address.socket().is_none_or(|wanted| is_listened_on(wanted.port()));
+            return if is_listened_on { Self::Taken } else { Self::InUse };
         };
         // The system does not tell whether a socket of IPv6 takes IPv4, too.
         let is_foreign = |address: &SocketAddr| {
-            let other = Claim { address: *address, only_v6: false };
-            other.overlaps(&wanted) && !own.iter().any(|own| own.address == *address)
+            let other = Claim { address: Address::Socket(*address), only_v6: false };
+            other.overlaps(wanted) && !own.iter().any(|own| own.address == other.address)
         };
         let has_others = listening().is_some_and(|sockets| sockets.iter().any(is_foreign));
-        if has_others { Self::Taken } else { Self::Own(*mine) }
+        if has_others { Self::Taken } else { Self::Own(mine.clone()) }
     }
 }
 
 /// Binds one socket for each worker.
-pub(super) fn bind(wanted: Claim, workers: usize, own: &[Claim]) -> Result<Vec<StdListener>, BindError> {
+pub(super) fn bind(
+    (wanted, address): (&Claim, SocketAddr),
+    workers: usize,
+    own: &[Claim],
+) -> Result<Vec<Socket>, BindError> {
+    let only_v6 = wanted.only_v6;
     let bind = || {
-        let is_own = own.iter().any(|own| own.overlaps(&wanted));
-        let wanted = if is_own { wanted } else { probe(wanted)? };
-        (0..workers.max(1)).map(|_| bind_shared(wanted)).collect::<io::Result<Vec<_>>>()
+        let is_own = own.iter().any(|own| own.overlaps(wanted));
+        let address = if is_own { address } else { probe(address, only_v6)? };
+        (0..workers.max(1)).map(|_| bind_shared(address, only_v6)).collect::<io::Result<Vec<_>>>()
     };
     bind().map_err(|error| BindError::of(error, wanted, own))
 }
@@ -82,26 +107,27 @@ pub(super) fn bind(wanted: Claim, workers: usize, own: &[Claim]) -> Result<Vec<S
 ///
 /// # Errors
 /// When the address is taken, is not this machine's, or needs a privilege.
-pub fn bind_one(wanted: Claim, own: &[Claim]) -> Result<StdListener, BindError> {
+pub fn bind_one(address: SocketAddr, only_v6: bool, own: &[Claim]) -> Result<Socket, BindError> {
+    let wanted = Claim { address: Address::Socket(address), only_v6 };
     let bind = || {
         if own.iter().any(|own| own.overlaps(&wanted)) {
-            return bind_shared(wanted);
+            return bind_shared(address, only_v6);
         }
-        let socket = unbound(wanted)?;
+        let socket = unbound(address, only_v6)?;
         socket.set_nonblocking(true)?;
-        socket.bind(&wanted.address.into())?;
-        io::Result::Ok(socket.into())
+        socket.bind(&address.into())?;
+        io::Result::Ok(socket)
     };
-    bind().map_err(|error| BindError::of(error, wanted, own))
+    bind().map_err(|error| BindError::of(error, &wanted, own))
 }
 
 /// Has a socket share its address with others of this user that do. Where the system does not, they cannot be bound.
-pub fn share(socket: &StdListener) {
+pub fn share(socket: &impl AsFd) {
     let _ = SockRef::from(socket).set_reuse_port(true);
 }
 
 /// Whether a socket shares its address.
-pub fn is_shared(socket: &StdListener) -> bool {
+pub fn is_shared(socket: &impl AsFd) -> bool {
     SockRef::from(socket).reuse_port().unwrap_or(false)
 }
 
@@ -109,34 +135,34 @@ pub fn is_shared(socket: &StdListener) -> bool {
 ///
 /// # Errors
 /// When the address was taken meanwhile.
-pub fn listen(socket: &StdListener) -> Result<(), BindError> {
+pub fn listen(socket: &impl AsFd) -> Result<(), BindError> {
     let claim = Claim::of(socket)?;
-    SockRef::from(socket).listen(BACKLOG_ALONE).map_err(|error| BindError::of(error, claim, &[]))
+    SockRef::from(socket).listen(BACKLOG_ALONE).map_err(|error| BindError::of(error, &claim, &[]))
 }
 
 /// Finds out whether the port is taken by somebody else, and which one it is: with SO_REUSEPORT alone, a second process
 /// of the same user would quietly share it.
-pub(super) fn probe(wanted: Claim) -> io::Result<Claim> {
-    let probe = unbound(wanted)?;
-    probe.bind(&wanted.address.into())?;
-    Ok(Claim { address: probe.local_addr()?.as_socket().unwrap_or(wanted.address), ..wanted })
+pub(super) fn probe(wanted: SocketAddr, only_v6: bool) -> io::Result<SocketAddr> {
+    let probe = unbound(wanted, only_v6)?;
+    probe.bind(&wanted.into())?;
+    Ok(probe.local_addr()?.as_socket().unwrap_or(wanted))
 }
 
 /// Binds a socket beside others of the same port.
-pub(super) fn bind_shared(wanted: Claim) -> io::Result<StdListener> {
-    let socket = unbound(wanted)?;
+pub(super) fn bind_shared(wanted: SocketAddr, only_v6: bool) -> io::Result<Socket> {
+    let socket = unbound(wanted, only_v6)?;
     socket.set_reuse_port(true)?;
     socket.set_nonblocking(true)?;
-    socket.bind(&wanted.address.into())?;
-    Ok(socket.into())
+    socket.bind(&wanted.into())?;
+    Ok(socket)
 }
 
-fn unbound(wanted: Claim) -> io::Result<Socket> {
-    let socket = Socket::new(Domain::for_address(wanted.address), Type::STREAM, Some(Protocol::TCP))?;
+fn unbound(wanted: SocketAddr, only_v6: bool) -> io::Result<Socket> {
+    let socket = Socket::new(Domain::for_address(wanted), Type::STREAM, Some(Protocol::TCP))?;
     socket.set_reuse_address(true)?;
-    if wanted.address.is_ipv6() && wanted.address.ip().is_unspecified() {
+    if wanted.is_ipv6() && wanted.ip().is_unspecified() {
         // Said in either case, because systems differ in what they take for granted.
-        socket.set_only_v6(wanted.only_v6)?;
+        socket.set_only_v6(only_v6)?;
     }
     Ok(socket)
 }

@@ -1,19 +1,21 @@
 //! The sockets of one listener.
 
 use std::io;
-use std::net::{SocketAddr, TcpListener as StdListener};
-use std::os::fd::{AsRawFd, RawFd};
+use std::net::SocketAddr;
+use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use rustix::net::{SocketFlags, acceptfrom_with};
-use socket2::SockRef;
+use socket2::{SockRef, Socket};
 
 use super::bind::{self, BindError};
-use super::{Claim, retire};
+use super::socket_file::{Rights, SocketFile};
+use super::{Address, Claim, retire};
+use crate::transport::Liveness;
 
-/// The sockets of one listener, at least one for each worker. All who use them share them: the port is closed with the
-/// last, and none of them has to be duplicated.
+/// The sockets of one listener, at least one for each worker, unless their address can be shared by none. All who use them
+/// share them: the port is closed with the last, and none of them has to be duplicated.
 #[derive(Debug)]
 pub struct Bound {
     configured: Claim,
@@ -21,38 +23,58 @@ pub struct Bound {
     alone: bool,
     /// Whether nobody can connect any more.
     retired: AtomicBool,
-    sockets: Vec<StdListener>,
+    /// Of a unix socket. It goes before the sockets do.
+    file: Option<SocketFile>,
+    sockets: Vec<Socket>,
 }
 
 impl Bound {
-    /// Binds one socket for each worker. Port 0 takes a free port, the same for all of them. Nobody can connect before
-    /// they listen. `own` is what this process has already, or the one that it replaces: that may be shared.
+    /// Binds one socket for each worker, or the only one of a unix socket. Port 0 takes a free port, the same for all of them.
+    /// Nobody can connect before they listen. `own` is what this process has already, or the one that it replaces: that may
+    /// be shared.
     ///
     /// # Errors
     /// When the address is taken, is not this machine's, or needs a privilege.
     pub fn new(wanted: Claim, workers: usize, own: &[Claim]) -> Result<Self, BindError> {
-        let alone = !own.iter().any(|own| own.overlaps(&wanted));
-        let sockets = bind::bind(wanted, workers, own)?;
-        Ok(Self { configured: wanted, alone, retired: AtomicBool::new(false), sockets })
+        let (alone, file, sockets) = match &wanted.address {
+            Address::Socket(address) => {
+                let alone = !own.iter().any(|own| own.overlaps(&wanted));
+                (alone, None, bind::bind((&wanted, *address), workers, own)?)
+            }
+            Address::Unix(path) => {
+                let (socket, file) = SocketFile::bind(path)?;
+                (true, Some(file), vec![socket])
+            }
+        };
+        Ok(Self { configured: wanted, alone, retired: AtomicBool::new(false), file, sockets })
     }
 
-    /// Sockets that another process has bound for this address of its configuration.
-    pub fn inherited(listen: SocketAddr, sockets: Vec<StdListener>) -> Self {
+    /// Sockets that another process has bound for this address of its configuration. The file of a unix socket stays that
+    /// process's, for ever where it is lent, or until they [listen](Self::listen) or are [owned](Self::own).
+    pub fn inherited(listen: Address, sockets: Vec<Socket>, is_lent: bool) -> Self {
         let claim = sockets.first().and_then(|socket| Claim::of(socket).ok());
-        let retired = AtomicBool::new(sockets.iter().any(retire::is_retired));
+        let file = match &listen {
+            Address::Socket(_) => None,
+            Address::Unix(path) => Some(SocketFile::inherited(path, is_lent)),
+        };
+        let retired = AtomicBool::new(file.is_none() && sockets.iter().any(retire::is_retired));
         let configured = Claim { address: listen, only_v6: claim.is_some_and(|claim| claim.only_v6) };
-        Self { configured, alone: false, retired, sockets }
+        Self { configured, alone: false, retired, file, sockets }
     }
 
-    /// Makes them enough for `workers`. The further ones share their port, and get none of its connections before they
-    /// [`listen`](Self::listen).
+    /// Makes them enough for `workers`, where their address can be shared. The further ones share their port, and get none of
+    /// its connections before they [`listen`](Self::listen).
     ///
     /// # Errors
     /// When the port cannot be shared, as when the sockets are another user's.
     pub fn complete(mut self, workers: usize) -> Result<Self, BindError> {
         let claim = self.claim();
+        let Some(address) = claim.address.socket().filter(|_| self.sockets.iter().all(bind::is_shared)) else {
+            return Ok(self);
+        };
         for _ in self.sockets.len()..workers {
-            self.sockets.push(bind::bind_shared(claim).map_err(|error| BindError::of(error, claim, &[]))?);
+            let further = bind::bind_shared(address, claim.only_v6);
+            self.sockets.push(further.map_err(|error| BindError::of(error, &claim, &[]))?);
         }
         Ok(self)
     }
@@ -62,46 +84,91 @@ impl Bound {
     /// # Errors
     /// When the port was taken meanwhile.
     pub fn listen(&self) -> Result<(), BindError> {
-        let listen = |socket: &StdListener| {
-            let socket = SockRef::from(socket);
+        if let Some(file) = &self.file {
+            if !file.is_there() {
+                return Err(BindError::Taken);
+            }
+            self.sockets.iter().try_for_each(|socket| socket.listen(BACKLOG))?;
+            file.own();
+            return Ok(());
+        }
+        let listen = |socket: &Socket| {
             // Small messages must not wait for the acknowledgement of those before them. Accepted sockets inherit it.
             socket.set_tcp_nodelay(true)?;
             socket.listen(BACKLOG)
         };
+        let claim = self.claim();
         // Two processes that were started at once have both found the port free.
-        let is_free = if self.alone { bind::probe(self.claim()).map(drop) } else { Ok(()) };
+        let is_free = match claim.address {
+            Address::Socket(address) if self.alone => bind::probe(address, claim.only_v6).map(drop),
+            _ => Ok(()),
+        };
         is_free
             .and_then(|()| self.sockets.iter().try_for_each(listen))
-            .map_err(|error| BindError::of(error, self.claim(), &[]))
+            .map_err(|error| BindError::of(error, &claim, &[]))
+    }
+
+    /// Sets how it is noticed that clients have vanished, or who may be one.
+    ///
+    /// # Errors
+    /// When the system refuses it.
+    pub fn set(&self, liveness: &Liveness, rights: &Rights) -> Result<(), BindError> {
+        match &self.file {
+            Some(file) => file.give(rights),
+            // What they accept inherits it.
+            None => Ok(self.sockets.iter().try_for_each(|socket| liveness.apply(&SockRef::from(socket)))?),
+        }
     }
 
     /// Has nobody connect any more, so that who does gets to other sockets of the port; who has begun to can still be
     /// accepted. Whether the system can do that.
     pub fn retire(&self) -> bool {
-        let is_done = self.sockets.iter().all(retire::retire);
+        let is_done = match &self.file {
+            Some(file) => {
+                file.remove();
+                true
+            }
+            None => self.sockets.iter().all(retire::retire),
+        };
         self.retired.store(is_done, Ordering::Relaxed);
         is_done
     }
 
+    /// Has this process remove the file of a unix socket when it is done with it.
+    pub fn own(&self) {
+        self.file.iter().for_each(SocketFile::own);
+    }
+
+    /// Leaves the file of a unix socket to a process that goes on with it.
+    pub fn leave(&self) {
+        self.file.iter().for_each(SocketFile::leave);
+    }
+
+    /// Whether the file of a unix socket is somebody else's to remove.
+    pub fn is_lent(&self) -> bool {
+        self.file.as_ref().is_some_and(SocketFile::is_lent)
+    }
+
     /// The address as the configuration has it.
-    pub fn configured(&self) -> SocketAddr {
-        self.configured.address
+    pub fn configured(&self) -> &Address {
+        &self.configured.address
     }
 
     /// Where clients can connect.
-    pub fn address(&self) -> SocketAddr {
+    pub fn address(&self) -> Address {
         self.claim().address
     }
 
     /// What they take.
     pub fn claim(&self) -> Claim {
-        let bound = self.sockets.first().and_then(|socket| socket.local_addr().ok());
-        Claim { address: bound.unwrap_or(self.configured.address), ..self.configured }
+        let bound = self.sockets.first().filter(|_| self.file.is_none()).and_then(|socket| socket.local_addr().ok());
+        let bound = bound.and_then(|bound| bound.as_socket());
+        Claim { address: bound.map_or_else(|| self.configured.address.clone(), Address::Socket), ..self.configured }
     }
 
     /// Whether these are what a configuration wants. Port 0 took a free one, which another configuration may name.
     pub fn serves(&self, wanted: &Claim) -> bool {
-        let is_open = !self.retired.load(Ordering::Relaxed);
+        let is_open = !self.retired.load(Ordering::Relaxed) && self.file.as_ref().is_none_or(SocketFile::is_there);
         is_open && (self.configured.serves(wanted) || self.claim().serves(wanted))
     }
 
@@ -111,14 +178,21 @@ impl Bound {
     }
 
     /// The sockets themselves.
-    pub fn sockets(&self) -> &[StdListener] {
+    pub fn sockets(&self) -> &[Socket] {
         &self.sockets
     }
 
-    /// Those of one of `workers`: one, or several where there are more sockets than workers.
+    /// Those of one of `workers`: one, or several where there are more sockets than workers. Where there are fewer, some
+    /// workers have the same.
     pub fn share(self: &Arc<Self>, worker: usize, workers: usize) -> impl Iterator<Item = Shared> {
-        let bound = self.clone();
-        (worker..self.sockets.len()).step_by(workers.max(1)).map(move |index| Shared { bound: bound.clone(), index })
+        let (bound, count) = (self.clone(), self.sockets.len());
+        let first = worker.checked_rem(count.min(workers)).unwrap_or_default();
+        let first = if count < workers { first } else { worker };
+        (first..count).step_by(workers.max(1)).map(move |index| Shared {
+            bound: bound.clone(),
+            index,
+            is_common: count < workers,
+        })
     }
 }
 
@@ -127,23 +201,32 @@ impl Bound {
 pub struct Shared {
     bound: Arc<Bound>,
     index: usize,
+    is_common: bool,
 }
 
 impl Shared {
-    /// Takes the next connection out of the queue. Does not wait.
+    /// Takes the next connection out of the queue, and says where its other end is; a unix socket has no address. Does not wait.
     ///
     /// # Errors
     /// `WouldBlock` when there is none.
-    pub fn accept(&self) -> io::Result<(std::net::TcpStream, SocketAddr)> {
+    pub fn accept(&self) -> io::Result<(OwnedFd, Option<SocketAddr>)> {
         let socket = self.bound.sockets.get(self.index).ok_or(io::ErrorKind::NotFound)?;
         let (stream, peer) = acceptfrom_with(socket, SocketFlags::NONBLOCK | SocketFlags::CLOEXEC)?;
+        if self.bound.file.is_some() {
+            return Ok((stream, None));
+        }
         let peer = peer.and_then(|peer| SocketAddr::try_from(peer).ok()).ok_or(io::ErrorKind::ConnectionAborted)?;
-        Ok((stream.into(), peer))
+        Ok((stream, Some(peer)))
     }
 
     /// Whether nobody can connect any more, and who has begun to may be waited for.
     pub fn is_retired(&self) -> bool {
         self.bound.retired.load(Ordering::Relaxed)
+    }
+
+    /// Whether other workers accept from it, too.
+    pub fn is_common(&self) -> bool {
+        self.is_common
     }
 }
 
@@ -158,10 +241,17 @@ const BACKLOG: i32 = 4096;
 
 #[cfg(test)]
 mod tests {
+    use std::net::{TcpListener as StdListener, TcpStream};
+
     use super::*;
 
     fn claim(address: impl Into<SocketAddr>) -> Claim {
-        Claim { address: address.into(), only_v6: false }
+        Claim { address: Address::Socket(address.into()), only_v6: false }
+    }
+
+    /// Where it is.
+    fn place(bound: &Bound) -> SocketAddr {
+        bound.address().socket().unwrap()
     }
 
     fn at(address: &str) -> Claim {
@@ -197,9 +287,9 @@ mod tests {
     #[test]
     fn nobody_can_connect_before_the_sockets_listen() {
         let bound = free(2);
-        assert!(std::net::TcpStream::connect(bound.address()).is_err());
+        assert!(TcpStream::connect(place(&bound)).is_err());
         bound.listen().unwrap();
-        assert!(std::net::TcpStream::connect(bound.address()).is_ok());
+        assert!(TcpStream::connect(place(&bound)).is_ok());
     }
 
     #[test]
@@ -213,7 +303,8 @@ mod tests {
     #[test]
     fn all_workers_listen_on_the_same_free_port() {
         let bound = free(3);
-        let ports: Vec<_> = bound.sockets().iter().map(|socket| socket.local_addr().unwrap().port()).collect();
+        let ports: Vec<_> =
+            bound.sockets().iter().map(|socket| socket.local_addr().unwrap().as_socket().unwrap().port()).collect();
         assert!(ports.iter().all(|port| *port == ports[0] && *port != 0), "{ports:?}");
     }
 
@@ -221,10 +312,10 @@ mod tests {
     fn sockets_of_another_process_are_completed_and_dealt_out() {
         for (workers, hands) in [(1, vec![2]), (2, vec![1, 1]), (3, vec![1, 1, 1])] {
             let old = free(2);
-            let bound = Bound::inherited(old.configured(), old.sockets).complete(workers).unwrap();
+            let bound = Bound::inherited(old.configured.address.clone(), old.sockets, false).complete(workers).unwrap();
             bound.listen().unwrap();
-            let addresses: Vec<_> = bound.sockets().iter().map(|socket| socket.local_addr().unwrap()).collect();
-            assert!(addresses.iter().all(|address| *address == bound.address()));
+            let claims: Vec<_> = bound.sockets().iter().map(|socket| Claim::of(socket).unwrap()).collect();
+            assert!(claims.iter().all(|claim| claim.address == bound.address()));
             let bound = Arc::new(bound);
             assert_eq!((0..workers).map(|it| bound.share(it, workers).count()).collect::<Vec<_>>(), hands);
         }
@@ -234,37 +325,37 @@ mod tests {
     fn all_of_ipv6_goes_beside_all_of_ipv4_and_takes_both_alone() {
         let v4 = Bound::new(at("0.0.0.0:0"), 2, &[]).unwrap();
         v4.listen().unwrap();
-        let both = claim(([0_u16; 8], v4.address().port()));
-        let beside = Claim { only_v6: true, ..both };
-        let v6 = Bound::new(beside, 2, &[]).unwrap();
+        let both = claim(([0_u16; 8], place(&v4).port()));
+        let beside = Claim { only_v6: true, ..both.clone() };
+        let v6 = Bound::new(beside.clone(), 2, &[]).unwrap();
         v6.listen().unwrap();
         assert!(v6.serves(&beside) && !v6.serves(&both));
 
         let both = Bound::new(at("[::]:0"), 1, &[]).unwrap();
         both.listen().unwrap();
-        assert!(std::net::TcpStream::connect(("127.0.0.1", both.address().port())).is_ok());
+        assert!(TcpStream::connect(("127.0.0.1", place(&both).port())).is_ok());
     }
 
     #[test]
     fn one_of_our_own_may_share_a_port_with_one_that_is_about_to_go() {
         let old = Bound::new(at("0.0.0.0:0"), 2, &[]).unwrap();
         old.listen().unwrap();
-        let port = old.address().port();
+        let port = place(&old).port();
         for wanted in [claim(([127, 0, 0, 1], port)), claim(([0_u16; 8], port))] {
-            assert!(matches!(Bound::new(wanted, 2, &[]), Err(BindError::Taken)));
+            assert!(matches!(Bound::new(wanted.clone(), 2, &[]), Err(BindError::Taken)));
             Bound::new(wanted, 2, &[old.claim()]).unwrap().listen().unwrap();
         }
     }
 
     #[test]
     fn one_of_our_own_that_shares_with_none_is_not_said_to_be_somebody_elses() {
-        let own = bind::bind_one(at("127.0.0.1:0"), &[]).unwrap();
+        let own = bind::bind_one("127.0.0.1:0".parse().unwrap(), false, &[]).unwrap();
         bind::listen(&own).unwrap();
         let claim = Claim::of(&own).unwrap();
-        let error = Bound::new(claim, 1, &[claim]).unwrap_err();
-        assert!(matches!(error, BindError::Own(own) if own == claim), "{error}");
+        let error = Bound::new(claim.clone(), 1, std::slice::from_ref(&claim)).unwrap_err();
+        assert!(matches!(&error, BindError::Own(own) if *own == claim), "{error}");
         bind::share(&own);
-        Bound::new(claim, 1, &[claim]).unwrap().listen().unwrap();
+        Bound::new(claim.clone(), 1, &[claim]).unwrap().listen().unwrap();
     }
 
     #[test]
@@ -272,20 +363,58 @@ mod tests {
     fn who_connects_when_sockets_are_retired_gets_to_their_successors() {
         let old = Arc::new(free(1));
         old.listen().unwrap();
-        let address = old.address();
-        let waiting = std::net::TcpStream::connect(address).unwrap();
+        let address = place(&old);
+        let waiting = TcpStream::connect(address).unwrap();
         let new = Arc::new(Bound::new(claim(([0, 0, 0, 0], address.port())), 1, &[old.claim()]).unwrap());
         new.listen().unwrap();
         assert!(old.retire());
-        let next = std::net::TcpStream::connect(address).unwrap();
+        let next = TcpStream::connect(address).unwrap();
         for (bound, client) in [(&old, waiting), (&new, next)] {
             let socket = bound.share(0, 1).next().unwrap();
-            assert_eq!(socket.accept().unwrap().1, client.local_addr().unwrap());
+            assert_eq!(socket.accept().unwrap().1, client.local_addr().ok());
             assert!(socket.accept().is_err());
         }
         let claim = old.claim();
         assert!(!old.serves(&claim));
         let sockets = Arc::into_inner(old).unwrap().sockets;
-        assert!(!Bound::inherited(address, sockets).serves(&claim));
+        assert!(!Bound::inherited(address.into(), sockets, false).serves(&claim));
+    }
+    #[test]
+    fn workers_accept_from_the_same_unix_socket_and_its_file_goes_with_it() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("socket");
+        let wanted = Claim { address: Address::Unix(path.clone()), only_v6: false };
+        let bound = Arc::new(Bound::new(wanted.clone(), 3, &[]).unwrap());
+        bound.listen().unwrap();
+        let _client = std::os::unix::net::UnixStream::connect(&path).unwrap();
+        let shares: Vec<_> = (0..3).flat_map(|worker| bound.share(worker, 3)).collect();
+        assert!(shares.len() == 3 && shares.iter().all(Shared::is_common));
+        assert!(shares[2].accept().unwrap().1.is_none());
+        assert!(shares[0].accept().is_err());
+        assert!(bound.serves(&wanted));
+        bound.retire();
+        assert!(!path.exists() && !bound.serves(&wanted));
+    }
+
+    #[test]
+    fn a_file_that_was_handed_over_goes_with_the_process_that_has_it() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("socket");
+        let old = Bound::new(Claim { address: Address::Unix(path.clone()), only_v6: false }, 1, &[]).unwrap();
+        old.listen().unwrap();
+        let inherited = || {
+            let sockets = old.sockets().iter().map(|socket| socket.try_clone().unwrap()).collect();
+            Bound::inherited(Address::Unix(path.clone()), sockets, false)
+        };
+        // One that comes to nothing leaves everything as it was.
+        drop(inherited());
+        assert!(path.exists());
+        let new = inherited();
+        new.listen().unwrap();
+        old.leave();
+        drop(old);
+        assert!(path.exists());
+        drop(new);
+        assert!(!path.exists());
     }
 }

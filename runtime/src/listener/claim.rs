@@ -1,15 +1,18 @@
 //! What a listening socket takes of a port.
 
-use std::net::{IpAddr, SocketAddr, TcpListener as StdListener};
+use std::net::{IpAddr, SocketAddr};
+use std::os::fd::AsFd;
 use std::{fmt, io};
 
 use socket2::SockRef;
 
+use super::Address;
+
 /// An address to listen on, and how much of its port that is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Claim {
     /// Where.
-    pub address: SocketAddr,
+    pub address: Address,
     /// Whether `[::]` leaves IPv4 to others; of no meaning for any other address.
     pub only_v6: bool,
 }
@@ -19,31 +22,38 @@ impl Claim {
     ///
     /// # Errors
     /// When the system does not tell its address.
-    pub fn of(socket: &StdListener) -> io::Result<Self> {
-        let address = socket.local_addr()?;
-        let only_v6 = address.is_ipv6() && SockRef::from(socket).only_v6().unwrap_or(false);
+    pub fn of(socket: &impl AsFd) -> io::Result<Self> {
+        let socket = SockRef::from(socket);
+        let bound = socket.local_addr()?;
+        let only_v6 = bound.is_ipv6() && socket.only_v6().unwrap_or(false);
+        let address = match (bound.as_socket(), bound.as_pathname()) {
+            (Some(address), _) => Address::Socket(address),
+            (None, Some(path)) => Address::Unix(path.to_owned()),
+            (None, None) => return Err(io::ErrorKind::AddrNotAvailable.into()),
+        };
         Ok(Self { address, only_v6 })
     }
 
     /// Whether this is what a configuration wants that says `wanted`.
     pub fn serves(&self, wanted: &Self) -> bool {
-        let is_of_v6 = wanted.address.is_ipv6() && wanted.address.ip().is_unspecified();
+        let is_of_v6 = wanted.address.socket().is_some_and(|wanted| wanted.is_ipv6() && wanted.ip().is_unspecified());
         self.address == wanted.address && (!is_of_v6 || self.only_v6 == wanted.only_v6)
     }
 
     /// Whether two sockets cannot both listen there, unless they share their ports: what one takes, the other takes,
     /// too. Port 0 takes a free one and is in nobody's way.
     pub fn overlaps(&self, other: &Self) -> bool {
-        let port = self.address.port();
-        port != 0 && port == other.address.port() && (self.takes(other.ip()) || other.takes(self.ip()))
+        match (&self.address, &other.address) {
+            (Address::Socket(own), Address::Socket(its)) => {
+                let (ip, its_ip) = (own.ip().to_canonical(), its.ip().to_canonical());
+                own.port() != 0 && own.port() == its.port() && (self.takes(ip, its_ip) || other.takes(its_ip, ip))
+            }
+            (own, its) => own == its,
+        }
     }
 
-    fn ip(&self) -> IpAddr {
-        self.address.ip().to_canonical()
-    }
-
-    fn takes(&self, ip: IpAddr) -> bool {
-        match self.ip() {
+    fn takes(&self, own: IpAddr, ip: IpAddr) -> bool {
+        match own {
             IpAddr::V4(own) if own.is_unspecified() => ip.is_ipv4(),
             IpAddr::V6(own) if own.is_unspecified() => ip.is_ipv6() || !self.only_v6,
             own => own == ip,
@@ -54,7 +64,8 @@ impl Claim {
 /// `[::]:8080, IPv4 included`.
 impl fmt::Display for Claim {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let has_both = self.address.is_ipv6() && self.address.ip().is_unspecified() && !self.only_v6;
+        let is_of_all = |address: SocketAddr| address.is_ipv6() && address.ip().is_unspecified();
+        let has_both = self.address.socket().is_some_and(is_of_all) && !self.only_v6;
         write!(f, "{}{}", self.address, if has_both { ", IPv4 included" } else { "" })
     }
 }
@@ -86,6 +97,9 @@ mod tests {
             ("[::ffff:127.0.0.1]:80", "127.0.0.1:80", true),
             ("[::ffff:127.0.0.1]:80", "[::]:80 alone", false),
             ("0.0.0.0:0", "0.0.0.0:0", false),
+            ("unix:/a", "unix:/a", true),
+            ("unix:/a", "unix:/b", false),
+            ("unix:/a", "[::]:80", false),
         ] {
             assert_eq!(claim(one).overlaps(&claim(other)), overlap, "{one} {other}");
             assert_eq!(claim(other).overlaps(&claim(one)), overlap, "{other} {one}");

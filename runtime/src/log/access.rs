@@ -4,7 +4,7 @@
 //! character that reorders text, and one connection is one line. The query is left out on purpose: tokens live there.
 
 use std::borrow::Cow;
-use std::fmt::Write;
+use std::fmt::{Display, Write};
 use std::net::SocketAddr;
 use std::time::Duration;
 
@@ -13,6 +13,7 @@ use tracing_subscriber::fmt::time::{FormatTime, SystemTime};
 
 use super::Format;
 use crate::metrics::{ConnectOutcome, HandshakeOutcome, Initiator};
+use crate::peer::Shown;
 
 /// What the access log says about a connection. Empty texts, `None` and absent attributes are left out of the line.
 #[derive(Clone, Debug)]
@@ -21,8 +22,8 @@ pub struct AccessRecord<'a> {
     pub connection: &'a str,
     /// The route's name; empty when none was found.
     pub route: &'a str,
-    /// The client's address: the TCP peer's, or the one a trusted proxy forwarded.
-    pub client: SocketAddr,
+    /// The client's address: the TCP peer's, or the one a trusted proxy forwarded; `None`: it has none, behind a unix socket.
+    pub client: Option<SocketAddr>,
     /// The request's `Host`.
     pub host: &'a str,
     /// The request's path, without its query.
@@ -95,7 +96,7 @@ impl AccessRecord<'_> {
         }
         line.text("connection", self.connection);
         line.text("route", self.route);
-        line.display("client", self.client);
+        line.display("client", Shown(self.client));
         line.text("host", self.host);
         line.text("path", self.path);
         line.text("upstream", self.upstream);
@@ -158,7 +159,7 @@ impl Line {
     }
 
     /// A value that needs no escape in either format.
-    fn display(&mut self, name: &str, value: SocketAddr) {
+    fn display(&mut self, name: &str, value: impl Display) {
         self.name(name);
         let _ = match self.format {
             Format::Text => write!(self.text, "{value}"),

@@ -12,7 +12,7 @@ fn record<'a>(attributes: &'a [(String, String)]) -> AccessRecord<'a> {
     AccessRecord {
         connection: "c0-17",
         route: "chat",
-        client: SocketAddr::from(([192, 0, 2, 1], 50_000)),
+        client: Some(SocketAddr::from(([192, 0, 2, 1], 50_000))),
         host: "chat.example.com",
         path: "/ws/chat",
         upstream: "chat",

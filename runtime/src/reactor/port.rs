@@ -11,7 +11,7 @@ use mio::unix::SourceFd;
 use mio::{Events, Interest, Registry, Token};
 use slab::Slab;
 
-use super::Reactor;
+use super::{Reactor, common};
 
 /// The sockets that a loop watches.
 pub(super) struct Ports {
@@ -25,6 +25,8 @@ pub struct Port(Rc<Record>);
 
 struct Record {
     waker: Cell<Option<Waker>>,
+    /// Whether loops of other threads watch the same socket, and one of them is enough.
+    is_common: bool,
     /// Its key among the watched, [`UNWATCHED`] before it was waited for.
     key: Cell<u32>,
     ready: Cell<Ready>,
@@ -73,8 +75,13 @@ impl Ports {
         let mut watched = self.watched.borrow_mut();
         let entry = watched.vacant_entry();
         let key = u32::try_from(entry.key()).map_err(io::Error::other)?;
-        let interest = Interest::READABLE | Interest::WRITABLE;
-        self.registry.register(&mut SourceFd(&socket), Token(entry.key()), interest)?;
+        match record.is_common {
+            true => common::watch(&self.registry, socket, Token(entry.key()))?,
+            false => {
+                let interest = Interest::READABLE | Interest::WRITABLE;
+                self.registry.register(&mut SourceFd(&socket), Token(entry.key()), interest)?;
+            }
+        }
         record.key.set(key);
         entry.insert(Rc::downgrade(record));
         Ok(())
@@ -108,17 +115,22 @@ impl Drop for Record {
 impl Port {
     /// That of a socket of which nothing is known: it may be read and written, until that turns out to be in vain.
     pub fn new() -> Self {
-        Self::with(true)
+        Self::with(true, false)
+    }
+
+    /// That of a listening socket from which other threads accept, too. A connection wakes one of those that sleep.
+    pub fn of_common() -> Self {
+        Self::with(true, true)
     }
 
     /// That of a socket that is connecting: there is nothing to read or to write before it has connected.
     pub(super) fn of_connecting() -> Self {
-        Self::with(false)
+        Self::with(false, false)
     }
 
-    fn with(is_ready: bool) -> Self {
-        let ready = Ready { read: is_ready, write: is_ready, ended: false, broken: false };
-        Self(Rc::new(Record { waker: Cell::default(), key: Cell::new(UNWATCHED), ready: Cell::new(ready) }))
+    fn with(is_ready: bool, is_common: bool) -> Self {
+        let ready = Cell::new(Ready { read: is_ready, write: is_ready, ended: false, broken: false });
+        Self(Rc::new(Record { waker: Cell::default(), is_common, key: Cell::new(UNWATCHED), ready }))
     }
 
     /// Whether reading, or accepting, may bring something; otherwise the task is woken when it may. The first time that

@@ -6,6 +6,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
+use rustix::net::{RecvFlags, recv};
 use tokio::sync::Notify;
 
 use super::course::Listening;
@@ -161,7 +162,7 @@ impl Loop {
         if let Ok((stream, _)) = accepted {
             // Its request is mostly there, or will be in a moment; reading it keeps the answer from being lost.
             let mut tries = 0;
-            while tries < TRIES && stream.peek(&mut [0]).is_err() {
+            while tries < TRIES && recv(&stream, &mut [0], RecvFlags::PEEK).is_err() {
                 sleep(TRY).await;
                 tries += 1;
             }

@@ -14,7 +14,7 @@ use crate::component::{CacheDirectory, CacheError, Host, Moment};
 use crate::config::{Config, Examined, KeysAt, Problems, Tokens};
 use crate::control::{self, Means, ReadSources, Steps};
 use crate::inquiry::Desk;
-use crate::listener::{self, Claim};
+use crate::listener::{self, Address, Claim};
 use crate::metrics::Metrics;
 use crate::tls::Keys;
 use crate::token::{self, Issuers};
@@ -99,12 +99,13 @@ fn ask_issuers(config: &Config, warnings: &mut Problems) -> io::Result<()> {
 fn warnings(config: &Config) -> Problems {
     let mut warnings = config.warnings();
     let listening = listener::listening().unwrap_or_default();
-    let admin = config.admin.iter().map(|admin| (admin.listen, &admin.place));
-    let own = config.listeners.iter().map(|listener| (listener.listen, &listener.place)).chain(admin);
+    let admin = config.admin.iter().map(|admin| (admin.listen.into(), &admin.place));
+    let own = config.listeners.iter().map(|listener| (listener.listen.clone(), &listener.place)).chain(admin);
     for (address, place) in own {
-        let wanted = config.claim(address);
+        let wanted = config.claim(&address);
         // Whether a socket of IPv6 takes IPv4, too, the system does not tell.
-        let is_in_the_way = |taken: &&SocketAddr| wanted.overlaps(&Claim { address: **taken, only_v6: false });
+        let is_in_the_way =
+            |taken: &&SocketAddr| wanted.overlaps(&Claim { address: Address::Socket(**taken), only_v6: false });
         if let Some(taken) = listening.iter().find(is_in_the_way) {
             let what = format!("something listens on {taken} now");
             warnings.add(place, what, "choose another port, unless that is the proxy which this is for");

@@ -1,14 +1,12 @@
 //! Opening the listeners of a configuration, all of them or none.
 
-use std::net::{SocketAddr, TcpListener as StdListener};
+use std::net::TcpListener as StdListener;
 use std::sync::Arc;
-
-use socket2::SockRef;
 
 use super::course::Listening;
 use super::handover::Inherited;
 use crate::config::{Config, Listener, Problems};
-use crate::listener::{BindError, Bound, Claim, Settings, retire};
+use crate::listener::{Address, BindError, Bound, Claim, Settings, retire};
 
 /// A listener that cannot be opened.
 #[derive(Debug)]
@@ -27,13 +25,11 @@ pub(super) fn open<'a>(
 ) -> Result<Vec<Arc<Bound>>, Shut<'a>> {
     let mut opened = Vec::with_capacity(config.listeners.len());
     for listener in &config.listeners {
-        let wanted = config.claim(listener.listen);
+        let wanted = config.claim(&listener.listen);
         let bound = kept(&wanted)
             .unwrap_or_else(|| Bound::new(wanted, workers, own).map(Arc::new))
             .map_err(|error| Shut { listener, error })?;
-        // What they accept inherits it.
-        let watched = bound.sockets().iter().try_for_each(|socket| listener.liveness.apply(&SockRef::from(socket)));
-        watched.map_err(|error| Shut { listener, error: error.into() })?;
+        bound.set(&listener.liveness, &listener.rights).map_err(|error| Shut { listener, error })?;
         opened.push(bound);
     }
     Ok(opened)
@@ -45,10 +41,10 @@ pub(super) fn listening(bound: Vec<Arc<Bound>>, settings: &[Arc<Settings>]) -> V
 }
 
 /// Tells that an address cannot be listened on, with the place that names it.
-pub(super) fn shut(config: &Config, address: SocketAddr, error: &BindError) -> Problems {
-    let listeners = config.listeners.iter().map(|listener| (listener.listen, &listener.place));
-    let mut named = listeners.chain(config.admin.iter().map(|admin| (admin.listen, &admin.place)));
-    let place = named.find(|(listen, _)| *listen == address).map(|(_, place)| place.clone());
+pub(super) fn shut(config: &Config, address: &Address, error: &BindError) -> Problems {
+    let listeners = config.listeners.iter().map(|listener| (listener.listen.clone(), &listener.place));
+    let mut named = listeners.chain(config.admin.iter().map(|admin| (admin.listen.into(), &admin.place)));
+    let place = named.find(|(listen, _)| listen == address).map(|(_, place)| place.clone());
     let mut problems = config.problems();
     problems.add(&place.unwrap_or_default(), format!("cannot listen on {address}: {error}"), error.advice());
     problems
@@ -66,11 +62,18 @@ impl Leftover {
     pub(super) fn of(inherited: Inherited, config: &Config, settings: &[Arc<Settings>]) -> Self {
         let (listeners, admin) = inherited.into_leftover();
         let listening = |bound: Bound| {
-            let is_next = |listener: &Listener| listener.listen.port() == bound.address().port();
+            let port = |address: &Address| address.socket().map(|address| address.port());
+            let own = port(&bound.address());
+            let is_next = |listener: &Listener| own.is_some() && port(&listener.listen) == own;
             let next = config.listeners.iter().position(is_next).unwrap_or_default();
             Some(Listening { settings: settings.get(next)?.clone(), bound: Arc::new(bound) })
         };
         Self { listeners: listeners.into_iter().filter_map(listening).collect(), admin }
+    }
+
+    /// Has the files of unix sockets be this process's to remove.
+    pub(super) fn own(&self) {
+        self.listeners.iter().for_each(|listening| listening.bound.own());
     }
 
     /// Has nobody reach the other process's admin API any more.

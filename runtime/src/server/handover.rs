@@ -22,8 +22,9 @@ use rustix::net::{
     AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer, SendAncillaryMessage,
     SendFlags, Shutdown, SocketFlags, SocketType, recvmsg, sendmsg, shutdown, socketpair,
 };
+use socket2::Socket;
 
-use crate::listener::{self, Bound, Claim};
+use crate::listener::{self, Address, Bound, Claim};
 use crate::tls::Keys;
 
 /// Tells a process that its standard input is a link.
@@ -36,8 +37,8 @@ pub(super) struct Link(OwnedFd);
 /// What one process says to the other.
 #[derive(Debug)]
 enum Word {
-    /// A socket of the listener with this number, which the configuration says listens there.
-    Listener(usize, SocketAddr, OwnedFd),
+    /// A socket of the listener with this number, which the configuration says listens there, and whether its file is lent.
+    Listener(usize, Address, OwnedFd, bool),
     /// The socket of the admin API.
     Admin(SocketAddr, OwnedFd),
     /// What tickets of TLS sessions are made with.
@@ -93,6 +94,11 @@ impl Sockets {
         Self { listeners, closing, admin: self.admin.clone() }
     }
 
+    /// Leaves the files of unix sockets to the process that goes on with them.
+    pub(super) fn leave(&self) {
+        self.bound().for_each(|bound| bound.leave());
+    }
+
     fn bound(&self) -> impl Iterator<Item = Arc<Bound>> {
         self.listeners.iter().cloned().chain(self.closing.iter().filter_map(Weak::upgrade))
     }
@@ -124,7 +130,7 @@ impl Inherited {
     pub(super) fn take_admin(&mut self, wanted: Option<Claim>) -> Option<StdListener> {
         let is_wanted = |address: SocketAddr, socket: &StdListener| {
             let (Some(wanted), Ok(bound)) = (&wanted, Claim::of(socket)) else { return false };
-            bound.serves(wanted) || Claim { address, ..bound }.serves(wanted)
+            bound.serves(wanted) || Claim { address: address.into(), ..bound }.serves(wanted)
         };
         let taken = self.admin.take_if(|(address, socket)| is_wanted(*address, socket)).map(|(_, socket)| socket);
         if let Some((_, socket)) = &self.admin {
@@ -170,8 +176,9 @@ impl Link {
     pub(super) fn offer(&self, sockets: &Sockets, keys: &Keys) -> io::Result<()> {
         self.send(&format!("keys {}", keys.to_text()), None)?;
         for (number, bound) in sockets.bound().enumerate() {
+            let verb = if bound.is_lent() { "lent" } else { "listener" };
             for socket in bound.sockets() {
-                self.send(&format!("listener {number} {}", bound.configured()), Some(socket.as_fd()))?;
+                self.send(&format!("{verb} {number} {}", bound.configured()), Some(socket.as_fd()))?;
             }
         }
         if let Some((address, socket)) = &sockets.admin {
@@ -185,23 +192,23 @@ impl Link {
     /// # Errors
     /// When it has ended, or says something else.
     pub(super) fn take(&self) -> io::Result<Inherited> {
-        let mut listeners: Vec<(SocketAddr, Vec<StdListener>)> = Vec::new();
+        let mut listeners: Vec<(Address, bool, Vec<Socket>)> = Vec::new();
         let (mut admin, mut keys, mut last) = (None, None, None);
         loop {
             match self.receive()? {
-                Some(Word::Listener(number, address, socket)) => {
+                Some(Word::Listener(number, address, socket, is_lent)) => {
                     if last != Some(number) {
-                        listeners.push((address, Vec::new()));
+                        listeners.push((address, is_lent, Vec::new()));
                     }
                     last = Some(number);
-                    if let Some((_, sockets)) = listeners.last_mut() {
+                    if let Some((.., sockets)) = listeners.last_mut() {
                         sockets.push(socket.into());
                     }
                 }
                 Some(Word::Keys(those)) => keys = Some(those),
                 Some(Word::Admin(address, socket)) => admin = Some((address, socket.into())),
                 Some(Word::End) => {
-                    let bound = |(address, sockets)| Bound::inherited(address, sockets);
+                    let bound = |(address, is_lent, sockets)| Bound::inherited(address, sockets, is_lent);
                     return Ok(Inherited { listeners: listeners.into_iter().map(bound).collect(), admin, keys });
                 }
                 Some(_) => return Err(unexpected("no socket")),
@@ -300,9 +307,9 @@ impl Word {
     fn parse(text: &str, socket: Option<OwnedFd>) -> Option<Self> {
         let (verb, rest) = text.split_once(' ').unwrap_or((text, ""));
         Some(match verb {
-            "listener" => {
+            "listener" | "lent" => {
                 let (number, address) = rest.split_once(' ')?;
-                Self::Listener(number.parse().ok()?, address.parse().ok()?, socket?)
+                Self::Listener(number.parse().ok()?, address.parse().ok()?, socket?, verb == "lent")
             }
             "admin" => Self::Admin(rest.parse().ok()?, socket?),
             "keys" => Self::Keys(Keys::from_text(rest)?),
@@ -334,7 +341,7 @@ mod tests {
     }
 
     fn claim(address: SocketAddr) -> Claim {
-        Claim { address, only_v6: false }
+        Claim { address: address.into(), only_v6: false }
     }
 
     fn bound(address: &str, sockets: usize) -> Arc<Bound> {
@@ -349,7 +356,8 @@ mod tests {
         let any: SocketAddr = "127.0.0.1:0".parse().unwrap();
         let (first, second) = (bound("127.0.0.1:0", 2), bound("127.0.0.1:0", 1));
         let admin = StdListener::bind(any).unwrap();
-        let at = [first.address(), second.address(), admin.local_addr().unwrap()];
+        let place = |bound: &Bound| bound.address().socket().unwrap();
+        let at = [place(&first), place(&second), admin.local_addr().unwrap()];
         let sockets =
             Sockets { listeners: vec![first, second], admin: Some((any, Arc::new(admin))), ..Sockets::default() };
 
@@ -360,7 +368,7 @@ mod tests {
         assert!(taken.take_listener(&claim("127.0.0.1:1".parse().unwrap())).is_none());
         assert_eq!(taken.take_listener(&claim(at[1])).unwrap().sockets().len(), 1);
         let rest = taken.take_listener(&claim(any)).unwrap();
-        assert_eq!((rest.sockets().len(), rest.address()), (2, at[0]));
+        assert_eq!((rest.sockets().len(), place(&rest)), (2, at[0]));
         assert!(taken.take_listener(&claim(any)).is_none());
         assert!(taken.take_admin(None).is_none());
         assert_eq!(taken.take_admin(Some(claim(any))).unwrap().local_addr().unwrap(), at[2]);

@@ -14,6 +14,7 @@ use tokio::time::{Instant, timeout};
 
 use super::worker::Order;
 use crate::admin::{ConnectionView, ConnectionsQuery, ConnectionsView};
+use crate::peer::Shown;
 use crate::session::{Connection, Criteria, Registry};
 
 /// What a worker is asked for.
@@ -96,7 +97,7 @@ fn view(connection: &Connection, worker: usize) -> ConnectionView {
         route: connection.route().name.clone(),
         upstream: connection.upstream.balance.name().to_owned(),
         endpoint: connection.lease.endpoint().url().to_owned(),
-        client: connection.client.to_string(),
+        client: Shown(connection.client).to_string(),
         worker,
         // Told when all have been found, so that the oldest is the one of the greatest age.
         age_seconds: 0.0,

@@ -150,7 +150,7 @@ fn doors(state: &State, config: &Config, settings: &[Arc<Settings>], dry_run: bo
         let found = known.iter().position(|bound| bound.serves(wanted));
         found.map(|index| Ok(known.remove(index)))
     };
-    let refused = |listener: &Listener, error: &BindError| doors::shut(config, listener.listen, error);
+    let refused = |listener: &Listener, error: &BindError| doors::shut(config, &listener.listen, error);
     let opened = doors::open(config, state.team.len(), &sockets.claims(), kept)
         .map_err(|doors::Shut { listener, error }| refused(listener, &error))?;
     let fresh = |bound: &Arc<Bound>| !sockets.listeners.iter().any(|known| Arc::ptr_eq(known, bound));

@@ -2,7 +2,8 @@
 
 use std::cell::RefCell;
 use std::collections::HashSet;
-use std::net::{SocketAddr, TcpStream};
+use std::net::{IpAddr, SocketAddr};
+use std::os::fd::OwnedFd;
 use std::rc::{Rc, Weak};
 use std::sync::Arc;
 use std::time::Duration;
@@ -16,6 +17,7 @@ use super::pace::Pace;
 use super::worker::Order;
 use crate::listener::{Counted, Loads, NotIntroduced, Refusals, Settings, introduction, refuse, refuse_at_once};
 use crate::metrics::ConnectionRefusal;
+use crate::peer::Shown;
 use crate::proxy_protocol::{Ends, Header};
 use crate::reactor::{Socket, sleep, spawn, timeout};
 use crate::session::{
@@ -35,7 +37,7 @@ pub(super) struct Serving {
 
 /// A connection on its way from one worker to another.
 pub(super) struct Handed {
-    stream: TcpStream,
+    stream: OwnedFd,
     newcomer: Newcomer,
     /// `None`: it has to be introduced yet.
     entry: Option<Entry>,
@@ -44,7 +46,7 @@ pub(super) struct Handed {
 
 /// What is known of a connection that was accepted.
 struct Newcomer {
-    peer: SocketAddr,
+    peer: Option<SocketAddr>,
     accepted_at: Instant,
     settings: Arc<Settings>,
     /// Its place among all connections.
@@ -79,8 +81,8 @@ impl Serving {
     }
 
     /// Gives an accepted connection a place, here or on a worker that has fewer, or tells it that there is none.
-    pub(super) fn admit(self: &Rc<Self>, stream: TcpStream, peer: SocketAddr, settings: Arc<Settings>) {
-        if settings.is_introduced && !settings.door.trusted.contains(peer.ip()) {
+    pub(super) fn admit(self: &Rc<Self>, stream: OwnedFd, peer: Option<SocketAddr>, settings: Arc<Settings>) {
+        if settings.is_introduced && !settings.door.trusted.contains(address(peer)) {
             return self.count_refusal(ConnectionRefusal::UntrustedProxy, 1);
         }
         let place = self.places.borrow().take();
@@ -90,7 +92,7 @@ impl Serving {
         let accepted_at = Instant::now();
         let entry = match settings.is_introduced {
             true => None,
-            false => match settings.door.enter(peer.ip(), accepted_at) {
+            false => match settings.door.enter(address(peer), accepted_at) {
                 Ok(entry) => Some(entry),
                 Err(denied) => return self.refuse(Socket::new(stream), &settings, reason(denied)),
             },
@@ -148,15 +150,15 @@ impl Serving {
             // As those do that probe a port.
             Ok(Err(NotIntroduced::Left)) => return,
             Ok(Err(error)) => {
-                tracing::debug!(peer = %newcomer.peer, %error, "a connection was not introduced");
+                tracing::debug!(peer = %Shown(newcomer.peer), %error, "a connection was not introduced");
                 return self.count_refusal(ConnectionRefusal::ProxyProtocol, 1);
             }
             Err(_) => return self.count_refusal(ConnectionRefusal::ProxyProtocol, 1),
         };
         if let Some(Ends { source, .. }) = header.ends {
-            newcomer.peer = source;
+            newcomer.peer = Some(source);
         }
-        match settings.door.enter(newcomer.peer.ip(), newcomer.accepted_at) {
+        match settings.door.enter(address(newcomer.peer), newcomer.accepted_at) {
             Ok(entry) => self.serve(socket, newcomer, Some(Box::new(header)), (entry, counted)),
             Err(denied) => self.refuse(socket, &settings, reason(denied)),
         }
@@ -180,7 +182,7 @@ impl Serving {
             introduction,
             destination,
             tls: tls.clone(),
-            door: door.is_open_for(peer.ip()).then(|| door.clone()),
+            door: door.is_open_for(address(peer)).then(|| door.clone()),
             challenges: challenges.clone(),
             redirect,
             head: head.clone(),
@@ -250,6 +252,10 @@ impl Serving {
     pub(super) fn slice(&self, wanted: &Wanted) -> Slice {
         Slice::of(self.worker.registry(), self.index(), wanted)
     }
+}
+
+fn address(peer: Option<SocketAddr>) -> Option<IpAddr> {
+    peer.map(|peer| peer.ip())
 }
 
 /// Why somebody is told nothing more.

@@ -1,7 +1,6 @@
 //! What the control thread knows of the running server.
 
 use std::collections::HashSet;
-use std::net::SocketAddr;
 use std::sync::atomic::{AtomicU8, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
@@ -25,7 +24,7 @@ use crate::component::Host;
 use crate::config::Config;
 use crate::control::{HandOver, Plan, ReadSources, Sources};
 use crate::inquiry::Desk;
-use crate::listener::{self, BindError, Loads};
+use crate::listener::{self, Address, BindError, Loads};
 use crate::metrics::Metrics;
 use crate::session::{Permits, Snapshot};
 use crate::tls::Keys;
@@ -254,14 +253,14 @@ impl State {
     ///
     /// # Errors
     /// The address that somebody has taken meanwhile.
-    pub(super) fn listen(&self, shared: bool) -> Result<(), (SocketAddr, BindError)> {
+    pub(super) fn listen(&self, shared: bool) -> Result<(), (Address, BindError)> {
         let Some(sockets) = self.sockets() else { return Ok(()) };
         for bound in sockets.listeners.iter().filter(|bound| bound.is_shared() == shared) {
-            bound.listen().map_err(|error| (bound.configured(), error))?;
+            bound.listen().map_err(|error| (bound.configured().clone(), error))?;
         }
         match &sockets.admin {
-            Some((address, socket)) if shared == listener::is_shared(socket) => {
-                listener::listen(socket).map_err(|error| (*address, error))
+            Some((address, socket)) if shared == listener::is_shared(&**socket) => {
+                listener::listen(&**socket).map_err(|error| ((*address).into(), error))
             }
             _ => Ok(()),
         }
@@ -288,6 +287,7 @@ impl State {
     /// Leaves what comes from now on to the process that has taken over, and drains.
     pub(super) fn hand_over(&self) {
         self.succession.complete();
+        self.sockets().iter().for_each(|sockets| sockets.leave());
         self.ask_drain(self.usual_drain());
     }
 

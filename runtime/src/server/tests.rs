@@ -34,7 +34,7 @@ impl Running {
         let logs = (metrics, AccessLog::off());
         let signals = EarlySignals::heed().unwrap();
         let server = Server::assemble(signals, (origin, read), 2, (files, limit), Inherited::default(), logs).unwrap();
-        let (state, address) = (server.state.clone(), server.addresses()[0]);
+        let (state, address) = (server.state.clone(), server.addresses()[0].socket().unwrap());
         let ended = thread::spawn(|| server.run());
         let running = Self { state, address, ended };
         running.until(|state| state.phase() == Phase::Ready && state.missing.is_none());

@@ -1,5 +1,6 @@
 //! The first stages of a stream: its request, the route that it takes, and its place there.
 
+use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
 
@@ -63,8 +64,9 @@ impl<'w> Arrived<'w> {
     pub(super) fn new(entrance: &Entrance<'w>, head: Parts, record: &mut Record<'w>) -> Self {
         let Entrance { worker, peer, ref secured, ref authority, paths, .. } = *entrance;
         let snapshot = worker.snapshot();
-        let address = snapshot.trusted.client(peer.ip(), &head.headers);
-        record.client.set_ip(address);
+        let address = snapshot.trusted.client(peer.map(|peer| peer.ip()), &head.headers);
+        let port = peer.map_or(0, |peer| peer.port());
+        record.client = address.map(|address| SocketAddr::new(address, port));
         let scheme = if secured.is_some() { Scheme::Wss } else { Scheme::Ws };
         record.attributes = secured.as_ref().map(Peer::attributes).unwrap_or_default();
         let told = authority.iter().map(|authority| (AUTHORITY.to_owned(), authority.clone()));
@@ -142,7 +144,7 @@ impl<'w> Routed<'w> {
             return Err(Refusal::Request(Refused::Network));
         }
         let opening = handshake::validate(&self.head).map_err(Refusal::Request)?;
-        let (peer, scheme) = (self.client.peer.ip(), self.client.scheme);
+        let (peer, scheme) = (self.client.peer_address(), self.client.scheme);
         let own = || self.route.forwarding.trusted.origin(peer, &self.head.headers, scheme);
         if !self.route.origins.as_ref().is_none_or(|origins| origins.allow(&self.head.headers, own)) {
             return Err(Refusal::Request(Refused::Origin));

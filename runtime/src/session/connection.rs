@@ -24,8 +24,8 @@ use crate::reactor::yield_now;
 pub struct Connection {
     /// Names it in logs, in the admin API and to components.
     pub id: Box<str>,
-    /// The client's address, which trusted proxies may have told, and the port of the socket.
-    pub client: SocketAddr,
+    /// The client's address, which trusted proxies may have told, and the port of the socket; `None`: it has none.
+    pub client: Option<SocketAddr>,
     /// The route it took, as it was when the connection last followed it.
     pub(super) route: RefCell<Arc<Route>>,
     /// When it had last been decided who serves the route, as its filters were asked to follow; the first of all moments
@@ -97,7 +97,7 @@ impl super::Worker {
         let first = |set: &Arc<PickSet>, _: &[u32]| Ok(set.list().first().map(|endpoint| Choice::from(endpoint.id)));
         let connection = Rc::new(Connection {
             id: self.connection_id().into(),
-            client: ([127, 0, 0, 1], 1).into(),
+            client: Some(([127, 0, 0, 1], 1).into()),
             route: RefCell::new(route.clone()),
             followed: Cell::new(route.decided()),
             lease: upstream.balance.lease(self.index(), Instant::now(), &[], first).unwrap().connected().0,

@@ -1,5 +1,7 @@
 //! Whom a listener lets in, before anything is read or when it is known who asks.
 //!
+//! Who comes by a unix socket has no address: all of them count as one client that is in no network.
+//!
 //! The other end of a socket is the client, unless it is one of the proxies that are trusted to speak for others: those
 //! have a place like everybody, and what each client may have is for the client that they tell.
 
@@ -27,7 +29,7 @@ impl Door {
     ///
     /// # Errors
     /// When its network may not come, or a limit is reached.
-    pub fn enter(&self, peer: IpAddr, now: Instant) -> Result<Entry, Denied> {
+    pub fn enter(&self, peer: Option<IpAddr>, now: Instant) -> Result<Entry, Denied> {
         if self.asks_clients() && self.trusted.contains(peer) {
             return self.admission.enter_unknown();
         }
@@ -38,7 +40,7 @@ impl Door {
     }
 
     /// Whether clients that this peer speaks for are to be [asked](Self::enter_told).
-    pub fn is_open_for(&self, peer: IpAddr) -> bool {
+    pub fn is_open_for(&self, peer: Option<IpAddr>) -> bool {
         self.asks_clients() && self.trusted.contains(peer)
     }
 
@@ -46,7 +48,7 @@ impl Door {
     ///
     /// # Errors
     /// When its network may not come, or has as much as it may.
-    pub fn enter_told(&self, client: IpAddr, now: Instant) -> Result<Option<Share>, Denied> {
+    pub fn enter_told(&self, client: Option<IpAddr>, now: Instant) -> Result<Option<Share>, Denied> {
         match self.access.admits(client) {
             true => self.admission.enter_told(client, now),
             false => Err(Denied::Network),

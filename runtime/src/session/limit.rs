@@ -133,7 +133,7 @@ impl Admission {
     ///
     /// # Errors
     /// When a limit is reached. That of the client is asked first, so that one that comes too often uses up no other's rate.
-    pub fn enter(&self, client: IpAddr, now: Instant) -> Result<Entry, Denied> {
+    pub fn enter(&self, client: Option<IpAddr>, now: Instant) -> Result<Entry, Denied> {
         let share = self.per_client.enter(client, now).map_err(Denied::Client)?;
         if !self.rate.admit(now) {
             return Err(Denied::TooFast);
@@ -156,7 +156,7 @@ impl Admission {
     ///
     /// # Errors
     /// When a limit of the client is reached.
-    pub fn enter_told(&self, client: IpAddr, now: Instant) -> Result<Option<Share>, Denied> {
+    pub fn enter_told(&self, client: Option<IpAddr>, now: Instant) -> Result<Option<Share>, Denied> {
         self.per_client.enter(client, now).map_err(Denied::Client)
     }
 
@@ -222,7 +222,7 @@ mod tests {
     #[test]
     fn a_route_remembers_as_long_as_somebody_is_there() {
         let unlimited = Admission::new(AdmissionLimits::default());
-        let (client, now) = (IpAddr::from([192, 0, 2, 1]), Instant::now());
+        let (client, now) = (Some(IpAddr::from([192, 0, 2, 1])), Instant::now());
         let taken = unlimited.enter(client, now);
         assert!(taken.is_ok());
         assert!(!unlimited.is_idle(now));

@@ -67,8 +67,11 @@ pub enum TooMany {
     Handshakes,
 }
 
-/// The bits of a network, and how many count, from 256 on for IPv6; `None`: all that are not remembered by themselves.
+/// The bits of a network, and how many count, from 256 on for IPv6; [`UNIX`]; `None`: all that are not remembered by themselves.
 type Network = Option<(u128, u16)>;
+
+/// All that have no address, because they come by a unix socket and nobody has said who they are.
+const UNIX: Network = Some((0, 512));
 
 #[derive(Debug)]
 struct Known {
@@ -109,14 +112,14 @@ impl PerClient {
 
     /// Lets a client in, for as long as what it gets is kept; nothing where there is no limit. One that may have no further
     /// connection has used up its share of the rate all the same.
-    pub fn enter(&self, client: IpAddr, now: Instant) -> Result<Option<Share>, TooMany> {
+    pub fn enter(&self, client: impl Into<Option<IpAddr>>, now: Instant) -> Result<Option<Share>, TooMany> {
         let ClientLimits { max_connections, handshakes_per_second, prefixes } = self.limits;
         if !self.is_limited() {
             return Ok(None);
         }
         let known = self.known.get_or_init(|| Arc::new(Known::new(now)));
         let now = nanoseconds(now.saturating_duration_since(known.started));
-        let network = prefixes.network(client);
+        let network = client.into().map_or(UNIX, |client| prefixes.network(client));
         let place = known.place(&network);
         let mut shard = known.shard(place);
         let network = shard.remember(network, now);
@@ -231,7 +234,7 @@ mod tests {
     #[test]
     fn clients_of_one_network_count_together_and_others_do_not() {
         let (now, per_client) = (Instant::now(), PerClient::new(limits(Some(2), None)));
-        let enter = |client: &str| per_client.enter(client.parse().unwrap(), now);
+        let enter = |client: &str| per_client.enter(client.parse::<IpAddr>().ok(), now);
         let held = [enter("2001:db8::1").unwrap(), enter("2001:db8::2").unwrap()];
         assert_eq!(enter("2001:db8::3").unwrap_err(), TooMany::Connections);
         let _others = [enter("2001:db8:0:1::1").unwrap(), enter("192.0.2.1").unwrap(), enter("192.0.2.2").unwrap()];

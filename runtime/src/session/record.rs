@@ -21,7 +21,7 @@ pub(super) struct Record<'a> {
     /// Who has been dismissed when it began.
     pub(super) place: Place,
     pub(super) connection: String,
-    pub(super) client: SocketAddr,
+    pub(super) client: Option<SocketAddr>,
     pub(super) started_at: Instant,
     pub(super) host: String,
     pub(super) path: String,
@@ -40,7 +40,7 @@ pub(super) struct Record<'a> {
 
 impl<'a> Record<'a> {
     /// A request of which nothing is known yet.
-    pub(super) fn new(worker: &'a Worker, client: SocketAddr, started_at: Instant) -> Self {
+    pub(super) fn new(worker: &'a Worker, client: Option<SocketAddr>, started_at: Instant) -> Self {
         Self {
             worker,
             place: worker.dismissals().place(),

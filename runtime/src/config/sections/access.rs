@@ -11,7 +11,8 @@ pub(super) const ALLOW: Key = Key {
     takes: "list of networks",
     absent: Absent::Means("any network"),
     example: "[\"10.0.0.0/8\", \"2001:db8::/32\"]",
-    meaning: "The networks that clients may come from; others get 403. The client is whom `trusted_proxies` say.",
+    meaning: "The networks that clients may come from; others get 403. The client is whom `trusted_proxies` say; \
+              `unix:` stands for those that come by a unix socket, which are in no other network.",
 };
 
 pub(super) const DENY: Key = Key {
@@ -38,5 +39,5 @@ pub(super) fn access(table: &Table<'_>) -> Read<Access> {
 pub(super) fn networks(value: &Value<'_>) -> Read<Networks> {
     const ADVICE: &str = "write networks such as [\"10.0.0.0/8\"]";
     let networks = value.each("a list of networks", ADVICE, |value| value.parsed("a network", ADVICE, network))?;
-    Ok(networks.into_iter().collect())
+    Ok(Networks::of(networks))
 }

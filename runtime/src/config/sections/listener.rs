@@ -1,10 +1,10 @@
 //! Listeners.
 
-use std::{net::SocketAddr, path::Path};
+use std::path::Path;
 
 use super::server::LISTENERS;
 use super::tls::tls;
-use super::{access, liveness, per_client};
+use super::{access, liveness, per_client, rights};
 use crate::config::{
     reader::{Absent, Fault, Key, Read, Section, Table, Value, quoted},
     source::Place,
@@ -14,7 +14,7 @@ use crate::config::{
 use crate::{
     handshake::Redirect,
     http::Paths,
-    listener::Claim,
+    listener::{Address, Claim},
     session::{AdmissionLimits, Prefixes},
 };
 
@@ -23,6 +23,9 @@ pub(super) const LISTENER: Section = Section {
     about: "",
     keys: &[
         LISTEN,
+        rights::MODE,
+        rights::OWNER,
+        rights::GROUP,
         MAX_HEADER_BYTES,
         MAX_HEADER_FIELDS,
         HANDSHAKE_TIMEOUT,
@@ -46,7 +49,8 @@ const LISTEN: Key = Key {
     absent: Absent::Missing,
     example: "\"0.0.0.0:8080\"",
     meaning: "An IP address and a port; port 0 takes a free one. `[::]` takes IPv4 too, unless something else \
-              here has its port with IPv4.",
+              here has its port with IPv4. Or `unix:/run/tidegate.sock`, a unix socket by its absolute path: a file that a dead \
+              process has left there is replaced, and anything else refused.",
 };
 
 const MAX_HEADER_BYTES: Key = Key {
@@ -133,7 +137,7 @@ pub(super) struct Context<'a> {
 }
 
 /// Reads all listeners, and refuses what only shows when they are compared, also with the address of the admin API.
-pub(super) fn listeners(root: &Table<'_>, context: Context<'_>, admin: Option<SocketAddr>) -> Read<Vec<Listener>> {
+pub(super) fn listeners(root: &Table<'_>, context: Context<'_>, admin: Option<Address>) -> Read<Vec<Listener>> {
     let Some(value) = root.value(&LISTENERS) else {
         let place = Place { key: "listeners".to_owned(), ..Place::default() };
         let advice = "add a table [[listeners]] with `listen = \"0.0.0.0:8080\"`";
@@ -144,23 +148,25 @@ pub(super) fn listeners(root: &Table<'_>, context: Context<'_>, admin: Option<So
         return Err(value.refuse("there is no listener", "add a table [[listeners]] with `listen = \"0.0.0.0:8080\"`"));
     }
     // `[::]` leaves IPv4 to the others.
-    let overlap = |one, other| {
-        let claim = |address| Claim { address, only_v6: true };
+    let overlap = |one: &Address, other: &Address| {
+        let claim = |address: &Address| Claim { address: address.clone(), only_v6: true };
         claim(one).overlaps(&claim(other))
     };
-    let mut taken: Vec<(SocketAddr, String)> = Vec::new();
+    let mut taken: Vec<(Address, String)> = Vec::new();
     taken.extend(admin.map(|address| (address, "the admin API".to_owned())));
     let mut result = Ok(());
     for listener in &listeners {
-        let address = listener.listen;
-        if let Some((other, holder)) = taken.iter().find(|(other, _)| overlap(address, *other)) {
-            let what = match *other == address {
+        let address = &listener.listen;
+        if let Some((other, holder)) = taken.iter().find(|(other, _)| overlap(address, other)) {
+            let what = match other == address {
                 true => format!("{address} is the address of {holder} already"),
                 false => format!("{address} cannot be listened on beside {other}, the address of {holder}"),
             };
-            result = Err(root.refuse(&listener.place, what, "choose another port, or remove one of the two"));
+            let another = if address.is_unix() { "path" } else { "port" };
+            let advice = format!("choose another {another}, or remove one of the two");
+            result = Err(root.refuse(&listener.place, what, advice));
         }
-        taken.push((address, format!("the listener of {}", listener.place.seen_from(&Place::default()))));
+        taken.push((address.clone(), format!("the listener of {}", listener.place.seen_from(&Place::default()))));
     }
     result.map(|()| listeners)
 }
@@ -178,7 +184,9 @@ fn redirect(text: &str) -> Result<Redirect, Fault> {
 fn listener(value: &Value<'_>, Context { base, prefixes, trusts }: Context<'_>) -> Read<Listener> {
     let table = value.table(&LISTENER, "write a table [[listeners]]")?;
     let place = table.value(&LISTEN).map_or_else(|| value.place(), |value| value.place());
-    let listen = table.read(&LISTEN, value::address);
+    let listen = table.read(&LISTEN, value::listen);
+    let rights = rights::rights(&table, listen.as_ref().ok());
+    let is_unix = listen.as_ref().is_ok_and(Address::is_unix);
     let max_header_bytes =
         table.read(&MAX_HEADER_BYTES, |value| value::size_within(value, (1 << 10, "1KiB"), (1 << 20, "1MiB")));
     let max_header_fields = table.read(&MAX_HEADER_FIELDS, |value| value::count(value, 10..=1000));
@@ -204,9 +212,10 @@ fn listener(value: &Value<'_>, Context { base, prefixes, trusts }: Context<'_>) 
         Ok(is_introduced)
     });
     let access = access::access(&table);
-    let liveness = liveness::liveness(&table);
+    let liveness = liveness::liveness(&table, is_unix);
     Ok(Listener {
         listen: listen?,
+        rights: rights?,
         max_header_bytes: max_header_bytes?,
         max_header_fields: usize::try_from(max_header_fields?).unwrap_or(usize::MAX),
         paths: paths?,

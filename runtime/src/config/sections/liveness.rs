@@ -26,7 +26,14 @@ pub(super) const TCP_USER_TIMEOUT: Key = Key {
               and for ever where it answers that it takes nothing.",
 };
 
-pub(super) fn liveness(table: &Table<'_>) -> Read<Liveness> {
+/// Reads both. A unix socket has neither.
+pub(super) fn liveness(table: &Table<'_>, is_unix: bool) -> Read<Liveness> {
+    let given = table.value(&TCP_KEEPALIVE).or(table.value(&TCP_USER_TIMEOUT));
+    if let Some(given) = given.filter(|_| is_unix) {
+        return Err(
+            given.refuse("a unix socket has no TCP", "remove it: the system tells who on this machine has gone")
+        );
+    }
     let keepalive = table.read(&TCP_KEEPALIVE, value::duration_or_off);
     let user_timeout = table.read(&TCP_USER_TIMEOUT, value::duration_or_off);
     Ok(Liveness { keepalive: keepalive?, user_timeout: user_timeout? })

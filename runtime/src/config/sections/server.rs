@@ -144,7 +144,7 @@ const TRUSTED_PROXIES: Key = Key {
     absent: Absent::Default("[]"),
     example: "[\"10.0.0.0/8\", \"::1\"]",
     meaning: "Peers that are believed what they say about clients, in `X-Forwarded-*`, `Forwarded`, `X-Real-IP` \
-              and others of the kind; what others say is removed.",
+              and others of the kind; what others say is removed. `unix:` stands for those that come by a unix socket.",
 };
 
 const CLIENT_PREFIXES: Key = Key {
@@ -249,7 +249,7 @@ pub(in crate::config) fn read(
     let listeners = listener::listeners(
         &root,
         listener::Context { base, prefixes: known_prefixes, trusts },
-        admin.as_ref().ok().and_then(|admin| admin.as_ref().map(|admin| admin.listen)),
+        admin.as_ref().ok().and_then(|admin| admin.as_ref().map(|admin| admin.listen.into())),
     );
     let components = root.read(&COMPONENTS, |value| component::components(value, &names));
     let tokens = root.read(&TOKENS, |value| tokens::tokens(value, &names));

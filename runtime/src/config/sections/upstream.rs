@@ -102,7 +102,7 @@ fn upstream(name: &str, place: &Place, value: &Value<'_>, names: &Names<'_>) -> 
     let host = table.read(&HOST, host);
     let tls = table.optional(&TLS, |value| upstream_tls(value, names.base));
     let proxy_protocol = table.read(&PROXY_PROTOCOL, |value| value::choice(value, &[("v2", true), ("off", false)]));
-    let liveness = liveness::liveness(&table);
+    let liveness = liveness::liveness(&table, false);
     let endpoints = table.read(&ENDPOINTS, endpoint::endpoints);
     Ok((
         valid?.to_owned(),

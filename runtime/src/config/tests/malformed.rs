@@ -132,6 +132,21 @@ fn addresses() {
 }
 
 #[test]
+fn unix_sockets() {
+    let listener = |text: &str| with("0.0.0.0:8080\"", text);
+    snapshot(
+        "unix_sockets",
+        &reports(&[
+            listener("unix:tidegate.sock\""),
+            listener("unix:/run/tidegate.sock\"\nmode = \"0o660\"\nowner = \"nobody here\"\ngroup = -1"),
+            listener("0.0.0.0:8080\"\nmode = \"0660\"\nowner = 0"),
+            listener("unix:/run/tidegate.sock\"\ntcp_keepalive = \"10s\""),
+            listener("unix:/run/tidegate.sock\"\n[[listeners]]\nlisten = \"unix:/run/tidegate.sock\""),
+        ]),
+    );
+}
+
+#[test]
 fn what_stands_before_a_listener() {
     let listener = |keys: &str| with("0.0.0.0:8080\"", &format!("0.0.0.0:8080\"\n{keys}"));
     snapshot(

@@ -26,7 +26,7 @@ fn target() -> UpstreamTarget {
 
 fn client(peer: &str) -> Client {
     let peer: SocketAddr = peer.parse().unwrap();
-    Client { peer, address: peer.ip(), scheme: Scheme::Ws, connection_id: "1".to_owned() }
+    Client { peer: Some(peer), address: Some(peer.ip()), scheme: Scheme::Ws, connection_id: "1".to_owned() }
 }
 
 fn trusting(networks: &[&str]) -> Forwarding {
@@ -263,7 +263,7 @@ fn the_client_is_the_last_hop_that_is_no_trusted_proxy() {
         ("::ffff:10.0.0.1", &["203.0.113.7:80"], "203.0.113.7"),
     ] {
         let headers = lines.iter().map(|line| (X_FORWARDED_FOR, HeaderValue::from_str(line).unwrap())).collect();
-        let address = forwarding.trusted.client(peer.parse().unwrap(), &headers);
+        let address = forwarding.trusted.client(peer.parse::<IpAddr>().unwrap(), &headers).unwrap();
         assert_eq!(address, expected.parse::<IpAddr>().unwrap(), "{peer} {lines:?}");
     }
 }
