@@ -47,7 +47,10 @@ pub struct Question<'a> {
 pub(super) type Key = [u8; 32];
 
 impl Question<'_> {
-    /// The request that asks it. A text that no field can hold is left out.
+    /// The request that asks it.
+    ///
+    /// # Errors
+    /// When a part of it can stand in no field: whoever is asked would judge something else.
     pub(super) fn request(&self, terms: &Terms) -> Result<Request<Full<Bytes>>, http::Error> {
         let mut request = Request::get(terms.url.clone()).body(Full::default())?;
         let fields = request.headers_mut();
@@ -67,8 +70,8 @@ impl Question<'_> {
             ("x-forwarded-uri", self.uri),
             ("x-forwarded-for", client.as_deref().unwrap_or_default()),
         ] {
-            if let Some(value) = HeaderValue::from_str(value).ok().filter(|value| !value.is_empty()) {
-                fields.insert(name, value);
+            if !value.is_empty() {
+                fields.insert(name, HeaderValue::from_bytes(value.as_bytes())?);
             }
         }
         Ok(request)
@@ -138,6 +141,14 @@ mod tests {
         }
         assert_eq!(headers.get_all("cookie").iter().collect::<Vec<_>>(), ["a=1", "b=2"]);
         assert_eq!((headers.get("x-other"), headers.get("authorization")), (None, None));
+    }
+
+    #[test]
+    fn what_was_asked_for_is_told_whatever_bytes_it_has() {
+        let none = HeaderMap::new();
+        let request = question("/caf\u{e9}", &none).request(&terms()).unwrap();
+        assert_eq!(request.headers()["x-forwarded-uri"].as_bytes(), "/caf\u{e9}".as_bytes());
+        assert!(question("/a\r\nb", &none).request(&terms()).is_err());
     }
 
     #[test]
