@@ -1,7 +1,7 @@
 //! The admin API and `/metrics`: HTTP/1.1 on a listener of its own, on the control runtime.
 //!
 //! It shows and triggers, and holds no state: what there is to show and to do comes through [`Operations`]. Who may ask is
-//! said by tokens ([`Access`]); without any it belongs on loopback. What a web page in an operator's browser could do to a
+//! said by tokens ([`Access`]); without any it belongs on loopback, or on a unix socket, whose file has a mode. What a web page in an operator's browser could do to a
 //! loopback port is refused (see `guard`).
 
 mod access;
@@ -11,6 +11,7 @@ mod endpoints;
 mod guard;
 mod places;
 mod query;
+mod socket;
 #[cfg(test)]
 mod tests;
 mod view;
@@ -26,7 +27,6 @@ use http::HeaderValue;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
-use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinSet;
 use tracing::Level;
@@ -36,6 +36,8 @@ pub use self::client::{ClientError, ask, ask_patiently};
 pub use self::guard::Guard;
 pub use self::places::Bounds;
 use self::places::{Activity, Place, Places, Watched};
+pub use self::socket::Listener;
+use self::socket::Stream;
 pub use self::view::{
     CandidateView, ChangeView, ChangesView, CloseQuery, CloseReport, Closed, ComponentView, ConnectionView,
     ConnectionsQuery, ConnectionsView, Decision, DecisionReport, DecisionsView, DrainCode, DrainPlan, DrainQuery,
@@ -115,7 +117,7 @@ impl Admin {
     /// and ends. Dropping it ends every connection at once.
     ///
     /// A connection that comes when [`Bounds::max_connections`] are being answered gets an answer to a probe, or 503.
-    pub async fn serve(self: Arc<Self>, listener: TcpListener, stop: impl Future<Output = ()>) {
+    pub async fn serve(self: Arc<Self>, listener: Listener, stop: impl Future<Output = ()>) {
         let mut places = Places::new(self.bounds.max_connections);
         let mut connections = JoinSet::new();
         let (stopping, stopped) = watch::channel(());
@@ -139,7 +141,7 @@ impl Admin {
     /// Answers requests until the client has no more, or nobody holds the other end of `stopped` any longer.
     async fn answer(
         self: Arc<Self>,
-        stream: TcpStream,
+        stream: Stream,
         place: Place,
         activity: Arc<Activity>,
         mut stopped: watch::Receiver<()>,
@@ -187,10 +189,10 @@ impl Admin {
 }
 
 /// The next connection. An error of `accept` is about one connection or about a shortage; neither ends the server.
-async fn accept(listener: &TcpListener) -> TcpStream {
+async fn accept(listener: &Listener) -> Stream {
     loop {
         match listener.accept().await {
-            Ok((stream, _)) => return stream,
+            Ok(stream) => return stream,
             Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => {}
             Err(error) => {
                 tracing::warn!(%error, "admin listener cannot accept");

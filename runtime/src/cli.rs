@@ -26,7 +26,8 @@ use self::outcome::Outcome;
 use crate::config;
 use crate::control::ReadSources;
 use crate::demo;
-use crate::server::{EarlySignals, RunError, Server};
+use crate::listener::Address;
+use crate::server::{Activation, EarlySignals, RunError, Server};
 
 /// A WebSocket edge proxy that is programmed in WebAssembly.
 #[derive(Debug, Parser)]
@@ -102,9 +103,9 @@ enum Command {
 /// Which running proxy.
 #[derive(Debug, Args)]
 struct Whom {
-    /// Where its admin API listens.
+    /// Where its admin API listens: an address and a port, or unix: and the path of a socket.
     #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:9900")]
-    admin: SocketAddr,
+    admin: Address,
 }
 
 /// What to drain, and how.
@@ -251,21 +252,22 @@ fn carry_out(command: Command) -> Result<Outcome, Outcome> {
         Command::Demo { listen, admin, tls, print_config: false } => {
             finish(demo::run(listen, admin, tls, outcome::print))
         }
-        Command::Reload { whom, dry_run } => reload::reload(whom.admin, dry_run),
+        Command::Reload { whom, dry_run } => reload::reload(&whom.admin, dry_run),
         Command::Drain(drain) => drain::drain(&drain),
         Command::Close(close) => close::close(&close),
-        Command::LogLevel { level, whom } => log_level::log_level(level.as_deref(), whom.admin),
+        Command::LogLevel { level, whom } => log_level::log_level(level.as_deref(), &whom.admin),
         Command::Component(Component::Inspect { file, config, max_memory }) => {
             inspect::inspect(&file, config.as_deref(), max_memory)
         }
         Command::Candidate(command) => candidate::candidate(&command),
-        Command::Component(Component::Restore { name, whom }) => restore::restore(&name, whom.admin),
+        Command::Component(Component::Restore { name, whom }) => restore::restore(&name, &whom.admin),
     }
 }
 
 fn run(config: PathBuf, workers: Option<NonZeroUsize>) -> Result<(), RunError> {
+    let activation = Activation::take();
     let signals = EarlySignals::heed()?;
-    Server::prepare(signals, ReadSources::File(config), workers)?.run()
+    Server::prepare(signals, ReadSources::File(config), workers, activation)?.run()
 }
 
 fn finish(ended: Result<(), RunError>) -> Result<Outcome, Outcome> {

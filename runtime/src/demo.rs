@@ -18,7 +18,7 @@ use crate::control::ReadSources;
 use crate::listener;
 use crate::metrics::{CallVerdict, Counter, Gauge, Metrics};
 use crate::peer::Side;
-use crate::server::{EarlySignals, RunError, Server};
+use crate::server::{Activation, EarlySignals, RunError, Server};
 
 use secured::Secured;
 
@@ -39,7 +39,7 @@ pub fn run(
     let secured = over_tls.then(Secured::new).transpose()?.map(Arc::new);
     let tls = secured.as_ref().map(|secured| secured.toml()).unwrap_or_default();
     let sources = ReadSources::Text("demo.toml", config(inner, admin, &tls, &backends));
-    let server = Server::prepare(signals, sources, None)?;
+    let server = Server::prepare(signals, sources, None, Activation::default())?;
     let admin = server.admin_address().unwrap_or(admin);
     let (http, ws) = if over_tls { ("https", "wss") } else { ("http", "ws") };
     let told = |text: &str| {
@@ -187,6 +187,6 @@ mod tests {
         let config = crate::config::parse("demo.toml", &text, Path::new("/"), &names).unwrap();
 
         assert_eq!(config.listeners.first().map(|listener| listener.listen.clone()), Some(listen.into()));
-        assert_eq!(config.admin.map(|known| known.listen), Some(admin));
+        assert_eq!(config.admin.map(|known| known.listen), Some(admin.into()));
     }
 }

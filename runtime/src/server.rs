@@ -5,6 +5,7 @@
 //! snapshots and atomic counts; everything else goes to a worker as an order.
 
 mod accepting;
+mod activation;
 mod allocator;
 mod background;
 mod candidates;
@@ -33,31 +34,31 @@ mod watching;
 mod worker;
 
 use std::io;
-use std::net::{SocketAddr, TcpListener as StdListener};
+use std::net::SocketAddr;
 use std::num::NonZeroUsize;
 use std::sync::Arc;
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use thiserror::Error;
-use tokio::net::TcpListener;
 use tokio::runtime;
 use tokio::sync::mpsc;
 use tokio::time::timeout;
 
 use crate::acme::{Acme, Keeper};
-use crate::admin::{Access, Admin, Bounds, Guard};
+use crate::admin::{self, Access, Admin, Bounds, Guard};
 use crate::component::{CacheDirectory, CacheError, Host, HostError, Moment};
 use crate::config::{Config, Problems};
 use crate::control::{self, Means, ReadSources, Sources, Steps};
 use crate::inquiry::{Clerk, Desk};
-use crate::listener::{self, Address, BindError, Loads, Refusals};
+use crate::listener::{Address, BindError, Bound, Loads, Refusals};
 use crate::log::{self, AccessLog, Verbosity};
 use crate::metrics::Metrics;
 use crate::tls::Keys;
 use crate::token::{Issuers, Refresher};
 use crate::upstream::{Lookups, Resolver};
 
+pub use activation::Activation;
 pub use check::{Checked, check};
 pub use files::TooFewFiles;
 pub use signals::EarlySignals;
@@ -126,7 +127,7 @@ pub struct Server {
     /// Of the process that this one replaces.
     leftover: Leftover,
     signals: EarlySignals,
-    admin: Option<StdListener>,
+    admin: Option<Arc<Bound>>,
     requests: reload::Requests,
     lookups: Lookups,
     refresher: Refresher,
@@ -141,16 +142,17 @@ pub struct Server {
 
 impl Server {
     /// Reads the configuration, binds every address and builds everything it names, or takes over the sockets of the
-    /// process that this one was started to replace. Nobody can connect yet.
+    /// process that this one was started to replace, or those that a service manager has opened. Nobody can connect yet.
     ///
     /// `workers` overrides the configuration's number of worker threads, which is one for each core by default.
     pub fn prepare(
         signals: EarlySignals,
         sources: ReadSources,
         workers: Option<NonZeroUsize>,
+        activation: Activation,
     ) -> Result<Self, RunError> {
         let Some(link) = Link::inherited().map_err(RunError::HandedOver)? else {
-            return Self::prepare_with(signals, sources, workers, Inherited::default());
+            return Self::prepare_with(signals, sources, workers, activation.into_inherited());
         };
         let inherited = link.take().map_err(RunError::HandedOver)?;
         match Self::prepare_with(signals, sources, workers, inherited) {
@@ -192,25 +194,22 @@ impl Server {
     ) -> Result<Self, RunError> {
         let config = &read.config;
         let own = inherited.claims();
-        let wanted_admin = config.admin.as_ref().map(|admin| config.claim(&admin.listen.into()));
+        let wanted_admin = config.admin.as_ref().map(|admin| config.claim(&admin.listen));
         let kept_admin = inherited.take_admin(wanted_admin.clone());
-        let kept = |wanted: &_| inherited.take_listener(wanted).map(|bound| Ok(Arc::new(bound.complete(count)?)));
+        let kept = |wanted: &_| inherited.take_listener(wanted).map(|bound| Ok(Arc::new(bound.complete(count))));
         let opened = doors::open(config, count, &own, kept).map_err(|doors::Shut { listener, error }| {
             RunError::Listen(doors::shut(config, &listener.listen, &error))
         })?;
         let addresses: Vec<_> = opened.iter().map(|bound| bound.address()).collect();
         let mut sockets = handover::Sockets { listeners: opened.clone(), ..Default::default() };
-        let mut admin = None;
-        if let (Some(wanted), Some(address)) = (wanted_admin, config.admin.as_ref().map(|admin| admin.listen)) {
-            let socket = match kept_admin {
-                Some(socket) => socket,
-                None => listener::bind_one(address, wanted.only_v6, &own)
-                    .map_err(|error| RunError::Listen(doors::shut(config, &wanted.address, &error)))?
-                    .into(),
-            };
-            admin = Some(socket.try_clone()?);
-            sockets.admin = Some((address, Arc::new(socket)));
+        if let (Some(wanted), Some(said)) = (wanted_admin, &config.admin) {
+            let address = wanted.address.clone();
+            let refused = |error: BindError| RunError::Listen(doors::shut(config, &address, &error));
+            let bound = kept_admin.map_or_else(|| Bound::alone(wanted, &own), Ok).map_err(refused)?;
+            bound.give(&said.rights).map_err(refused)?;
+            sockets.admin = Some(Arc::new(bound));
         }
+        let admin = sockets.admin.clone();
         let ((issuers, refresher), (acme, keeper), (desk, clerk)) = (Issuers::new(), Acme::new(), Desk::new());
         let keys = Arc::new(inherited.keys.take().map_or_else(Keys::new, Ok).map_err(io::Error::other)?);
         let host = Host::with(count, cache(config)?, config.max_isolated_instances, metrics.isolated_instances())?;
@@ -278,7 +277,7 @@ impl Server {
 
     /// Where the admin API listens.
     pub fn admin_address(&self) -> Option<SocketAddr> {
-        self.admin.as_ref().and_then(|admin| admin.local_addr().ok())
+        self.admin.as_ref().and_then(|admin| admin.address().socket())
     }
 
     /// The metrics, for whoever runs the server inside a program.
@@ -372,15 +371,17 @@ impl Server {
         });
         let mut admin_task = None;
         let said = state.sources().config.admin.clone();
-        if let (Some(listener), Some(verbosity), Some(said)) = (admin, verbosity, said) {
-            let address = listener.local_addr()?;
-            tracing::info!(%address, "admin listening");
+        // Its file stays as long as it answers.
+        if let (Some(bound), Some(verbosity), Some(said)) = (&admin, verbosity, said) {
+            tracing::info!(address = %bound.address(), "admin listening");
+            let socket = bound.sockets().first().ok_or_else(|| io::Error::from(io::ErrorKind::NotFound))?;
             let operations = Arc::new(Control::new(state.clone(), verbosity));
             let bounds = Bounds { max_connections: said.max_connections, send_timeout: said.send_timeout };
             let access = Access::new(said.tokens, said.public_metrics);
             let admin = Admin::new(operations, state.metrics.clone(), (Guard::new(said.hosts), access), bounds);
-            admin_task =
-                Some(tokio::spawn(admin.serve(TcpListener::from_std(listener)?, state.succession.until_over())));
+            admin_task = Some(tokio::spawn(
+                admin.serve(admin::Listener::new(socket.try_clone()?)?, state.succession.until_over()),
+            ));
         }
         if reload_is_due {
             state.reloads.trigger(signals::HANGUP);

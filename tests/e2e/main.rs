@@ -11,6 +11,7 @@
 )]
 
 mod acme;
+mod activation;
 mod admin_tokens;
 mod admission;
 mod assembling;

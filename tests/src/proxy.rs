@@ -3,6 +3,7 @@
 //! Everything a test learns comes over a socket, a log line or an exit code. The process dies with the [`Proxy`].
 
 use std::net::SocketAddr;
+use std::os::fd::{AsRawFd, BorrowedFd};
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::Duration;
@@ -72,6 +73,21 @@ impl Proxy {
         let mut command = Command::new("bash");
         command.args(["-c", &format!("exec \"$0\" \"$@\" {redirection}")]).arg(tidegate());
         command.args(["run", "--workers", "1", "--config"]).arg(directory.path().join(CONFIG));
+        Self::launch(command, directory, config).await
+    }
+
+    /// Starts a proxy as a service manager does that has opened these sockets for it.
+    pub async fn activated(workers: usize, sockets: &[BorrowedFd<'_>], config: &str) -> Self {
+        let directory = tempfile::tempdir().expect("a directory");
+        // Those that a process it starts has, too.
+        let copies: Vec<_> = sockets.iter().map(|socket| rustix::io::dup(socket).expect("a duplicate")).collect();
+        let moved = copies.iter().zip(3..).map(|(copy, to)| format!(" {to}<&{0} {0}<&-", copy.as_raw_fd()));
+        let moved: String = moved.collect();
+        let count = sockets.len();
+        let script = format!("export LISTEN_PID=$$ LISTEN_FDS={count}; exec \"$0\" \"$@\"{moved}");
+        let mut command = Command::new("bash");
+        command.args(["-c", &script]).arg(tidegate());
+        command.args(["run", "--workers", &workers.to_string(), "--config"]).arg(directory.path().join(CONFIG));
         Self::launch(command, directory, config).await
     }
 

@@ -9,9 +9,10 @@ use http::{Method, Request, StatusCode};
 use http_body_util::{BodyExt, Empty, Limited};
 use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
-use tokio::net::TcpStream;
+use tokio::net::{TcpStream, UnixStream};
 use tokio::time::timeout;
 
+use super::socket::Stream;
 use super::{MAX_LIFETIME, NAME};
 
 /// Why there is no answer.
@@ -52,7 +53,7 @@ pub enum ClientError {
     },
 }
 
-/// Sends a request without a body to an admin listener (`host:port`) and returns the status and the body of its answer,
+/// Sends a request without a body to an admin listener (`host:port`, or `unix:` and a path) and returns the status and the body of its answer,
 /// which may take ten seconds.
 pub async fn ask(address: &str, method: Method, path: &str) -> Result<(StatusCode, String), ClientError> {
     send(method, address, path, PATIENCE).await
@@ -71,18 +72,26 @@ async fn send(
 ) -> Result<(StatusCode, String), ClientError> {
     let late = |patience| move |_| ClientError::Timeout { address: address.to_owned(), patience };
     let connect = |error| ClientError::Connect { address: address.to_owned(), error };
-    let stream = timeout(PATIENCE, TcpStream::connect(address)).await.map_err(late(PATIENCE))?.map_err(connect)?;
+    let stream = timeout(PATIENCE, reach(address)).await.map_err(late(PATIENCE))?.map_err(connect)?;
     timeout(patience, exchange(stream, method, address, path)).await.map_err(late(patience))?
 }
 
+async fn reach(address: &str) -> io::Result<Stream> {
+    match address.strip_prefix(UNIX) {
+        Some(path) => UnixStream::connect(path).await.map(Stream::Unix),
+        None => TcpStream::connect(address).await.map(Stream::Tcp),
+    }
+}
+
 async fn exchange(
-    stream: TcpStream,
+    stream: Stream,
     method: Method,
     address: &str,
     path: &str,
 ) -> Result<(StatusCode, String), ClientError> {
     let http = |error| ClientError::Http { address: address.to_owned(), error };
-    let mut request = Request::builder().method(method).uri(path).header(HOST, address);
+    let host = if address.starts_with(UNIX) { "localhost" } else { address };
+    let mut request = Request::builder().method(method).uri(path).header(HOST, host);
     if let Some(token) = std::env::var(TOKEN).ok().filter(|token| !token.is_empty()) {
         request = request.header(AUTHORIZATION, format!("Bearer {token}"));
     }
@@ -110,4 +119,5 @@ async fn exchange(
 const PATIENCE: Duration = Duration::from_secs(10);
 /// The variable of the environment with the token that is sent along, if it is set: arguments are seen by others.
 const TOKEN: &str = "TIDEGATE_ADMIN_TOKEN";
+const UNIX: &str = "unix:";
 const MAX_BODY: usize = 16 << 20;

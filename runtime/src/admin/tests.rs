@@ -275,7 +275,7 @@ impl Server {
             let _ = stopping.await;
         };
         let mut task = JoinSet::new();
-        task.spawn(admin.serve(listener, stopped));
+        task.spawn(admin.serve(super::Listener::Tcp(listener), stopped));
         Self { address, metrics, operations, stop, task }
     }
 

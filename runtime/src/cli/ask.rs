@@ -1,7 +1,5 @@
 //! Asking a running proxy.
 
-use std::net::SocketAddr;
-
 use http::{Method, StatusCode};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
@@ -9,6 +7,7 @@ use tokio::runtime;
 
 use super::outcome::Outcome;
 use crate::admin::{self, ClientError};
+use crate::listener::Address;
 
 /// What the admin API has answered.
 #[derive(Debug)]
@@ -36,12 +35,12 @@ pub(super) fn encoded(text: &str) -> String {
 }
 
 /// Asks the admin API at an address, and waits for its answer; says so where there is none.
-pub(super) fn ask(address: SocketAddr, method: Method, path: &str) -> Result<Answer, Outcome> {
+pub(super) fn ask(address: &Address, method: Method, path: &str) -> Result<Answer, Outcome> {
     wait(admin::ask(&address.to_string(), method, path))
 }
 
 /// The same for what takes as long as the proxy lets it, once it is known that it is the proxy who answers there.
-pub(super) fn ask_patiently(address: SocketAddr, method: Method, path: &str) -> Result<Answer, Outcome> {
+pub(super) fn ask_patiently(address: &Address, method: Method, path: &str) -> Result<Answer, Outcome> {
     let address = address.to_string();
     wait(async {
         admin::ask(&address, Method::GET, "/healthz").await?;
@@ -58,7 +57,7 @@ fn wait(answer: impl Future<Output = Result<(StatusCode, String), ClientError>>)
 
 impl Answer {
     /// Reads it. What it says instead is told as a wrong call, where that is what it is about.
-    pub(super) fn read<T: DeserializeOwned>(&self, address: SocketAddr) -> Result<T, Outcome> {
+    pub(super) fn read<T: DeserializeOwned>(&self, address: &Address) -> Result<T, Outcome> {
         if let Ok(read) = serde_json::from_str(&self.body) {
             return Ok(read);
         }

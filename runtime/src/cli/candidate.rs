@@ -1,7 +1,5 @@
 //! `tidegate candidate`.
 
-use std::net::SocketAddr;
-
 use http::{Method, StatusCode};
 use serde::Deserialize;
 
@@ -9,6 +7,7 @@ use super::ask::ask;
 use super::outcome::Outcome;
 use super::{Candidate, Which};
 use crate::admin::Decision;
+use crate::listener::Address;
 
 /// The parts of the admin API's list that are shown.
 #[derive(Debug, Deserialize)]
@@ -42,13 +41,13 @@ struct Decided {
 /// Shows the candidates of a running proxy, or ends the trial of one.
 pub(super) fn candidate(command: &Candidate) -> Result<Outcome, Outcome> {
     match command {
-        Candidate::List { whom } => list(whom.admin),
+        Candidate::List { whom } => list(&whom.admin),
         Candidate::Promote { which } => decide(which, Decision::Promote),
         Candidate::RollBack { which } => decide(which, Decision::RollBack),
     }
 }
 
-fn list(address: SocketAddr) -> Result<Outcome, Outcome> {
+fn list(address: &Address) -> Result<Outcome, Outcome> {
     let listed: Vec<Listed> = ask(address, Method::GET, "/api/v1/candidates")?.read(address)?;
     if listed.is_empty() {
         return Ok(Outcome::done("no filter has a candidate"));
@@ -62,11 +61,11 @@ fn decide(which: &Which, decision: Decision) -> Result<Outcome, Outcome> {
         Decision::Promote => "promote",
         Decision::RollBack => "roll-back",
     };
-    let answer = ask(whom.admin, Method::POST, &format!("/api/v1/routes/{route}/candidates/{component}/{verb}"))?;
+    let answer = ask(&whom.admin, Method::POST, &format!("/api/v1/routes/{route}/candidates/{component}/{verb}"))?;
     if answer.status == StatusCode::NOT_FOUND {
         return Err(Outcome::wrong(&format!("{component:?} is no candidate on route {route:?} there")));
     }
-    let Decided { filters, changed, connections_active: open } = answer.read(whom.admin)?;
+    let Decided { filters, changed, connections_active: open } = answer.read(&whom.admin)?;
     let filters = filters.join(" and ");
     Ok(Outcome::done(match (decision, changed) {
         (Decision::Promote, true) => format!(

@@ -26,7 +26,7 @@ struct Closed {
 
 /// Has a running proxy close connections, and prints how many.
 pub(super) fn close(close: &Close) -> Result<Outcome, Outcome> {
-    let address = close.whom.admin;
+    let address = &close.whom.admin;
     let (verb, closed) = match ask(address, Method::DELETE, &target(close))?.read(address)? {
         Answer::Closed(closed) => ("closed", closed),
         Answer::Planned(closed) => ("would close", closed),
@@ -56,16 +56,15 @@ fn target(close: &Close) -> String {
 
 #[cfg(test)]
 mod tests {
-    use std::net::SocketAddr;
-
     use super::super::Whom;
     use super::*;
+    use crate::listener::Address;
 
     #[test]
     fn the_request_says_what_the_command_line_does() {
-        let admin: SocketAddr = "127.0.0.1:9900".parse().unwrap();
+        let admin: Address = "127.0.0.1:9900".parse().unwrap();
         let close = Close {
-            whom: Whom { admin },
+            whom: Whom { admin: admin.clone() },
             id: Some("1-2".to_owned()),
             route: Some("a b&c".to_owned()),
             attribute: vec!["token.sub:é".to_owned(), "tenant:1".to_owned()],

@@ -29,7 +29,7 @@ struct Plan {
 
 /// Has a running proxy drain, and prints the plan.
 pub(super) fn drain(drain: &Drain) -> Result<Outcome, Outcome> {
-    let address = drain.whom.admin;
+    let address = &drain.whom.admin;
     match ask(address, Method::POST, &target(drain))?.read(address)? {
         Answer::Begun(plan) => Ok(Outcome::done(format!("draining: {}", plan.describe()))),
         Answer::Planned(plan) => Ok(Outcome::done(format!("would drain: {}", plan.describe()))),
@@ -78,16 +78,15 @@ pub(super) fn time_of_day(unix_seconds: u64) -> String {
 
 #[cfg(test)]
 mod tests {
-    use std::net::SocketAddr;
-
     use super::super::Whom;
     use super::*;
+    use crate::listener::Address;
 
     #[test]
     fn the_request_says_what_the_command_line_does() {
-        let admin: SocketAddr = "127.0.0.1:9900".parse().unwrap();
+        let admin: Address = "127.0.0.1:9900".parse().unwrap();
         let drain = |route: Option<&str>, over: Option<&str>, dry_run| Drain {
-            whom: Whom { admin },
+            whom: Whom { admin: admin.clone() },
             route: route.map(str::to_owned),
             over: over.map(str::to_owned),
             code: "1001".to_owned(),

@@ -1,12 +1,11 @@
 //! `tidegate log-level`.
 
-use std::net::SocketAddr;
-
 use http::Method;
 use serde::Deserialize;
 
 use super::ask::ask;
 use super::outcome::Outcome;
+use crate::listener::Address;
 
 /// The admin API's answer.
 #[derive(Debug, Deserialize)]
@@ -15,7 +14,7 @@ struct Answer {
 }
 
 /// Has a running proxy log from this level on, or asks it from which it does, and prints the level.
-pub(super) fn log_level(level: Option<&str>, address: SocketAddr) -> Result<Outcome, Outcome> {
+pub(super) fn log_level(level: Option<&str>, address: &Address) -> Result<Outcome, Outcome> {
     let answer = match level {
         Some(level) => ask(address, Method::PUT, &format!("/api/v1/log?level={level}")),
         None => ask(address, Method::GET, "/api/v1/log"),

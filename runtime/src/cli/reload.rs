@@ -1,13 +1,12 @@
 //! `tidegate reload`.
 
-use std::net::SocketAddr;
-
 use http::{Method, StatusCode};
 use serde::Deserialize;
 
 use super::ask::ask_patiently;
 use super::drain::time_of_day;
 use super::outcome::Outcome;
+use crate::listener::Address;
 
 /// The parts of the admin API's answer that are shown.
 #[derive(Debug, Deserialize)]
@@ -66,7 +65,7 @@ struct Problem {
 }
 
 /// Has a running proxy reload, and prints how that ended; a dry run prints what would change.
-pub(super) fn reload(address: SocketAddr, dry_run: bool) -> Result<Outcome, Outcome> {
+pub(super) fn reload(address: &Address, dry_run: bool) -> Result<Outcome, Outcome> {
     let path = if dry_run { "/api/v1/reload?dry_run=true" } else { "/api/v1/reload" };
     let answer = ask_patiently(address, Method::POST, path)?;
     let Answer { outcome, generation, reason, problems, changes, in_force, underway } = answer.read(address)?;

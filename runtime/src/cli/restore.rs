@@ -1,12 +1,11 @@
 //! `tidegate component restore`.
 
-use std::net::SocketAddr;
-
 use http::{Method, StatusCode};
 use serde::Deserialize;
 
 use super::ask::ask;
 use super::outcome::Outcome;
+use crate::listener::Address;
 
 /// The part of the admin API's answer that is shown.
 #[derive(Debug, Deserialize)]
@@ -15,7 +14,7 @@ struct Answer {
 }
 
 /// Has a running proxy lift the quarantine of a component, and prints how many of its uses were in it.
-pub(super) fn restore(name: &str, address: SocketAddr) -> Result<Outcome, Outcome> {
+pub(super) fn restore(name: &str, address: &Address) -> Result<Outcome, Outcome> {
     let answer = ask(address, Method::POST, &format!("/api/v1/components/{name}/restore"))?;
     if answer.status == StatusCode::NOT_FOUND {
         return Err(Outcome::wrong(&format!("no component is named {name:?} there")));

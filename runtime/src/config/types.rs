@@ -93,8 +93,9 @@ impl Config {
     /// What a socket of this address takes: that of `[::]` takes IPv4 too, unless a listener or the admin API has the same
     /// port with IPv4.
     pub fn claim(&self, listen: &listener::Address) -> Claim {
-        let admin = self.admin.iter().map(|admin| admin.listen);
-        let mut others = self.listeners.iter().filter_map(|listener| listener.listen.socket()).chain(admin);
+        let admin = self.admin.iter().map(|admin| &admin.listen);
+        let mut others =
+            self.listeners.iter().map(|listener| &listener.listen).chain(admin).filter_map(listener::Address::socket);
         let only_v6 = listen.socket().is_some_and(|listen| {
             let is_same = |other: SocketAddr| other.port() == listen.port() && other.port() != 0;
             listen.is_ipv6()
@@ -154,7 +155,9 @@ pub struct CacheDirectory {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Admin {
     /// Where it listens.
-    pub listen: SocketAddr,
+    pub listen: listener::Address,
+    /// Who may connect to a unix socket.
+    pub rights: Rights,
     /// Where that is declared.
     pub place: Place,
     /// The names that it is asked by, beside those that need no entry; in lower case, without a port.

@@ -34,7 +34,8 @@ impl Config {
 
     fn admin_listener(&self, warnings: &mut Problems) {
         let Some(admin) = &self.admin else { return };
-        if admin.tokens.is_empty() && !admin.listen.ip().to_canonical().is_loopback() {
+        let is_reached = admin.listen.socket().is_some_and(|listen| !listen.ip().to_canonical().is_loopback());
+        if admin.tokens.is_empty() && is_reached {
             let what = format!("the admin API asks for no password, and others can reach it at {}", admin.listen);
             warnings.add(&admin.place, what, "add `tokens`, or let only those in whom you trust");
         }
@@ -58,7 +59,7 @@ impl Config {
             |own: SocketAddr| own.port() == port && addresses.iter().any(|address| reaches(*address, own.ip()));
         if self.listeners.iter().filter_map(|listener| listener.listen.socket()).any(leads_to) {
             Some("a listener")
-        } else if self.admin.as_ref().is_some_and(|admin| leads_to(admin.listen)) {
+        } else if self.admin.as_ref().and_then(|admin| admin.listen.socket()).is_some_and(leads_to) {
             Some("the admin API")
         } else {
             None

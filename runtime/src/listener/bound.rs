@@ -49,6 +49,17 @@ impl Bound {
         Ok(Self { configured: wanted, alone, retired: AtomicBool::new(false), file, sockets })
     }
 
+    /// Binds one socket that shares its address with no other, except for `own`. Nobody can connect before it listens.
+    ///
+    /// # Errors
+    /// Those of [`new`](Self::new).
+    pub fn alone(wanted: Claim, own: &[Claim]) -> Result<Self, BindError> {
+        let Address::Socket(address) = wanted.address else { return Self::new(wanted, 1, own) };
+        let socket = bind::bind_one(address, wanted.only_v6, own)?;
+        let alone = !bind::is_shared(&socket);
+        Ok(Self { configured: wanted, alone, retired: AtomicBool::new(false), file: None, sockets: vec![socket] })
+    }
+
     /// Sockets that another process has bound for this address of its configuration. The file of a unix socket stays that
     /// process's, for ever where it is lent, or until they [listen](Self::listen) or are [owned](Self::own).
     pub fn inherited(listen: Address, sockets: Vec<Socket>, is_lent: bool) -> Self {
@@ -62,21 +73,16 @@ impl Bound {
         Self { configured, alone: false, retired, file, sockets }
     }
 
-    /// Makes them enough for `workers`, where their address can be shared. The further ones share their port, and get none of
-    /// its connections before they [`listen`](Self::listen).
-    ///
-    /// # Errors
-    /// When the port cannot be shared, as when the sockets are another user's.
-    pub fn complete(mut self, workers: usize) -> Result<Self, BindError> {
+    /// Makes them enough for `workers`, where their address can be shared: not when they are another user's. The further ones
+    /// share their port, and get none of its connections before they [`listen`](Self::listen).
+    pub fn complete(mut self, workers: usize) -> Self {
         let claim = self.claim();
         let Some(address) = claim.address.socket().filter(|_| self.sockets.iter().all(bind::is_shared)) else {
-            return Ok(self);
+            return self;
         };
-        for _ in self.sockets.len()..workers {
-            let further = bind::bind_shared(address, claim.only_v6);
-            self.sockets.push(further.map_err(|error| BindError::of(error, &claim, &[]))?);
-        }
-        Ok(self)
+        let further = (self.sockets.len()..workers).map_while(|_| bind::bind_shared(address, claim.only_v6).ok());
+        self.sockets.extend(further.collect::<Vec<_>>());
+        self
     }
 
     /// Has every socket listen, once; inherited ones go on.
@@ -118,6 +124,14 @@ impl Bound {
             // What they accept inherits it.
             None => Ok(self.sockets.iter().try_for_each(|socket| liveness.apply(&SockRef::from(socket)))?),
         }
+    }
+
+    /// Sets who may connect to a unix socket.
+    ///
+    /// # Errors
+    /// When the system refuses it.
+    pub fn give(&self, rights: &Rights) -> Result<(), BindError> {
+        self.file.as_ref().map_or(Ok(()), |file| file.give(rights))
     }
 
     /// Has nobody connect any more, so that who does gets to other sockets of the port; who has begun to can still be
@@ -312,7 +326,7 @@ mod tests {
     fn sockets_of_another_process_are_completed_and_dealt_out() {
         for (workers, hands) in [(1, vec![2]), (2, vec![1, 1]), (3, vec![1, 1, 1])] {
             let old = free(2);
-            let bound = Bound::inherited(old.configured.address.clone(), old.sockets, false).complete(workers).unwrap();
+            let bound = Bound::inherited(old.configured.address.clone(), old.sockets, false).complete(workers);
             bound.listen().unwrap();
             let claims: Vec<_> = bound.sockets().iter().map(|socket| Claim::of(socket).unwrap()).collect();
             assert!(claims.iter().all(|claim| claim.address == bound.address()));

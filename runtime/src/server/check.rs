@@ -99,7 +99,7 @@ fn ask_issuers(config: &Config, warnings: &mut Problems) -> io::Result<()> {
 fn warnings(config: &Config) -> Problems {
     let mut warnings = config.warnings();
     let listening = listener::listening().unwrap_or_default();
-    let admin = config.admin.iter().map(|admin| (admin.listen.into(), &admin.place));
+    let admin = config.admin.iter().map(|admin| (admin.listen.clone(), &admin.place));
     let own = config.listeners.iter().map(|listener| (listener.listen.clone(), &listener.place)).chain(admin);
     for (address, place) in own {
         let wanted = config.claim(&address);

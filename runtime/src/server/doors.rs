@@ -1,12 +1,11 @@
 //! Opening the listeners of a configuration, all of them or none.
 
-use std::net::TcpListener as StdListener;
 use std::sync::Arc;
 
 use super::course::Listening;
 use super::handover::Inherited;
 use crate::config::{Config, Listener, Problems};
-use crate::listener::{Address, BindError, Bound, Claim, Settings, retire};
+use crate::listener::{Address, BindError, Bound, Claim, Settings};
 
 /// A listener that cannot be opened.
 #[derive(Debug)]
@@ -43,7 +42,7 @@ pub(super) fn listening(bound: Vec<Arc<Bound>>, settings: &[Arc<Settings>]) -> V
 /// Tells that an address cannot be listened on, with the place that names it.
 pub(super) fn shut(config: &Config, address: &Address, error: &BindError) -> Problems {
     let listeners = config.listeners.iter().map(|listener| (listener.listen.clone(), &listener.place));
-    let mut named = listeners.chain(config.admin.iter().map(|admin| (admin.listen.into(), &admin.place)));
+    let mut named = listeners.chain(config.admin.iter().map(|admin| (admin.listen.clone(), &admin.place)));
     let place = named.find(|(listen, _)| listen == address).map(|(_, place)| place.clone());
     let mut problems = config.problems();
     problems.add(&place.unwrap_or_default(), format!("cannot listen on {address}: {error}"), error.advice());
@@ -55,11 +54,23 @@ pub(super) fn shut(config: &Config, address: &Address, error: &BindError) -> Pro
 pub(super) struct Leftover {
     /// Who has come to them is served as who comes to the listener of the same port.
     pub(super) listeners: Vec<Listening>,
-    admin: Option<StdListener>,
+    admin: Option<Bound>,
 }
 
 impl Leftover {
     pub(super) fn of(inherited: Inherited, config: &Config, settings: &[Arc<Settings>]) -> Self {
+        let mut inherited = inherited;
+        if let Some(unfit) = inherited.unfit.take() {
+            // Who comes to those waits for whoever else has them.
+            for unfit in unfit {
+                tracing::warn!(%unfit, "a descriptor that the service manager has passed is of no use");
+            }
+            for bound in &inherited.listeners {
+                let address = bound.address();
+                tracing::warn!(%address, "the service manager has opened a socket that no listener has; it is closed");
+            }
+            return Self::default();
+        }
         let (listeners, admin) = inherited.into_leftover();
         let listening = |bound: Bound| {
             let port = |address: &Address| address.socket().map(|address| address.port());
@@ -74,12 +85,13 @@ impl Leftover {
     /// Has the files of unix sockets be this process's to remove.
     pub(super) fn own(&self) {
         self.listeners.iter().for_each(|listening| listening.bound.own());
+        self.admin.iter().for_each(Bound::own);
     }
 
     /// Has nobody reach the other process's admin API any more.
     pub(super) fn retire_admin(&mut self) {
-        if let Some(socket) = self.admin.take() {
-            retire(&socket);
+        if let Some(bound) = self.admin.take() {
+            bound.retire();
         }
     }
 }

@@ -11,7 +11,6 @@
 
 use std::io::{self, IoSlice, IoSliceMut};
 use std::mem::MaybeUninit;
-use std::net::{SocketAddr, TcpListener as StdListener};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
@@ -24,6 +23,7 @@ use rustix::net::{
 };
 use socket2::Socket;
 
+use super::activation::Unfit;
 use crate::listener::{self, Address, Bound, Claim};
 use crate::tls::Keys;
 
@@ -39,8 +39,8 @@ pub(super) struct Link(OwnedFd);
 enum Word {
     /// A socket of the listener with this number, which the configuration says listens there, and whether its file is lent.
     Listener(usize, Address, OwnedFd, bool),
-    /// The socket of the admin API.
-    Admin(SocketAddr, OwnedFd),
+    /// The socket of the admin API, and whether its file is lent.
+    Admin(Address, OwnedFd, bool),
     /// What tickets of TLS sessions are made with.
     Keys(Keys),
     /// There are no more sockets.
@@ -72,15 +72,14 @@ pub(super) struct Sockets {
     pub(super) listeners: Vec<Arc<Bound>>,
     /// Those that are no longer in force, and wait a moment for who has begun to connect.
     pub(super) closing: Vec<Weak<Bound>>,
-    /// With the address of the configuration.
-    pub(super) admin: Option<(SocketAddr, Arc<StdListener>)>,
+    /// That of the admin API.
+    pub(super) admin: Option<Arc<Bound>>,
 }
 
 impl Sockets {
     /// What they take.
     pub(super) fn claims(&self) -> Vec<Claim> {
-        let admin = self.admin.iter().filter_map(|(_, socket)| Claim::of(socket).ok());
-        self.bound().map(|bound| bound.claim()).chain(admin).collect()
+        self.bound().chain(self.admin.clone()).map(|bound| bound.claim()).collect()
     }
 
     /// The same process with other listeners. Nobody can connect to those that are gone, from now on.
@@ -96,7 +95,7 @@ impl Sockets {
 
     /// Leaves the files of unix sockets to the process that goes on with them.
     pub(super) fn leave(&self) {
-        self.bound().for_each(|bound| bound.leave());
+        self.bound().chain(self.admin.clone()).for_each(|bound| bound.leave());
     }
 
     fn bound(&self) -> impl Iterator<Item = Arc<Bound>> {
@@ -107,17 +106,23 @@ impl Sockets {
 /// The sockets that another process has handed over, until somebody takes them.
 #[derive(Debug, Default)]
 pub(super) struct Inherited {
-    listeners: Vec<Bound>,
-    admin: Option<(SocketAddr, StdListener)>,
+    pub(super) listeners: Vec<Bound>,
+    admin: Option<Bound>,
+    /// Where it was a service manager: what it has opened beside these.
+    pub(super) unfit: Option<Vec<Unfit>>,
     /// What tickets of TLS sessions are made with.
     pub(super) keys: Option<Keys>,
 }
 
 impl Inherited {
+    /// Those that a service manager has opened for this process.
+    pub(super) fn activated(listeners: Vec<Bound>, unfit: Vec<Unfit>) -> Self {
+        Self { listeners, unfit: Some(unfit), ..Self::default() }
+    }
+
     /// What they take.
     pub(super) fn claims(&self) -> Vec<Claim> {
-        let admin = self.admin.iter().filter_map(|(_, socket)| Claim::of(socket).ok());
-        self.listeners.iter().map(Bound::claim).chain(admin).collect()
+        self.listeners.iter().chain(&self.admin).map(Bound::claim).collect()
     }
 
     /// The sockets that will do for this address, where there are any; they are then no longer here.
@@ -127,21 +132,19 @@ impl Inherited {
     }
 
     /// The socket of the admin API, if it listens there; otherwise, sockets of this process may from now on.
-    pub(super) fn take_admin(&mut self, wanted: Option<Claim>) -> Option<StdListener> {
-        let is_wanted = |address: SocketAddr, socket: &StdListener| {
-            let (Some(wanted), Ok(bound)) = (&wanted, Claim::of(socket)) else { return false };
-            bound.serves(wanted) || Claim { address: address.into(), ..bound }.serves(wanted)
-        };
-        let taken = self.admin.take_if(|(address, socket)| is_wanted(*address, socket)).map(|(_, socket)| socket);
-        if let Some((_, socket)) = &self.admin {
-            listener::share(socket);
+    pub(super) fn take_admin(&mut self, wanted: Option<Claim>) -> Option<Bound> {
+        let is_wanted = |bound: &mut Bound| wanted.as_ref().is_some_and(|wanted| bound.serves(wanted));
+        let taken = self.admin.take_if(is_wanted);
+        if let Some(bound) = &self.admin {
+            bound.sockets().iter().for_each(listener::share);
         }
-        taken
+        let activated = wanted.filter(|_| self.unfit.is_some());
+        taken.or_else(|| self.take_listener(&activated?))
     }
 
     /// What nobody has taken: sockets of listeners, and that of the admin API.
-    pub(super) fn into_leftover(self) -> (Vec<Bound>, Option<StdListener>) {
-        (self.listeners, self.admin.map(|(_, socket)| socket))
+    pub(super) fn into_leftover(self) -> (Vec<Bound>, Option<Bound>) {
+        (self.listeners, self.admin)
     }
 }
 
@@ -181,8 +184,11 @@ impl Link {
                 self.send(&format!("{verb} {number} {}", bound.configured()), Some(socket.as_fd()))?;
             }
         }
-        if let Some((address, socket)) = &sockets.admin {
-            self.send(&format!("admin {address}"), Some(socket.as_fd()))?;
+        if let Some(bound) = &sockets.admin {
+            let verb = if bound.is_lent() { "lent-admin" } else { "admin" };
+            for socket in bound.sockets() {
+                self.send(&format!("{verb} {}", bound.configured()), Some(socket.as_fd()))?;
+            }
         }
         self.send("end", None)
     }
@@ -206,10 +212,13 @@ impl Link {
                     }
                 }
                 Some(Word::Keys(those)) => keys = Some(those),
-                Some(Word::Admin(address, socket)) => admin = Some((address, socket.into())),
+                Some(Word::Admin(address, socket, is_lent)) => {
+                    admin = Some(Bound::inherited(address, vec![socket.into()], is_lent));
+                }
                 Some(Word::End) => {
                     let bound = |(address, is_lent, sockets)| Bound::inherited(address, sockets, is_lent);
-                    return Ok(Inherited { listeners: listeners.into_iter().map(bound).collect(), admin, keys });
+                    let listeners = listeners.into_iter().map(bound).collect();
+                    return Ok(Inherited { listeners, admin, keys, unfit: None });
                 }
                 Some(_) => return Err(unexpected("no socket")),
                 None => return Err(unexpected("the end")),
@@ -311,7 +320,7 @@ impl Word {
                 let (number, address) = rest.split_once(' ')?;
                 Self::Listener(number.parse().ok()?, address.parse().ok()?, socket?, verb == "lent")
             }
-            "admin" => Self::Admin(rest.parse().ok()?, socket?),
+            "admin" | "lent-admin" => Self::Admin(rest.parse().ok()?, socket?, verb == "lent-admin"),
             "keys" => Self::Keys(Keys::from_text(rest)?),
             "end" => Self::End,
             "ready" => Self::Ready,
@@ -331,6 +340,8 @@ const MOST_WORDS: usize = 4096;
 
 #[cfg(test)]
 mod tests {
+    use std::net::SocketAddr;
+
     use super::*;
 
     const PATIENCE: Duration = Duration::from_secs(10);
@@ -355,11 +366,10 @@ mod tests {
         let (old, new) = linked();
         let any: SocketAddr = "127.0.0.1:0".parse().unwrap();
         let (first, second) = (bound("127.0.0.1:0", 2), bound("127.0.0.1:0", 1));
-        let admin = StdListener::bind(any).unwrap();
+        let admin = Bound::alone(claim(any), &[]).unwrap();
         let place = |bound: &Bound| bound.address().socket().unwrap();
-        let at = [place(&first), place(&second), admin.local_addr().unwrap()];
-        let sockets =
-            Sockets { listeners: vec![first, second], admin: Some((any, Arc::new(admin))), ..Sockets::default() };
+        let at = [place(&first), place(&second), place(&admin)];
+        let sockets = Sockets { listeners: vec![first, second], admin: Some(Arc::new(admin)), ..Sockets::default() };
 
         old.offer(&sockets, &Keys::new().unwrap()).unwrap();
         let mut taken = new.take().unwrap();
@@ -371,7 +381,7 @@ mod tests {
         assert_eq!((rest.sockets().len(), place(&rest)), (2, at[0]));
         assert!(taken.take_listener(&claim(any)).is_none());
         assert!(taken.take_admin(None).is_none());
-        assert_eq!(taken.take_admin(Some(claim(any))).unwrap().local_addr().unwrap(), at[2]);
+        assert_eq!(place(&taken.take_admin(Some(claim(any))).unwrap()), at[2]);
         assert!(taken.take_admin(Some(claim(any))).is_none());
     }
 

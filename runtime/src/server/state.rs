@@ -24,7 +24,7 @@ use crate::component::Host;
 use crate::config::Config;
 use crate::control::{HandOver, Plan, ReadSources, Sources};
 use crate::inquiry::Desk;
-use crate::listener::{self, Address, BindError, Loads};
+use crate::listener::{Address, BindError, Loads};
 use crate::metrics::Metrics;
 use crate::session::{Permits, Snapshot};
 use crate::tls::Keys;
@@ -255,15 +255,11 @@ impl State {
     /// The address that somebody has taken meanwhile.
     pub(super) fn listen(&self, shared: bool) -> Result<(), (Address, BindError)> {
         let Some(sockets) = self.sockets() else { return Ok(()) };
-        for bound in sockets.listeners.iter().filter(|bound| bound.is_shared() == shared) {
+        let wanted = sockets.listeners.iter().chain(&sockets.admin).filter(|bound| bound.is_shared() == shared);
+        for bound in wanted {
             bound.listen().map_err(|error| (bound.configured().clone(), error))?;
         }
-        match &sockets.admin {
-            Some((address, socket)) if shared == listener::is_shared(&**socket) => {
-                listener::listen(&**socket).map_err(|error| ((*address).into(), error))
-            }
-            _ => Ok(()),
-        }
+        Ok(())
     }
 
     /// The sockets of the process, for one that replaces it; `None` once it is draining.

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 
+use super::rights;
 use crate::config::{
     pattern,
     reader::{Absent, Fault, Key, Read, Section, Value},
@@ -12,7 +13,18 @@ use crate::config::{
 pub(super) const ADMIN: Section = Section {
     title: "[admin]",
     about: "Without this table there is no admin API, and no metrics.",
-    keys: &[LISTEN, TOKENS, METRICS, OPEN, HOSTS, MAX_CONNECTIONS, SEND_TIMEOUT],
+    keys: &[
+        LISTEN,
+        rights::MODE,
+        rights::OWNER,
+        rights::GROUP,
+        TOKENS,
+        METRICS,
+        OPEN,
+        HOSTS,
+        MAX_CONNECTIONS,
+        SEND_TIMEOUT,
+    ],
 };
 
 const LISTEN: Key = Key {
@@ -20,7 +32,8 @@ const LISTEN: Key = Key {
     takes: "address",
     absent: Absent::Default("\"127.0.0.1:9900\""),
     example: "\"127.0.0.1:9900\"",
-    meaning: "Where it listens. Beyond loopback only with `tokens`, or with `open`.",
+    meaning: "Where it listens. Beyond loopback only with `tokens`, or with `open`. Or `unix:/run/tidegate-admin.sock`, a unix \
+              socket by its absolute path: who may write its file may ask.",
 };
 
 const TOKENS: Key = Key {
@@ -109,7 +122,8 @@ const SEND_TIMEOUT: Key = Key {
 pub(super) fn admin(value: &Value<'_>) -> Read<Admin> {
     let table = value.table(&ADMIN, "write a table [admin]")?;
     let place = table.value(&LISTEN).map_or_else(|| table.place(), |value| value.place());
-    let listen = table.read(&LISTEN, value::address);
+    let listen = table.read(&LISTEN, value::listen);
+    let rights = rights::rights(&table, listen.as_ref().ok());
     let hosts = table.read(&HOSTS, |value| {
         const ADVICE: &str = "write a list such as [\"tidegate.example.com\"]";
         value.each("a list of hosts", ADVICE, |host| host.parsed("a host", ADVICE, pattern::parse_host))
@@ -119,7 +133,7 @@ pub(super) fn admin(value: &Value<'_>) -> Read<Admin> {
     let is_open = table.read(&OPEN, value::boolean);
     if let (Ok(listen), Ok(tokens), Ok(false)) = (&listen, &tokens, &is_open)
         && tokens.is_empty()
-        && !listen.ip().to_canonical().is_loopback()
+        && listen.socket().is_some_and(|listen| !listen.ip().to_canonical().is_loopback())
     {
         let what = format!("everybody who reaches {listen} could do everything");
         let advice = "write `tokens = [{ name = \"…\", sha256 = \"…\", role = \"operator\" }]`; or listen on \
@@ -131,6 +145,7 @@ pub(super) fn admin(value: &Value<'_>) -> Read<Admin> {
     let send_timeout = table.read(&SEND_TIMEOUT, value::duration);
     Ok(Admin {
         listen: listen?,
+        rights: rights?,
         place,
         hosts: hosts?,
         tokens: tokens?,

@@ -43,16 +43,16 @@ pub(super) fn rights(table: &Table<'_>, listen: Option<&Address>) -> Read<Rights
         )),
     };
     let mode = table.optional(&MODE, |value| {
-        of_file(value)?;
-        value.parsed("the mode of a file", MODE_ADVICE, mode)
+        let mode = value.parsed("the mode of a file", MODE_ADVICE, mode)?;
+        of_file(value).map(|()| mode)
     });
     let owner = table.optional(&OWNER, |value| {
-        of_file(value)?;
-        number(value, "user", |name| Ok(User::from_name(name)?.map(|user| user.uid.as_raw())))
+        let owner = number(value, "user", |name| Ok(User::from_name(name)?.map(|user| user.uid.as_raw())))?;
+        of_file(value).map(|()| owner)
     });
     let group = table.optional(&GROUP, |value| {
-        of_file(value)?;
-        number(value, "group", |name| Ok(Group::from_name(name)?.map(|group| group.gid.as_raw())))
+        let group = number(value, "group", |name| Ok(Group::from_name(name)?.map(|group| group.gid.as_raw())))?;
+        of_file(value).map(|()| group)
     });
     Ok(Rights { mode: mode?, owner: owner?, group: group? })
 }

@@ -249,7 +249,7 @@ pub(in crate::config) fn read(
     let listeners = listener::listeners(
         &root,
         listener::Context { base, prefixes: known_prefixes, trusts },
-        admin.as_ref().ok().and_then(|admin| admin.as_ref().map(|admin| admin.listen.into())),
+        admin.as_ref().ok().and_then(|admin| admin.as_ref().map(|admin| admin.listen.clone())),
     );
     let components = root.read(&COMPONENTS, |value| component::components(value, &names));
     let tokens = root.read(&TOKENS, |value| tokens::tokens(value, &names));
