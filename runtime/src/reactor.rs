@@ -11,7 +11,7 @@
 //! On a thread without a loop, as in tests under tokio's paused clock, [`Sleep`] and [`yield_now`] are tokio's. Channels
 //! and locks of `tokio::sync` work on any thread.
 
-mod common;
+mod exclusive;
 mod port;
 mod remote;
 mod sleep;

@@ -20,6 +20,7 @@ pub mod config;
 pub mod guests;
 
 mod backend;
+mod command;
 mod deflating;
 mod echo;
 mod frame;
@@ -35,6 +36,7 @@ use std::future::Future;
 use std::time::Duration;
 
 pub use backend::{Backend, accept_key, refused_address};
+pub use command::{Finished, tidegate};
 pub use deflating::{Deflating, Inflating, Window};
 pub use echo::Echo;
 pub use frame::{Frame, Opcode};
@@ -42,7 +44,7 @@ pub use http::{Head, Reply, Request, request};
 pub use issuer::{Issuer, Signer, key_set};
 pub use lines::Lines;
 pub use peer::{Peer, Role};
-pub use proxy::{Finished, Proxy, Signal, Started, tidegate};
+pub use proxy::{Proxy, Signal, Started};
 pub use samples::Samples;
 pub use tls::{Authority, Issued, Trust};
 

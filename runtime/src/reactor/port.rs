@@ -11,7 +11,7 @@ use mio::unix::SourceFd;
 use mio::{Events, Interest, Registry, Token};
 use slab::Slab;
 
-use super::{Reactor, common};
+use super::{Reactor, exclusive};
 
 /// The sockets that a loop watches.
 pub(super) struct Ports {
@@ -76,7 +76,7 @@ impl Ports {
         let entry = watched.vacant_entry();
         let key = u32::try_from(entry.key()).map_err(io::Error::other)?;
         match record.is_common {
-            true => common::watch(&self.registry, socket, Token(entry.key()))?,
+            true => exclusive::watch(&self.registry, socket, Token(entry.key()))?,
             false => {
                 let interest = Interest::READABLE | Interest::WRITABLE;
                 self.registry.register(&mut SourceFd(&socket), Token(entry.key()), interest)?;
