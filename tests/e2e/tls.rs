@@ -30,14 +30,15 @@ async fn echo(client: &mut Peer, upstream: &mut Peer) {
     client.expect(Frame::text("down")).await;
 }
 
-/// Whom the server at the other end says that it is: the serial number of its certificate, which is the name of its file.
+/// Whom the server at the other end says that it is: the serial number of its certificate, which is the name of its file. It
+/// follows the version (RFC 5280, §4.1), so that no other field is taken for it.
 fn shown(client: &Peer) -> String {
+    const VERSION_3: [u8; 5] = [0xa0, 3, 2, 1, 2];
     let certificate = client.agreed().unwrap().peer_certificates().unwrap()[0].to_vec();
-    ["a", "b", "wild", "renewed"]
-        .into_iter()
-        .find(|name| certificate.windows(name.len() + 2).any(|at| at[0] == 2 && &at[2..] == name.as_bytes()))
-        .unwrap()
-        .to_owned()
+    let serial = |name: &str| [&VERSION_3[..], &[2, name.len() as u8], name.as_bytes()].concat();
+    let names = ["a", "b", "wild", "renewed"].map(|name| (name, serial(name)));
+    let is_shown = |serial: &[u8]| certificate.windows(serial.len()).any(|at| at == serial);
+    names.into_iter().find(|(_, serial)| is_shown(serial)).unwrap().0.to_owned()
 }
 
 #[tokio::test]
