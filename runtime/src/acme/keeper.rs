@@ -20,11 +20,19 @@ use crate::tls::{Certificate, Issuers, Renewed, Trust};
 /// The certificates that renew themselves, by their terms; each is kept once for all who show it.
 #[derive(Debug)]
 pub struct Acme {
-    known: Mutex<HashMap<Terms, Weak<Renewed>>>,
-    /// No more wait in it than configurations have named since the last look.
+    known: Mutex<HashMap<Terms, Known>>,
+    /// No more wait in it than configurations in force have named since the last look.
     fresh: mpsc::UnboundedSender<(Terms, Weak<Renewed>)>,
     challenges: Arc<Challenges>,
     troubles: Arc<Troubles>,
+}
+
+/// A certificate that somebody has asked for.
+#[derive(Debug)]
+struct Known {
+    renewed: Weak<Renewed>,
+    /// Whether it is in force, so that it is ordered.
+    is_kept: bool,
 }
 
 /// What is wrong with the certificates at the moment, by their files: two may have the same first name.
@@ -47,12 +55,12 @@ impl Acme {
         (Arc::new(Self { known: Mutex::default(), fresh: sender, challenges, troubles }), keeper)
     }
 
-    /// The certificate under these terms: what there is on disk, and what is ordered from now on, as long as somebody holds
-    /// it. Called for each configuration, never for a handshake.
+    /// The certificate under these terms: what there is on disk, and what is ordered once it is [kept](Self::keep), as long as
+    /// somebody holds it. Called for each configuration, also for those that never come into force.
     pub fn certificate(&self, terms: &Terms) -> Arc<Renewed> {
         let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
-        known.retain(|_, renewed| renewed.strong_count() > 0);
-        if let Some(renewed) = known.get(terms).and_then(Weak::upgrade) {
+        known.retain(|_, known| known.renewed.strong_count() > 0);
+        if let Some(renewed) = known.get(terms).and_then(|known| known.renewed.upgrade()) {
             return renewed;
         }
         let renewed = Arc::new(Renewed::new(terms.domains.clone()));
@@ -62,10 +70,20 @@ impl Acme {
         if let Some(certificate) = kept.or_else(|| stopgap(&store, &terms.domains, SystemTime::now())) {
             renewed.show(certificate);
         }
-        known.insert(terms.clone(), Arc::downgrade(&renewed));
-        // Where nobody keeps any, as in a check, nobody shows any either.
-        let _ = self.fresh.send((terms.clone(), Arc::downgrade(&renewed)));
+        known.insert(terms.clone(), Known { renewed: Arc::downgrade(&renewed), is_kept: false });
         renewed
+    }
+
+    /// Has a certificate ordered and renewed that has come into force; one that is kept already goes on.
+    pub fn keep(&self, renewed: &Arc<Renewed>) {
+        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        let renewed = Arc::downgrade(renewed);
+        let wanted = known.iter_mut().find(|(_, known)| known.renewed.ptr_eq(&renewed));
+        if let Some((terms, known)) = wanted.filter(|(_, known)| !known.is_kept) {
+            known.is_kept = true;
+            // Who keeps none any more has left all of them to another process.
+            let _ = self.fresh.send((terms.clone(), renewed));
+        }
     }
 
     /// What is to be answered in clear text.
@@ -284,7 +302,34 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(3600);
 
 #[cfg(test)]
 mod tests {
+    use http::Uri;
+
+    use super::super::terms::Ways;
     use super::*;
+
+    #[test]
+    fn what_does_not_come_into_force_is_not_ordered_and_what_does_is_kept_once() {
+        let directory = tempfile::tempdir().unwrap();
+        let terms = Terms {
+            domains: vec!["chat.example".to_owned()],
+            contact: None,
+            server: Uri::from_static("https://acme.example/directory"),
+            server_ca: None,
+            directory: directory.path().to_owned(),
+            ways: Ways { tls: true, http: false },
+        };
+        let (acme, mut keeper) = Acme::new();
+        // As in a dry run.
+        drop(acme.certificate(&terms));
+        let renewed = acme.certificate(&terms);
+        assert!(keeper.fresh.try_recv().is_err());
+        acme.keep(&renewed);
+        acme.keep(&acme.certificate(&terms));
+        let (ordered, kept) = keeper.fresh.try_recv().unwrap();
+        assert_eq!(ordered, terms);
+        assert!(kept.ptr_eq(&Arc::downgrade(&renewed)));
+        assert!(keeper.fresh.try_recv().is_err());
+    }
 
     #[test]
     fn what_fails_is_left_alone_for_longer_each_time_and_for_an_hour_at_most() {

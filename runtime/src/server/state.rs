@@ -201,8 +201,11 @@ impl State {
         self.open(doors);
     }
 
-    /// Has the workers accept from these listeners, and from no others, unless nobody is accepted any more.
+    /// Has the workers accept from these listeners, and from no others, unless nobody is accepted any more. What they show and is
+    /// still to be ordered is ordered from now on.
     pub(super) fn open(&self, Doors { listeners, limit }: Doors) {
+        let shown = listeners.iter().filter_map(|listening| listening.settings.tls.as_ref()?.renewed());
+        shown.for_each(|renewed| self.acme.keep(renewed));
         let mut sockets = self.sockets.lock().unwrap_or_else(PoisonError::into_inner);
         let bound = listeners.iter().map(|listening| listening.bound.clone()).collect();
         if let Some(known) = &mut *sockets {

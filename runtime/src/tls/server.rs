@@ -22,6 +22,7 @@ use crate::metrics::{CertificateExpiry, ListenerMetrics, Metrics};
 pub struct Server {
     config: Arc<ServerConfig>,
     metrics: Arc<ListenerMetrics>,
+    renewed: Option<Arc<Renewed>>,
     /// When its certificates end, which is shown for as long as they are here.
     _expiries: Arc<[Arc<CertificateExpiry>]>,
 }
@@ -94,12 +95,18 @@ impl Server {
             config: Arc::new(config),
             _expiries: certificates.iter().map(shown).chain(by_itself).collect(),
             metrics: metrics.listener(listener),
+            renewed,
         })
     }
 
     /// What handshakes go by.
     pub fn config(&self) -> Arc<ServerConfig> {
         self.config.clone()
+    }
+
+    /// Its certificate that renews itself, if it has one.
+    pub fn renewed(&self) -> Option<&Arc<Renewed>> {
+        self.renewed.as_ref()
     }
 
     /// Where its handshakes are counted.
