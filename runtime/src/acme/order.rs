@@ -129,16 +129,10 @@ impl Orderer<'_> {
         let mut authorizations = order.authorizations();
         while let Some(authorization) = authorizations.next().await {
             let mut authorization = authorization?;
-            let tokens = authorization.challenges.iter().map(|offer| (&offer.token, &offer.r#type));
-            let is_answered = |token: &str| answers.iter().any(|answered| answered.kept.token == token);
-            // All challenges of an authorization may have one token.
-            let over_tls = |token: &str| answers.iter().any(|it| it.kept.token == token && it.kept.over_tls);
-            let way = tokens.filter(|(token, _)| is_answered(token)).find_map(|(token, kind)| match kind {
-                ChallengeType::TlsAlpn01 if over_tls(token) => Some(ChallengeType::TlsAlpn01),
-                ChallengeType::Http01 if !over_tls(token) => Some(ChallengeType::Http01),
-                _ => None,
-            });
-            if let Some(mut challenge) = way.and_then(|way| authorization.challenge(way)) {
+            let domain = authorization.identifier().to_string();
+            let Some(Answered { kept, .. }) = answers.iter().find(|it| it.kept.domain == domain) else { continue };
+            let way = if kept.over_tls { ChallengeType::TlsAlpn01 } else { ChallengeType::Http01 };
+            if let Some(mut challenge) = authorization.challenge(way) {
                 challenge.set_ready().await?;
             }
         }

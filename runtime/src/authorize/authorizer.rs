@@ -1,12 +1,12 @@
 //! Who asks, and what comes of it.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 
 use bytes::Bytes;
 use http::Response;
 use http::header::{HeaderName, HeaderValue};
 use thiserror::Error;
+use tokio::sync::Semaphore;
 use tokio::time::Instant;
 
 use super::admitted::{Copied, Remembered};
@@ -20,8 +20,8 @@ pub struct Authorizer {
     terms: Terms,
     desk: Desk,
     inquirer: Inquirer,
-    /// How many questions are under way.
-    pending: AtomicUsize,
+    /// Places for questions that are under way.
+    pending: Semaphore,
     remembered: Option<Remembered>,
     metrics: Arc<AuthorizationMetrics>,
 }
@@ -53,7 +53,8 @@ impl Authorizer {
     /// Asks under these terms.
     pub fn new(terms: Terms, desk: Desk, inquirer: Inquirer, metrics: Arc<AuthorizationMetrics>) -> Self {
         let remembered = terms.cache.map(Remembered::new);
-        Self { terms, desk, inquirer, pending: AtomicUsize::new(0), remembered, metrics }
+        let pending = Semaphore::new(terms.max_pending);
+        Self { terms, desk, inquirer, pending, remembered, metrics }
     }
 
     /// The terms.
@@ -96,7 +97,7 @@ impl Authorizer {
     }
 
     async fn inquire(&self, question: &Question<'_>) -> Result<Response<Bytes>, Failure> {
-        let _place = Place::take(&self.pending, self.terms.max_pending).ok_or(Failure::Pending)?;
+        let _place = self.pending.try_acquire().map_err(|_| Failure::Pending)?;
         let request = question.request(&self.terms).map_err(Failure::Unaskable)?;
         Ok(self.desk.ask(&self.inquirer, request, MOST, self.terms.timeout).await?)
     }
@@ -107,22 +108,6 @@ impl Authorizer {
             answer.headers().get_all(&name).iter().map(move |value| (name.clone(), value.clone())).collect::<Vec<_>>()
         };
         self.terms.copy.iter().flat_map(values).collect()
-    }
-}
-
-/// A question that is under way, until it is dropped.
-struct Place<'a>(&'a AtomicUsize);
-
-impl<'a> Place<'a> {
-    fn take(taken: &'a AtomicUsize, most: usize) -> Option<Self> {
-        let step = |taken: usize| (taken < most).then_some(taken + 1);
-        taken.fetch_update(Ordering::Relaxed, Ordering::Relaxed, step).ok().map(|_| Self(taken))
-    }
-}
-
-impl Drop for Place<'_> {
-    fn drop(&mut self) {
-        self.0.fetch_sub(1, Ordering::Relaxed);
     }
 }
 

@@ -1,9 +1,8 @@
 //! Whom a listener lets in, before anything is read or when it is known who asks.
 //!
-//! Who comes by a unix socket has no address: all of them count as one client that is in no network.
-//!
 //! The other end of a socket is the client, unless it is one of the proxies that are trusted to speak for others: those
-//! have a place like everybody, and what each client may have is for the client that they tell.
+//! have a place like everybody, and what each client may have is for the client that they tell. Who comes by a unix socket
+//! has no address: all of them count as one client that is in no network.
 
 use std::net::IpAddr;
 
@@ -30,7 +29,7 @@ impl Door {
     /// # Errors
     /// When its network may not come, or a limit is reached.
     pub fn enter(&self, peer: Option<IpAddr>, now: Instant) -> Result<Entry, Denied> {
-        if self.asks_clients() && self.trusted.contains(peer) {
+        if self.is_open_for(peer) {
             return self.admission.enter_unknown();
         }
         if !self.access.admits(peer) {
