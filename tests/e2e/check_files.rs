@@ -164,7 +164,8 @@ async fn all_files_that_are_wrong_are_told_at_once_beside_components() {
         "certificates = [{ chain = \"absent.pem\", key = \"one.key\" }, { chain = \"one.pem\", key = \"two.key\" }]",
         SECURE,
         "ca = \"empty\"",
-        "jwks = \"none.json\"\n[components.mine]\npath = \"absent.wasm\"",
+        "jwks = \"none.json\"\n[components.mine]\npath = \"absent.wasm\"\n[routes.authorize]\nurl = \"https://auth.example/\"\n\
+         ca = \"empty\"",
     );
     let told = [
         "3: listeners[0].tls.certificates[0].chain: absent.pem: No such file",
@@ -172,6 +173,7 @@ async fn all_files_that_are_wrong_are_told_at_once_beside_components() {
         "7: upstreams.back.tls.ca: empty holds no certificate of an authority",
         "13: tokens.users.jwks: none.json has no key",
         "14: components.mine: absent.wasm: No such file",
+        "18: routes[0].authorize.ca: empty holds no certificate of an authority",
     ];
     folder.tells(&text, 2, &told.map(|told| format!("tidegate.toml:{told}"))).await;
 }

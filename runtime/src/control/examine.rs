@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use super::authorize::authorizer;
 use super::build::Means;
 use super::findings::Findings;
 use super::sources::{Sources, bytes, read_files};
@@ -52,6 +53,9 @@ pub fn examine_files(config: Config, problems: Problems, means: &Means<'_>) -> P
     for upstream in sources.config.upstreams.values() {
         // What is wrong is among the findings.
         let _ = tls::client(upstream, &sources, &mut findings);
+    }
+    for route in &sources.config.routes {
+        let _ = authorizer(route, &sources, means, &mut findings);
     }
     findings.into_problems()
 }
