@@ -107,8 +107,8 @@ pub fn serve<H>(worker: Rc<Worker>, accepted: Box<Accepted>, held: H) -> impl Fu
 }
 
 /// Where streams come in.
-struct Entrance<'w> {
-    worker: &'w Rc<Worker>,
+struct Entrance {
+    worker: Rc<Worker>,
     /// The other end of their socket.
     peer: Option<SocketAddr>,
     /// Where that has connected to.
@@ -127,7 +127,7 @@ struct Entrance<'w> {
     paths: Paths,
 }
 
-impl Entrance<'_> {
+impl Entrance {
     /// What an upstream is told of a client by the PROXY protocol. A client that trusted proxies have told of has no port, and
     /// of a unix socket there is nothing to tell.
     fn introduction(&self, client: &Client) -> Header {
@@ -164,17 +164,8 @@ async fn serve_streams(worker: Rc<Worker>, accepted: Box<Accepted>) -> Option<Op
             (socket, Some(peer))
         }
     };
-    let entrance = Entrance {
-        worker: &worker,
-        peer,
-        destination,
-        secured,
-        authority,
-        door,
-        challenges,
-        redirect,
-        paths: head.paths,
-    };
+    let entrance =
+        Entrance { worker, peer, destination, secured, authority, door, challenges, redirect, paths: head.paths };
     let mut streams = Streams::new(socket, &head);
     loop {
         // The first request begins with the socket, and has the time that the TLS handshake has left.
@@ -187,7 +178,7 @@ async fn serve_streams(worker: Rc<Worker>, accepted: Box<Accepted>) -> Option<Op
                 return None;
             }
         };
-        let record = Record::new(&worker, peer, started);
+        let record = Record::new(&entrance.worker, peer, started);
         match serve_stream(&entrance, head, stream, record).await {
             Ok(open) => return Some(open),
             Err(further) => streams = further?,
@@ -202,7 +193,7 @@ fn left_of(whole: Duration, begun: Option<Instant>) -> Duration {
 
 /// One stream, up to its answer. Where that opens nothing, what the connection has to bring beside it.
 async fn serve_stream(
-    entrance: &Entrance<'_>,
+    entrance: &Entrance,
     head: Parts,
     mut stream: Stream,
     mut record: Record<'_>,
@@ -215,7 +206,7 @@ async fn serve_stream(
 
 /// Takes a request as far as two handshakes that agree, of which the client's is still to be answered.
 async fn agree<'w>(
-    entrance: &Entrance<'w>,
+    entrance: &'w Entrance,
     head: Parts,
     stream: &mut Stream,
     record: &mut Record<'w>,
@@ -229,12 +220,12 @@ async fn agree<'w>(
 }
 
 /// Counts and logs that no request has come that could be served.
-async fn miss(missed: Missed, entrance: &Entrance<'_>, started: Instant, patience: Duration) {
-    let record = || Record::new(entrance.worker, entrance.peer, started);
+async fn miss(missed: Missed, entrance: &Entrance, started: Instant, patience: Duration) {
+    let record = || Record::new(&entrance.worker, entrance.peer, started);
     match missed {
         Missed::Over => {}
         Missed::Unasked => {
-            let worker = entrance.worker;
+            let worker = &entrance.worker;
             worker.unrouted().of(worker.index()).handshake(HandshakeOutcome::NoRequest);
         }
         Missed::Left => record().left(),

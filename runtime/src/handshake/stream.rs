@@ -20,7 +20,7 @@ use super::requests::{ClientGone, HeadLimits, ReadError, Requests};
 use crate::reactor::timeout;
 use crate::transport::Transport;
 
-/// The streams that a socket still has to bring, one after the other.
+/// The streams that a socket still has to bring over HTTP/1.1, one after the other.
 #[derive(Debug)]
 pub struct Streams {
     requests: Requests<Transport>,
@@ -30,9 +30,12 @@ pub struct Streams {
     is_ending: bool,
 }
 
-/// A request under way. Dropping it closes its socket.
+/// A request under way, by the version of HTTP that it came over. Dropping it closes what it has to itself.
 #[derive(Debug)]
-pub struct Stream(Streams);
+pub enum Stream {
+    /// It has its socket to itself.
+    Http1(Streams),
+}
 
 /// What an accepted stream goes on as.
 #[derive(Debug)]
@@ -90,7 +93,7 @@ impl Streams {
         let next = match next {
             Ok(Ok(Some(head))) => {
                 self.is_first = false;
-                Ok((head, Stream(self)))
+                Ok((head, Stream::Http1(self)))
             }
             Ok(Ok(None)) => Err(if is_first { Missed::Unasked } else { Missed::Over }),
             Ok(Err(ReadError::Broken(_))) => Err(Missed::Left),
@@ -106,6 +109,20 @@ impl Streams {
         };
         (read_at.unwrap_or(waiting_since), next)
     }
+
+    /// Answers the request under way; whether the client took it.
+    async fn answer(&mut self, response: Response<AnswerBody>) -> bool {
+        self.is_ending = response.headers().get(header::CONNECTION).is_some_and(|value| value == "close");
+        let answered = timeout(ANSWER_TIMEOUT, Box::pin(self.requests.answer(response))).await;
+        matches!(answered, Ok(Ok(())))
+    }
+
+    /// Makes the socket the tunnel of the request under way.
+    async fn switch(self, fields: HeaderMap) -> Option<Tunnel> {
+        let switched = pin!(self.requests.switch(fields));
+        let (transport, leftover) = timeout(ANSWER_TIMEOUT, switched).await.ok()?.ok()?;
+        Some(Tunnel { transport, leftover, status: StatusCode::SWITCHING_PROTOCOLS })
+    }
 }
 
 impl Stream {
@@ -114,23 +131,24 @@ impl Stream {
     /// # Errors
     /// When the client leaves first.
     pub async fn during<F: Future>(&mut self, future: Pin<&mut F>) -> Result<F::Output, ClientGone> {
-        self.0.requests.during(future).await
+        match self {
+            Self::Http1(streams) => streams.requests.during(future).await,
+        }
     }
 
     /// Answers with a refusal. What may bring further requests is given back, unless the client did not take the answer.
     pub async fn refuse(self, response: Response<AnswerBody>) -> Option<Streams> {
-        let Self(mut streams) = self;
-        streams.is_ending = response.headers().get(header::CONNECTION).is_some_and(|value| value == "close");
-        let answered = timeout(ANSWER_TIMEOUT, Box::pin(streams.requests.answer(response))).await;
-        matches!(answered, Ok(Ok(()))).then_some(streams)
+        match self {
+            Self::Http1(mut streams) => streams.answer(response).await.then_some(streams),
+        }
     }
 
     /// Accepts a valid opening handshake with these end-to-end fields, and those that it needs. `None` when the client did
     /// not take the answer.
     pub async fn accept(self, opening: &Opening, fields: HeaderMap) -> Option<Tunnel> {
-        let switched = pin!(self.0.requests.switch(opening.switching(fields)));
-        let (transport, leftover) = timeout(ANSWER_TIMEOUT, switched).await.ok()?.ok()?;
-        Some(Tunnel { transport, leftover, status: StatusCode::SWITCHING_PROTOCOLS })
+        match self {
+            Self::Http1(streams) => streams.switch(opening.switching(fields)).await,
+        }
     }
 }
 

@@ -58,7 +58,7 @@ struct Shadowed {
 
 impl<'w> Entered<'w> {
     /// Opens the route's filters in order, each seeing the attributes of those before it, and makes the upstream's request.
-    pub(super) fn admit(self, entrance: &Entrance<'_>, record: &mut Record<'w>) -> Result<Admitted<'w>, Refusal> {
+    pub(super) fn admit(self, entrance: &Entrance, record: &mut Record<'w>) -> Result<Admitted<'w>, Refusal> {
         let Self { routed, opening, entry, until, authorized } = self;
         let Routed { worker, head, client, followings, route, upstream, target, handshake, .. } = routed;
         let mut handshake = Rc::new(handshake);

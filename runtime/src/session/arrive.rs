@@ -61,8 +61,8 @@ pub(super) struct Entered<'w> {
 
 impl<'w> Arrived<'w> {
     /// Begins the story of a request.
-    pub(super) fn new(entrance: &Entrance<'w>, head: Parts, record: &mut Record<'w>) -> Self {
-        let Entrance { worker, peer, ref secured, ref authority, paths, .. } = *entrance;
+    pub(super) fn new(entrance: &'w Entrance, head: Parts, record: &mut Record<'w>) -> Self {
+        let Entrance { ref worker, peer, ref secured, ref authority, paths, .. } = *entrance;
         let snapshot = worker.snapshot();
         let address = snapshot.trusted.client(peer.map(|peer| peer.ip()), &head.headers);
         let port = peer.map_or(0, |peer| peer.port());
@@ -76,7 +76,7 @@ impl<'w> Arrived<'w> {
     }
 
     /// Sees that the client may come in by this listener, where that could not be known before, and that it is served here.
-    pub(super) fn pass(mut self, entrance: &Entrance<'_>, record: &mut Record<'_>) -> Result<Self, Refusal> {
+    pub(super) fn pass(mut self, entrance: &Entrance, record: &mut Record<'_>) -> Result<Self, Refusal> {
         if let Some(door) = &entrance.door {
             let told = door.enter_told(self.client.address, Instant::now());
             self.told = told.map_err(|denied| Refusal::denied(denied, Gate::Listener))?;
