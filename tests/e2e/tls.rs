@@ -35,7 +35,7 @@ async fn echo(client: &mut Peer, upstream: &mut Peer) {
 fn shown(client: &Peer) -> String {
     const VERSION_3: [u8; 5] = [0xa0, 3, 2, 1, 2];
     let certificate = client.agreed().unwrap().peer_certificates().unwrap()[0].to_vec();
-    let serial = |name: &str| [&VERSION_3[..], &[2, name.len() as u8], name.as_bytes()].concat();
+    let serial = |name: &str| [&VERSION_3[..], &[2, u8::try_from(name.len()).unwrap()], name.as_bytes()].concat();
     let names = ["a", "b", "wild", "renewed"].map(|name| (name, serial(name)));
     let is_shown = |serial: &[u8]| certificate.windows(serial.len()).any(|at| at == serial);
     names.into_iter().find(|(_, serial)| is_shown(serial)).unwrap().0.to_owned()
