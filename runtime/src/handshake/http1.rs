@@ -10,6 +10,7 @@ use std::io::{self, IoSlice};
 use std::pin::Pin;
 use std::rc::{Rc, Weak};
 use std::task::{Context, Poll, ready};
+use std::time::Duration;
 
 use bytes::Bytes;
 use http::header::HeaderMap;
@@ -27,15 +28,18 @@ use super::fragments::{Fragment, Fragments};
 use super::opening::has_body;
 use super::requests::{HeadLimits, ReadError, WriteError, last_words};
 use crate::http::{RelayError, spell_head};
+use crate::reactor::{Sleep, sleep};
 
 /// The requests of one accepted connection, see [`Requests`](super::Requests).
 pub(super) struct Http<S> {
     connection: Connection<S>,
     limits: HeadLimits,
     exchange: Rc<Exchange>,
-    /// The body of the request under way, which nobody reads. Dropping it makes hyper stop reading, and then it may
-    /// think itself done before its answer is written; so it stays until then.
-    unread: Option<Incoming>,
+    /// The body of the request under way, whoever reads it. Dropping it makes hyper stop reading, and then it may think
+    /// itself done before its answer is written; so it stays until then.
+    body: Option<Rc<RefCell<Incoming>>>,
+    /// Whether the last request's body was not read to its end.
+    is_cut: bool,
     ended: bool,
 }
 
@@ -62,17 +66,18 @@ impl<S: AsyncRead + AsyncWrite + Unpin + 'static> Http<S> {
             .max_buf_size(limits.max_header_bytes.max(SMALLEST_BUFFER))
             .serve_connection(TokioIo::new(watched), Handover(Rc::clone(&exchange)));
         let connection = Connection::Open(connection);
-        Self { connection, limits: limits.clone(), exchange, unread: None, ended: false }
+        Self { connection, limits: limits.clone(), exchange, body: None, is_cut: false, ended: false }
     }
 
-    /// The next request; `None` when the client has closed the connection between requests. A body is not read.
+    /// The next request; `None` when the client has closed the connection between requests. Its body is not read before
+    /// somebody asks [for it](Self::body).
     ///
     /// Cancel safe. Bounding the time it takes is the caller's business.
     pub(super) async fn next(&mut self) -> Result<Option<Parts>, ReadError> {
         poll_fn(|context| {
             let ended = self.poll(context);
             if let Some((mut parts, body)) = self.exchange.request.take() {
-                self.unread = Some(body);
+                self.body = (!body.is_end_stream()).then(|| Rc::new(RefCell::new(body)));
                 if self.exchange.fragments.borrow_mut().take(has_body(&parts.headers)) {
                     parts.extensions.insert(Fragment);
                 }
@@ -93,11 +98,31 @@ impl<S: AsyncRead + AsyncWrite + Unpin + 'static> Http<S> {
         self.exchange.read_at.get()
     }
 
-    /// Answers the request with something other than 101, and returns when the answer is written. The connection goes
-    /// on with [`Http::next`], which says whether it stays open.
-    pub(super) async fn answer(&mut self, response: Response<AnswerBody>) -> Result<(), WriteError> {
+    /// The body of the request under way. It moves while the connection is driven.
+    pub(super) fn body(&self) -> Option<Upload> {
+        Some(Upload { body: self.body.clone()?, exchange: Rc::clone(&self.exchange) })
+    }
+
+    /// Whether the body of the last request was not read to its end: then the client may be sending it still.
+    pub(super) fn is_cut(&self) -> bool {
+        self.is_cut
+    }
+
+    /// Answers the request with something other than 101, and returns when the answer is written; meanwhile what stands
+    /// `beside` it is polled, as what brings the answer's body. The connection goes on with [`Http::next`], which says
+    /// whether it stays open.
+    pub(super) async fn answer(
+        &mut self,
+        response: Response<AnswerBody>,
+        beside: Pin<&mut dyn Future<Output = ()>>,
+    ) -> Result<(), WriteError> {
         self.exchange.reply(response);
+        let mut beside = Some(beside);
+        let mut stalled: Option<(u64, Sleep)> = None;
         let written = poll_fn(|context| {
+            if beside.as_mut().is_some_and(|beside| beside.as_mut().poll(context).is_ready()) {
+                beside = None;
+            }
             if let Poll::Ready(ended) = self.poll(context) {
                 return Poll::Ready(match ended {
                     Err(error) if error.is_user() => Err(WriteError::Body(error)),
@@ -106,10 +131,23 @@ impl<S: AsyncRead + AsyncWrite + Unpin + 'static> Http<S> {
                     Ok(()) => Err(WriteError::Closed),
                 });
             }
-            if self.exchange.is_written() { Poll::Ready(Ok(())) } else { Poll::Pending }
+            if self.exchange.is_written() {
+                return Poll::Ready(Ok(()));
+            }
+            // Who reads nothing is not waited for; who is sent nothing has nothing to read.
+            if !self.exchange.blocked.get() {
+                stalled = None;
+                return Poll::Pending;
+            }
+            let count = self.exchange.written.get();
+            if stalled.as_ref().is_none_or(|(before, _)| *before != count) {
+                stalled = Some((count, sleep(STALL)));
+            }
+            let Some((_, patience)) = &mut stalled else { return Poll::Pending };
+            Pin::new(patience).poll(context).map(|()| Err(WriteError::Stalled))
         })
         .await;
-        self.unread = None;
+        self.is_cut = self.body.take().is_some() && !self.exchange.is_read.replace(false);
         self.exchange.is_answering.set(false);
         self.exchange.read_at.set(None);
         written
@@ -210,7 +248,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin + 'static> Connection<S> {
 
 /// What hyper and the session hand each other.
 #[derive(Default)]
-struct Exchange {
+pub(super) struct Exchange {
     /// Whether the head of the answer was written, or begun.
     answered: Cell<bool>,
     request: Cell<Option<(Parts, Incoming)>>,
@@ -220,6 +258,10 @@ struct Exchange {
     /// Whether what hyper writes is an answer of the session's. Its own, to a head that it cannot read, are empty: they go
     /// nowhere, and [`Requests::reject`](super::Requests::reject) has better ones.
     is_answering: Cell<bool>,
+    /// How many bytes the socket has taken.
+    written: Cell<u64>,
+    /// Whether the body of the request was read to its end.
+    is_read: Cell<bool>,
     fragments: RefCell<Fragments>,
     /// When the first bytes came since the last answer.
     read_at: Cell<Option<Instant>>,
@@ -232,6 +274,12 @@ enum Progress {
     Waiting,
     /// hyper has all of it.
     Taken,
+}
+
+impl std::fmt::Debug for Exchange {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.debug_struct("Exchange").finish_non_exhaustive()
+    }
 }
 
 impl Exchange {
@@ -247,6 +295,31 @@ impl Exchange {
     /// Whether all of the answer is in the socket: hyper has taken its end, and its last attempt to write went through.
     fn is_written(&self) -> bool {
         self.body.get() == Progress::Taken && !self.blocked.get()
+    }
+}
+
+/// The body of a request, which the connection keeps until its answer is written.
+#[derive(Debug)]
+pub struct Upload {
+    body: Rc<RefCell<Incoming>>,
+    exchange: Rc<Exchange>,
+}
+
+impl Upload {
+    pub(super) fn poll_frame(&self, context: &mut Context<'_>) -> Poll<Option<hyper::Result<Frame<Bytes>>>> {
+        // From here on hyper may have `100 Continue` to say.
+        self.exchange.is_answering.set(true);
+        let frame = ready!(Pin::new(&mut *self.body.borrow_mut()).poll_frame(context));
+        self.exchange.is_read.set(frame.is_none() || self.is_end_stream());
+        Poll::Ready(frame)
+    }
+
+    pub(super) fn is_end_stream(&self) -> bool {
+        self.body.borrow().is_end_stream()
+    }
+
+    pub(super) fn size_hint(&self) -> SizeHint {
+        self.body.borrow().size_hint()
     }
 }
 
@@ -326,9 +399,19 @@ impl<S> Watched<S> {
         poll
     }
 
+    /// The same for what was written.
+    fn count(&self, poll: Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {
+        if let Poll::Ready(Ok(count)) = &poll {
+            let written = self.exchange.written.get().wrapping_add(u64::try_from(*count).unwrap_or_default());
+            self.exchange.written.set(written);
+        }
+        self.watch(poll)
+    }
+
     /// Takes the head of an answer out of what is to be written, if that is where it begins.
     fn spell(&mut self, bytes: &[u8]) {
-        if !self.exchange.answered.replace(true) {
+        if !self.exchange.answered.get() && !bytes.starts_with(CONTINUE) {
+            self.exchange.answered.set(true);
             let end = bytes.windows(END_OF_HEAD.len()).position(|four| four == END_OF_HEAD);
             self.head = end.and_then(|end| bytes.get(..end + END_OF_HEAD.len())).unwrap_or_default().to_vec();
             spell_head(&mut self.head);
@@ -345,7 +428,7 @@ impl<S: AsyncWrite + Unpin> Watched<S> {
         if let Poll::Ready(Ok(count)) = &poll {
             self.head.drain(..self.head.len().min(*count));
         }
-        self.watch(poll)
+        self.count(poll)
     }
 }
 
@@ -387,7 +470,7 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Watched<S> {
             return self.put(context, first.map_or(&[][..], |slice| slice));
         }
         let poll = Pin::new(&mut self.stream).poll_write_vectored(context, slices);
-        self.watch(poll)
+        self.count(poll)
     }
 
     fn is_write_vectored(&self) -> bool {
@@ -405,6 +488,12 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Watched<S> {
 }
 
 const END_OF_HEAD: &[u8] = b"\r\n\r\n";
+
+/// How the interim answer begins that hyper gives by itself, before the head of the answer.
+const CONTINUE: &[u8] = b"HTTP/1.1 100 ";
+
+/// How long a client may take to read a part of an answer that waits for it.
+const STALL: Duration = Duration::from_secs(30);
 
 /// The smallest buffer hyper accepts.
 const SMALLEST_BUFFER: usize = 8192;

@@ -2,9 +2,9 @@
 //!
 //! An opening handshake that comes alone and whole needs no more than a [`Shortcut`]; everything else is [`Http`]'s.
 
-use std::future::poll_fn;
+use std::future::{pending, poll_fn};
 use std::io;
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
@@ -17,6 +17,7 @@ use tokio::time::Instant;
 
 use super::body::AnswerBody;
 use super::http1::Http;
+use super::request_body::RequestBody;
 use super::shortcut::Shortcut;
 use crate::http::Paths;
 use crate::http::Replay;
@@ -97,6 +98,9 @@ pub enum WriteError {
     /// The body of the answer ended early, so the client got a part of it.
     #[error("the answer's body broke off: {0}")]
     Body(hyper::Error),
+    /// The client has not read the answer.
+    #[error("the client took nothing of its answer for too long")]
+    Stalled,
     /// The client was gone before its answer.
     #[error("the client closed its connection")]
     Closed,
@@ -113,7 +117,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin + 'static> Requests<S> {
         Self { stage: Stage::Shortcut(Shortcut::new(stream)), limits: limits.clone(), has_begun: false }
     }
 
-    /// The next request; `None` when the client has left between requests, or before the first. A body is not read.
+    /// The next request; `None` when the client has left between requests, or before the first. Its body is not read before
+    /// somebody asks [for it](Self::body).
     ///
     /// Cancel safe. Bounding the time it takes is the caller's business.
     pub async fn next(&mut self) -> Result<Option<Parts>, ReadError> {
@@ -138,16 +143,38 @@ impl<S: AsyncRead + AsyncWrite + Unpin + 'static> Requests<S> {
         }
     }
 
+    /// The body of the request under way. It moves while the request is [waited with](Self::during) or answered.
+    pub fn body(&self) -> RequestBody {
+        match &self.stage {
+            Stage::Http(http) => http.body().map_or(RequestBody::Empty, RequestBody::Http1),
+            Stage::Shortcut(_) | Stage::Leaving => RequestBody::Empty,
+        }
+    }
+
+    /// Whether the client may still be sending the body of a request that was answered.
+    pub fn is_cut(&self) -> bool {
+        matches!(&self.stage, Stage::Http(http) if http.is_cut())
+    }
+
     /// Answers the request with something other than 101, and returns when the answer is written. The connection goes
     /// on with [`next`](Self::next), which says whether it stays open.
     pub async fn answer(&mut self, response: Response<AnswerBody>) -> Result<(), WriteError> {
+        self.answer_beside(response, pin!(pending())).await
+    }
+
+    /// The same; meanwhile what stands `beside` it is polled, as what brings the body of the answer.
+    pub async fn answer_beside(
+        &mut self,
+        response: Response<AnswerBody>,
+        beside: Pin<&mut dyn Future<Output = ()>>,
+    ) -> Result<(), WriteError> {
         let shortcut = matches!(self.stage, Stage::Shortcut(_));
         let Some(http) = self.http() else { return Err(WriteError::Closed) };
         // hyper answers what it has read itself.
         if shortcut && !matches!(http.next().await, Ok(Some(_))) {
             return Err(WriteError::Closed);
         }
-        http.answer(response).await?;
+        http.answer(response, beside).await?;
         self.has_begun = false;
         Ok(())
     }

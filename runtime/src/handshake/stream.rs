@@ -5,6 +5,7 @@
 //! the next request. A version that carries many streams at a time has its own way of coming by them, and a stream of it
 //! is refused without giving anything back.
 
+use std::future::pending;
 use std::pin::{Pin, pin};
 use std::time::Duration;
 
@@ -16,7 +17,8 @@ use tokio::time::Instant;
 
 use super::body::AnswerBody;
 use super::opening::Opening;
-use super::requests::{ClientGone, HeadLimits, ReadError, Requests};
+use super::request_body::RequestBody;
+use super::requests::{ClientGone, HeadLimits, ReadError, Requests, WriteError};
 use crate::reactor::timeout;
 use crate::transport::Transport;
 
@@ -76,8 +78,8 @@ impl Streams {
         Self { requests: Requests::new(socket, limits), is_first: true, is_ending: false }
     }
 
-    /// Waits for the next request, for so long. Its body, if it has one, is not read. Says when it began, too: the first
-    /// with the socket, each further one with its first byte.
+    /// Waits for the next request, for so long. Its body, if it has one, is not read before it is [taken](Stream::body).
+    /// Says when it began, too: the first with the socket, each further one with its first byte.
     ///
     /// # Errors
     /// When none comes.
@@ -95,7 +97,12 @@ impl Streams {
                 self.is_first = false;
                 Ok((head, Stream::Http1(self)))
             }
-            Ok(Ok(None)) => Err(if is_first { Missed::Unasked } else { Missed::Over }),
+            Ok(Ok(None)) => {
+                if self.requests.is_cut() {
+                    let _ = timeout(LINGER, Box::pin(self.requests.close())).await;
+                }
+                Err(if is_first { Missed::Unasked } else { Missed::Over })
+            }
             Ok(Err(ReadError::Broken(_))) => Err(Missed::Left),
             Ok(Err(error)) => Err(Missed::Unreadable(Unreadable { error, requests: self.requests })),
             Err(_) => {
@@ -110,11 +117,14 @@ impl Streams {
         (read_at.unwrap_or(waiting_since), next)
     }
 
-    /// Answers the request under way; whether the client took it.
-    async fn answer(&mut self, response: Response<AnswerBody>) -> bool {
+    /// Answers the request under way, with what stands `beside` it.
+    async fn answer(
+        &mut self,
+        response: Response<AnswerBody>,
+        beside: Pin<&mut dyn Future<Output = ()>>,
+    ) -> Result<(), WriteError> {
         self.is_ending = response.headers().get(header::CONNECTION).is_some_and(|value| value == "close");
-        let answered = timeout(ANSWER_TIMEOUT, Box::pin(self.requests.answer(response))).await;
-        matches!(answered, Ok(Ok(())))
+        self.requests.answer_beside(response, beside).await
     }
 
     /// Makes the socket the tunnel of the request under way.
@@ -136,10 +146,36 @@ impl Stream {
         }
     }
 
+    /// The body of the request, which moves while the stream is [waited with](Self::during) or answered.
+    pub fn body(&mut self) -> RequestBody {
+        match self {
+            Self::Http1(streams) => streams.requests.body(),
+        }
+    }
+
     /// Answers with a refusal. What may bring further requests is given back, unless the client did not take the answer.
     pub async fn refuse(self, response: Response<AnswerBody>) -> Option<Streams> {
         match self {
-            Self::Http1(mut streams) => streams.answer(response).await.then_some(streams),
+            Self::Http1(mut streams) => {
+                let nothing = pin!(pending());
+                let answered = timeout(ANSWER_TIMEOUT, Box::pin(streams.answer(response, nothing))).await;
+                matches!(answered, Ok(Ok(()))).then_some(streams)
+            }
+        }
+    }
+
+    /// Answers with what takes its time: as long as there is something to come, or to go up `beside` it, which is polled
+    /// meanwhile. What may bring further requests is given back.
+    ///
+    /// # Errors
+    /// When the client did not take the answer, or has not got all of it.
+    pub async fn answer(
+        self,
+        response: Response<AnswerBody>,
+        beside: Pin<&mut dyn Future<Output = ()>>,
+    ) -> Result<Option<Streams>, WriteError> {
+        match self {
+            Self::Http1(mut streams) => streams.answer(response, beside).await.map(|()| Some(streams)),
         }
     }
 

@@ -1,7 +1,9 @@
+use std::cell::Cell;
 use std::pin::pin;
 use std::time::Duration;
 
 use http::StatusCode;
+use http_body_util::BodyExt;
 use tokio::io::{DuplexStream, duplex};
 use tokio::time::{sleep, timeout};
 
@@ -227,6 +229,71 @@ async fn an_answer_that_ends_the_connection_is_read_in_full() {
     let ((), answer) = tokio::join!(server, peer);
     assert!(answer.starts_with("HTTP/1.1 400 ") && answer.ends_with("a mistake\n"), "{answer}");
     assert!(answer.contains("Connection: close\r\n"), "{answer}");
+}
+
+#[tokio::test]
+async fn a_client_that_waits_for_continue_gets_it_when_its_body_is_asked_for() {
+    let (mut client, mut requests) = connection(4096);
+    let server = async move {
+        requests.next().await.unwrap().unwrap();
+        let body = pin!(requests.body().collect());
+        let body = requests.during(body).await.unwrap().unwrap().to_bytes();
+        requests.answer(text(StatusCode::OK, "taken")).await.unwrap();
+        body
+    };
+    let peer = async {
+        let waiting = b"POST / HTTP/1.1\r\nhost: h\r\nexpect: 100-continue\r\ncontent-length: 5\r\n\r\n";
+        client.write_all(waiting).await.unwrap();
+        let interim = head(&mut client).await;
+        client.write_all(b"12345").await.unwrap();
+        (interim, head(&mut client).await)
+    };
+    let (body, (interim, answer)) = tokio::join!(server, peer);
+    assert_eq!((&*body, interim.as_str()), (&b"12345"[..], "HTTP/1.1 100 Continue\r\n\r\n"));
+    assert!(answer.starts_with("HTTP/1.1 200 OK\r\nContent-Type: text/plain"), "{answer}");
+}
+
+#[tokio::test]
+async fn a_client_that_waits_for_continue_and_is_refused_gets_the_refusal_alone() {
+    let (mut client, mut requests) = connection(4096);
+    let waiting = b"POST / HTTP/1.1\r\nhost: h\r\nexpect: 100-continue\r\ncontent-length: 5\r\n\r\n";
+    client.write_all(waiting).await.unwrap();
+    requests.next().await.unwrap().unwrap();
+    let _body = requests.body();
+    requests.answer(Refused::NoRoute.response()).await.unwrap();
+    assert!(head(&mut client).await.starts_with("HTTP/1.1 404 "));
+    assert!(requests.is_cut());
+}
+
+#[tokio::test]
+async fn a_body_goes_up_beside_an_answer_that_comes_down() {
+    let (client, mut requests) = connection(64);
+    let server = async move {
+        requests.next().await.unwrap().unwrap();
+        let body = requests.body();
+        let taken = Cell::new(0);
+        let beside = async {
+            let mut body = pin!(body);
+            while let Some(Ok(frame)) = body.frame().await {
+                taken.set(taken.get() + frame.data_ref().map_or(0, Bytes::len));
+            }
+        };
+        requests.answer_beside(text(StatusCode::OK, "y".repeat(5000)), pin!(beside)).await.unwrap();
+        (taken.get(), requests.is_cut())
+    };
+    let (mut read, mut write) = tokio::io::split(client);
+    let sending = async {
+        write.write_all(b"POST / HTTP/1.1\r\nhost: h\r\ncontent-length: 4000\r\n\r\n").await.unwrap();
+        write.write_all(&[b'x'; 4000]).await.unwrap();
+    };
+    let reading = async {
+        let mut answer = Vec::new();
+        while answer.iter().filter(|byte| **byte == b'y').count() < 5000 {
+            assert!(read.read_buf(&mut answer).await.unwrap() > 0);
+        }
+    };
+    let ((taken, is_cut), (), ()) = tokio::join!(server, sending, reading);
+    assert_eq!((taken, is_cut), (4000, false));
 }
 
 /// What a client gets, and how its answer ends, when the upstream answers the handshake with this and then leaves.
