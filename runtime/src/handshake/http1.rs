@@ -3,10 +3,12 @@
 //! hyper parses and writes; it asks its service for the answer to a request, and ours is a slot that the session
 //! empties and fills. One request is under way at a time, and nothing runs unless one of the methods is being polled.
 
+mod watched;
+
 use std::cell::{Cell, RefCell};
 use std::convert::Infallible;
 use std::future::poll_fn;
-use std::io::{self, IoSlice};
+use std::io;
 use std::pin::Pin;
 use std::rc::{Rc, Weak};
 use std::task::{Context, Poll, ready};
@@ -20,14 +22,15 @@ use hyper::body::{Body, Frame, Incoming, SizeHint};
 use hyper::server::conn::http1;
 use hyper::service::Service;
 use hyper_util::rt::TokioIo;
-use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadBuf};
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
 use tokio::time::Instant;
 
+use self::watched::Watched;
 use super::body::AnswerBody;
 use super::fragments::{Fragment, Fragments};
 use super::opening::has_body;
 use super::requests::{HeadLimits, ReadError, WriteError, last_words};
-use crate::http::{RelayError, spell_head};
+use crate::http::RelayError;
 use crate::reactor::{Sleep, sleep};
 
 /// The requests of one accepted connection, see [`Requests`](super::Requests).
@@ -59,7 +62,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin + 'static> Http<S> {
     /// Starts to speak HTTP/1.1 on a connection.
     pub(super) fn new(stream: S, limits: &HeadLimits) -> Self {
         let exchange = Rc::new(Exchange::default());
-        let watched = Watched { stream, exchange: Rc::clone(&exchange), head: Vec::new() };
+        let watched = Watched::new(stream, Rc::clone(&exchange));
         let connection = http1::Builder::new()
             .max_header_size(limits.max_header_bytes)
             .max_headers(limits.max_header_fields)
@@ -238,7 +241,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin + 'static> Connection<S> {
         match self {
             Self::Open(connection) => {
                 let parts = connection.into_parts();
-                (Some(parts.io.into_inner().stream), parts.read_buf)
+                (Some(parts.io.into_inner().into_stream()), parts.read_buf)
             }
             Self::Over { stream, read } => (Some(stream), read),
             Self::Ending => (None, Bytes::new()),
@@ -384,113 +387,6 @@ impl Drop for Reported {
         }
     }
 }
-
-/// The socket, and whether it would take more. hyper writes names in lower case; here they get their spelling.
-struct Watched<S> {
-    stream: S,
-    exchange: Rc<Exchange>,
-    /// The head of an answer, as far as it is still to be written.
-    head: Vec<u8>,
-}
-
-impl<S> Watched<S> {
-    fn watch<T>(&self, poll: Poll<T>) -> Poll<T> {
-        self.exchange.blocked.set(poll.is_pending());
-        poll
-    }
-
-    /// The same for what was written.
-    fn count(&self, poll: Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {
-        if let Poll::Ready(Ok(count)) = &poll {
-            let written = self.exchange.written.get().wrapping_add(u64::try_from(*count).unwrap_or_default());
-            self.exchange.written.set(written);
-        }
-        self.watch(poll)
-    }
-
-    /// Takes the head of an answer out of what is to be written, if that is where it begins.
-    fn spell(&mut self, bytes: &[u8]) {
-        if !self.exchange.answered.get() && !bytes.starts_with(CONTINUE) {
-            self.exchange.answered.set(true);
-            let end = bytes.windows(END_OF_HEAD.len()).position(|four| four == END_OF_HEAD);
-            self.head = end.and_then(|end| bytes.get(..end + END_OF_HEAD.len())).unwrap_or_default().to_vec();
-            spell_head(&mut self.head);
-        }
-    }
-}
-
-impl<S: AsyncWrite + Unpin> Watched<S> {
-    fn put(&mut self, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        self.spell(bytes);
-        // A part of the head that is not taken is offered again.
-        let next = if self.head.is_empty() { bytes } else { &self.head };
-        let poll = Pin::new(&mut self.stream).poll_write(context, next);
-        if let Poll::Ready(Ok(count)) = &poll {
-            self.head.drain(..self.head.len().min(*count));
-        }
-        self.count(poll)
-    }
-}
-
-impl<S: AsyncRead + Unpin> AsyncRead for Watched<S> {
-    fn poll_read(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-        buffer: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
-        let before = buffer.filled().len();
-        let read = Pin::new(&mut self.stream).poll_read(context, buffer);
-        let came = buffer.filled().get(before..).unwrap_or_default();
-        self.exchange.fragments.borrow_mut().read(came);
-        if !came.is_empty() && self.exchange.read_at.get().is_none() {
-            self.exchange.read_at.set(Some(Instant::now()));
-        }
-        read
-    }
-}
-
-impl<S: AsyncWrite + Unpin> AsyncWrite for Watched<S> {
-    fn poll_write(mut self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        if !self.exchange.is_answering.get() {
-            return Poll::Ready(Ok(bytes.len()));
-        }
-        self.put(context, bytes)
-    }
-
-    fn poll_write_vectored(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-        slices: &[IoSlice<'_>],
-    ) -> Poll<io::Result<usize>> {
-        if !self.exchange.is_answering.get() {
-            return Poll::Ready(Ok(slices.iter().map(|slice| slice.len()).sum()));
-        }
-        if !self.exchange.answered.get() || !self.head.is_empty() {
-            let first = slices.iter().find(|slice| !slice.is_empty());
-            return self.put(context, first.map_or(&[][..], |slice| slice));
-        }
-        let poll = Pin::new(&mut self.stream).poll_write_vectored(context, slices);
-        self.count(poll)
-    }
-
-    fn is_write_vectored(&self) -> bool {
-        self.stream.is_write_vectored()
-    }
-
-    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        let poll = Pin::new(&mut self.stream).poll_flush(context);
-        self.watch(poll)
-    }
-
-    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_shutdown(context)
-    }
-}
-
-const END_OF_HEAD: &[u8] = b"\r\n\r\n";
-
-/// How the interim answer begins that hyper gives by itself, before the head of the answer.
-const CONTINUE: &[u8] = b"HTTP/1.1 100 ";
 
 /// How long a client may take to read a part of an answer that waits for it.
 const STALL: Duration = Duration::from_secs(30);
