@@ -3,6 +3,7 @@
 //! What did not change is not made again: a component with the same bytes stays compiled, and a use of it with the same
 //! configuration stays the same use, so that its instances and what they remember live on.
 
+mod answers;
 mod authorize;
 mod build;
 mod endpoints;

@@ -30,6 +30,7 @@
 //! | what a proxy in front says of a connection | a field of [`proxy_protocol::Header`]; [`listener::introduction`] reads it, [`session`] tells it on |
 //! | a version of HTTP that clients speak | [`handshake`]: its [`handshake::Stream`]s come from [`handshake::Streams`], and [`session`] serves each as it does any other; a version with many at once needs a task for each, in `serve_streams` of [`session`] |
 //! | a version of HTTP towards upstreams | [`upstream`], which gives an [`upstream::Upgraded`] whatever carries it |
+//! | something that the proxy answers by itself | [`answers`]: an [`answers::Answer`]; its key in `config::sections::answer` |
 //! | a source of endpoints (DNS, a registry) | [`balance::Feed::replace`] is the way in; [`server`] runs the source on the control runtime, [`config`] has its keys beside `endpoints`, and `control::endpoints` hands in what the configuration itself names |
 //! | a kind of component | an interface in `wit/`; [`component::Kind`] and its functions in [`component`]; its section in [`config`], its use in `control::build` and in the [`session::Snapshot`]; who calls it: [`session`] at the handshake, [`pipe`] for messages |
 //! | a hook of filters, or something that they are lent | an interface in `wit/`, [`component`], and `pipe::chain` where it is about messages |
@@ -59,6 +60,7 @@ pub mod config;
 // A connection, from its socket to the frames on it.
 pub mod listener;
 pub mod session;
+pub mod answers;
 pub mod handshake;
 pub mod route;
 pub mod balance;
@@ -74,6 +76,7 @@ pub mod authorize;
 pub mod inquiry;
 // The ground: nouns and mechanism that know nothing of a proxy.
 pub mod http;
+pub mod template;
 pub mod proxy_protocol;
 pub mod transport;
 pub mod tls;

@@ -33,7 +33,8 @@ pub use self::retire::retire;
 pub use self::socket_file::Rights;
 pub use self::taken::listening;
 use crate::acme::Challenges;
-use crate::handshake::{HeadLimits, Redirect};
+use crate::answers::Redirect;
+use crate::handshake::HeadLimits;
 use crate::session::Door;
 use crate::tls;
 
@@ -53,7 +54,7 @@ pub struct Settings {
     /// What authorities of certificates are answered here; `None`: nothing.
     pub challenges: Option<Arc<Challenges>>,
     /// Where its requests are sent; `None`: they are served.
-    pub redirect: Option<Redirect>,
+    pub redirect: Option<Arc<Redirect>>,
     /// What clients speak TLS with; `None`: clear text.
     pub tls: Option<tls::Server>,
 }

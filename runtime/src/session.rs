@@ -59,7 +59,8 @@ use refusal::Refusal;
 use secure::Peer;
 
 use crate::acme::Challenges;
-use crate::handshake::{Client, HeadLimits, Missed, Redirect, Stream, Streams};
+use crate::answers::Redirect;
+use crate::handshake::{Client, HeadLimits, Missed, Stream, Streams};
 use crate::http::Paths;
 use crate::metrics::HandshakeOutcome;
 use crate::proxy_protocol::{Ends, Header};
@@ -86,7 +87,7 @@ pub struct Accepted {
     /// What authorities of certificates are answered here; `None`: nothing.
     pub challenges: Option<Arc<Challenges>>,
     /// Where its requests are sent, by the listener; `None`: they are served.
-    pub redirect: Option<Redirect>,
+    pub redirect: Option<Arc<Redirect>>,
     /// What is taken as the head of a request, by the listener.
     pub head: HeadLimits,
     /// How long the client may take for the head of a request, by the listener.
@@ -122,7 +123,7 @@ struct Entrance {
     /// What authorities of certificates are answered.
     challenges: Option<Arc<Challenges>>,
     /// Where they are sent.
-    redirect: Option<Redirect>,
+    redirect: Option<Arc<Redirect>>,
     /// Which paths they may ask for.
     paths: Paths,
 }

@@ -14,6 +14,7 @@ mod acme;
 mod activation;
 mod admin_tokens;
 mod admission;
+mod answers;
 mod assembling;
 mod authorize;
 mod backpressure;

@@ -96,6 +96,7 @@ impl Operations for Fake {
             }],
             upstream: Some("chat".to_owned()),
             services: BTreeMap::new(),
+            answers: None,
             connections_active: 7,
         };
         (0..self.routes).map(|_| route()).collect()

@@ -43,6 +43,9 @@ pub struct RouteView {
     /// The upstream of each service that a request may name.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub services: BTreeMap<String, String>,
+    /// The status of what it answers by itself, in the place of an upstream.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub answers: Option<u16>,
     /// Open connections, over all workers.
     pub connections_active: u64,
 }

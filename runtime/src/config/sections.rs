@@ -3,6 +3,7 @@
 mod access;
 mod acme;
 mod admin;
+mod answer;
 mod authorize;
 mod candidate;
 mod component;
@@ -17,6 +18,7 @@ mod rights;
 mod route;
 mod server;
 mod services;
+mod template;
 mod tls;
 mod tokens;
 mod upstream;
@@ -47,6 +49,8 @@ pub(super) const ALL: &[&Section] = &[
     &tokens::ROUTE_TOKEN,
     &authorize::AUTHORIZE,
     &services::SERVICES,
+    &answer::ANSWER,
+    &answer::REDIRECT,
     &component::USE,
     &component::FILTER_USE,
     &candidate::CANDIDATE,

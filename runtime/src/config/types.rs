@@ -1,24 +1,26 @@
 //! A checked configuration: every reference holds, every value is within its bounds.
 
+mod route;
+
 use std::{collections::BTreeMap, net::SocketAddr, num::NonZeroUsize, path::PathBuf, time::Duration};
 
-use http::{HeaderName, Uri};
+use http::Uri;
 use rustls::pki_types::ServerName;
 
+pub use self::route::{Answer, Content, Route, Services, Target};
 use super::{
     problem::Problems,
     source::{Place, Source},
 };
+use crate::answers::Redirect;
 use crate::authorize;
 use crate::component::{self, Configuration, Kind, OnFailure};
-use crate::handshake::{Access, Networks, Redirect};
+use crate::handshake::{Access, Networks};
 use crate::http::{Host, Paths};
 use crate::listener::{self, Claim, Rights};
 use crate::log;
-use crate::pipe::{Limits, Timers};
 use crate::rollout::Terms;
-use crate::route::{HostPattern, Origins, PathPattern};
-use crate::session::{AdmissionLimits, OnChange};
+use crate::session::AdmissionLimits;
 use crate::tls::Version;
 use crate::token::{self, Secret};
 use crate::transport::Liveness;
@@ -433,65 +435,4 @@ pub struct Endpoint {
     pub metadata: BTreeMap<String, String>,
     /// Where it is declared.
     pub place: Place,
-}
-
-/// Which handshakes are served, by what, and how.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Route {
-    /// Unique.
-    pub name: String,
-    /// Empty: any host.
-    pub hosts: Vec<HostPattern>,
-    /// The path.
-    pub path: PathPattern,
-    /// Predicates that must all hold.
-    pub when: Vec<ComponentUse>,
-    /// Filters in the order of client messages.
-    pub filters: Vec<ComponentUse>,
-    /// Where connections go.
-    pub target: Target,
-    /// Which networks clients may come from.
-    pub access: Access,
-    /// The origins that may connect, as browsers write them; `None`: all may.
-    pub allowed_origins: Option<Origins>,
-    /// The token that who comes has to have; `None`: none.
-    pub token: Option<RouteToken>,
-    /// Whom it asks whether clients may come in; `None`: nobody.
-    pub authorize: Option<Authorize>,
-    /// Timers once connections are open.
-    pub timers: Timers,
-    /// How long the upstream may take to answer the handshake.
-    pub handshake_timeout: Duration,
-    /// Sizes of messages and frames.
-    pub limits: Limits,
-    /// Whom it lets in.
-    pub admission: AdmissionLimits,
-    /// Whether `X-Forwarded-*` and `Forwarded` are appended.
-    pub forwarded_headers: bool,
-    /// The header that carries the channel's group id; `None`: off.
-    pub group_id_header: Option<HeaderName>,
-    /// What open connections do when a reload changes the route.
-    pub on_change: OnChange,
-    /// Where it is declared.
-    pub place: Place,
-}
-
-/// Where a route's connections go.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Target {
-    /// To this upstream, a key of [`Config::upstreams`].
-    Upstream(String),
-    /// To the upstream of the service that the request names; one that names none takes the next route.
-    Services(Services),
-}
-
-/// How a request names a service (first by header, then by path), and who serves it.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Services {
-    /// The headers that may name it; the first present wins.
-    pub headers: Vec<HeaderName>,
-    /// Path prefixes of whole segments, without a slash at the end, and their services; the longest wins.
-    pub prefixes: BTreeMap<PathPattern, String>,
-    /// The upstream of each service. Every service of `prefixes` is here.
-    pub upstreams: BTreeMap<String, String>,
 }

@@ -163,15 +163,18 @@ pub(super) fn address(value: &Value<'_>) -> Read<SocketAddr> {
 
 /// The name of an end-to-end header field.
 pub(super) fn header(value: &Value<'_>) -> Read<HeaderName> {
-    value.parsed("the name of a header", "write text such as \"x-group-id\"", |text| {
-        let name = HeaderName::try_from(text).map_err(|_| {
-            Fault::new(format!("{} is no header name", quoted(text)), "write a name such as \"x-group-id\"")
-        })?;
-        if is_owned(name.as_str()) {
-            return Err(Fault::new(format!("the proxy itself owns the header `{name}`"), "choose another header"));
-        }
-        Ok(name)
-    })
+    value.parsed("the name of a header", "write text such as \"x-group-id\"", parse_header)
+}
+
+/// See [`header`].
+pub(super) fn parse_header(text: &str) -> Result<HeaderName, Fault> {
+    let name = HeaderName::try_from(text).map_err(|_| {
+        Fault::new(format!("{} is no header name", quoted(text)), "write a name such as \"x-group-id\"")
+    })?;
+    if is_owned(name.as_str()) {
+        return Err(Fault::new(format!("the proxy itself owns the header `{name}`"), "choose another header"));
+    }
+    Ok(name)
 }
 
 /// The largest size: what TOML integers hold.

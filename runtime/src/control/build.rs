@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use tokio::time::Instant;
 
+use super::answers;
 use super::authorize::authorizer;
 use super::endpoints::HandOver;
 use super::findings::Findings;
@@ -18,6 +19,7 @@ use super::sources::Sources;
 use super::steps::{Step, Steps};
 use super::tokens;
 use crate::acme::Acme;
+use crate::answers::Answer;
 use crate::component::{
     BalancerUse, Component, Configuration, ConfigureError, FilterUse, Host, Moment, OnFailure, PredicateUse,
 };
@@ -317,6 +319,8 @@ impl Builder<'_> {
                 let known = known.filter_map(|(id, name)| Some((id.as_str().into(), upstreams.get(name)?.clone())));
                 Target::Services(Box::new(Services::new(services.headers.clone(), prefixes, known)))
             }
+            config::Target::Answer(wanted) => Target::Answer(Arc::new(answers::answer(wanted, self.sources)?)),
+            config::Target::Redirect(redirect) => Target::Answer(Arc::new(Answer::Redirect(redirect.clone()))),
         };
         Some((Matcher { hosts: route.hosts.clone(), path: route.path.clone() }, target))
     }

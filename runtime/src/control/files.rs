@@ -1,17 +1,29 @@
-//! The files of certificates, keys and key sets that a configuration names.
+//! The files that a configuration names: of certificates, keys and key sets, and of pages that are answered.
 
 use std::path::{Path, PathBuf};
 
-use crate::config::{CertificateFiles, Config, File, KeysAt, Listener, Place, Route, Tokens, Upstream};
+use crate::config::{
+    CertificateFiles, Config, Content, File, KeysAt, Listener, Place, Route, Target, Tokens, Upstream,
+};
 
-/// A file, where it is named, and whether it has to be there.
-pub(super) type Named = (PathBuf, Place, bool);
+/// A file that is named.
+#[derive(Clone, Debug)]
+pub(super) struct Named {
+    /// Where it is.
+    pub(super) path: PathBuf,
+    /// Where it is named.
+    pub(super) place: Place,
+    /// Whether it has to be there.
+    pub(super) is_needed: bool,
+    /// The most bytes that it may have.
+    pub(super) most: u64,
+}
 
 /// All of them.
 pub(super) fn of(config: &Config) -> impl Iterator<Item = Named> {
     let of_listeners = config.listeners.iter().flat_map(of_listener);
     let of_upstreams = config.upstreams.values().flat_map(of_upstream);
-    let of_routes = config.routes.iter().filter_map(of_route);
+    let of_routes = config.routes.iter().flat_map(|route| of_authorize(route).into_iter().chain(of_answer(route)));
     of_listeners.chain(of_upstreams).chain(config.tokens.values().filter_map(of_tokens)).chain(of_routes)
 }
 
@@ -37,9 +49,20 @@ pub(super) fn of_upstream(upstream: &Upstream) -> Vec<Named> {
     files
 }
 
-/// That of a route.
-pub(super) fn of_route(route: &Route) -> Option<Named> {
+/// That of who is asked by a route.
+pub(super) fn of_authorize(route: &Route) -> Option<Named> {
     route.authorize.as_ref()?.ca.as_ref().map(needed)
+}
+
+/// That of what a route answers.
+pub(super) fn of_answer(route: &Route) -> Option<Named> {
+    match &route.target {
+        Target::Answer(answer) => match &answer.content {
+            Content::File(file) => Some(Named { most: MOST_OF_PAGE, ..needed(file) }),
+            Content::Nothing | Content::Text(_) => None,
+        },
+        Target::Upstream(_) | Target::Services(_) | Target::Redirect(_) => None,
+    }
 }
 
 /// That of tokens.
@@ -58,9 +81,16 @@ pub(super) fn staple(chain: &Path) -> PathBuf {
 }
 
 fn of_certificate(CertificateFiles { chain, key }: &CertificateFiles) -> [Named; 3] {
-    [needed(chain), (staple(&chain.path), chain.place.clone(), false), needed(key)]
+    let staple = Named { path: staple(&chain.path), is_needed: false, ..needed(chain) };
+    [needed(chain), staple, needed(key)]
 }
 
 fn needed(file: &File) -> Named {
-    (file.path.clone(), file.place.clone(), true)
+    Named { path: file.path.clone(), place: file.place.clone(), is_needed: true, most: MOST }
 }
+
+/// A bundle of all public authorities has 220 KB, and a revocation list may have some MiB.
+const MOST: u64 = 16 << 20;
+
+/// What is answered is held in memory, and by each client's socket that is slow to take it.
+const MOST_OF_PAGE: u64 = 1 << 20;

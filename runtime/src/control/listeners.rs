@@ -55,7 +55,7 @@ fn settings(
         is_introduced: listener.is_introduced,
         notes_destination: sources.config.upstreams.values().any(|upstream| upstream.proxy_protocol),
         challenges: (orders && listener.tls.is_none()).then(|| means.acme.challenges()),
-        redirect: listener.redirect,
+        redirect: listener.redirect.clone().map(Arc::new),
         tls,
     })
 }

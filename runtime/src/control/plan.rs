@@ -92,7 +92,7 @@ impl Plan {
                 (old.endpoints != new.endpoints).then(|| Cause { what: ENDPOINTS.to_owned(), is_passing: true });
             let differs = |path: &PathBuf| before.files.get(path) != after.files.get(path);
             let secured =
-                speaks_tls(old) != speaks_tls(new) || files::of_upstream(new).iter().any(|(path, ..)| differs(path));
+                speaks_tls(old) != speaks_tls(new) || files::of_upstream(new).iter().any(|file| differs(&file.path));
             let (old, new) = (without_endpoints(old), without_endpoints(new));
             let own = own_keys(&old, &new, |old, new| {
                 let Upstream { retries, connect_timeout, ref tls, proxy_protocol, .. } = *new;
@@ -121,13 +121,15 @@ impl Plan {
             });
             let trust = trust.then(|| Cause::new("trusted_proxies"));
             let token = new.token.as_ref().and_then(|token| of_tokens(&token.name, before, after));
-            let asked = files::of_route(new).filter(|(path, ..)| before.files.get(path) != after.files.get(path));
-            let asked = asked.map(|_| Cause { what: "authorize".to_owned(), is_passing: true });
-            let of_others = targets.chain(trust).chain(token).chain(asked);
+            let differs = |file: &files::Named| before.files.get(&file.path) != after.files.get(&file.path);
+            let passing = |what: &str| Cause { what: what.to_owned(), is_passing: true };
+            let asked = files::of_authorize(new).filter(differs).map(|_| passing("authorize"));
+            let answer = files::of_answer(new).filter(differs).map(|_| passing("answer"));
+            let of_others = targets.chain(trust).chain(token).chain(asked).chain(answer);
             own.into_iter().chain(used.into_iter().map(of_component)).chain(of_others).collect()
         });
         let mut settings = settings(&before.config, &after.config);
-        let differs = |(path, ..): &(PathBuf, _, _)| before.files.get(path) != after.files.get(path);
+        let differs = |file: &files::Named| before.files.get(&file.path) != after.files.get(&file.path);
         let shown = after.config.listeners.iter().flat_map(files::of_listener).any(|file| differs(&file));
         if shown && !settings.contains(&LISTENERS) {
             settings.push(LISTENERS);
@@ -155,7 +157,7 @@ impl Plan {
 /// That what a route asks of tokens has changed. Other keys, in a file, are only about handshakes.
 fn of_tokens(name: &str, before: &Sources, after: &Sources) -> Option<Cause> {
     let (old, new) = (before.config.tokens.get(name), after.config.tokens.get(name));
-    let file = new.and_then(files::of_tokens).map(|(path, ..)| path);
+    let file = new.and_then(files::of_tokens).map(|file| file.path);
     let is_passing = old == new;
     let differs = !is_passing || file.is_some_and(|path| before.files.get(&path) != after.files.get(&path));
     differs.then(|| Cause { what: format!("tokens {name}"), is_passing })
@@ -250,6 +252,7 @@ fn targets(route: &Route) -> BTreeSet<&str> {
     match &route.target {
         Target::Upstream(name) => BTreeSet::from([name.as_str()]),
         Target::Services(services) => services.upstreams.values().map(String::as_str).collect(),
+        Target::Answer(_) | Target::Redirect(_) => BTreeSet::new(),
     }
 }
 

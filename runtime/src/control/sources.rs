@@ -5,7 +5,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use super::files;
+use super::files::{self, Named};
 use super::findings::Findings;
 use super::steps::Steps;
 use crate::config::{self, Component, ComponentSource, Config, Examined, Problems};
@@ -18,7 +18,7 @@ pub struct Sources {
     pub config: Config,
     /// The bytes of the components, by name.
     pub components: BTreeMap<String, Arc<[u8]>>,
-    /// The bytes of certificates and keys, by path.
+    /// The bytes of certificates, keys and pages, by path.
     pub files: BTreeMap<PathBuf, Arc<[u8]>>,
 }
 
@@ -95,21 +95,21 @@ impl ReadSources {
                 ComponentSource::File(path) => Some(path.clone()),
                 ComponentSource::Standard => None,
             });
-            let secured = files::of(config).map(|(path, ..)| path);
+            let secured = files::of(config).map(|file| file.path);
             components.chain(config.inputs.0.iter().cloned()).chain(secured)
         });
         own.into_iter().chain(paths).collect()
     }
 }
 
-/// The bytes of the certificates and keys of a configuration, by path, as far as they can be read.
+/// The bytes of the certificates, keys and pages of a configuration, by path, as far as they can be read.
 pub(super) fn read_files(config: &Config, steps: &Steps<'_>, findings: &mut Findings) -> BTreeMap<PathBuf, Arc<[u8]>> {
     let mut read = BTreeMap::new();
-    for (path, place, is_needed) in files::of(config) {
+    for Named { path, place, is_needed, most } in files::of(config) {
         if read.contains_key(&path) || !steps.reading(&path) {
             continue;
         }
-        match config::file::read(&path, MAX_FILE) {
+        match config::file::read(&path, most) {
             Ok(bytes) => drop(read.insert(path, bytes.into())),
             Err(error) if !is_needed && error.kind() == io::ErrorKind::NotFound => {}
             Err(error) => {
@@ -142,9 +142,6 @@ pub(super) fn bytes(name: &str, component: &Component) -> Result<Option<Arc<[u8]
 pub fn read_component(path: &Path) -> io::Result<Vec<u8>> {
     config::file::read(path, MAX_COMPONENT)
 }
-
-/// A bundle of all public authorities has 220 KB, and a revocation list may have some MiB.
-const MAX_FILE: u64 = 16 << 20;
 
 /// An embedded Python is 18 MB; what is larger was not meant.
 const MAX_COMPONENT: u64 = 256 << 20;

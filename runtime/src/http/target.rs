@@ -38,6 +38,22 @@ impl UpstreamTarget {
         Ok(Self { whole: PathAndQuery::from_maybe_shared(Bytes::from(whole))?, ..self })
     }
 
+    /// The path for an endpoint whose url has none.
+    pub fn path(&self) -> &str {
+        self.whole.path()
+    }
+
+    /// The query.
+    pub fn query(&self) -> Option<&str> {
+        self.whole.query()
+    }
+
+    /// What is behind the prefix that the route matched: nothing, or what begins with a slash.
+    pub fn rest(&self) -> &str {
+        let shown = self.shown.as_deref().unwrap_or_else(|| self.whole.path());
+        shown.get(self.matched..).unwrap_or_default()
+    }
+
     /// Path and query for an endpoint: the client's, or with `path` in the place of what the route matched.
     ///
     /// # Errors
@@ -46,8 +62,7 @@ impl UpstreamTarget {
         let Some(path) = path else {
             return Ok(self.whole.clone());
         };
-        let shown = self.shown.as_deref().unwrap_or_else(|| self.whole.path());
-        let (rest, query) = (shown.get(self.matched..).unwrap_or_default(), self.whole.query());
+        let (rest, query) = (self.rest(), self.query());
         let mut target = String::with_capacity(path.len() + rest.len() + query.map_or(0, |query| query.len() + 1));
         target.push_str(if rest.starts_with('/') { path.trim_end_matches('/') } else { path });
         target.push_str(rest);

@@ -50,7 +50,9 @@ labels! {
         Malformed = "malformed",
         /// 200: an authority was told that a name is ours.
         AcmeChallenge = "acme_challenge",
-        /// 308: the listener sends everything to where TLS is spoken.
+        /// The route answers by itself, with its own status.
+        Answered = "answered",
+        /// 308 or another 3xx: the listener, or the route, sends it elsewhere.
         Redirected = "redirected",
         /// 403: a network that the listener or the route does not allow.
         NetworkRefused = "network_refused",

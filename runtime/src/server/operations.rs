@@ -52,9 +52,11 @@ impl Operations for Control {
         let configs: HashMap<_, _> = sources.config.routes.iter().map(|config| (&config.name, config)).collect();
         let views = snapshot.routes.routes().filter_map(|route| {
             let config = configs.get(&route.name)?;
-            let (upstream, services) = match &config.target {
-                Target::Upstream(name) => (Some(name.clone()), Default::default()),
-                Target::Services(services) => (None, services.upstreams.clone()),
+            let (upstream, services, answers) = match &config.target {
+                Target::Upstream(name) => (Some(name.clone()), Default::default(), None),
+                Target::Services(services) => (None, services.upstreams.clone(), None),
+                Target::Answer(answer) => (None, Default::default(), Some(answer.status)),
+                Target::Redirect(redirect) => (None, Default::default(), Some(redirect.status())),
             };
             let filters = route.filters.iter().map(|place| (place, place.filter())).map(|(place, filter)| FilterView {
                 component: filter.component().name().to_owned(),
@@ -74,6 +76,7 @@ impl Operations for Control {
                 filters: filters.collect(),
                 upstream,
                 services,
+                answers: answers.map(|status| status.as_u16()),
                 connections_active: route.metrics.connections_active(),
             })
         });

@@ -167,7 +167,7 @@ impl Serving {
     /// Serves a connection that is let in.
     fn serve(&self, socket: Socket, newcomer: Newcomer, introduction: Option<Box<Header>>, held: (Entry, Counted)) {
         let Newcomer { peer, accepted_at, settings, place } = newcomer;
-        let Settings { ref head, handshake_timeout, ref tls, ref door, ref challenges, redirect, .. } = *settings;
+        let Settings { ref head, handshake_timeout, ref tls, ref door, ref challenges, ref redirect, .. } = *settings;
         let ends = introduction.as_ref().and_then(|header| header.ends);
         let destination = match ends {
             _ if !settings.notes_destination => None,
@@ -184,7 +184,7 @@ impl Serving {
             tls: tls.clone(),
             door: door.is_open_for(address(peer)).then(|| door.clone()),
             challenges: challenges.clone(),
-            redirect,
+            redirect: redirect.clone(),
             head: head.clone(),
             handshake_timeout,
         });

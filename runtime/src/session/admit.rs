@@ -6,7 +6,7 @@ use std::sync::Arc;
 use tokio::time::Instant;
 
 use super::Entrance;
-use super::arrive::{Entered, Routed};
+use super::arrive::{Entered, Goal, Routed};
 use super::limit::Entry;
 use super::record::Record;
 use super::refusal::Refusal;
@@ -58,9 +58,14 @@ struct Shadowed {
 
 impl<'w> Entered<'w> {
     /// Opens the route's filters in order, each seeing the attributes of those before it, and makes the upstream's request.
+    /// A route that answers by itself does so here.
     pub(super) fn admit(self, entrance: &Entrance, record: &mut Record<'w>) -> Result<Admitted<'w>, Refusal> {
-        let Self { routed, opening, entry, until, authorized } = self;
-        let Routed { worker, head, client, followings, route, upstream, target, handshake, .. } = routed;
+        let Self { routed, goal, entry, until, authorized } = self;
+        let (upstream, opening) = match goal {
+            Goal::Connection(upstream, opening) => (upstream, opening),
+            Goal::Answer(answer) => return Err(routed.answered(&answer, &record.host)),
+        };
+        let Routed { worker, head, client, followings, route, target, handshake, .. } = routed;
         let mut handshake = Rc::new(handshake);
         let mut filters = Filters { decided: route.decided(), ..Filters::default() };
         let (mut upstream_headers, mut client_headers) = (Vec::new(), Vec::new());

@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
 
+use http::Method;
 use http::request::Parts;
 use tokio::time::Instant;
 
@@ -15,6 +16,7 @@ use super::refusal::{Gate, Refusal};
 use super::secure::Peer;
 use super::snapshot::{Route, Snapshot, Target, Upstream};
 use super::worker::Worker;
+use crate::answers::{Answer, Asked};
 use crate::component::{Handshake, HeaderEdit, Kind};
 use crate::handshake::{self, Client, Opening, Refused, Scheme};
 use crate::http::{Paths, UpstreamTarget};
@@ -41,22 +43,36 @@ pub(super) struct Routed<'w> {
     pub(super) followings: u64,
     told: Option<Share>,
     pub(super) route: Arc<Route>,
-    pub(super) upstream: Arc<Upstream>,
+    destination: Destination,
     /// What of the client's target goes to the upstream.
     pub(super) target: UpstreamTarget,
     /// The request, as components see it.
     pub(super) handshake: Handshake,
 }
 
-/// A valid opening handshake that has its place on the route.
+/// Where a route sends a request.
+enum Destination {
+    Upstream(Arc<Upstream>),
+    Answer(Arc<Answer>),
+}
+
+/// A request that has its place on the route.
 pub(super) struct Entered<'w> {
     pub(super) routed: Routed<'w>,
-    pub(super) opening: Opening,
+    pub(super) goal: Goal,
     pub(super) entry: Entry,
     /// When the token is over that it came with.
     pub(super) until: Option<Instant>,
     /// What whoever was asked about it has told of the client, for the upstream.
     pub(super) authorized: Vec<HeaderEdit>,
+}
+
+/// What is to become of a request.
+pub(super) enum Goal {
+    /// A connection to this upstream: it is a valid opening handshake.
+    Connection(Arc<Upstream>, Opening),
+    /// This answer, whatever it asks for.
+    Answer(Arc<Answer>),
 }
 
 impl<'w> Arrived<'w> {
@@ -85,12 +101,13 @@ impl<'w> Arrived<'w> {
             self.head.uri.path().clone_into(&mut record.path);
             return Err(Refusal::Challenge(answer));
         }
-        let Some(redirect) = entrance.redirect else { return Ok(self) };
+        let Some(redirect) = &entrance.redirect else { return Ok(self) };
         let target = handshake::Target::of(&self.head, self.paths).map_err(Refusal::Request)?;
         self.head.uri.path().clone_into(&mut record.path);
         record.host = target.host.clone().into_owned();
-        let location = redirect.location(&target).ok_or(Refused::Malformed("the request names no host"));
-        Err(location.map_or_else(Refusal::Request, Refusal::Redirect))
+        let asked = Asked { host: &target.host, path: target.path.forwarded(), rest: "", query: target.query };
+        let response = redirect.response(&asked).map_err(Refusal::Request)?;
+        Err(Refusal::Redirect(Gate::Listener, Box::new(response)))
     }
 
     /// Finds the first route, from the most specific on, whose predicates hold and that knows the service, if the request
@@ -107,16 +124,18 @@ impl<'w> Arrived<'w> {
             handshake.route.clone_from(&route.name);
             // A predicate may be there to keep somebody out, so one that fails lets nobody pass to another route.
             let holds = holds(worker, route, &handshake).inspect_err(|_| record.route = Some(route.clone()))?;
-            let upstream = match &route.target {
+            let to = |upstream: &Arc<Upstream>| Destination::Upstream(upstream.clone());
+            let destination = match &route.target {
                 _ if !holds => None,
-                Target::Upstream(upstream) => Some(upstream),
-                Target::Services(services) => services.find(&head.headers, target.path.compared()),
+                Target::Upstream(upstream) => Some(to(upstream)),
+                Target::Services(services) => services.find(&head.headers, target.path.compared()).map(to),
+                Target::Answer(answer) => Some(Destination::Answer(answer.clone())),
             };
-            if let Some(upstream) = upstream {
+            if let Some(destination) = destination {
                 record.route = Some(route.clone());
-                let (route, upstream) = (route.clone(), upstream.clone());
+                let route = route.clone();
                 let target = target.forwarded(found.segments).map_err(Refusal::Request)?;
-                return Ok(Routed { worker, head, client, followings, told, route, upstream, target, handshake });
+                return Ok(Routed { worker, head, client, followings, told, route, destination, target, handshake });
             }
         }
         Err(Refusal::Request(Refused::NoRoute))
@@ -138,12 +157,33 @@ fn holds(worker: &Worker, route: &Route, handshake: &Handshake) -> Result<bool, 
 }
 
 impl<'w> Routed<'w> {
-    /// Sees that the request is an opening handshake which may come here, and takes its place on the route.
+    /// The answer of a route that leads nowhere else.
+    pub(super) fn answered(&self, answer: &Answer, host: &str) -> Refusal {
+        let target = &self.target;
+        let asked = Asked { host, path: target.path(), rest: target.rest(), query: target.query() };
+        match (answer.response(&asked), answer) {
+            (Ok(response), Answer::Fixed(_)) => Refusal::Answer(Box::new(response)),
+            (Ok(response), Answer::Redirect(_)) => Refusal::Redirect(Gate::Route, Box::new(response)),
+            (Err(refused), _) => Refusal::Request(refused),
+        }
+    }
+
+    /// Sees that the request is what the route serves, an opening handshake mostly, and may come here, and takes its place on
+    /// the route.
     pub(super) fn enter(mut self) -> Result<Entered<'w>, Refusal> {
         if !self.route.access.admits(self.client.address) {
             return Err(Refusal::Request(Refused::Network));
         }
-        let opening = handshake::validate(&self.head).map_err(Refusal::Request)?;
+        let goal = match &self.destination {
+            Destination::Upstream(upstream) => {
+                Goal::Connection(upstream.clone(), handshake::validate(&self.head).map_err(Refusal::Request)?)
+            }
+            // A 2xx would open a tunnel.
+            Destination::Answer(_) if self.head.method == Method::CONNECT => {
+                return Err(Refusal::Request(Refused::Method));
+            }
+            Destination::Answer(answer) => Goal::Answer(answer.clone()),
+        };
         let (peer, scheme) = (self.client.peer_address(), self.client.scheme);
         let own = || self.route.forwarding.trusted.origin(peer, &self.head.headers, scheme);
         if !self.route.origins.as_ref().is_none_or(|origins| origins.allow(&self.head.headers, own)) {
@@ -151,6 +191,6 @@ impl<'w> Routed<'w> {
         }
         let entry = self.route.admission.enter(self.client.address, Instant::now());
         let entry = entry.map_err(|denied| Refusal::denied(denied, Gate::Route))?.with(self.told.take());
-        Ok(Entered { routed: self, opening, entry, until: None, authorized: Vec::new() })
+        Ok(Entered { routed: self, goal, entry, until: None, authorized: Vec::new() })
     }
 }

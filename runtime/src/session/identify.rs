@@ -4,7 +4,7 @@ use std::pin::pin;
 
 use http::header;
 
-use super::arrive::Entered;
+use super::arrive::{Entered, Goal};
 use super::record::Record;
 use super::refusal::Refusal;
 use crate::component::Handshake;
@@ -33,7 +33,7 @@ impl Entered<'_> {
 
     /// Takes the token out of what goes on.
     fn strip(&mut self, requirement: &Requirement) -> Result<(), Refusal> {
-        let Self { routed, opening, .. } = self;
+        let Self { routed, goal, .. } = self;
         if let Some(query) = &routed.handshake.query {
             let stripped = requirement.stripped_query(query);
             if stripped.as_ref() != Some(query) {
@@ -43,6 +43,7 @@ impl Entered<'_> {
                 routed.handshake.query = stripped;
             }
         }
+        let Goal::Connection(_, opening) = goal else { return Ok(()) };
         let offered = opening.protocols.as_ref().and_then(|list| requirement.stripped_protocols(list.to_str().ok()?));
         if let Some(offered) = offered {
             strip_protocols(&mut routed.handshake, offered.rest.as_ref().and_then(|rest| rest.to_str().ok()));

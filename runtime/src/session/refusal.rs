@@ -32,8 +32,10 @@ pub(super) enum Refusal {
     Client(Gate, TooMany),
     /// An authority of certificates asks for this.
     Challenge(Arc<str>),
-    /// The listener sends everything to where TLS is spoken, which is there.
-    Redirect(HeaderValue),
+    /// Who lets it in sends it elsewhere, with this.
+    Redirect(Gate, Box<Response<AnswerBody>>),
+    /// The route has this for everybody.
+    Answer(Box<Response<AnswerBody>>),
     /// There is no token that holds, and the route asks for one.
     Token(token::Refused),
     /// Whoever was asked about it lets it not in.
@@ -75,7 +77,8 @@ impl Refusal {
         match self {
             Self::Request(refused) => refused.outcome(),
             Self::Challenge(_) => HandshakeOutcome::AcmeChallenge,
-            Self::Redirect(_) => HandshakeOutcome::Redirected,
+            Self::Redirect(..) => HandshakeOutcome::Redirected,
+            Self::Answer(_) => HandshakeOutcome::Answered,
             Self::Full | Self::TooFast | Self::Client(..) => HandshakeOutcome::Limited,
             Self::Token(token::Refused::NoKeys) => HandshakeOutcome::IssuerFailed,
             Self::Token(_) => HandshakeOutcome::TokenRefused,
@@ -130,7 +133,7 @@ impl Refusal {
             Self::Full => unavailable("this route has no place for another connection"),
             Self::TooFast => too_many("too many connections at once; try again"),
             Self::Challenge(answer) => handshake::answer(&answer),
-            Self::Redirect(location) => handshake::redirect(location),
+            Self::Redirect(_, response) | Self::Answer(response) => *response,
             Self::Client(_, TooMany::Connections) => too_many("you have as many connections as you may"),
             Self::Client(_, TooMany::Handshakes) => too_many("you come too often; try again"),
             Self::Token(refused) => challenged(&refused),
@@ -185,7 +188,8 @@ impl Refusal {
             Self::Unauthorized(failure) => format!("authorize: {failure}"),
             Self::Filter(refusal) => told_by(refusal),
             Self::Challenge(_) => "an authority of certificates asks whether a name is ours".to_owned(),
-            Self::Redirect(_) => "the listener sends everything to where TLS is spoken".to_owned(),
+            Self::Redirect(Gate::Listener, _) => "the listener sends everything to where TLS is spoken".to_owned(),
+            Self::Redirect(Gate::Route, _) | Self::Answer(_) => String::new(),
             Self::ClientGone => "the client left before its answer".to_owned(),
             Self::Dial(_) => String::new(),
         }

@@ -5,6 +5,7 @@ use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use super::limit::Admission;
+use crate::answers::Answer;
 use crate::authorize::Authorizer;
 use crate::balance::Balance;
 use crate::component::{AnyUse, BalancerUse, Component, Moment, PredicateUse};
@@ -145,6 +146,8 @@ pub enum Target {
     Upstream(Arc<Upstream>),
     /// To the upstream of the service that the request names.
     Services(Box<Services<Arc<Upstream>>>),
+    /// Nowhere: requests are answered.
+    Answer(Arc<Answer>),
 }
 
 /// Endpoints that are interchangeable, and who chooses among them.

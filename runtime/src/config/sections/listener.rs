@@ -12,7 +12,7 @@ use crate::config::{
     value,
 };
 use crate::{
-    handshake::Redirect,
+    answers::Redirect,
     http::Paths,
     listener::{Address, Claim},
     session::{AdmissionLimits, Prefixes},
@@ -178,7 +178,7 @@ fn redirect(text: &str) -> Result<Redirect, Fault> {
         None => None,
     };
     let fault = || Fault::new(format!("{} is no redirect", quoted(text)), "write \"https\", or \"https:8443\"");
-    port.map(|port| Redirect { port }).ok_or_else(fault)
+    port.map(Redirect::to_tls).ok_or_else(fault)
 }
 
 fn listener(value: &Value<'_>, Context { base, prefixes, trusts }: Context<'_>) -> Read<Listener> {

@@ -10,7 +10,7 @@ use self::claims::{Claim, distinct};
 pub(super) use self::keys::ROUTE;
 use super::server::ROUTES;
 use super::{
-    Names, access, authorize,
+    Names, access, answer, authorize,
     component::{filter_use, predicate},
     per_client, services, tokens,
 };
@@ -147,19 +147,26 @@ fn path(table: &Table<'_>) -> Read<PathPattern> {
 }
 
 fn target(table: &Table<'_>, names: &Names<'_>) -> Read<Target> {
-    let upstream = table.optional(&keys::UPSTREAM, |value| names.upstream(value));
-    let services = table.optional(&keys::SERVICES, |value| services::services(value, names));
-    if let (Some(_), Some(services)) = (table.value(&keys::UPSTREAM), table.value(&keys::SERVICES)) {
-        return Err(services.refuse("`upstream` and `services` exclude each other", "remove one of the two"));
+    let upstream = table.optional(&keys::UPSTREAM, |value| names.upstream(value).map(Target::Upstream));
+    let services = table.optional(&keys::SERVICES, |value| services::services(value, names).map(Target::Services));
+    let answer = table.optional(&keys::ANSWER, |value| answer::answer(value, names.base).map(Target::Answer));
+    let redirect = table.optional(&keys::REDIRECT, |value| answer::redirect(value).map(Target::Redirect));
+    let given = [keys::UPSTREAM, keys::SERVICES, keys::ANSWER, keys::REDIRECT];
+    let given: Vec<_> = given.iter().filter_map(|key| Some((key.name, table.value(key)?))).collect();
+    if let [(first, _), .., (second, value)] = &given[..] {
+        return Err(value.refuse(format!("`{first}` and `{second}` exclude each other"), "remove one of the two"));
     }
-    match (upstream?, services?) {
-        (Some(upstream), _) => Ok(Target::Upstream(upstream)),
-        (None, Some(services)) => Ok(Target::Services(services)),
-        (None, None) => {
-            let advice = "write `upstream = \"chat\"`, or a table `services`";
-            Err(table.refuse(&table.place(), "the route leads nowhere", advice))
-        }
+    if let Some((name @ ("answer" | "redirect"), _)) = given.first()
+        && let Some(filters) = table.value(&keys::FILTERS)
+    {
+        let what = format!("no filter would see anything: a route with `{name}` opens no connection");
+        return Err(filters.refuse(what, "remove the filters; `when`, `token` and `authorize` may stand here"));
     }
+    let target = upstream?.or(services?).or(answer?).or(redirect?);
+    target.ok_or_else(|| {
+        let advice = "write `upstream = \"chat\"`, or a table `services`, `answer` or `redirect`";
+        table.refuse(&table.place(), "the route leads nowhere", advice)
+    })
 }
 
 fn allowed_origins(value: &Value<'_>) -> Read<Origins> {

@@ -94,6 +94,8 @@ const HEADERS: &[(&str, &str)] = &[
     ("[upstreams.NAME.tls]", "[upstreams.chat.tls]"),
     ("an endpoint", "[[upstreams.chat.endpoints]]"),
     ("[[routes]]", "[[routes]]"),
+    ("the answer of a route", "[[routes]]\n[routes.answer]"),
+    ("the redirect of a route", "[[routes]]\n[routes.redirect]"),
     ("services of a route", "[[routes]]\n[routes.services]"),
     ("a predicate or a balancer", "[upstreams.chat.balance]"),
     ("a filter", "[[routes]]\n[[routes.filters]]"),
@@ -114,8 +116,10 @@ fn every_key_of_the_reference_takes_its_example() {
             }
             let text = format!("{}\n{} = {}\n", header(section.title), key.name, key.example);
             let problems = read(&text).map_or_else(|problems| problems.to_string(), |_| String::new());
-            let about =
-                |line: &str| line.contains(&format!(".{}", key.name)) || line.contains(&format!(" {}:", key.name));
+            let names = |line: &str, end: &str| line.contains(&format!(".{}{end}", key.name));
+            let about = |line: &str| {
+                [":", ".", "["].iter().any(|end| names(line, end)) || line.contains(&format!(" {}:", key.name))
+            };
             let is_elsewhere = |line: &str| {
                 [
                     "no upstream",

@@ -181,6 +181,34 @@ fn whom_a_route_asks() {
 }
 
 #[test]
+fn what_a_route_answers() {
+    let instead = |keys: &str| with("upstream = \"chat\"", keys);
+    snapshot(
+        "what_a_route_answers",
+        &reports(&[
+            route("answer = { status = 200 }"),
+            instead("answer = { status = 101 }"),
+            instead("answer = { status = 204, body = \"x\" }"),
+            instead("answer = { body = \"x\", file = \"x.html\" }"),
+            instead(
+                "answer = { headers = { content-length = \"9\", \"a b\" = \"x\", x = \"a\\r\\nb: c\", y = [\"é\", 1] } }",
+            ),
+            instead("answer = { headers = { Vary = \"a\", vary = \"b\" } }"),
+            instead("answer = {}\nfilters = [\"rate-limit\"]"),
+            instead("answer = {}\nredirect = { to = \"/\" }"),
+            instead("redirect = { to = \"https://{host}{path}\", status = 304 }"),
+            instead("redirect = { to = \"https://{hots}{path}\" }"),
+            instead("redirect = { to = \"https://{host\" }"),
+            instead("redirect = { to = \"//{host}{path}\" }"),
+            instead("redirect = { to = \"https://my{host}{path}\" }"),
+            instead("redirect = { to = \"https://{host}{path}{query}\" }"),
+            instead("redirect = { to = \"/a b\" }"),
+            instead("redirect = \"https://{host}\""),
+        ]),
+    );
+}
+
+#[test]
 fn certificates_that_renew_themselves() {
     let acme = |keys: &str| with("0.0.0.0:8080\"", &format!("0.0.0.0:8080\"\ntls = {{ acme = {{ {keys} }} }}"));
     snapshot(

@@ -19,6 +19,8 @@ pub(in crate::config) const ROUTE: Section = Section {
         FILTERS,
         UPSTREAM,
         SERVICES,
+        ANSWER,
+        REDIRECT,
         ALLOW,
         DENY,
         ALLOWED_ORIGINS,
@@ -96,7 +98,7 @@ pub(in crate::config) const UPSTREAM: Key = key(
     "name",
     Means("`services` says it"),
     "\"chat\"",
-    "Where connections go: an `[upstreams.NAME]` table. Either this or `services`.",
+    "Where connections go: an `[upstreams.NAME]` table. Either this, `services`, `answer` or `redirect`.",
 );
 
 pub(in crate::config) const SERVICES: Key = key(
@@ -105,6 +107,22 @@ pub(in crate::config) const SERVICES: Key = key(
     Means("`upstream` says it"),
     "{ upstreams = { chat = \"chat\" } }",
     "Where connections go, by the service that the request names. Either this or `upstream`.",
+);
+
+pub(in crate::config) const ANSWER: Key = key(
+    "answer",
+    "table",
+    Means("requests go to the upstream"),
+    "{ status = 200, body = \"ok\\n\" }",
+    "What every request gets, in the place of an upstream.",
+);
+
+pub(in crate::config) const REDIRECT: Key = key(
+    "redirect",
+    "table",
+    Means("requests are served"),
+    "{ to = \"https://{host}{path}?{query}\" }",
+    "Where every request is sent, in the place of an upstream.",
 );
 
 pub(in crate::config) const ALLOWED_ORIGINS: Key = key(
