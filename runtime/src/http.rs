@@ -16,6 +16,7 @@ mod path;
 mod relay;
 mod replay;
 mod request;
+mod rules;
 mod spelling;
 mod target;
 
@@ -27,5 +28,6 @@ pub use path::{InvalidPath, Path, Paths, comparable_rule};
 pub use relay::{Answer, RelayError, RelayedBody};
 pub use replay::Replay;
 pub use request::UpstreamRequest;
+pub use rules::{FACTS, Facts, FieldRules, FieldValue, LONGEST_VALUE};
 pub use spelling::spell_head;
 pub use target::UpstreamTarget;

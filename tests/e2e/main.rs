@@ -41,6 +41,7 @@ mod forwarding;
 mod frozen;
 mod frames;
 mod handshake;
+mod header_rules;
 mod hostile;
 mod hostile_binaries;
 mod hostile_crowd;

@@ -9,6 +9,7 @@ mod candidate;
 mod component;
 mod configuration;
 mod endpoint;
+mod headers;
 mod listener;
 mod liveness;
 mod log;
@@ -51,6 +52,7 @@ pub(super) const ALL: &[&Section] = &[
     &services::SERVICES,
     &answer::ANSWER,
     &answer::REDIRECT,
+    &headers::HEADERS,
     &component::USE,
     &component::FILTER_USE,
     &candidate::CANDIDATE,

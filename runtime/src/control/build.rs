@@ -262,6 +262,8 @@ impl Builder<'_> {
                 handshake_timeout: route.handshake_timeout,
                 admission: self.admission(route),
                 forwarding,
+                request_headers: route.request_headers.clone(),
+                response_headers: route.response_headers.clone(),
                 metrics: self.metrics.route(&route.name),
             };
             routes.push((matcher, Arc::new(built)));

@@ -167,7 +167,7 @@ pub fn apply<'a>(headers: &mut HeaderMap, edits: impl IntoIterator<Item = &'a He
     if edits.peek().is_none() {
         return;
     }
-    let aliases: Vec<HeaderName> = headers.keys().filter(|name| name.as_str().contains('_')).cloned().collect();
+    let aliases = fields::with_underscores(headers);
     for edit in edits {
         let (name, value) = match edit {
             HeaderEdit::Set(name, value) | HeaderEdit::Append(name, value) => (name, Some(value)),
@@ -178,24 +178,13 @@ pub fn apply<'a>(headers: &mut HeaderMap, edits: impl IntoIterator<Item = &'a He
             continue;
         }
         if !matches!(edit, HeaderEdit::Append(..)) {
-            remove_all(headers, &name, &aliases);
+            fields::remove_all(headers, &name, &aliases);
         }
         if let Some(value) = value.and_then(|value| HeaderValue::from_bytes(value).ok())
             && headers.keys_len() < MOST_NAMES
         {
             headers.append(name, value);
         }
-    }
-}
-
-/// Removes the fields of a name, also where it is spelled with underscores: a server that makes no difference between the
-/// two would see what the client wrote in the place of what a filter did.
-fn remove_all(headers: &mut HeaderMap, name: &HeaderName, aliases: &[HeaderName]) {
-    let folded = field_names::folded(name.as_str());
-    headers.remove(name);
-    headers.remove(&*folded);
-    for alias in aliases.iter().filter(|alias| field_names::folded(alias.as_str()) == folded) {
-        headers.remove(alias);
     }
 }
 

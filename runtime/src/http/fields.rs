@@ -95,6 +95,22 @@ pub fn remove_for_hop_and(headers: &mut HeaderMap, is_to_go: impl Fn(&str) -> bo
     remove_where(headers, |name| field_names::is_hop_by_hop(name) || field_names::is_handshake(name) || is_to_go(name));
 }
 
+/// The names in which an underscore stands, for [`remove_all`].
+pub fn with_underscores(headers: &HeaderMap) -> Vec<HeaderName> {
+    headers.keys().filter(|name| name.as_str().contains('_')).cloned().collect()
+}
+
+/// Removes the fields of a name, also where it is spelled with underscores: a server that makes no difference between the
+/// two would see what a client wrote in the place of what was to be there.
+pub fn remove_all(headers: &mut HeaderMap, name: &HeaderName, with_underscores: &[HeaderName]) {
+    let folded = field_names::folded(name.as_str());
+    headers.remove(name);
+    headers.remove(&*folded);
+    for alias in with_underscores.iter().filter(|alias| field_names::folded(alias.as_str()) == folded) {
+        headers.remove(alias);
+    }
+}
+
 /// Removes all fields of names for which this holds.
 fn remove_where(headers: &mut HeaderMap, is_to_go: impl Fn(&str) -> bool) {
     let names: Vec<HeaderName> = headers.keys().filter(|name| is_to_go(name.as_str())).cloned().collect();

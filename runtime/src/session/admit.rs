@@ -86,6 +86,7 @@ impl<'w> Entered<'w> {
         let edits = authorized.iter().chain(&upstream_headers);
         let (mut request, channel) = route.forwarding.request(head, target, &opening, &client, edits);
         record.channel = channel.and_then(|channel| channel.to_str().ok().map(str::to_owned));
+        route.request_headers.apply(&mut request.headers, &record.facts());
         request.host = upstream.host.clone();
         if upstream.proxy_protocol {
             request.introduction = Some(entrance.introduction(&client).write().into());

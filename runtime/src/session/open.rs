@@ -37,7 +37,8 @@ impl Joined<'_> {
     pub(super) async fn answer(self, stream: Stream, record: Record<'_>) -> Option<Open> {
         let Self { worker, route, upstream, opening, entry, until, followings, mut filters, client_headers, .. } = self;
         let extensions = self.accepted.agreed;
-        let fields = opening.answer(self.accepted, &client_headers);
+        let mut fields = opening.answer(self.accepted, &client_headers);
+        record.dress(&mut fields);
         let Some(tunnel) = stream.accept(&opening, fields).await else {
             record.refused(HandshakeOutcome::ClientGone, None);
             return None;

@@ -4,12 +4,14 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use http::StatusCode;
+use http::header::HeaderMap;
 use tokio::time::Instant;
 
 use super::connection::Connection;
 use super::dismissal::Place;
 use super::worker::Worker;
 use crate::handshake::ReadError;
+use crate::http::Facts;
 use crate::log::{AccessRecord, Ended, Traffic, Tried};
 use crate::metrics::HandshakeOutcome;
 use crate::peer::Side;
@@ -57,6 +59,24 @@ impl<'a> Record<'a> {
             tried: Vec::new(),
             channel: None,
             attributes: Vec::new(),
+        }
+    }
+
+    /// What header rules may tell of it.
+    pub(super) fn facts(&self) -> Facts<'_> {
+        Facts {
+            client: self.client.map(|client| client.ip()),
+            host: &self.host,
+            route: self.route.as_ref().map_or("", |route| &route.name),
+            connection: &self.connection,
+            attributes: &self.attributes,
+        }
+    }
+
+    /// Gives an answer the fields that all answers of its route have.
+    pub(super) fn dress(&self, headers: &mut HeaderMap) {
+        if let Some(route) = &self.route {
+            route.response_headers.apply(headers, &self.facts());
         }
     }
 

@@ -10,7 +10,7 @@ use crate::authorize::Authorizer;
 use crate::balance::Balance;
 use crate::component::{AnyUse, BalancerUse, Component, Moment, PredicateUse};
 use crate::handshake::{Access, Forwarding, Networks};
-use crate::http::Host;
+use crate::http::{FieldRules, Host};
 use crate::metrics::RouteMetrics;
 use crate::pipe::{Limits, Timers};
 use crate::rollout::{Candidate, Rollout};
@@ -98,6 +98,10 @@ pub struct Route {
     pub admission: Admission,
     /// What upstreams are told about clients.
     pub forwarding: Forwarding,
+    /// What is done to the fields of requests for the upstream.
+    pub request_headers: FieldRules,
+    /// What is done to the fields of answers.
+    pub response_headers: FieldRules,
     /// What is counted.
     pub metrics: Arc<RouteMetrics>,
 }

@@ -12,7 +12,7 @@ use super::server::ROUTES;
 use super::{
     Names, access, answer, authorize,
     component::{filter_use, predicate},
-    per_client, services, tokens,
+    headers, per_client, services, tokens,
 };
 use crate::{
     config::{
@@ -87,6 +87,8 @@ fn rest(
     let handshakes_per_second = table.read(&keys::HANDSHAKES_PER_SECOND, value::count_or_off);
     let per_client = per_client::per_client(table, prefixes);
     let forwarded_headers = table.read(&keys::FORWARDED_HEADERS, value::boolean);
+    let request_headers = table.read(&keys::REQUEST_HEADERS, headers::rules);
+    let response_headers = table.read(&keys::RESPONSE_HEADERS, headers::rules);
     let group_id_header = table.read(&keys::GROUP_ID_HEADER, |value| match value.node().as_str() {
         Some("off" | "") => Ok(None),
         _ => value::header(value).map(Some),
@@ -115,6 +117,8 @@ fn rest(
         },
         forwarded_headers: forwarded_headers?,
         group_id_header: group_id_header?,
+        request_headers: request_headers?,
+        response_headers: response_headers?,
         on_change: on_change?,
         place: table.place(),
     })

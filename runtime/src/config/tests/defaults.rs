@@ -94,6 +94,7 @@ const HEADERS: &[(&str, &str)] = &[
     ("[upstreams.NAME.tls]", "[upstreams.chat.tls]"),
     ("an endpoint", "[[upstreams.chat.endpoints]]"),
     ("[[routes]]", "[[routes]]"),
+    ("the header rules of a route", "[[routes]]\n[routes.request_headers]"),
     ("the answer of a route", "[[routes]]\n[routes.answer]"),
     ("the redirect of a route", "[[routes]]\n[routes.redirect]"),
     ("services of a route", "[[routes]]\n[routes.services]"),

@@ -209,6 +209,22 @@ fn what_a_route_answers() {
 }
 
 #[test]
+fn header_rules() {
+    snapshot(
+        "header_rules",
+        &reports(&[
+            route("request_headers = { set = { host = \"a\", sec-websocket-key = \"a\", content-length = \"1\" } }"),
+            route("request_headers = { set = { x = \"{attribut.user}\", y = \"{client}\", z = \"{host\" } }"),
+            route("request_headers = { set = { x = \"\", y = \" a\", z = \"a\\r\\nb: c\" } }"),
+            route("request_headers = { set = { X-A = \"1\", x-a = \"2\" } }"),
+            route("request_headers = { set = { x-a = \"1\" }, remove = [\"x-a\"] }"),
+            route("response_headers = { remove = [\"connection\", \"a b\"], append = { x = 1 }, add = {} }"),
+            route("response_headers = [\"x-a: 1\"]"),
+        ]),
+    );
+}
+
+#[test]
 fn certificates_that_renew_themselves() {
     let acme = |keys: &str| with("0.0.0.0:8080\"", &format!("0.0.0.0:8080\"\ntls = {{ acme = {{ {keys} }} }}"));
     snapshot(

@@ -9,6 +9,7 @@ use super::{Authorize, ComponentUse, File, RouteToken};
 use crate::answers::Redirect;
 use crate::config::source::Place;
 use crate::handshake::Access;
+use crate::http::FieldRules;
 use crate::pipe::{Limits, Timers};
 use crate::route::{HostPattern, Origins, PathPattern};
 use crate::session::{AdmissionLimits, OnChange};
@@ -48,6 +49,10 @@ pub struct Route {
     pub forwarded_headers: bool,
     /// The header that carries the channel's group id; `None`: off.
     pub group_id_header: Option<HeaderName>,
+    /// What is done to the fields of requests for the upstream.
+    pub request_headers: FieldRules,
+    /// What is done to the fields of answers.
+    pub response_headers: FieldRules,
     /// What open connections do when a reload changes the route.
     pub on_change: OnChange,
     /// Where it is declared.

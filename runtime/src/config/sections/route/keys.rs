@@ -47,6 +47,8 @@ pub(in crate::config) const ROUTE: Section = Section {
         FORWARDED_HEADERS,
         ON_CHANGE,
         GROUP_ID_HEADER,
+        REQUEST_HEADERS,
+        RESPONSE_HEADERS,
     ],
 };
 
@@ -306,6 +308,22 @@ pub(in crate::config) const GROUP_ID_HEADER: Key = key(
     Default("\"x-group-id\""),
     "\"x-channel\"",
     "The header of the channel's group id, which is forwarded as it is or generated where it is absent.",
+);
+
+pub(in crate::config) const REQUEST_HEADERS: Key = key(
+    "request_headers",
+    "table",
+    Default("{}"),
+    "{ set = { x-user = \"{attribute.token.sub}\" }, remove = [\"x-debug\"] }",
+    "What is done to the fields of requests for the upstream, after the edits of filters.",
+);
+
+pub(in crate::config) const RESPONSE_HEADERS: Key = key(
+    "response_headers",
+    "table",
+    Default("{}"),
+    "{ set = { strict-transport-security = \"max-age=31536000\" }, remove = [\"server\"] }",
+    "What is done to the fields of every answer on this route, the 101 and refusals too, after the edits of filters.",
 );
 
 const fn key(
