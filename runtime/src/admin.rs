@@ -1,7 +1,8 @@
 //! The admin API and `/metrics`: HTTP/1.1 on a listener of its own, on the control runtime.
 //!
 //! It shows and triggers, and holds no state: what there is to show and to do comes through [`Operations`]. Who may ask is
-//! said by tokens ([`Access`]); without any it belongs on loopback, or on a unix socket, whose file has a mode. What a web page in an operator's browser could do to a
+//! said by tokens ([`Access`]), or by the certificates that clients have to show over TLS ([`Secured`]); without either it
+//! belongs on loopback, or on a unix socket, whose file has a mode. What a web page in an operator's browser could do to a
 //! loopback port is refused (see `guard`).
 
 mod access;
@@ -11,6 +12,7 @@ mod endpoints;
 mod guard;
 mod places;
 mod query;
+mod secure;
 mod socket;
 #[cfg(test)]
 mod tests;
@@ -32,10 +34,11 @@ use tokio::task::JoinSet;
 use tracing::Level;
 
 pub use self::access::Access;
-pub use self::client::{ClientError, ask, ask_patiently};
+pub use self::client::{Client, ClientError};
 pub use self::guard::Guard;
 pub use self::places::Bounds;
 use self::places::{Activity, Place, Places, Watched};
+pub use self::secure::Secured;
 pub use self::socket::Listener;
 use self::socket::Stream;
 pub use self::view::{
@@ -97,6 +100,7 @@ pub struct Admin {
     metrics: Arc<Metrics>,
     guard: Guard,
     access: Access,
+    secured: Arc<Secured>,
     bounds: Bounds,
     /// The turns of lists.
     lists: Arc<Semaphore>,
@@ -107,10 +111,11 @@ impl Admin {
     pub fn new(
         operations: Arc<dyn Operations>,
         metrics: Arc<Metrics>,
-        (guard, access): (Guard, Access),
+        (guard, access, secured): (Guard, Access, Arc<Secured>),
         bounds: Bounds,
     ) -> Arc<Self> {
-        Arc::new(Self { operations, metrics, guard, access, bounds, lists: Arc::new(Semaphore::new(places::LISTS)) })
+        let lists = Arc::new(Semaphore::new(places::LISTS));
+        Arc::new(Self { operations, metrics, guard, access, secured, bounds, lists })
     }
 
     /// Accepts and answers until `stop` is over. Then it leaves the listener to others, finishes the answers under way
@@ -146,16 +151,18 @@ impl Admin {
         activity: Arc<Activity>,
         mut stopped: watch::Receiver<()>,
     ) {
+        let is_ordinary = place == Place::Ordinary;
+        let patience = if is_ordinary { HEADER_TIMEOUT } else { PROBE_TIMEOUT };
+        let Some(stream) = self.secured.accept(stream, self.metrics.control(), patience).await else { return };
         let service = service_fn(|request| async {
             activity.work();
             let answer = endpoints::respond(&self, request, place, &activity).await;
             Ok::<_, Infallible>(answer.map(|body| body.sent(activity.send())))
         });
-        let is_ordinary = place == Place::Ordinary;
         let connection = http1::Builder::new()
             .timer(TokioTimer::new())
             .keep_alive(is_ordinary)
-            .header_read_timeout(if is_ordinary { HEADER_TIMEOUT } else { PROBE_TIMEOUT })
+            .header_read_timeout(patience)
             .max_buf_size(MAX_HEADER_BYTES)
             .serve_connection(TokioIo::new(Watched::new(stream, activity.clone())), service);
         let mut connection = pin!(connection);

@@ -13,6 +13,7 @@ mod log_level;
 mod outcome;
 mod reload;
 mod restore;
+mod whom;
 
 use std::io::{self, Write};
 use std::net::SocketAddr;
@@ -23,10 +24,10 @@ use std::process::ExitCode;
 use clap::{ArgGroup, Args, Parser, Subcommand};
 
 use self::outcome::Outcome;
+use self::whom::Whom;
 use crate::config;
 use crate::control::ReadSources;
 use crate::demo;
-use crate::listener::Address;
 use crate::server::{Activation, EarlySignals, RunError, Server};
 
 /// A WebSocket edge proxy that is programmed in WebAssembly.
@@ -98,14 +99,6 @@ enum Command {
     /// Show the candidates for filters of a running proxy, or end the trial of one.
     #[command(subcommand)]
     Candidate(Candidate),
-}
-
-/// Which running proxy.
-#[derive(Debug, Args)]
-struct Whom {
-    /// Where its admin API listens: an address and a port, or unix: and the path of a socket.
-    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:9900")]
-    admin: Address,
 }
 
 /// What to drain, and how.
@@ -252,15 +245,15 @@ fn carry_out(command: Command) -> Result<Outcome, Outcome> {
         Command::Demo { listen, admin, tls, print_config: false } => {
             finish(demo::run(listen, admin, tls, outcome::print))
         }
-        Command::Reload { whom, dry_run } => reload::reload(&whom.admin, dry_run),
+        Command::Reload { whom, dry_run } => reload::reload(&whom.client()?, dry_run),
         Command::Drain(drain) => drain::drain(&drain),
         Command::Close(close) => close::close(&close),
-        Command::LogLevel { level, whom } => log_level::log_level(level.as_deref(), &whom.admin),
+        Command::LogLevel { level, whom } => log_level::log_level(level.as_deref(), &whom.client()?),
         Command::Component(Component::Inspect { file, config, max_memory }) => {
             inspect::inspect(&file, config.as_deref(), max_memory)
         }
         Command::Candidate(command) => candidate::candidate(&command),
-        Command::Component(Component::Restore { name, whom }) => restore::restore(&name, &whom.admin),
+        Command::Component(Component::Restore { name, whom }) => restore::restore(&name, &whom.client()?),
     }
 }
 

@@ -249,7 +249,7 @@ impl Server {
         let (resolver, lookups) = Resolver::new();
         let blueprint =
             Blueprint { host, metrics, snapshot, access, resolver, loads, refusals, team, course, reports: reporter };
-        let doors = Doors { listeners, limit };
+        let doors = Doors { listeners, admin: built.admin, limit };
         let (link, log) = (None, None);
         Ok(Self {
             state,
@@ -353,7 +353,7 @@ impl Server {
         leftover.retire_admin();
         // Who has come to those that are gone is served, too, and then they close as in a reload.
         let all = doors.listeners.iter().cloned().chain(leftover.listeners).collect();
-        state.open(Doors { listeners: all, ..doors });
+        state.open(Doors { listeners: all, admin: doors.admin.clone(), limit: doors.limit });
         workers.until_accepting().await?;
         state.open(doors);
         for address in &addresses {
@@ -378,7 +378,8 @@ impl Server {
             let operations = Arc::new(Control::new(state.clone(), verbosity));
             let bounds = Bounds { max_connections: said.max_connections, send_timeout: said.send_timeout };
             let access = Access::new(said.tokens, said.public_metrics);
-            let admin = Admin::new(operations, state.metrics.clone(), (Guard::new(said.hosts), access), bounds);
+            let asked = (Guard::new(said.hosts), access, state.secured.clone());
+            let admin = Admin::new(operations, state.metrics.clone(), asked, bounds);
             admin_task = Some(tokio::spawn(
                 admin.serve(admin::Listener::new(socket.try_clone()?)?, state.succession.until_over()),
             ));

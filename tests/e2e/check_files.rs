@@ -158,6 +158,40 @@ async fn every_file_of_upstreams_and_tokens_that_is_wrong_is_told_with_its_place
 }
 
 #[tokio::test]
+async fn every_file_of_the_admin_api_that_is_wrong_is_told_with_its_place() {
+    let folder = Folder::new();
+    let admin = |tls: &str| config(SHOWN, SECURE, "", KEYS) + "[admin]\ntls = { " + tls + " }\n";
+    for (tls, told) in [
+        (
+            "certificates = [{ chain = \"one.pem\", key = \"two.key\" }]",
+            "certificates[0].key: two.key holds a key that",
+        ),
+        (
+            "client_auth = { ca = \"empty\" }, CERTIFICATES",
+            "client_auth.ca: empty holds no certificate of an authority",
+        ),
+        (
+            "acme = { domains = [\"a.example\"], accept_terms = true }",
+            "acme: a certificate that renews itself is ordered",
+        ),
+        ("certificates = []", "certificates: there is no certificate to show"),
+    ] {
+        let told = format!("tidegate.toml:15: admin.tls.{told}");
+        folder.tells(&admin(&tls.replace("CERTIFICATES", SHOWN)), 2, &[told]).await;
+    }
+    let old = "certificates = [{ chain = \"old.pem\", key = \"old.key\" }]";
+    let told = "warning: tidegate.toml:15: admin.tls.certificates[0].chain: old.pem: the certificate for old.example has expired";
+    folder.tells(&admin(old), 0, &[told.to_owned()]).await;
+    let shown = format!("{SHOWN}, client_auth = {{ ca = \"ca.pem\" }}");
+    let beyond = |tls: &str| admin(tls).replace("[admin]\n", "[admin]\nlisten = \"0.0.0.0:0\"\n");
+    folder.tells(&beyond(&shown), 0, &[]).await;
+    for tls in [SHOWN, &shown.replace("\"ca.pem\"", "\"ca.pem\", mode = \"optional\"")] {
+        let told = "tidegate.toml:15: admin.listen: everybody who reaches 0.0.0.0:0 could do everything";
+        folder.tells(&beyond(tls), 2, &[told.to_owned()]).await;
+    }
+}
+
+#[tokio::test]
 async fn all_files_that_are_wrong_are_told_at_once_beside_components() {
     let folder = Folder::new();
     let text = config(

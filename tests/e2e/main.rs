@@ -12,6 +12,7 @@
 
 mod acme;
 mod activation;
+mod admin_tls;
 mod admin_tokens;
 mod admission;
 mod answers;

@@ -1,4 +1,4 @@
-//! What the admin API listens on: TCP, or a unix socket.
+//! What the admin API listens on: TCP, or a unix socket; and what comes of either, in clear text or over TLS.
 
 use std::io;
 use std::pin::Pin;
@@ -7,6 +7,7 @@ use std::task::{Context, Poll};
 use socket2::Socket;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
+use tokio_rustls::TlsStream;
 
 /// A socket that listens.
 #[derive(Debug)]
@@ -22,6 +23,8 @@ pub enum Listener {
 pub(super) enum Stream {
     Tcp(TcpStream),
     Unix(UnixStream),
+    /// TLS over one of the two.
+    Tls(Box<TlsStream<Self>>),
 }
 
 impl Listener {
@@ -54,6 +57,7 @@ impl Stream {
         match self {
             Self::Tcp(stream) => Pin::new(stream),
             Self::Unix(stream) => Pin::new(stream),
+            Self::Tls(stream) => Pin::new(stream),
         }
     }
 }

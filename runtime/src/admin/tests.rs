@@ -268,7 +268,7 @@ impl Server {
         let admin = Admin::new(
             operations.clone(),
             Arc::clone(&metrics),
-            (Guard::new(["metrics.example.com".to_owned()]), Access::default()),
+            (Guard::new(["metrics.example.com".to_owned()]), Access::default(), Arc::default()),
             bounds,
         );
         let (stop, stopping) = oneshot::channel();

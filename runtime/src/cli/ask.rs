@@ -6,8 +6,7 @@ use serde::de::DeserializeOwned;
 use tokio::runtime;
 
 use super::outcome::Outcome;
-use crate::admin::{self, ClientError};
-use crate::listener::Address;
+use crate::admin::{Client, ClientError};
 
 /// What the admin API has answered.
 #[derive(Debug)]
@@ -34,17 +33,16 @@ pub(super) fn encoded(text: &str) -> String {
     encoded
 }
 
-/// Asks the admin API at an address, and waits for its answer; says so where there is none.
-pub(super) fn ask(address: &Address, method: Method, path: &str) -> Result<Answer, Outcome> {
-    wait(admin::ask(&address.to_string(), method, path))
+/// Asks an admin API, and waits for its answer; says so where there is none.
+pub(super) fn ask(client: &Client, method: Method, path: &str) -> Result<Answer, Outcome> {
+    wait(client.ask(method, path))
 }
 
 /// The same for what takes as long as the proxy lets it, once it is known that it is the proxy who answers there.
-pub(super) fn ask_patiently(address: &Address, method: Method, path: &str) -> Result<Answer, Outcome> {
-    let address = address.to_string();
+pub(super) fn ask_patiently(client: &Client, method: Method, path: &str) -> Result<Answer, Outcome> {
     wait(async {
-        admin::ask(&address, Method::GET, "/healthz").await?;
-        admin::ask_patiently(&address, method, path).await
+        client.ask(Method::GET, "/healthz").await?;
+        client.ask_patiently(method, path).await
     })
 }
 
@@ -57,18 +55,18 @@ fn wait(answer: impl Future<Output = Result<(StatusCode, String), ClientError>>)
 
 impl Answer {
     /// Reads it. What it says instead is told as a wrong call, where that is what it is about.
-    pub(super) fn read<T: DeserializeOwned>(&self, address: &Address) -> Result<T, Outcome> {
+    pub(super) fn read<T: DeserializeOwned>(&self, client: &Client) -> Result<T, Outcome> {
         if let Ok(read) = serde_json::from_str(&self.body) {
             return Ok(read);
         }
         match serde_json::from_str(&self.body) {
             Ok(Refusal { error }) if matches!(self.status, StatusCode::BAD_REQUEST | StatusCode::NOT_FOUND) => {
-                Err(Outcome::wrong(&format!("{address} says: {error}")))
+                Err(Outcome::wrong(&format!("{client} says: {error}")))
             }
-            Ok(Refusal { error }) => Err(Outcome::failed(&format!("{address} says: {error}"))),
+            Ok(Refusal { error }) => Err(Outcome::failed(&format!("{client} says: {error}"))),
             Err(_) => {
                 let status = self.status;
-                Err(Outcome::failed(&format!("{address} answered {status}, with nothing that this version can read")))
+                Err(Outcome::failed(&format!("{client} answered {status}, with nothing that this version can read")))
             }
         }
     }

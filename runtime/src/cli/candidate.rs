@@ -6,8 +6,7 @@ use serde::Deserialize;
 use super::ask::ask;
 use super::outcome::Outcome;
 use super::{Candidate, Which};
-use crate::admin::Decision;
-use crate::listener::Address;
+use crate::admin::{Client, Decision};
 
 /// The parts of the admin API's list that are shown.
 #[derive(Debug, Deserialize)]
@@ -41,14 +40,14 @@ struct Decided {
 /// Shows the candidates of a running proxy, or ends the trial of one.
 pub(super) fn candidate(command: &Candidate) -> Result<Outcome, Outcome> {
     match command {
-        Candidate::List { whom } => list(&whom.admin),
+        Candidate::List { whom } => list(&whom.client()?),
         Candidate::Promote { which } => decide(which, Decision::Promote),
         Candidate::RollBack { which } => decide(which, Decision::RollBack),
     }
 }
 
-fn list(address: &Address) -> Result<Outcome, Outcome> {
-    let listed: Vec<Listed> = ask(address, Method::GET, "/api/v1/candidates")?.read(address)?;
+fn list(client: &Client) -> Result<Outcome, Outcome> {
+    let listed: Vec<Listed> = ask(client, Method::GET, "/api/v1/candidates")?.read(client)?;
     if listed.is_empty() {
         return Ok(Outcome::done("no filter has a candidate"));
     }
@@ -61,11 +60,12 @@ fn decide(which: &Which, decision: Decision) -> Result<Outcome, Outcome> {
         Decision::Promote => "promote",
         Decision::RollBack => "roll-back",
     };
-    let answer = ask(&whom.admin, Method::POST, &format!("/api/v1/routes/{route}/candidates/{component}/{verb}"))?;
+    let client = whom.client()?;
+    let answer = ask(&client, Method::POST, &format!("/api/v1/routes/{route}/candidates/{component}/{verb}"))?;
     if answer.status == StatusCode::NOT_FOUND {
         return Err(Outcome::wrong(&format!("{component:?} is no candidate on route {route:?} there")));
     }
-    let Decided { filters, changed, connections_active: open } = answer.read(&whom.admin)?;
+    let Decided { filters, changed, connections_active: open } = answer.read(&client)?;
     let filters = filters.join(" and ");
     Ok(Outcome::done(match (decision, changed) {
         (Decision::Promote, true) => format!(

@@ -26,11 +26,11 @@ struct Closed {
 
 /// Has a running proxy close connections, and prints how many.
 pub(super) fn close(close: &Close) -> Result<Outcome, Outcome> {
-    let address = &close.whom.admin;
-    let (verb, closed) = match ask(address, Method::DELETE, &target(close))?.read(address)? {
+    let client = close.whom.client()?;
+    let (verb, closed) = match ask(&client, Method::DELETE, &target(close))?.read(&client)? {
         Answer::Closed(closed) => ("closed", closed),
         Answer::Planned(closed) => ("would close", closed),
-        Answer::Unknown { route } => return Err(Outcome::wrong(&format!("{address} has no route {route:?}"))),
+        Answer::Unknown { route } => return Err(Outcome::wrong(&format!("{client} has no route {route:?}"))),
     };
     let Closed { connections, code, workers_silent } = closed;
     let told = format!("{verb} {connections} connections; code {code}");
@@ -56,15 +56,13 @@ fn target(close: &Close) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::super::Whom;
+    use super::super::whom::Whom;
     use super::*;
-    use crate::listener::Address;
 
     #[test]
     fn the_request_says_what_the_command_line_does() {
-        let admin: Address = "127.0.0.1:9900".parse().unwrap();
         let close = Close {
-            whom: Whom { admin: admin.clone() },
+            whom: Whom { admin: "127.0.0.1:9900".parse().unwrap(), ca: None, certificate: None, key: None },
             id: Some("1-2".to_owned()),
             route: Some("a b&c".to_owned()),
             attribute: vec!["token.sub:é".to_owned(), "tenant:1".to_owned()],

@@ -29,14 +29,14 @@ struct Plan {
 
 /// Has a running proxy drain, and prints the plan.
 pub(super) fn drain(drain: &Drain) -> Result<Outcome, Outcome> {
-    let address = &drain.whom.admin;
-    match ask(address, Method::POST, &target(drain))?.read(address)? {
+    let client = drain.whom.client()?;
+    match ask(&client, Method::POST, &target(drain))?.read(&client)? {
         Answer::Begun(plan) => Ok(Outcome::done(format!("draining: {}", plan.describe()))),
         Answer::Planned(plan) => Ok(Outcome::done(format!("would drain: {}", plan.describe()))),
         Answer::Underway { connections } => {
-            Err(Outcome::failed(&format!("{address} is draining already; {connections} connections are left")))
+            Err(Outcome::failed(&format!("{client} is draining already; {connections} connections are left")))
         }
-        Answer::Unknown { route } => Err(Outcome::wrong(&format!("{address} has no route {route:?}"))),
+        Answer::Unknown { route } => Err(Outcome::wrong(&format!("{client} has no route {route:?}"))),
     }
 }
 
@@ -78,15 +78,13 @@ pub(super) fn time_of_day(unix_seconds: u64) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::super::Whom;
+    use super::super::whom::Whom;
     use super::*;
-    use crate::listener::Address;
 
     #[test]
     fn the_request_says_what_the_command_line_does() {
-        let admin: Address = "127.0.0.1:9900".parse().unwrap();
         let drain = |route: Option<&str>, over: Option<&str>, dry_run| Drain {
-            whom: Whom { admin: admin.clone() },
+            whom: Whom { admin: "127.0.0.1:9900".parse().unwrap(), ca: None, certificate: None, key: None },
             route: route.map(str::to_owned),
             over: over.map(str::to_owned),
             code: "1001".to_owned(),

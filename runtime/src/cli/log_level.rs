@@ -5,7 +5,7 @@ use serde::Deserialize;
 
 use super::ask::ask;
 use super::outcome::Outcome;
-use crate::listener::Address;
+use crate::admin::Client;
 
 /// The admin API's answer.
 #[derive(Debug, Deserialize)]
@@ -14,11 +14,11 @@ struct Answer {
 }
 
 /// Has a running proxy log from this level on, or asks it from which it does, and prints the level.
-pub(super) fn log_level(level: Option<&str>, address: &Address) -> Result<Outcome, Outcome> {
+pub(super) fn log_level(level: Option<&str>, client: &Client) -> Result<Outcome, Outcome> {
     let answer = match level {
-        Some(level) => ask(address, Method::PUT, &format!("/api/v1/log?level={level}")),
-        None => ask(address, Method::GET, "/api/v1/log"),
+        Some(level) => ask(client, Method::PUT, &format!("/api/v1/log?level={level}")),
+        None => ask(client, Method::GET, "/api/v1/log"),
     };
-    let Answer { level } = answer?.read(address)?;
+    let Answer { level } = answer?.read(client)?;
     Ok(Outcome::done(level))
 }

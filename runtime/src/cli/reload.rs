@@ -6,7 +6,7 @@ use serde::Deserialize;
 use super::ask::ask_patiently;
 use super::drain::time_of_day;
 use super::outcome::Outcome;
-use crate::listener::Address;
+use crate::admin::Client;
 
 /// The parts of the admin API's answer that are shown.
 #[derive(Debug, Deserialize)]
@@ -65,10 +65,10 @@ struct Problem {
 }
 
 /// Has a running proxy reload, and prints how that ended; a dry run prints what would change.
-pub(super) fn reload(address: &Address, dry_run: bool) -> Result<Outcome, Outcome> {
+pub(super) fn reload(client: &Client, dry_run: bool) -> Result<Outcome, Outcome> {
     let path = if dry_run { "/api/v1/reload?dry_run=true" } else { "/api/v1/reload" };
-    let answer = ask_patiently(address, Method::POST, path)?;
-    let Answer { outcome, generation, reason, problems, changes, in_force, underway } = answer.read(address)?;
+    let answer = ask_patiently(client, Method::POST, path)?;
+    let Answer { outcome, generation, reason, problems, changes, in_force, underway } = answer.read(client)?;
     // Of what is applied just now, everybody knows since when it is in force.
     let since = in_force.filter(|_| outcome == "unchanged").map(|InForce { cause, since_unix_seconds }| {
         format!(", since {} UTC ({cause})", time_of_day(since_unix_seconds))
@@ -86,7 +86,7 @@ pub(super) fn reload(address: &Address, dry_run: bool) -> Result<Outcome, Outcom
             let busy = || format!("other reloads are under way there: {another}");
             Outcome::failed(&reason.unwrap_or_else(busy)).saying(said)
         }
-        status => Outcome::failed(&format!("{address} answered {status}")).saying(said),
+        status => Outcome::failed(&format!("{client} answered {status}")).saying(said),
     })
 }
 

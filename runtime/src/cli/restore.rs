@@ -5,7 +5,7 @@ use serde::Deserialize;
 
 use super::ask::ask;
 use super::outcome::Outcome;
-use crate::listener::Address;
+use crate::admin::Client;
 
 /// The part of the admin API's answer that is shown.
 #[derive(Debug, Deserialize)]
@@ -14,12 +14,12 @@ struct Answer {
 }
 
 /// Has a running proxy lift the quarantine of a component, and prints how many of its uses were in it.
-pub(super) fn restore(name: &str, address: &Address) -> Result<Outcome, Outcome> {
-    let answer = ask(address, Method::POST, &format!("/api/v1/components/{name}/restore"))?;
+pub(super) fn restore(name: &str, client: &Client) -> Result<Outcome, Outcome> {
+    let answer = ask(client, Method::POST, &format!("/api/v1/components/{name}/restore"))?;
     if answer.status == StatusCode::NOT_FOUND {
         return Err(Outcome::wrong(&format!("no component is named {name:?} there")));
     }
-    let Answer { lifted } = answer.read(address)?;
+    let Answer { lifted } = answer.read(client)?;
     Ok(Outcome::done(match lifted {
         0 => format!("no use of {name} was in quarantine"),
         1 => format!("1 use of {name} is called again"),

@@ -164,6 +164,8 @@ pub struct Admin {
     pub place: Place,
     /// The names that it is asked by, beside those that need no entry; in lower case, without a port.
     pub hosts: Vec<String>,
+    /// What it speaks TLS with.
+    pub tls: Option<Tls>,
     /// Who may ask; none: everybody.
     pub tokens: Vec<AdminToken>,
     /// Whether metrics are for everybody all the same.
@@ -239,6 +241,13 @@ pub struct Tls {
     pub client_auth: Option<ClientAuth>,
     /// Where it is declared.
     pub place: Place,
+}
+
+impl Tls {
+    /// Whether somebody without a certificate comes in, too.
+    pub fn is_for_everybody(&self) -> bool {
+        self.client_auth.as_ref().is_none_or(|auth| auth.is_optional)
+    }
 }
 
 /// A certificate that renews itself.

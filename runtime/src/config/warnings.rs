@@ -3,7 +3,7 @@
 use std::net::{IpAddr, SocketAddr};
 
 use super::problem::Problems;
-use super::types::{Config, Listener};
+use super::types::{Config, Listener, Tls};
 use crate::listener;
 use crate::upstream::{Address, Place};
 
@@ -35,7 +35,7 @@ impl Config {
     fn admin_listener(&self, warnings: &mut Problems) {
         let Some(admin) = &self.admin else { return };
         let is_reached = admin.listen.socket().is_some_and(|listen| !listen.ip().to_canonical().is_loopback());
-        if admin.tokens.is_empty() && is_reached {
+        if is_reached && admin.tokens.is_empty() && admin.tls.as_ref().is_none_or(Tls::is_for_everybody) {
             let what = format!("the admin API asks for no password, and others can reach it at {}", admin.listen);
             warnings.add(&admin.place, what, "add `tokens`, or let only those in whom you trust");
         }

@@ -17,7 +17,7 @@ use super::memory;
 use super::plan::{Change, Plan};
 use super::sources::Sources;
 use super::steps::{Step, Steps};
-use super::tokens;
+use super::{tls, tokens};
 use crate::acme::Acme;
 use crate::answers::Answer;
 use crate::component::{
@@ -31,7 +31,7 @@ use crate::metrics::Metrics;
 use crate::rollout::{Candidacy, Candidate, Decisions, Rollout};
 use crate::route::{Matcher, RouteTable, Services};
 use crate::session::{Admission, Route, Snapshot, Target, Upstream};
-use crate::tls::Keys;
+use crate::tls::{Keys, Server};
 use crate::token::{Issuers, Requirement, Rules};
 
 /// Compiles, links and configures everything in `sources`, and says what is another than in `previous`, with the sources
@@ -77,6 +77,8 @@ pub fn build(
     let doors = builder.doors();
     let Builder { components, mut findings, previous, endpoints, .. } = builder;
     let listeners = listeners::listeners(sources, &doors, means, &mut findings);
+    // What is wrong is among the findings.
+    let admin = tls::admin(sources, means, &mut findings).unwrap_or_default();
     if steps.are_given_up() {
         findings.given_up();
     }
@@ -100,7 +102,7 @@ pub fn build(
         doors,
     };
     let plan = previous.map_or_else(Plan::default, |it| it.plan.with_effects(it.snapshot, &snapshot));
-    Ok(Built { snapshot, listeners, plan, endpoints })
+    Ok(Built { snapshot, listeners, admin, plan, endpoints })
 }
 
 /// What can be put in force.
@@ -110,6 +112,8 @@ pub struct Built {
     pub snapshot: Snapshot,
     /// What each listener goes by, in the order of the configuration.
     pub listeners: Vec<Arc<Settings>>,
+    /// What the admin API answers TLS with, where it speaks it.
+    pub admin: Option<Server>,
     /// What is another in it.
     pub plan: Plan,
     /// The endpoints of its upstreams, where they are others.

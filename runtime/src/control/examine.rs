@@ -50,8 +50,9 @@ pub fn examine_files(config: Config, problems: Problems, means: &Means<'_>) -> P
         let wanted = listener.tls.as_ref();
         wanted.map(|wanted| tls::server(&listener.listen.to_string(), wanted, &sources, means, &mut findings));
     }
+    // What is wrong is among the findings, here and below.
+    let _ = tls::admin(&sources, means, &mut findings);
     for upstream in sources.config.upstreams.values() {
-        // What is wrong is among the findings.
         let _ = tls::client(upstream, &sources, &mut findings);
     }
     for route in &sources.config.routes {

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use crate::config::{
-    CertificateFiles, Config, Content, File, KeysAt, Listener, Place, Route, Target, Tokens, Upstream,
+    CertificateFiles, Config, Content, File, KeysAt, Listener, Place, Route, Target, Tls, Tokens, Upstream,
 };
 
 /// A file that is named.
@@ -21,7 +21,8 @@ pub(super) struct Named {
 
 /// All of them.
 pub(super) fn of(config: &Config) -> impl Iterator<Item = Named> {
-    let of_listeners = config.listeners.iter().flat_map(of_listener);
+    let of_admin = config.admin.iter().flat_map(|admin| &admin.tls).flat_map(of_tls);
+    let of_listeners = config.listeners.iter().flat_map(of_listener).chain(of_admin);
     let of_upstreams = config.upstreams.values().flat_map(of_upstream);
     let of_routes = config.routes.iter().flat_map(|route| of_authorize(route).into_iter().chain(of_answer(route)));
     of_listeners.chain(of_upstreams).chain(config.tokens.values().filter_map(of_tokens)).chain(of_routes)
@@ -29,13 +30,15 @@ pub(super) fn of(config: &Config) -> impl Iterator<Item = Named> {
 
 /// Those of a listener.
 pub(super) fn of_listener(listener: &Listener) -> Vec<Named> {
+    listener.tls.iter().flat_map(of_tls).collect()
+}
+
+fn of_tls(tls: &Tls) -> Vec<Named> {
     let mut files = Vec::new();
-    if let Some(tls) = &listener.tls {
-        tls.certificates.iter().for_each(|certificate| files.extend(of_certificate(certificate)));
-        let auth = tls.client_auth.iter().flat_map(|auth| std::iter::once(&auth.ca).chain(&auth.crl));
-        files.extend(auth.map(needed));
-        files.extend(tls.acme.iter().flat_map(|acme| &acme.server_ca).map(needed));
-    }
+    tls.certificates.iter().for_each(|certificate| files.extend(of_certificate(certificate)));
+    let auth = tls.client_auth.iter().flat_map(|auth| std::iter::once(&auth.ca).chain(&auth.crl));
+    files.extend(auth.map(needed));
+    files.extend(tls.acme.iter().flat_map(|acme| &acme.server_ca).map(needed));
     files
 }
 

@@ -41,6 +41,16 @@ pub(super) fn server(
         .ok()
 }
 
+/// What the admin API answers with, where it speaks TLS.
+///
+/// # Errors
+/// When something is wrong, which is among the findings then.
+pub(super) fn admin(sources: &Sources, means: &Means<'_>, findings: &mut Findings) -> Result<Option<Server>, ()> {
+    let Some(admin) = &sources.config.admin else { return Ok(None) };
+    let Some(wanted) = &admin.tls else { return Ok(None) };
+    server(&admin.listen.to_string(), wanted, sources, means, findings).map(Some).ok_or(())
+}
+
 /// What is ordered, and how whoever issues it can convince himself.
 fn terms(acme: &Acme, tls: &Tls, sources: &Sources, findings: &mut Findings) -> Option<Terms> {
     let server_ca = match &acme.server_ca {
@@ -51,8 +61,7 @@ fn terms(acme: &Acme, tls: &Tls, sources: &Sources, findings: &mut Findings) -> 
         }
     };
     // Nobody who validates has a certificate to show.
-    let is_for_everybody = tls.client_auth.as_ref().is_none_or(|auth| auth.is_optional);
-    let ways = Ways { tls: is_for_everybody, http: sources.config.listeners.iter().any(|it| it.tls.is_none()) };
+    let ways = Ways { tls: tls.is_for_everybody(), http: sources.config.listeners.iter().any(|it| it.tls.is_none()) };
     if !ways.tls && !ways.http {
         let what =
             "nobody could validate the domains: clients have to show certificates, and no listener is in clear text";
@@ -94,7 +103,9 @@ impl Sources {
     /// client may not mind, and nobody is helped by no service at all.
     pub fn warnings(&self, warnings: &mut Problems) {
         let (listeners, upstreams) = (&self.config.listeners, &self.config.upstreams);
-        let shown = listeners.iter().flat_map(|listener| &listener.tls).flat_map(|tls| &tls.certificates);
+        let served = listeners.iter().flat_map(|listener| &listener.tls);
+        let served: Vec<_> = served.chain(self.config.admin.iter().flat_map(|admin| &admin.tls)).collect();
+        let shown = served.iter().flat_map(|tls| &tls.certificates);
         let shown = shown.chain(upstreams.values().flat_map(|upstream| &upstream.tls).flat_map(|tls| &tls.certificate));
         for files in shown {
             // What cannot be read is told by whoever builds.
@@ -105,7 +116,7 @@ impl Sources {
                 warnings.add(&files.chain.place, what, "have it renewed: most peers refuse it");
             }
         }
-        for auth in listeners.iter().flat_map(|listener| &listener.tls).flat_map(|tls| &tls.client_auth) {
+        for auth in served.iter().flat_map(|tls| &tls.client_auth) {
             self.warn_of_revocations(auth, warnings);
         }
         for (name, upstream) in upstreams {

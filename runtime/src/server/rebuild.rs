@@ -9,11 +9,12 @@ use super::state::{Doors, InForce, State};
 use super::underway::Underway;
 use super::{background, doors};
 use crate::component::Moment;
-use crate::config::{Config, Listener, Place, Problems};
+use crate::config::{Admin, Config, Listener, Place, Problems};
 use crate::control::{self, HandOver, Means, Plan, ReadSources, Sources, Step, Steps};
 use crate::listener::{BindError, Bound, Settings};
 use crate::metrics::Metrics;
 use crate::session::Snapshot;
+use crate::tls;
 
 /// How a reload ended.
 #[derive(Clone, Debug)]
@@ -118,7 +119,7 @@ fn build(state: &State, underway: &Underway, dry_run: bool) -> (Result<Option<Bu
             desk: &state.desk,
             acme: &state.acme,
         };
-        let control::Built { snapshot, listeners, plan, endpoints } =
+        let control::Built { snapshot, listeners, admin, plan, endpoints } =
             control::build(&sources, previous, begun, in_force.generation + 1, &means, &steps)?;
         if !dry_run && steps.take(Step::Sweeping) {
             // Also what is in force, for should an address not be free.
@@ -129,7 +130,7 @@ fn build(state: &State, underway: &Underway, dry_run: bool) -> (Result<Option<Bu
         if !underway.take_last(Step::Listening) {
             return Err(sources.config.problems());
         }
-        let doors = doors(state, &sources.config, &listeners, dry_run)?;
+        let doors = doors(state, &sources.config, (&listeners, admin), dry_run)?;
         Ok(Some(Built { snapshot, endpoints, sources, doors, metrics, plan }))
     });
     (built, files)
@@ -137,14 +138,19 @@ fn build(state: &State, underway: &Underway, dry_run: bool) -> (Result<Option<Bu
 
 /// Opens the listeners of a configuration that are new, and keeps those that will do. Nobody is accepted from a new one
 /// yet; in a dry run, nobody can even connect.
-fn doors(state: &State, config: &Config, settings: &[Arc<Settings>], dry_run: bool) -> Result<Doors, Problems> {
+fn doors(
+    state: &State,
+    config: &Config,
+    (settings, admin): (&[Arc<Settings>], Option<tls::Server>),
+    dry_run: bool,
+) -> Result<Doors, Problems> {
     let limit = state.limit(config).map_err(|error| {
         let mut problems = config.problems();
         problems.add(&Place::of_key("listeners"), error.to_string(), "");
         problems
     })?;
     // Nobody is accepted any more.
-    let Some(sockets) = state.sockets() else { return Ok(Doors { listeners: Vec::new(), limit }) };
+    let Some(sockets) = state.sockets() else { return Ok(Doors { listeners: Vec::new(), admin, limit }) };
     let mut known = sockets.listeners.clone();
     let kept = |wanted: &_| {
         let found = known.iter().position(|bound| bound.serves(wanted));
@@ -159,7 +165,7 @@ fn doors(state: &State, config: &Config, settings: &[Arc<Settings>], dry_run: bo
             bound.listen().map_err(|error| refused(listener, &error))?;
         }
     }
-    Ok(Doors { listeners: doors::listening(opened, settings), limit })
+    Ok(Doors { listeners: doors::listening(opened, settings), admin, limit })
 }
 
 fn tell_doors(state: &State, listeners: &[Listening]) {
@@ -194,8 +200,9 @@ pub(super) fn tell_warnings(sources: &Sources) {
 fn settled(before: &Config, after: &Config) -> Result<(), Problems> {
     let mut problems = after.problems();
     let instead = "put it back, or restart the process";
+    let beside_tls = |config: &Config| config.admin.clone().map(|admin| Admin { tls: None, ..admin });
     let fixed = [
-        ("admin", before.admin == after.admin),
+        ("admin", beside_tls(before) == beside_tls(after)),
         ("log", before.log == after.log),
         ("cache_directory", before.cache_directory == after.cache_directory),
         ("max_isolated_instances", before.max_isolated_instances == after.max_isolated_instances),

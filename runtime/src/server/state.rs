@@ -19,7 +19,7 @@ use super::underway::Ledger;
 use super::watching::Outlook;
 use super::worker::Order;
 use crate::acme::Acme;
-use crate::admin::{DrainCode, Readiness, Superseded};
+use crate::admin::{DrainCode, Readiness, Secured, Superseded};
 use crate::component::Host;
 use crate::config::Config;
 use crate::control::{HandOver, Plan, ReadSources, Sources};
@@ -27,7 +27,7 @@ use crate::inquiry::Desk;
 use crate::listener::{Address, BindError, Loads};
 use crate::metrics::Metrics;
 use crate::session::{Permits, Snapshot};
-use crate::tls::Keys;
+use crate::tls::{self, Keys};
 use crate::token::Issuers;
 use crate::ws::CloseFrame;
 
@@ -62,6 +62,8 @@ pub(super) struct State {
     sources: Mutex<Arc<Sources>>,
     /// What the workers follow.
     course: watch::Sender<Course>,
+    /// What the admin API answers with.
+    pub(super) secured: Arc<Secured>,
     /// Whether a new process takes the place of this one.
     pub(super) succession: Succession,
     /// For a process that replaces this one, and for workers that replace others; `None` once nobody is accepted.
@@ -103,6 +105,8 @@ pub(super) struct Gathered {
 #[derive(Debug)]
 pub(super) struct Doors {
     pub(super) listeners: Vec<Listening>,
+    /// What the admin API answers TLS with.
+    pub(super) admin: Option<tls::Server>,
     /// How many connections the process holds at most.
     pub(super) limit: usize,
 }
@@ -163,6 +167,7 @@ impl State {
             turn: Arc::default(),
             sources: Mutex::new(Arc::new(sources)),
             course,
+            secured: Arc::default(),
             succession: Succession::default(),
             sockets: Mutex::new(Some(Arc::new(sockets))),
             phase: AtomicU8::new(Phase::Starting as u8),
@@ -203,7 +208,8 @@ impl State {
 
     /// Has the workers accept from these listeners, and from no others, unless nobody is accepted any more. What they show and is
     /// still to be ordered is ordered from now on.
-    pub(super) fn open(&self, Doors { listeners, limit }: Doors) {
+    pub(super) fn open(&self, Doors { listeners, admin, limit }: Doors) {
+        self.secured.set(admin);
         let shown = listeners.iter().filter_map(|listening| listening.settings.tls.as_ref()?.renewed());
         shown.for_each(|renewed| self.acme.keep(renewed));
         let mut sockets = self.sockets.lock().unwrap_or_else(PoisonError::into_inner);

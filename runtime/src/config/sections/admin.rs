@@ -1,12 +1,14 @@
 //! The admin API.
 
 use std::collections::BTreeSet;
+use std::path::Path;
 
 use super::rights;
+use super::tls::tls;
 use crate::config::{
     pattern,
     reader::{Absent, Fault, Key, Read, Section, Value},
-    types::{Admin, AdminToken, Role},
+    types::{Admin, AdminToken, Role, Tls},
     value,
 };
 
@@ -18,6 +20,7 @@ pub(super) const ADMIN: Section = Section {
         rights::MODE,
         rights::OWNER,
         rights::GROUP,
+        TLS,
         TOKENS,
         METRICS,
         OPEN,
@@ -32,8 +35,17 @@ const LISTEN: Key = Key {
     takes: "address",
     absent: Absent::Default("\"127.0.0.1:9900\""),
     example: "\"127.0.0.1:9900\"",
-    meaning: "Where it listens. Beyond loopback only with `tokens`, or with `open`. Or `unix:/run/tidegate-admin.sock`, a unix \
-              socket by its absolute path: who may write its file may ask.",
+    meaning: "Where it listens. Beyond loopback only with `tokens`, where `tls` has clients show certificates, or with `open`. \
+              Or `unix:/run/tidegate-admin.sock`, a unix socket by its absolute path: who may write its file may ask.",
+};
+
+const TLS: Key = Key {
+    name: "tls",
+    takes: "table",
+    absent: Absent::Means("it speaks clear text"),
+    example: "{ certificates = [{ chain = \"tls/admin.pem\", key = \"tls/admin.key\" }] }",
+    meaning: "The certificates with which it speaks TLS, and those that clients have to show, as at a listener; not `acme`. \
+              Files that change come into force as a listener's do. Commands ask it by `--admin https://…`.",
 };
 
 const TOKENS: Key = Key {
@@ -118,8 +130,8 @@ const SEND_TIMEOUT: Key = Key {
     meaning: "How long a client may take to read an answer, before it is cut off: its place is for others.",
 };
 
-/// Reads what is said of the admin API.
-pub(super) fn admin(value: &Value<'_>) -> Read<Admin> {
+/// Reads what is said of the admin API; paths are relative to `base`.
+pub(super) fn admin(value: &Value<'_>, base: &Path) -> Read<Admin> {
     let table = value.table(&ADMIN, "write a table [admin]")?;
     let place = table.value(&LISTEN).map_or_else(|| table.place(), |value| value.place());
     let listen = table.read(&LISTEN, value::listen);
@@ -128,17 +140,28 @@ pub(super) fn admin(value: &Value<'_>) -> Read<Admin> {
         const ADVICE: &str = "write a list such as [\"tidegate.example.com\"]";
         value.each("a list of hosts", ADVICE, |host| host.parsed("a host", ADVICE, pattern::parse_host))
     });
+    let tls = table.optional(&TLS, |value| {
+        let tls = tls(value, base)?;
+        match &tls.acme {
+            None => Ok(tls),
+            Some(acme) => {
+                let what = "a certificate that renews itself is ordered by a listener only";
+                let advice = "write `certificates = [{ chain = \"tls/admin.pem\", key = \"tls/admin.key\" }]`";
+                Err(table.refuse(&acme.place, what, advice))
+            }
+        }
+    });
     let tokens = table.read(&TOKENS, tokens);
     let public_metrics = table.read(&METRICS, |value| value::choice(value, &[("token", false), ("public", true)]));
     let is_open = table.read(&OPEN, value::boolean);
-    if let (Ok(listen), Ok(tokens), Ok(false)) = (&listen, &tokens, &is_open)
+    if let (Ok(listen), Ok(tokens), Ok(tls), Ok(false)) = (&listen, &tokens, &tls, &is_open)
         && tokens.is_empty()
+        && tls.as_ref().is_none_or(Tls::is_for_everybody)
         && listen.socket().is_some_and(|listen| !listen.ip().to_canonical().is_loopback())
     {
         let what = format!("everybody who reaches {listen} could do everything");
-        let advice = "write `tokens = [{ name = \"…\", sha256 = \"…\", role = \"operator\" }]`; or listen on \
-                      \"127.0.0.1:9900\"; \
-                      or write `open = true`, where a network keeps others away";
+        let advice = "write `tokens = [{ name = \"…\", sha256 = \"…\", role = \"operator\" }]`; or have clients show \
+                      certificates (`tls`); or listen on \"127.0.0.1:9900\"; or write `open = true`, where a network keeps others away";
         return Err(table.refuse(&place, what, advice));
     }
     let max_connections = table.read(&MAX_CONNECTIONS, |value| value::count(value, 1..=10_000));
@@ -148,6 +171,7 @@ pub(super) fn admin(value: &Value<'_>) -> Read<Admin> {
         rights: rights?,
         place,
         hosts: hosts?,
+        tls: tls?,
         tokens: tokens?,
         public_metrics: public_metrics?,
         max_connections: max_connections? as usize,

@@ -244,7 +244,7 @@ pub(in crate::config) fn read(
     let prefixes = root.read(&CLIENT_PREFIXES, per_client::prefixes);
     // What is wrong with it is told already.
     let known_prefixes = prefixes.as_ref().copied().unwrap_or_default();
-    let admin = root.optional(&ADMIN, admin::admin);
+    let admin = root.optional(&ADMIN, |value| admin::admin(value, base));
     let log = root.read(&LOG, log::log);
     let listeners = listener::listeners(
         &root,
