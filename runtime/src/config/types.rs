@@ -1,13 +1,16 @@
 //! A checked configuration: every reference holds, every value is within its bounds.
 
+mod admin;
 mod route;
+mod tls;
 
 use std::{collections::BTreeMap, net::SocketAddr, num::NonZeroUsize, path::PathBuf, time::Duration};
 
 use http::Uri;
-use rustls::pki_types::ServerName;
 
+pub use self::admin::{Admin, AdminToken, Role};
 pub use self::route::{Answer, Content, Route, Services, Target};
+pub use self::tls::{Acme, CertificateFiles, ClientAuth, File, Tls, UpstreamTls};
 use super::{
     problem::Problems,
     source::{Place, Source},
@@ -21,7 +24,6 @@ use crate::listener::{self, Claim, Rights};
 use crate::log;
 use crate::rollout::Terms;
 use crate::session::AdmissionLimits;
-use crate::tls::Version;
 use crate::token::{self, Secret};
 use crate::transport::Liveness;
 use crate::upstream::Address;
@@ -153,49 +155,6 @@ pub struct CacheDirectory {
     pub place: Place,
 }
 
-/// The admin API.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Admin {
-    /// Where it listens.
-    pub listen: listener::Address,
-    /// Who may connect to a unix socket.
-    pub rights: Rights,
-    /// Where that is declared.
-    pub place: Place,
-    /// The names that it is asked by, beside those that need no entry; in lower case, without a port.
-    pub hosts: Vec<String>,
-    /// What it speaks TLS with.
-    pub tls: Option<Tls>,
-    /// Who may ask; none: everybody.
-    pub tokens: Vec<AdminToken>,
-    /// Whether metrics are for everybody all the same.
-    pub public_metrics: bool,
-    /// How many connections may be answered at a time, beside those that probe.
-    pub max_connections: usize,
-    /// How long a client may take to read an answer.
-    pub send_timeout: Duration,
-}
-
-/// A token of the admin API, known by its hash alone.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct AdminToken {
-    /// Who has it, as logs name them.
-    pub name: String,
-    /// SHA-256 of it.
-    pub hash: [u8; 32],
-    /// What it is good for.
-    pub role: Role,
-}
-
-/// What somebody may do.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Role {
-    /// Look.
-    Viewer,
-    /// Everything.
-    Operator,
-}
-
 /// A socket that accepts clients.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Listener {
@@ -225,92 +184,6 @@ pub struct Listener {
     /// How it is noticed that a client has vanished.
     pub liveness: Liveness,
     /// Where it is declared.
-    pub place: Place,
-}
-
-/// What a listener speaks TLS with.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Tls {
-    /// The first is for all who ask for no name, or for one that none has. None only where there is `acme`.
-    pub certificates: Vec<CertificateFiles>,
-    /// One that renews itself, behind them.
-    pub acme: Option<Acme>,
-    /// The least version that is spoken.
-    pub min_version: Version,
-    /// What clients have to show; `None`: nothing.
-    pub client_auth: Option<ClientAuth>,
-    /// Where it is declared.
-    pub place: Place,
-}
-
-impl Tls {
-    /// Whether somebody without a certificate comes in, too.
-    pub fn is_for_everybody(&self) -> bool {
-        self.client_auth.as_ref().is_none_or(|auth| auth.is_optional)
-    }
-}
-
-/// A certificate that renews itself.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Acme {
-    /// Hosts in lower case, at least one.
-    pub domains: Vec<String>,
-    /// A `mailto:`.
-    pub contact: Option<String>,
-    /// The directory of the authority.
-    pub server: Uri,
-    /// Whose certificate that has to have; `None`: one that the system believes.
-    pub server_ca: Option<File>,
-    /// Where accounts, keys and certificates are kept; a relative path has been resolved against the directory of the
-    /// configuration.
-    pub directory: PathBuf,
-    /// Where it is declared.
-    pub place: Place,
-}
-
-/// How TLS is spoken to an upstream.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct UpstreamTls {
-    /// Whom its certificates have to come from; `None`: authorities that the system knows.
-    pub ca: Option<File>,
-    /// What is shown to it.
-    pub certificate: Option<CertificateFiles>,
-    /// The name that its certificates have to be for; `None`: the host of the url.
-    pub server_name: Option<ServerName<'static>>,
-    /// The least version that is spoken.
-    pub min_version: Version,
-    /// Whether any certificate is believed.
-    pub is_insecure: bool,
-    /// Where it is declared.
-    pub place: Place,
-}
-
-/// A certificate with its issuers, and its key.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct CertificateFiles {
-    /// The certificates.
-    pub chain: File,
-    /// The key.
-    pub key: File,
-}
-
-/// Which certificates clients have to show.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ClientAuth {
-    /// Who may have issued them.
-    pub ca: File,
-    /// Whether a client may do without.
-    pub is_optional: bool,
-    /// Which are revoked.
-    pub crl: Option<File>,
-}
-
-/// A file that the configuration names; a relative path has been resolved against the directory of the configuration.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct File {
-    /// Where it is.
-    pub path: PathBuf,
-    /// Where it is named.
     pub place: Place,
 }
 
