@@ -1,8 +1,8 @@
 //! The client's side of the opening handshake (RFC 6455 section 4.2).
 //!
-//! A socket brings [`Streams`]: each [`Stream`] is a request under way, which is refused or becomes a [`Tunnel`], and
-//! nobody above knows over which HTTP. [`Requests`] is that of HTTP/1.1: it reads requests and answers them, or gives the
-//! socket back after a 101. What lies between is values: [`Target`] says where a request wants to go, [`validate`] makes
+//! A socket brings [`Streams`], or a [`Multiplex`] of many at a time: each [`Stream`] is a request under way, which is refused
+//! or becomes a [`Tunnel`], and nobody above knows over which HTTP. [`Requests`] is that of HTTP/1.1: it reads requests and
+//! answers them, or gives the socket back after a 101. What lies between is values: [`Target`] says where a request wants to go, [`validate`] makes
 //! an [`Opening`] of it or a [`Refused`], and [`Forwarding`] makes the request for the upstream. Routing comes before
 //! validation, so that a plain request can find a route that is not for WebSockets; the pieces therefore do not depend on
 //! each other.
@@ -15,6 +15,7 @@ mod claims;
 mod forwarding;
 mod fragments;
 mod http1;
+mod http2;
 mod networks;
 mod opening;
 mod refused;
@@ -27,6 +28,7 @@ mod target;
 pub use access::Access;
 pub use body::AnswerBody;
 pub use forwarding::{Client, Forwarding, Scheme, apply};
+pub use http2::{Exchange, Http2Limits, Multiplex, Parted, Request, speaks_http2};
 pub use networks::{Network, Networks};
 pub use opening::{Opening, describe, validate};
 pub use refused::{Refused, answer, refusal, relayed, text, told};

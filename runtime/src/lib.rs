@@ -28,7 +28,7 @@
 //! |---|---|
 //! | a transport (TLS, a unix socket) | a variant of [`transport::Transport`]; [`listener`] (accepted) or [`upstream`] (dialled, and its scheme in [`upstream::Address`]) makes one, and nobody else knows which it is. Who has no place is answered by `listener::refuse` |
 //! | what a proxy in front says of a connection | a field of [`proxy_protocol::Header`]; [`listener::introduction`] reads it, [`session`] tells it on |
-//! | a version of HTTP that clients speak | [`handshake`]: its [`handshake::Stream`]s come from [`handshake::Streams`], and [`session`] serves each as it does any other; a version with many at once needs a task for each, in `serve_streams` of [`session`] |
+//! | a version of HTTP that clients speak | [`handshake`]: its [`handshake::Stream`]s come from [`handshake::Streams`], and [`session`] serves each as it does any other; one with many at once, as [`handshake::Multiplex`], has a task for each, in `session::multiplexed` |
 //! | a version of HTTP towards upstreams | [`upstream`], which gives an [`upstream::Upgraded`] whatever carries it |
 //! | something that the proxy answers by itself | [`answers`]: an [`answers::Answer`]; its key in `config::sections::answer` |
 //! | a source of endpoints (DNS, a registry) | [`balance::Feed::replace`] is the way in; [`server`] runs the source on the control runtime, [`config`] has its keys beside `endpoints`, and `control::endpoints` hands in what the configuration itself names |

@@ -35,7 +35,7 @@ pub use self::taken::listening;
 use crate::acme::Challenges;
 use crate::answers::Redirect;
 use crate::handshake::HeadLimits;
-use crate::session::Door;
+use crate::session::{Door, Http2};
 use crate::tls;
 
 /// A listener of the configuration.
@@ -57,4 +57,6 @@ pub struct Settings {
     pub redirect: Option<Arc<Redirect>>,
     /// What clients speak TLS with; `None`: clear text.
     pub tls: Option<tls::Server>,
+    /// What holds for connections over HTTP/2; `None`: there are none.
+    pub http2: Option<Arc<Http2>>,
 }

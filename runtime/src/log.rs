@@ -98,7 +98,11 @@ impl Verbosity {
 /// Libraries have less to say to an operator.
 fn shown(level: Level) -> Targets {
     let level = LevelFilter::from_level(level);
-    Targets::new().with_default(level.min(LevelFilter::WARN)).with_target(OURS, level)
+    Targets::new()
+        .with_default(level.min(LevelFilter::WARN))
+        // It warns of what any client may do as often as it likes.
+        .with_target("h2", level.min(LevelFilter::ERROR))
+        .with_target(OURS, level)
 }
 
 /// What the targets of our own lines begin with.

@@ -9,6 +9,7 @@ mod candidate;
 mod cells;
 mod component;
 mod exposition;
+mod http2;
 mod incidents;
 mod isolated;
 mod labels;
@@ -21,11 +22,12 @@ pub use candidate::CandidateShard;
 pub use cells::{Counter, Gauge, Histogram, Sharded, WorkerIndex};
 pub use component::{ComponentMetrics, ComponentShard, UseMetrics, UseShard};
 pub use exposition::Scrape;
+pub use http2::{Http2Metrics, Http2Shard};
 pub use isolated::IsolatedInstances;
 pub use labels::{
     AdminRefusal, AuthorizationOutcome, CallVerdict, CloseLabel, CompileSource, ConnectOutcome, ConnectionRefusal,
-    FailureReason, HandshakeOutcome, InflateFailure, Initiator, InstanceHolder, Limit, ReloadOutcome, ShadowOutcome,
-    SwapOutcome, TlsOutcome, TlsVersion, UpgradeFailure,
+    FailureReason, HandshakeOutcome, Http2End, InflateFailure, Initiator, InstanceHolder, Limit, ReloadOutcome,
+    ShadowOutcome, SwapOutcome, TlsOutcome, TlsVersion, UpgradeFailure,
 };
 pub use listener::{AcmeOrders, CertificateExpiry, ListenerMetrics, ListenerShard};
 pub use registry::{CandidateMetrics, EndpointMetrics, EndpointShard, Metrics, RouteMetrics, RouteShard, Version};

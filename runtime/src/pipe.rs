@@ -183,6 +183,8 @@ impl Pipe {
                 Some(Due::CloseTimeout) => {
                     self.conversation.give_up();
                     self.flush(context);
+                    // As far as it can be said at once.
+                    let _ = self.poll_farewell(context);
                     return Poll::Ready(());
                 }
                 Some(due) => self.conversation.due(due),

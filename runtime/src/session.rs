@@ -22,6 +22,7 @@ mod effect;
 mod following;
 mod identify;
 mod limit;
+mod multiplexed;
 mod open;
 mod per_client;
 mod rate;
@@ -47,6 +48,7 @@ pub use door::Door;
 pub use effect::Effect;
 pub use following::follow;
 pub use limit::{Admission, AdmissionLimits, Denied, Entry, Permit, Permits};
+pub use multiplexed::Http2;
 pub use per_client::{ClientLimits, PerClient, Prefixes, TooMany};
 pub use snapshot::{OnChange, Route, Snapshot, Target, Upstream};
 pub use worker::Worker;
@@ -60,10 +62,11 @@ use secure::Peer;
 
 use crate::acme::Challenges;
 use crate::answers::Redirect;
-use crate::handshake::{Client, HeadLimits, Missed, Stream, Streams};
+use crate::handshake::{Client, HeadLimits, Missed, Stream, Streams, speaks_http2};
 use crate::http::Paths;
 use crate::metrics::HandshakeOutcome;
 use crate::proxy_protocol::{Ends, Header};
+use crate::reactor::timeout;
 use crate::tls;
 use crate::transport::Transport;
 
@@ -82,6 +85,8 @@ pub struct Accepted {
     pub destination: Option<SocketAddr>,
     /// What it speaks TLS with, by the listener; `None`: clear text.
     pub tls: Option<tls::Server>,
+    /// What holds for it over HTTP/2, by the listener; `None`: it speaks HTTP/1.1.
+    pub http2: Option<Arc<Http2>>,
     /// Who lets the clients in that the peer speaks for; `None`: nobody has to.
     pub door: Option<Arc<Door>>,
     /// What authorities of certificates are answered here; `None`: nothing.
@@ -140,7 +145,7 @@ impl Entrance {
 }
 
 /// Serves one stream after the other until one has opened, which has the socket then; `None` when the connection ends
-/// without.
+/// without, or when all have ended that it brought at a time.
 async fn serve_streams(worker: Rc<Worker>, accepted: Box<Accepted>) -> Option<Open> {
     let Accepted {
         socket,
@@ -149,24 +154,39 @@ async fn serve_streams(worker: Rc<Worker>, accepted: Box<Accepted>) -> Option<Op
         introduction,
         destination,
         tls,
+        http2,
         door,
         challenges,
         redirect,
         head,
         handshake_timeout,
     } = *accepted;
+    let begun = accepted_at;
     let mut accepted_at = Some(accepted_at);
     let Header { tls: told, authority, .. } = introduction.map(|header| *header).unwrap_or_default();
-    let (socket, secured) = match tls {
-        None => (socket, told.map(Peer::told)),
+    let (socket, secured, http2) = match tls {
+        None => {
+            let http2 = match http2 {
+                Some(http2) => {
+                    Box::pin(begins_http2(&socket, left_of(handshake_timeout, accepted_at))).await.then_some(http2)
+                }
+                None => None,
+            };
+            (socket, told.map(Peer::told), http2)
+        }
         Some(server) => {
             let left = left_of(handshake_timeout, accepted_at);
-            let (socket, peer) = Box::pin(secure::secure(&worker, socket, &server, left)).await?;
-            (socket, Some(peer))
+            let secured = Box::pin(secure::secure(&worker, socket, &server, left)).await?;
+            (secured.transport, Some(secured.peer), http2.filter(|_| secured.speaks_http2))
         }
     };
     let entrance =
         Entrance { worker, peer, destination, secured, authority, door, challenges, redirect, paths: head.paths };
+    if let Some(http2) = http2 {
+        let left = left_of(handshake_timeout, accepted_at);
+        Box::pin(multiplexed::serve(Rc::new(entrance), socket, head, http2, left, begun)).await;
+        return None;
+    }
     let mut streams = Streams::new(socket, &head);
     loop {
         // The first request begins with the socket, and has the time that the TLS handshake has left.
@@ -185,6 +205,11 @@ async fn serve_streams(worker: Rc<Worker>, accepted: Box<Accepted>) -> Option<Op
             Err(further) => streams = further?,
         }
     }
+}
+
+/// Whether a client in clear text begins to speak HTTP/2 within this time.
+async fn begins_http2(socket: &Transport, patience: Duration) -> bool {
+    matches!(timeout(patience, speaks_http2(socket)).await, Ok(Ok(true)))
 }
 
 /// What is left of a time that has begun then, if it has.

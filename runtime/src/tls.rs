@@ -38,3 +38,5 @@ fn provider() -> Arc<CryptoProvider> {
 pub const ACME_TLS_1: &[u8] = b"acme-tls/1";
 /// The application protocol of HTTP/1.1 (RFC 7301 section 6).
 pub const HTTP_1_1: &[u8] = b"http/1.1";
+/// HTTP/2 over TLS (RFC 9113 section 3.2).
+pub const HTTP_2: &[u8] = b"h2";

@@ -4,6 +4,7 @@
 //! each method says what it has to do.
 
 mod duplex;
+mod http2;
 mod liveness;
 mod tls;
 mod unwritten;
@@ -15,6 +16,7 @@ use std::task::{Context, Poll, ready};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 pub use duplex::Duplex;
+pub use http2::{Http2, Inlet};
 pub use liveness::Liveness;
 pub use tls::{HandshakeError, Tls};
 pub use unwritten::Unwritten;
@@ -28,6 +30,8 @@ pub enum Transport {
     Socket(Socket),
     /// TLS over one.
     Tls(Box<Tls>),
+    /// A stream of an HTTP/2 connection.
+    Http2(Box<Http2>),
     /// Any other stream of bytes, as tests play peers with.
     Boxed(Box<dyn Duplex>),
 }
@@ -52,6 +56,7 @@ impl Transport {
         let count = match self {
             Self::Socket(socket) => ready!(socket.poll_receive(context, room))?,
             Self::Tls(tls) => ready!(tls.poll_receive(context, room))?,
+            Self::Http2(stream) => return stream.poll_lend(context, room),
             Self::Boxed(stream) => ready!(duplex::poll_receive(stream, context, room))?,
         };
         Poll::Ready(Ok(room.get(..count).unwrap_or_default()))
@@ -64,6 +69,7 @@ impl Transport {
         match self {
             Self::Socket(socket) => socket.poll_readable(context),
             Self::Tls(tls) => tls.poll_readable(context),
+            Self::Http2(stream) => stream.poll_readable(context),
             Self::Boxed(_) => Poll::Ready(()),
         }
     }
@@ -77,6 +83,7 @@ impl Transport {
         let sent = match self {
             Self::Socket(socket) => socket.poll_send(context, bytes),
             Self::Tls(tls) => tls.poll_send(context, bytes),
+            Self::Http2(stream) => stream.poll_send(context, bytes),
             Self::Boxed(stream) => Pin::new(stream).poll_write(context, bytes),
         };
         match sent {
@@ -105,8 +112,8 @@ impl Transport {
     #[inline]
     pub fn poll_flush(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         match self {
-            // What a socket has taken leaves by itself.
-            Self::Socket(_) => Poll::Ready(Ok(())),
+            // What a socket has taken leaves by itself; that of a stream, with its connection.
+            Self::Socket(_) | Self::Http2(_) => Poll::Ready(Ok(())),
             Self::Tls(tls) => tls.poll_flush(context),
             Self::Boxed(stream) => Pin::new(stream).poll_flush(context),
         }
@@ -120,6 +127,7 @@ impl Transport {
         match self {
             Self::Socket(socket) => Poll::Ready(socket.finish()),
             Self::Tls(tls) => tls.poll_shutdown(context),
+            Self::Http2(stream) => Poll::Ready(stream.finish()),
             Self::Boxed(stream) => Pin::new(stream).poll_shutdown(context),
         }
     }
@@ -134,6 +142,7 @@ impl Transport {
             // Closing a socket says it.
             Self::Socket(_) => Poll::Ready(Ok(())),
             Self::Tls(tls) => tls.poll_farewell(context),
+            Self::Http2(stream) => Poll::Ready(stream.finish()),
             Self::Boxed(stream) => {
                 ready!(Pin::new(&mut *stream).poll_flush(context))?;
                 Pin::new(stream).poll_shutdown(context)
@@ -150,6 +159,7 @@ impl Transport {
                 socket.poll_end(context).map(|ended| ended.map_or_else(End::Broken, |()| End::Finished))
             }
             Self::Tls(tls) => tls.poll_end(context),
+            Self::Http2(stream) => stream.poll_end(context),
             Self::Boxed(stream) => stream.poll_end(context),
         }
     }
@@ -167,6 +177,11 @@ impl AsyncRead for Transport {
             Self::Socket(socket) => Pin::new(socket).poll_read(context, buffer),
             Self::Tls(tls) => {
                 let count = ready!(tls.poll_receive(context, buffer.initialize_unfilled()))?;
+                buffer.advance(count);
+                Poll::Ready(Ok(()))
+            }
+            Self::Http2(stream) => {
+                let count = ready!(stream.poll_receive(context, buffer.initialize_unfilled()))?;
                 buffer.advance(count);
                 Poll::Ready(Ok(()))
             }

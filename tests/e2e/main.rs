@@ -46,6 +46,8 @@ mod header_rules;
 mod hostile;
 mod hostile_binaries;
 mod hostile_crowd;
+mod http2;
+mod http2_hostile;
 mod limits;
 mod listeners;
 mod live_endpoints;

@@ -9,11 +9,12 @@ use std::time::Duration;
 
 use rustls::CommonState;
 use socket2::SockRef;
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream};
 use tokio::net::{TcpSocket, TcpStream, UnixStream};
 use tokio_rustls::TlsStream;
 
 use crate::http::{Head, Reply, Request};
+use crate::http2::AnyStream;
 use crate::{Frame, accept_key, within};
 
 /// Which side of a WebSocket a peer plays, and so whether it masks.
@@ -40,19 +41,17 @@ enum Wire {
     Tcp(TcpStream),
     Tls(Box<TlsStream<TcpStream>>),
     Unix(UnixStream),
+    /// What somebody else carries to a socket.
+    Piped(DuplexStream),
 }
 
-/// What is asked of that.
-trait Stream: AsyncRead + AsyncWrite + Unpin + Send {}
-
-impl<S: AsyncRead + AsyncWrite + Unpin + Send> Stream for S {}
-
 impl Wire {
-    fn bytes(&mut self) -> &mut dyn Stream {
+    fn bytes(&mut self) -> &mut dyn AnyStream {
         match self {
             Self::Tcp(stream) => stream,
             Self::Tls(stream) => stream,
             Self::Unix(stream) => stream,
+            Self::Piped(stream) => stream,
         }
     }
 
@@ -66,7 +65,7 @@ impl Wire {
         match self {
             Self::Tcp(stream) => stream,
             Self::Tls(stream) => stream.get_ref().0,
-            Self::Unix(_) => panic!("a unix socket"),
+            Self::Unix(_) | Self::Piped(_) => panic!("no TCP socket"),
         }
     }
 }
@@ -101,6 +100,22 @@ impl Peer {
         Self { stream: Wire::Unix(stream), buffer: Vec::new(), role, ended: false }
     }
 
+    /// Takes over what somebody else carries to a socket.
+    pub fn piped(stream: DuplexStream, role: Role) -> Self {
+        Self { stream: Wire::Piped(stream), buffer: Vec::new(), role, ended: false }
+    }
+
+    /// Its stream, whatever it is, on which nothing was read yet.
+    pub(crate) fn into_any_stream(self) -> Box<dyn AnyStream> {
+        assert!(self.buffer.is_empty(), "something was read: {:?}", self.buffered());
+        match self.stream {
+            Wire::Tcp(stream) => Box::new(stream),
+            Wire::Tls(stream) => stream,
+            Wire::Unix(stream) => Box::new(stream),
+            Wire::Piped(stream) => Box::new(stream),
+        }
+    }
+
     /// Takes a TLS connection over.
     pub fn secured(stream: TlsStream<TcpStream>, role: Role) -> Self {
         stream.get_ref().0.set_nodelay(true).expect("TCP_NODELAY");
@@ -115,14 +130,14 @@ impl Peer {
         assert!(self.buffer.is_empty(), "something was read: {:?}", self.buffered());
         match self.stream {
             Wire::Tcp(stream) => stream,
-            Wire::Tls(_) | Wire::Unix(_) => panic!("it is no plain TCP"),
+            Wire::Tls(_) | Wire::Unix(_) | Wire::Piped(_) => panic!("it is no plain TCP"),
         }
     }
 
     /// What was agreed in its TLS handshake.
     pub fn agreed(&self) -> Option<&CommonState> {
         match &self.stream {
-            Wire::Tcp(_) | Wire::Unix(_) => None,
+            Wire::Tcp(_) | Wire::Unix(_) | Wire::Piped(_) => None,
             Wire::Tls(stream) => Some(stream.get_ref().1),
         }
     }

@@ -187,6 +187,13 @@ impl Trust {
         Self(Arc::new(config))
     }
 
+    /// With these application protocols (RFC 7301), the best first.
+    pub fn offering(self, protocols: &[&str]) -> Self {
+        let mut config = Arc::unwrap_or_clone(self.0);
+        config.alpn_protocols = protocols.iter().map(|protocol| protocol.as_bytes().to_vec()).collect();
+        Self(Arc::new(config))
+    }
+
     /// Connects to a server of this name; the error is what TLS has against it.
     pub async fn connect(&self, address: SocketAddr, name: &str) -> std::io::Result<Peer> {
         let stream = within("a TCP connection", TcpStream::connect(address)).await?;

@@ -10,6 +10,7 @@ mod component;
 mod configuration;
 mod endpoint;
 mod headers;
+mod http2;
 mod listener;
 mod liveness;
 mod log;

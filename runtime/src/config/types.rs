@@ -18,7 +18,7 @@ use super::{
 use crate::answers::Redirect;
 use crate::authorize;
 use crate::component::{self, Configuration, Kind, OnFailure};
-use crate::handshake::{Access, Networks};
+use crate::handshake::{Access, Http2Limits, Networks};
 use crate::http::{Host, Paths};
 use crate::listener::{self, Claim, Rights};
 use crate::log;
@@ -181,6 +181,9 @@ pub struct Listener {
     pub redirect: Option<Redirect>,
     /// What clients speak TLS with; `None`: clear text.
     pub tls: Option<Tls>,
+    /// What connections over HTTP/2 are allowed, which over TLS are agreed on by ALPN and in clear text begin with the preface;
+    /// `None`: there are none.
+    pub http2: Option<Http2Limits>,
     /// How it is noticed that a client has vanished.
     pub liveness: Liveness,
     /// Where it is declared.

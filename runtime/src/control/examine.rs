@@ -48,7 +48,7 @@ pub fn examine_files(config: Config, problems: Problems, means: &Means<'_>) -> P
     tokens::rules(&sources, means.issuers, &mut findings);
     for listener in &sources.config.listeners {
         let wanted = listener.tls.as_ref();
-        wanted.map(|wanted| tls::server(&listener.listen.to_string(), wanted, &sources, means, &mut findings));
+        wanted.map(|wanted| tls::server(&listener.listen.to_string(), wanted, false, &sources, means, &mut findings));
     }
     // What is wrong is among the findings, here and below.
     let _ = tls::admin(&sources, means, &mut findings);

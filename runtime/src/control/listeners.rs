@@ -10,7 +10,7 @@ use super::tls;
 use crate::config::Listener;
 use crate::handshake::HeadLimits;
 use crate::listener::Settings;
-use crate::session::{Admission, Door};
+use crate::session::{Admission, Door, Http2};
 
 /// Makes the settings of all listeners, in the order of the configuration. Where something is wrong it is among the findings,
 /// and there are fewer.
@@ -35,8 +35,9 @@ fn settings(
     let address = listener.listen.to_string();
     let tls = match &listener.tls {
         None => None,
-        Some(wanted) => Some(tls::server(&address, wanted, sources, means, findings)?),
+        Some(wanted) => Some(tls::server(&address, wanted, listener.http2.is_some(), sources, means, findings)?),
     };
+    let http2 = listener.http2.clone().map(|limits| Arc::new(Http2 { limits, metrics: means.metrics.http2(&address) }));
     let head = HeadLimits {
         max_header_bytes: listener.max_header_bytes,
         max_header_fields: listener.max_header_fields,
@@ -57,5 +58,6 @@ fn settings(
         challenges: (orders && listener.tls.is_none()).then(|| means.acme.challenges()),
         redirect: listener.redirect.clone().map(Arc::new),
         tls,
+        http2,
     })
 }

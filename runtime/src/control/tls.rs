@@ -17,6 +17,7 @@ use crate::tls::{
 pub(super) fn server(
     listener: &str,
     wanted: &Tls,
+    speaks_http2: bool,
     sources: &Sources,
     means: &Means<'_>,
     findings: &mut Findings,
@@ -34,7 +35,9 @@ pub(super) fn server(
     if certificates.len() < wanted.certificates.len() {
         return None;
     }
-    let (min_version, protocols) = (wanted.min_version, vec![tls::HTTP_1_1.to_vec()]);
+    let min_version = wanted.min_version;
+    let protocols =
+        [tls::HTTP_2, tls::HTTP_1_1].into_iter().skip(usize::from(!speaks_http2)).map(<[u8]>::to_vec).collect();
     let settings = Settings { certificates, renewed, min_version, client_auth, protocols };
     Server::new(settings, means.keys.clone(), listener, means.metrics)
         .map_err(|error| findings.add(&wanted.place, error, "name other authorities"))
@@ -48,7 +51,7 @@ pub(super) fn server(
 pub(super) fn admin(sources: &Sources, means: &Means<'_>, findings: &mut Findings) -> Result<Option<Server>, ()> {
     let Some(admin) = &sources.config.admin else { return Ok(None) };
     let Some(wanted) = &admin.tls else { return Ok(None) };
-    server(&admin.listen.to_string(), wanted, sources, means, findings).map(Some).ok_or(())
+    server(&admin.listen.to_string(), wanted, false, sources, means, findings).map(Some).ok_or(())
 }
 
 /// What is ordered, and how whoever issues it can convince himself.

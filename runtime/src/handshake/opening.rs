@@ -8,6 +8,7 @@ use http::{Method, Version};
 use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
 
 use super::forwarding::{Client, apply};
+use super::http2::Extended;
 use super::refused::Refused;
 use super::target::Target;
 use crate::component::{Handshake, HeaderEdit};
@@ -17,7 +18,8 @@ use crate::peer::Shown;
 /// A valid opening handshake: the parts of it that the proxy itself needs. Only [`validate`] makes one.
 #[derive(Clone, Debug)]
 pub struct Opening {
-    key: HeaderValue,
+    /// What the client wants an answer to; none over HTTP/2, where nothing could be mistaken for an answer.
+    key: Option<HeaderValue>,
     /// The subprotocols offered, in one list.
     pub protocols: Option<HeaderValue>,
     /// What the answer names where the upstream chooses none: what a token was offered as, and nothing else was.
@@ -29,6 +31,9 @@ pub struct Opening {
 /// Checks that a request is an opening handshake. What a path or host means is not looked at.
 pub fn validate(parts: &Parts) -> Result<Opening, Refused> {
     let headers = &parts.headers;
+    if parts.version == Version::HTTP_2 {
+        return validate_extended(parts);
+    }
     if parts.method != Method::GET {
         return Err(Refused::Method);
     }
@@ -61,15 +66,32 @@ pub fn validate(parts: &Parts) -> Result<Opening, Refused> {
     let key = only(headers, &header::SEC_WEBSOCKET_KEY).filter(|key| is_key(key.as_bytes())).ok_or(
         Refused::Malformed("a WebSocket handshake has exactly one Sec-WebSocket-Key field: 16 bytes in base64"),
     )?;
-    Ok(Opening {
-        key: key.clone(),
-        protocols: protocols(headers)?,
-        only_protocol: None,
-        extensions: offered_extensions(headers)?,
-    })
+    Opening::of(Some(key.clone()), headers)
+}
+
+/// The same for an extended `CONNECT` (RFC 8441 section 5).
+fn validate_extended(parts: &Parts) -> Result<Opening, Refused> {
+    let headers = &parts.headers;
+    match Extended::of(parts) {
+        None => return Err(Refused::ConnectRequired),
+        Some(Extended { is_websocket: false }) => return Err(Refused::UnknownProtocol),
+        Some(Extended { is_websocket: true }) => {}
+    }
+    if has_body(headers) {
+        return Err(Refused::Malformed("a WebSocket handshake has no body"));
+    }
+    match only(headers, &header::SEC_WEBSOCKET_VERSION) {
+        None => Err(Refused::Malformed("a WebSocket handshake has exactly one Sec-WebSocket-Version field")),
+        Some(version) if version.as_bytes() != b"13" => Err(Refused::OtherVersion),
+        Some(_) => Opening::of(None, headers),
+    }
 }
 
 impl Opening {
+    fn of(key: Option<HeaderValue>, headers: &HeaderMap) -> Result<Self, Refused> {
+        Ok(Self { key, protocols: protocols(headers)?, only_protocol: None, extensions: offered_extensions(headers)? })
+    }
+
     /// The fields of the answer to this handshake, over whatever it came: the upstream's, edited, and what was agreed on.
     pub fn answer<'a>(&self, accepted: Accepted, edits: impl IntoIterator<Item = &'a HeaderEdit>) -> HeaderMap {
         let Accepted { mut headers, protocol, extensions, .. } = accepted;
@@ -87,7 +109,9 @@ impl Opening {
     pub fn switching(&self, mut headers: HeaderMap) -> HeaderMap {
         headers.insert(header::CONNECTION, HeaderValue::from_static("Upgrade"));
         headers.insert(header::UPGRADE, HeaderValue::from_static("websocket"));
-        if let Ok(accept) = HeaderValue::from_maybe_shared(derive_accept_key(self.key.as_bytes()).into_bytes()) {
+        if let Some(key) = &self.key
+            && let Ok(accept) = HeaderValue::from_maybe_shared(derive_accept_key(key.as_bytes()).into_bytes())
+        {
             headers.insert(header::SEC_WEBSOCKET_ACCEPT, accept);
         }
         headers
@@ -105,7 +129,11 @@ pub fn describe(parts: &Parts, target: &Target<'_>, client: &Client) -> Handshak
         authority: target.authority.to_owned(),
         path: target.path.shown().to_owned(),
         query: target.query.map(str::to_owned),
-        http_version: if parts.version == Version::HTTP_10 { "1.0" } else { "1.1" },
+        http_version: match parts.version {
+            Version::HTTP_10 => "1.0",
+            Version::HTTP_2 => "2",
+            _ => "1.1",
+        },
         headers: parts.headers.iter().map(|(name, value)| (name.as_str(), value)).collect(),
         protocols: protocols.flat_map(fields::elements).map(str::to_owned).collect(),
         client_address: Shown(client.address).to_string(),

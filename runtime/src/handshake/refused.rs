@@ -26,6 +26,16 @@ pub enum Refused {
     /// 426: another version of the protocol.
     #[error("only version 13 of the WebSocket protocol is spoken here")]
     Version,
+    /// 405: a plain request over HTTP/2 on a route that is for WebSockets only. HTTP/2 knows no upgrade, and has no place for
+    /// the field that a 426 needs (RFC 9113 section 8.2.2, RFC 9110 section 15.5.22).
+    #[error("this is a WebSocket endpoint: ask by CONNECT with the :protocol websocket")]
+    ConnectRequired,
+    /// 400: another version of the protocol, over HTTP/2.
+    #[error("only version 13 of the WebSocket protocol is spoken here")]
+    OtherVersion,
+    /// 501: an extended `CONNECT` for another protocol (RFC 9220 section 3 says so of HTTP/3).
+    #[error("the only :protocol that is spoken here is websocket")]
+    UnknownProtocol,
     /// 400: an attempt at a handshake, with the mistake.
     #[error("{0}")]
     Malformed(&'static str),
@@ -48,9 +58,10 @@ impl Refused {
     pub fn status(self) -> StatusCode {
         match self {
             Self::NoRoute => StatusCode::NOT_FOUND,
-            Self::Method => StatusCode::METHOD_NOT_ALLOWED,
+            Self::Method | Self::ConnectRequired => StatusCode::METHOD_NOT_ALLOWED,
+            Self::UnknownProtocol => StatusCode::NOT_IMPLEMENTED,
             Self::UpgradeRequired | Self::Version => StatusCode::UPGRADE_REQUIRED,
-            Self::Malformed(_) | Self::Path(_) => StatusCode::BAD_REQUEST,
+            Self::Malformed(_) | Self::Path(_) | Self::OtherVersion => StatusCode::BAD_REQUEST,
             Self::TargetTooLong => StatusCode::URI_TOO_LONG,
             Self::Network | Self::Origin => StatusCode::FORBIDDEN,
         }
@@ -60,8 +71,12 @@ impl Refused {
     pub fn outcome(self) -> HandshakeOutcome {
         match self {
             Self::NoRoute => HandshakeOutcome::NoRoute,
-            Self::UpgradeRequired | Self::Version => HandshakeOutcome::UpgradeRequired,
-            Self::Method | Self::Malformed(_) | Self::Path(_) | Self::TargetTooLong => HandshakeOutcome::Malformed,
+            Self::UpgradeRequired | Self::Version | Self::ConnectRequired | Self::OtherVersion => {
+                HandshakeOutcome::UpgradeRequired
+            }
+            Self::Method | Self::Malformed(_) | Self::Path(_) | Self::TargetTooLong | Self::UnknownProtocol => {
+                HandshakeOutcome::Malformed
+            }
             Self::Network => HandshakeOutcome::NetworkRefused,
             Self::Origin => HandshakeOutcome::OriginRefused,
         }
@@ -80,13 +95,22 @@ impl Refused {
                 headers.insert(header::CONNECTION, HeaderValue::from_static("Upgrade"));
                 headers.insert(header::SEC_WEBSOCKET_VERSION, HeaderValue::from_static("13"));
             }
-            Self::Version => {
+            Self::ConnectRequired => {
+                headers.insert(header::ALLOW, HeaderValue::from_static("CONNECT"));
+                headers.insert(header::SEC_WEBSOCKET_VERSION, HeaderValue::from_static("13"));
+            }
+            Self::Version | Self::OtherVersion => {
                 headers.insert(header::SEC_WEBSOCKET_VERSION, HeaderValue::from_static("13"));
             }
             Self::Malformed(_) => {
                 headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
             }
-            Self::NoRoute | Self::Path(_) | Self::TargetTooLong | Self::Network | Self::Origin => {}
+            Self::NoRoute
+            | Self::Path(_)
+            | Self::TargetTooLong
+            | Self::Network
+            | Self::Origin
+            | Self::UnknownProtocol => {}
         }
         response
     }
@@ -157,6 +181,9 @@ mod tests {
                 &[("upgrade", "websocket"), ("connection", "Upgrade"), ("sec-websocket-version", "13")],
             ),
             (Refused::Version, 426, &[("sec-websocket-version", "13")]),
+            (Refused::ConnectRequired, 405, &[("allow", "CONNECT"), ("sec-websocket-version", "13")]),
+            (Refused::OtherVersion, 400, &[("sec-websocket-version", "13")]),
+            (Refused::UnknownProtocol, 501, &[]),
             (Refused::Malformed("why"), 400, &[("connection", "close")]),
             (Refused::Path(InvalidPath::AboveRoot), 400, &[]),
             (Refused::TargetTooLong, 414, &[]),

@@ -3,7 +3,9 @@
 //! Nothing of it is read before somebody asks for it, and no more than that: a client that waits for `100 Continue` gets it
 //! with the first question, and one that sends faster than its body is taken is not read.
 
+use std::io;
 use std::pin::Pin;
+use std::rc::Rc;
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
@@ -11,6 +13,7 @@ use hyper::body::{Body, Frame, SizeHint};
 use thiserror::Error;
 
 use super::http1;
+use crate::transport::Inlet;
 
 /// What follows a request's head, over whatever it comes. It moves only while its stream is driven.
 #[derive(Debug, Default)]
@@ -20,12 +23,14 @@ pub enum RequestBody {
     Empty,
     /// What HTTP/1.1 brings.
     Http1(http1::Upload),
+    /// What a stream of HTTP/2 brings.
+    Http2(Rc<Inlet>),
 }
 
 /// The body of a request ended early: the client has left, or its framing is wrong.
 #[derive(Debug, Error)]
 #[error("the client broke off the body of its request: {0}")]
-pub struct BrokenOff(#[from] hyper::Error);
+pub struct BrokenOff(#[from] io::Error);
 
 impl Body for RequestBody {
     type Data = Bytes;
@@ -37,7 +42,8 @@ impl Body for RequestBody {
     ) -> Poll<Option<Result<Frame<Bytes>, BrokenOff>>> {
         match &mut *self {
             Self::Empty => Poll::Ready(None),
-            Self::Http1(upload) => upload.poll_frame(context).map_err(BrokenOff),
+            Self::Http1(upload) => upload.poll_frame(context).map_err(|error| BrokenOff(io::Error::other(error))),
+            Self::Http2(inlet) => inlet.poll_frame(context).map(|frame| frame.map(|frame| frame.map_err(BrokenOff))),
         }
     }
 
@@ -45,6 +51,7 @@ impl Body for RequestBody {
         match self {
             Self::Empty => true,
             Self::Http1(upload) => upload.is_end_stream(),
+            Self::Http2(inlet) => inlet.is_over(),
         }
     }
 
@@ -52,6 +59,7 @@ impl Body for RequestBody {
         match self {
             Self::Empty => SizeHint::with_exact(0),
             Self::Http1(upload) => upload.size_hint(),
+            Self::Http2(_) => SizeHint::default(),
         }
     }
 }

@@ -19,8 +19,7 @@ use super::body::AnswerBody;
 use super::http1::Http;
 use super::request_body::RequestBody;
 use super::shortcut::Shortcut;
-use crate::http::Paths;
-use crate::http::Replay;
+use crate::http::{Paths, RelayError, Replay};
 
 /// What is taken as the head of a request.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -98,6 +97,9 @@ pub enum WriteError {
     /// The body of the answer ended early, so the client got a part of it.
     #[error("the answer's body broke off: {0}")]
     Body(hyper::Error),
+    /// The same, over HTTP/2.
+    #[error("the answer's body broke off: {0}")]
+    Relayed(RelayError),
     /// The client has not read the answer.
     #[error("the client took nothing of its answer for too long")]
     Stalled,

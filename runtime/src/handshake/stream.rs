@@ -1,9 +1,9 @@
-//! What a socket brings, as streams: one request each, and the only way to answer it.
+//! A request under way, and the only way to answer it.
 //!
 //! Here is what differs between the versions of HTTP, and whoever serves a [`Stream`] knows none of it. Over HTTP/1.1 a
 //! stream has its socket to itself: a 101 makes the socket its [`Tunnel`], and a refusal gives it back as [`Streams`] for
-//! the next request. A version that carries many streams at a time has its own way of coming by them, and a stream of it
-//! is refused without giving anything back.
+//! the next request. Over HTTP/2 a [`Multiplex`](super::Multiplex) brings many at a time; each is refused without giving
+//! anything back, and its tunnel is a stream of the connection.
 
 use std::future::pending;
 use std::pin::{Pin, pin};
@@ -16,6 +16,7 @@ use http::{Response, StatusCode};
 use tokio::time::Instant;
 
 use super::body::AnswerBody;
+use super::http2::Exchange;
 use super::opening::Opening;
 use super::request_body::RequestBody;
 use super::requests::{ClientGone, HeadLimits, ReadError, Requests, WriteError};
@@ -37,6 +38,8 @@ pub struct Streams {
 pub enum Stream {
     /// It has its socket to itself.
     Http1(Streams),
+    /// It is one of those of a connection.
+    Http2(Box<Exchange>),
 }
 
 /// What an accepted stream goes on as.
@@ -143,6 +146,7 @@ impl Stream {
     pub async fn during<F: Future>(&mut self, future: Pin<&mut F>) -> Result<F::Output, ClientGone> {
         match self {
             Self::Http1(streams) => streams.requests.during(future).await,
+            Self::Http2(exchange) => exchange.during(future).await,
         }
     }
 
@@ -150,6 +154,7 @@ impl Stream {
     pub fn body(&mut self) -> RequestBody {
         match self {
             Self::Http1(streams) => streams.requests.body(),
+            Self::Http2(exchange) => RequestBody::Http2(exchange.body()),
         }
     }
 
@@ -160,6 +165,12 @@ impl Stream {
                 let nothing = pin!(pending());
                 let answered = timeout(ANSWER_TIMEOUT, Box::pin(streams.answer(response, nothing))).await;
                 matches!(answered, Ok(Ok(()))).then_some(streams)
+            }
+            Self::Http2(exchange) => {
+                let nothing = pin!(pending());
+                // Nobody waits for a client that does not take it.
+                let _ = timeout(ANSWER_TIMEOUT, Box::pin(exchange.answer(response, nothing))).await;
+                None
             }
         }
     }
@@ -176,6 +187,7 @@ impl Stream {
     ) -> Result<Option<Streams>, WriteError> {
         match self {
             Self::Http1(mut streams) => streams.answer(response, beside).await.map(|()| Some(streams)),
+            Self::Http2(exchange) => exchange.answer(response, beside).await.map(|()| None),
         }
     }
 
@@ -184,6 +196,7 @@ impl Stream {
     pub async fn accept(self, opening: &Opening, fields: HeaderMap) -> Option<Tunnel> {
         match self {
             Self::Http1(streams) => streams.switch(opening.switching(fields)).await,
+            Self::Http2(exchange) => exchange.accept(fields),
         }
     }
 }

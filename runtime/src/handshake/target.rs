@@ -5,10 +5,11 @@ use std::net::Ipv6Addr;
 
 use bytes::Bytes;
 use http::request::Parts;
-use http::uri::{PathAndQuery, Uri};
+use http::uri::{Authority, PathAndQuery, Uri};
 use http::{Method, Version, header};
 
 use super::fragments::Fragment;
+use super::http2::Extended;
 use super::refused::Refused;
 use crate::http::{Path, Paths, UpstreamTarget};
 
@@ -41,19 +42,26 @@ impl<'a> Target<'a> {
         if parts.uri.path_and_query().is_some_and(|target| target.as_str().len() > LONGEST) {
             return Err(Refused::TargetTooLong);
         }
+        let authority = parts.uri.authority().map(Authority::as_str);
         let mut hosts = parts.headers.get_all(header::HOST).iter();
         let host = match hosts.next() {
             Some(host) => host.to_str().map_err(|_| BAD_HOST)?,
             None if parts.version == Version::HTTP_10 => "",
+            // Over HTTP/2 the authority stands for it.
+            None if parts.version == Version::HTTP_2 && authority.is_some() => "",
             None => return Err(Refused::Malformed("the request has no Host field")),
         };
         if hosts.next().is_some() {
             return Err(Refused::Malformed("the request has more than one Host field"));
         }
-        let authority = parts.uri.authority().map_or(host, |authority| authority.as_str());
+        let is_contrary = |authority: &str| !host.is_empty() && !host.eq_ignore_ascii_case(authority);
+        if parts.version == Version::HTTP_2 && authority.is_some_and(is_contrary) {
+            return Err(Refused::Malformed("the Host field says other than :authority"));
+        }
+        let authority = authority.unwrap_or(host);
         let host = host_of(authority).ok_or(BAD_HOST)?;
         let path = match (&parts.method, parts.uri.path()) {
-            (&Method::CONNECT, path) => Path::opaque(path),
+            (&Method::CONNECT, path) if Extended::of(parts).is_none() => Path::opaque(path),
             (&Method::OPTIONS, "*") => Path::opaque("*"),
             (_, path) => Path::read(path, paths).map_err(Refused::Path)?,
         };

@@ -111,6 +111,18 @@ pub fn remove_all(headers: &mut HeaderMap, name: &HeaderName, with_underscores: 
     }
 }
 
+/// Removes what is about one connection of HTTP/1.1 and has no place in any later version (RFC 9113 section 8.2.2).
+pub fn remove_connection_specific(headers: &mut HeaderMap) {
+    for name in
+        [header::CONNECTION, header::TRANSFER_ENCODING, header::UPGRADE, KEEP_ALIVE, PROXY_CONNECTION, header::TE]
+    {
+        headers.remove(name);
+    }
+}
+
+const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
+const PROXY_CONNECTION: HeaderName = HeaderName::from_static("proxy-connection");
+
 /// Removes all fields of names for which this holds.
 fn remove_where(headers: &mut HeaderMap, is_to_go: impl Fn(&str) -> bool) {
     let names: Vec<HeaderName> = headers.keys().filter(|name| is_to_go(name.as_str())).cloned().collect();

@@ -92,6 +92,26 @@ labels! {
 }
 
 labels! {
+    /// How a connection over HTTP/2 ended (label `end` of `http2_connections_total`).
+    Http2End {
+        /// The client left, or its socket broke.
+        Client = "client",
+        /// It was told to leave, and did so after its last stream.
+        Drained = "drained",
+        /// It was without a stream for `http2_idle_timeout`.
+        Idle = "idle",
+        /// It did not begin with the preface of HTTP/2.
+        NoPreface = "no_preface",
+        /// The preface has not come within `handshake_timeout`.
+        Timeout = "timeout",
+        /// The client broke the rules of HTTP/2.
+        Violation = "violation",
+        /// The client has reset, refused or repeated more than it may: `ENHANCE_YOUR_CALM`.
+        Calmed = "calmed",
+    }
+}
+
+labels! {
     /// How a question whether a client may come in ended (label `outcome` of `authorizations_total`).
     AuthorizationOutcome {
         /// The other server let it in.

@@ -12,6 +12,7 @@ use super::authorization::AuthorizationMetrics;
 use super::candidate::CandidateShard;
 use super::cells::{Counter, Gauge, Histogram, Sharded, WorkerIndex};
 use super::component::{ComponentMetrics, ComponentShard, UseMetrics, UseShard};
+use super::http2::Http2Metrics;
 use super::incidents::Incidents;
 use super::isolated::IsolatedInstances;
 use super::labels::{
@@ -27,6 +28,7 @@ use crate::peer::{MessageKind, Side};
 pub struct Metrics {
     pub(super) threads: usize,
     pub(super) listeners: Roster<Name, ListenerMetrics>,
+    pub(super) http2: Roster<Name, Http2Metrics>,
     pub(super) certificates: Roster<Pair, CertificateExpiry>,
     pub(super) acme_orders: Roster<Name, AcmeOrders>,
     pub(super) authorizations: Roster<Name, AuthorizationMetrics>,
@@ -55,6 +57,7 @@ impl Metrics {
         Arc::new(Self {
             threads: workers + 1,
             listeners: Roster::default(),
+            http2: Roster::default(),
             certificates: Roster::default(),
             acme_orders: Roster::default(),
             authorizations: Roster::default(),
@@ -83,6 +86,7 @@ impl Metrics {
         Arc::new(Self {
             threads: self.threads,
             listeners: self.listeners.draft(),
+            http2: self.http2.draft(),
             certificates: self.certificates.draft(),
             acme_orders: self.acme_orders.draft(),
             authorizations: self.authorizations.draft(),
@@ -108,6 +112,7 @@ impl Metrics {
     /// Takes in what is new in a [`Metrics::draft`] of these, which is empty then.
     pub fn adopt(&self, draft: &Self) {
         self.listeners.adopt(&draft.listeners);
+        self.http2.adopt(&draft.http2);
         self.certificates.adopt(&draft.certificates);
         self.acme_orders.adopt(&draft.acme_orders);
         self.authorizations.adopt(&draft.authorizations);

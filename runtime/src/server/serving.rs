@@ -167,7 +167,9 @@ impl Serving {
     /// Serves a connection that is let in.
     fn serve(&self, socket: Socket, newcomer: Newcomer, introduction: Option<Box<Header>>, held: (Entry, Counted)) {
         let Newcomer { peer, accepted_at, settings, place } = newcomer;
-        let Settings { ref head, handshake_timeout, ref tls, ref door, ref challenges, ref redirect, .. } = *settings;
+        let Settings {
+            ref head, handshake_timeout, ref tls, ref http2, ref door, ref challenges, ref redirect, ..
+        } = *settings;
         let ends = introduction.as_ref().and_then(|header| header.ends);
         let destination = match ends {
             _ if !settings.notes_destination => None,
@@ -182,6 +184,7 @@ impl Serving {
             introduction,
             destination,
             tls: tls.clone(),
+            http2: http2.clone(),
             door: door.is_open_for(address(peer)).then(|| door.clone()),
             challenges: challenges.clone(),
             redirect: redirect.clone(),
@@ -219,8 +222,10 @@ impl Serving {
 
     /// Closes all connections, and then also those that were still opening.
     pub(super) async fn drain(self: Rc<Self>, close: CloseFrame, pace: Pace) {
+        self.worker.leave_multiplexed(&close);
         Self::close_evenly(self.open(|_| true).await, &close, pace).await;
         loop {
+            self.worker.leave_multiplexed(&close);
             self.worker.registry().each(|connection| connection.handle.switch.turn(close.clone())).await;
             sleep(LOOK).await;
         }

@@ -98,6 +98,12 @@ impl<'a> Record<'a> {
         self.refused(HandshakeOutcome::ClientTimeout, status);
     }
 
+    /// Something that is no HTTP/2, where that was agreed on.
+    pub(super) fn unintelligible(mut self) {
+        "the connection does not begin with the preface of HTTP/2".clone_into(&mut self.reason);
+        self.refused(HandshakeOutcome::Malformed, None);
+    }
+
     /// A request of which only a part has come.
     pub(super) fn left(mut self) {
         "the client left before its request was there".clone_into(&mut self.reason);

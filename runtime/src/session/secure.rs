@@ -40,6 +40,14 @@ impl Peer {
 
 const SUBJECT: &str = "tls.client-subject";
 
+/// A connection that speaks TLS.
+pub(super) struct Secured {
+    pub(super) transport: Transport,
+    pub(super) peer: Peer,
+    /// Whether HTTP/2 was agreed on.
+    pub(super) speaks_http2: bool,
+}
+
 /// Speaks TLS from here on; `None` where that has come to nothing within `patience`, which is counted then. Nobody can be
 /// answered before it has.
 pub(super) async fn secure(
@@ -47,7 +55,7 @@ pub(super) async fn secure(
     transport: Transport,
     server: &tls::Server,
     patience: Duration,
-) -> Option<(Transport, Peer)> {
+) -> Option<Secured> {
     let metrics = server.metrics().of(worker.index());
     let Transport::Socket(socket) = transport else { return None };
     let accepted = Tls::accept(socket, server.config());
@@ -81,6 +89,7 @@ pub(super) async fn secure(
                 // Nothing follows (RFC 8737 section 3).
                 return None;
             }
+            let speaks_http2 = agreed.alpn_protocol() == Some(tls::HTTP_2);
             let shown = agreed.peer_certificates().and_then(<[_]>::first);
             let identity = shown.and_then(Identity::of);
             let spoken = proxy_protocol::Tls {
@@ -92,7 +101,8 @@ pub(super) async fn secure(
                 is_verified: shown.is_some(),
                 common_name: None,
             };
-            return Some((Transport::Tls(Box::new(tls)), Peer { spoken, identity }));
+            let (transport, peer) = (Transport::Tls(Box::new(tls)), Peer { spoken, identity });
+            return Some(Secured { transport, peer, speaks_http2 });
         }
     }
     None

@@ -5,15 +5,18 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
+use slab::Slab;
 
 use super::connection::{Connection, Registry};
 use super::dismissal::{Dismissal, Dismissals};
 use super::snapshot::Snapshot;
 use crate::component::Pool;
+use crate::drain::Switch;
 use crate::log::AccessLog;
 use crate::metrics::{Metrics, RouteMetrics, WorkerIndex};
 use crate::pipe::{Assemblies, Scratch};
 use crate::upstream::Resolver;
+use crate::ws::CloseFrame;
 
 /// The shared part of a worker's connections. It belongs to its thread.
 #[derive(Debug)]
@@ -26,6 +29,8 @@ pub struct Worker {
     /// How many workers there are.
     workers: usize,
     registry: Registry,
+    /// Its connections that bring many streams at a time, each with what tells it to leave.
+    multiplexed: RefCell<Slab<Rc<Switch<()>>>>,
     access: AccessLog,
     resolver: Resolver,
     /// Counts handshakes that found no route.
@@ -59,6 +64,7 @@ impl Worker {
             assemblies,
             workers,
             registry: Registry::default(),
+            multiplexed: RefCell::default(),
             access,
             resolver,
             unrouted: metrics.route(""),
@@ -77,6 +83,15 @@ impl Worker {
     /// Its open connections.
     pub fn registry(&self) -> &Registry {
         &self.registry
+    }
+
+    /// Has its connections with many streams take no further ones, and end when their last has.
+    pub fn leave_multiplexed(&self, close: &CloseFrame) {
+        self.multiplexed.borrow().iter().for_each(|(_, switch)| switch.turn(close.clone()));
+    }
+
+    pub(super) fn multiplexed(&self) -> &RefCell<Slab<Rc<Switch<()>>>> {
+        &self.multiplexed
     }
 
     /// Its component instances.

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use super::server::LISTENERS;
 use super::tls::tls;
-use super::{access, liveness, per_client, rights};
+use super::{access, http2, liveness, per_client, rights};
 use crate::config::{
     reader::{Absent, Fault, Key, Read, Section, Table, Value, quoted},
     source::Place,
@@ -38,6 +38,10 @@ pub(super) const LISTENER: Section = Section {
         per_client::MAX_CONNECTIONS_PER_CLIENT,
         per_client::HANDSHAKES_PER_SECOND_PER_CLIENT,
         TLS,
+        http2::HTTP2,
+        http2::HTTP2_MAX_STREAMS,
+        http2::HTTP2_STREAM_WINDOW,
+        http2::HTTP2_IDLE_TIMEOUT,
         liveness::TCP_KEEPALIVE,
         liveness::TCP_USER_TIMEOUT,
     ],
@@ -196,6 +200,7 @@ fn listener(value: &Value<'_>, Context { base, prefixes, trusts }: Context<'_>) 
     let max_connections = table.read(&MAX_CONNECTIONS, value::count_or_off);
     let per_client = per_client::per_client(&table, prefixes);
     let tls = table.optional(&TLS, |value| tls(value, base));
+    let http2 = http2::http2(&table, table.value(&TLS).is_some());
     let redirect = table.optional(&REDIRECT, |value| {
         if table.value(&TLS).is_some() {
             let advice = "remove `redirect`, and write it at a listener without `tls`";
@@ -229,6 +234,7 @@ fn listener(value: &Value<'_>, Context { base, prefixes, trusts }: Context<'_>) 
         is_introduced: is_introduced?,
         redirect: redirect?,
         tls: tls?,
+        http2: http2?,
         liveness: liveness?,
         place,
     })

@@ -184,3 +184,22 @@ fn components_see_the_handshake_as_it_came() {
     assert!(handshake.headers.iter().any(|field| field == ("x-raw", "\u{e9}".as_bytes())));
     assert!(handshake.headers.iter().any(|field| field == ("upgrade", b"websocket")));
 }
+
+#[test]
+fn an_extended_connect_is_a_handshake_without_a_key_and_components_see_it_as_such() {
+    let mut parts = with(&[("host", &[]), ("upgrade", &[]), ("connection", &[]), ("sec-websocket-key", &[])]);
+    parts.method = Method::CONNECT;
+    parts.version = Version::HTTP_2;
+    parts.uri = "https://chat.example.com:8443/ws/./chat?a=b".parse().unwrap();
+    assert_eq!(validate(&parts).unwrap_err(), Refused::ConnectRequired);
+    parts.extensions.insert(Extended { is_websocket: true });
+    assert!(validate(&parts).is_ok());
+    let client = Client { peer: None, address: None, scheme: Scheme::Wss, connection_id: String::new() };
+    let handshake = describe(&parts, &Target::of(&parts, Paths::Canonical).unwrap(), &client);
+    assert_eq!((handshake.method.as_str(), handshake.http_version), ("CONNECT", "2"));
+    assert_eq!((handshake.authority.as_str(), handshake.path.as_str()), ("chat.example.com:8443", "/ws/chat"));
+    for host in ["other.example", "CHAT.example.com:8443"] {
+        parts.headers.insert(header::HOST, host.parse().unwrap());
+        assert_eq!(Target::of(&parts, Paths::Canonical).is_ok(), host != "other.example", "{host}");
+    }
+}

@@ -4,8 +4,8 @@ use std::sync::atomic::Ordering;
 use std::time::{Duration, UNIX_EPOCH};
 
 use super::super::{
-    AuthorizationOutcome, CallVerdict, CloseLabel, CompileSource, FailureReason, HandshakeOutcome, InflateFailure,
-    Initiator, Limit, Metrics, ReloadOutcome, SwapOutcome, TlsOutcome, TlsVersion, WorkerIndex,
+    AuthorizationOutcome, CallVerdict, CloseLabel, CompileSource, FailureReason, HandshakeOutcome, Http2End,
+    InflateFailure, Initiator, Limit, Metrics, ReloadOutcome, SwapOutcome, TlsOutcome, TlsVersion, WorkerIndex,
 };
 use crate::peer::{MessageKind, Side};
 
@@ -24,6 +24,10 @@ fn every_metric_that_the_documentation_names_is_in_the_text() {
     listener.of(SECOND).tls_handshake(TlsOutcome::Failed, TlsVersion::None);
     let _shown =
         metrics.certificate("0.0.0.0:443", "chat.example.com", UNIX_EPOCH + Duration::from_secs(1_900_000_000));
+    let http2 = metrics.http2("0.0.0.0:443");
+    http2.of(FIRST).ended(Http2End::Drained);
+    http2.of(SECOND).stream();
+    let _open = http2.of(SECOND).active();
     let asking = metrics.authorizations("chat");
     asking.of(FIRST).count(AuthorizationOutcome::Cached);
     asking.of(SECOND).seconds.observe(Duration::from_millis(2));
