@@ -3,6 +3,7 @@
 import { spawn, spawnSync } from "node:child_process";
 import { once } from "node:events";
 import { mkdtempSync, writeFileSync } from "node:fs";
+import { createServer } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { createInterface } from "node:readline";
@@ -25,8 +26,18 @@ export async function start(test, program, args, expression, options = {}) {
   });
 }
 
-/** Proxies in front of a server, one whose route has no filters and one with a reader; `tls` is of their listeners. */
-export async function proxy(test, endpoint, tls = "") {
+/** A port that nobody listens on. */
+export async function freePort() {
+  const server = createServer().listen(0, "127.0.0.1");
+  await once(server, "listening");
+  const { port } = server.address();
+  server.close();
+  return port;
+}
+
+/** Proxies in front of a server, one whose route has no filters and one with a reader; `tls` is of their listeners, and `rest`
+ * gives what else each has. */
+export async function proxy(test, endpoint, tls = "", rest = () => "") {
   const folder = mkdtempSync(join(tmpdir(), "tidegate-interop-"));
   const origins = {};
   for (const [route, filters] of Object.entries({ relay: "", reader: 'filters = ["reader"]' })) {
@@ -48,7 +59,7 @@ endpoints = [{ url = "${endpoint}" }]
 name = "${route}"
 upstream = "server"
 ${filters}
-`,
+${rest(route)}`,
     );
     const listening = /"message":"listening".*"address":"([^"]*)"/;
     origins[route] = await start(test, process.env.TIDEGATE, ["run", "--config", file, "--workers", "1"], listening);
