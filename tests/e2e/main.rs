@@ -48,6 +48,7 @@ mod hostile_binaries;
 mod hostile_crowd;
 mod http2;
 mod http2_hostile;
+mod http2_upstream;
 mod limits;
 mod listeners;
 mod live_endpoints;

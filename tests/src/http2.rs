@@ -130,7 +130,7 @@ pub fn websocket(path: &str) -> Request<()> {
     request.body(()).expect("a request")
 }
 
-async fn carry_up(mut from_peer: ReadHalf<DuplexStream>, mut send: SendStream<Bytes>) {
+pub(crate) async fn carry_up(mut from_peer: ReadHalf<DuplexStream>, mut send: SendStream<Bytes>) {
     let mut room = vec![0; 64 << 10];
     while let Ok(count @ 1..) = from_peer.read(&mut room).await {
         let mut bytes = Bytes::copy_from_slice(&room[..count]);
@@ -146,7 +146,7 @@ async fn carry_up(mut from_peer: ReadHalf<DuplexStream>, mut send: SendStream<By
     let _ = send.send_data(Bytes::new(), true);
 }
 
-async fn carry_down(mut receive: RecvStream, mut to_peer: WriteHalf<DuplexStream>) -> Option<Reason> {
+pub(crate) async fn carry_down(mut receive: RecvStream, mut to_peer: WriteHalf<DuplexStream>) -> Option<Reason> {
     let reason = loop {
         match receive.data().await {
             Some(Ok(data)) => {

@@ -153,6 +153,13 @@ impl Issued {
         TlsAcceptor::from(Arc::new(server.expect("a server")))
     }
 
+    /// A server that shows it, and agrees on these application protocols (RFC 7301).
+    pub fn acceptor_offering(&self, protocols: &[&str]) -> TlsAcceptor {
+        let mut server = ServerConfig::clone(self.acceptor().config());
+        server.alpn_protocols = protocols.iter().map(|protocol| protocol.as_bytes().to_vec()).collect();
+        TlsAcceptor::from(Arc::new(server))
+    }
+
     /// A server that shows it, and lets clients in whose certificates come from an authority.
     pub fn acceptor_of_clients(&self, authority: &Authority) -> TlsAcceptor {
         let mut roots = RootCertStore::empty();

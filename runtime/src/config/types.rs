@@ -295,6 +295,8 @@ pub struct Upstream {
     pub tls: Option<UpstreamTls>,
     /// Whether each connection to it begins with a header of the PROXY protocol, version 2.
     pub proxy_protocol: bool,
+    /// Whether its endpoints are asked over HTTP/2 where they know WebSockets over it.
+    pub http2: bool,
     /// How it is noticed that an endpoint has vanished.
     pub liveness: Liveness,
     /// At least one, each url only once. All of them may be disabled, or of weight 0.

@@ -95,8 +95,8 @@ impl Plan {
                 speaks_tls(old) != speaks_tls(new) || files::of_upstream(new).iter().any(|file| differs(&file.path));
             let (old, new) = (without_endpoints(old), without_endpoints(new));
             let own = own_keys(&old, &new, |old, new| {
-                let Upstream { retries, connect_timeout, ref tls, proxy_protocol, .. } = *new;
-                Upstream { retries, connect_timeout, tls: tls.clone(), proxy_protocol, ..old.clone() } == *new
+                let Upstream { retries, connect_timeout, ref tls, proxy_protocol, http2, .. } = *new;
+                Upstream { retries, connect_timeout, tls: tls.clone(), proxy_protocol, http2, ..old.clone() } == *new
             });
             let secured = secured.then(|| Cause { what: "tls".to_owned(), is_passing: true });
             own.into_iter()
@@ -179,7 +179,7 @@ pub(super) fn speaks_tls(upstream: &Upstream) -> bool {
 
 /// What of an upstream is in the snapshot.
 fn without_endpoints(upstream: &Upstream) -> Upstream {
-    let Upstream { balance, retries, connect_timeout, host, tls, proxy_protocol, liveness, endpoints: _, place } =
+    let Upstream { balance, retries, connect_timeout, host, tls, proxy_protocol, http2, liveness, endpoints: _, place } =
         upstream;
     Upstream {
         balance: balance.clone(),
@@ -188,6 +188,7 @@ fn without_endpoints(upstream: &Upstream) -> Upstream {
         host: host.clone(),
         tls: tls.clone(),
         proxy_protocol: *proxy_protocol,
+        http2: *http2,
         liveness: *liveness,
         endpoints: Vec::new(),
         place: place.clone(),

@@ -8,7 +8,6 @@
 
 mod exchange;
 mod request;
-mod wire;
 
 use std::cell::Cell;
 use std::fmt;
@@ -25,12 +24,11 @@ use http::request::Parts;
 
 pub use exchange::Exchange;
 pub(super) use request::Extended;
-use wire::{Way, Wire};
 
 use super::requests::{HeadLimits, ReadError};
 use super::stream::Stream;
 use crate::reactor::timeout;
-use crate::transport::{Inlet, Transport};
+use crate::transport::{Inlet, Transport, Way, Wire};
 
 /// What a connection is allowed.
 #[derive(Clone, Debug, PartialEq, Eq)]

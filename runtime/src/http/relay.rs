@@ -1,6 +1,8 @@
 //! An upstream's answer other than 101, on its way to the client.
 
+use std::io;
 use std::pin::Pin;
+use std::rc::Rc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
@@ -12,6 +14,7 @@ use thiserror::Error;
 
 use super::fields;
 use crate::reactor::{Sleep, sleep};
+use crate::transport::Inlet;
 
 /// An upstream's refusal: status and end-to-end fields as it sent them, and the body as it comes.
 #[derive(Debug)]
@@ -60,8 +63,15 @@ impl Answer {
 /// The body of an [`Answer`]: it streams, so it needs no memory of its own, and it is cut off at a deadline.
 pub struct RelayedBody {
     connection: Option<Pin<Box<dyn Future<Output = hyper::Result<()>>>>>,
-    body: Incoming,
+    body: Source,
     deadline: Sleep,
+}
+
+/// Where it comes from.
+#[derive(Debug)]
+enum Source {
+    Http1(Incoming),
+    Http2(Rc<Inlet>),
 }
 
 /// Why an answer's body ended early. The client sees it cut, by its length or its missing last chunk.
@@ -73,6 +83,9 @@ pub enum RelayError {
     /// The connection ended within the body, or its framing is wrong.
     #[error("the upstream broke off the body of its answer: {0}")]
     Upstream(#[from] hyper::Error),
+    /// The same, on a stream of HTTP/2.
+    #[error("the upstream broke off the body of its answer: {0}")]
+    Stream(io::Error),
 }
 
 impl RelayedBody {
@@ -82,7 +95,12 @@ impl RelayedBody {
         body: Incoming,
         limit: Duration,
     ) -> Self {
-        Self { connection, body, deadline: sleep(limit) }
+        Self { connection, body: Source::Http1(body), deadline: sleep(limit) }
+    }
+
+    /// A body that comes on a stream of HTTP/2.
+    pub fn of_stream(inlet: Rc<Inlet>, limit: Duration) -> Self {
+        Self { connection: None, body: Source::Http2(inlet), deadline: sleep(limit) }
     }
 }
 
@@ -100,8 +118,16 @@ impl Body for RelayedBody {
         {
             self.connection = None;
         }
-        match Pin::new(&mut self.body).poll_frame(context) {
-            Poll::Ready(frame) => Poll::Ready(frame.map(|frame| frame.map_err(RelayError::Upstream))),
+        let polled = match &mut self.body {
+            Source::Http1(body) => {
+                Pin::new(body).poll_frame(context).map(|frame| frame.map(|frame| frame.map_err(RelayError::Upstream)))
+            }
+            Source::Http2(inlet) => {
+                inlet.poll_frame(context).map(|frame| frame.map(|frame| frame.map_err(RelayError::Stream)))
+            }
+        };
+        match polled {
+            Poll::Ready(frame) => Poll::Ready(frame),
             Poll::Pending => {
                 ready!(Pin::new(&mut self.deadline).poll(context));
                 Poll::Ready(Some(Err(RelayError::Timeout)))
@@ -110,11 +136,17 @@ impl Body for RelayedBody {
     }
 
     fn is_end_stream(&self) -> bool {
-        self.body.is_end_stream()
+        match &self.body {
+            Source::Http1(body) => body.is_end_stream(),
+            Source::Http2(inlet) => inlet.is_over(),
+        }
     }
 
     fn size_hint(&self) -> SizeHint {
-        self.body.size_hint()
+        match &self.body {
+            Source::Http1(body) => body.size_hint(),
+            Source::Http2(_) => SizeHint::default(),
+        }
     }
 }
 

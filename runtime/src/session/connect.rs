@@ -18,7 +18,7 @@ use crate::handshake::Opening;
 use crate::http::{Accepted, UpstreamRequest};
 use crate::log::Tried;
 use crate::transport::Transport;
-use crate::upstream::{self, Timeouts, Upgraded};
+use crate::upstream::{self, Endpoint, Timeouts, Upgraded};
 
 /// Two handshakes that agree, the client's not yet answered.
 pub(super) struct Joined<'w> {
@@ -99,7 +99,16 @@ async fn reach(
         dialling.endpoint().url().clone_into(&mut record.endpoint);
         let (id, is_probe) = (dialling.endpoint().id(), dialling.is_probe());
         let (address, timeouts) = (dialling.endpoint().address(), dialling.bounded(timeouts));
-        match upstream::dial(address, &request, &timeouts, worker.resolver(), upstream.tls.as_ref()).await {
+        let (resolver, tls) = (worker.resolver(), upstream.tls.as_ref());
+        let dialled = match upstream.http2 {
+            false => upstream::dial(address, &request, &timeouts, resolver, tls).await,
+            true => {
+                let endpoint = Endpoint { upstream: upstream.balance.name(), address, resolver, tls };
+                // Boxed, because who does without has no use for it.
+                Box::pin(worker.http2().dial(endpoint, &request, &timeouts)).await
+            }
+        };
+        match dialled {
             Ok(upgraded) => return Ok((dialling.connected(), upgraded)),
             Err(error) => {
                 record.tried.push(Tried {

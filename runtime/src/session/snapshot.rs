@@ -171,6 +171,8 @@ pub struct Upstream {
     pub tls: Option<tls::Client>,
     /// Whether each connection to it begins with a header of the PROXY protocol, version 2.
     pub proxy_protocol: bool,
+    /// Whether its endpoints are asked over HTTP/2 where they know WebSockets over it.
+    pub http2: bool,
     /// How it is noticed that an endpoint has vanished.
     pub liveness: Liveness,
 }

@@ -15,7 +15,7 @@ use crate::drain::Switch;
 use crate::log::AccessLog;
 use crate::metrics::{Metrics, RouteMetrics, WorkerIndex};
 use crate::pipe::{Assemblies, Scratch};
-use crate::upstream::Resolver;
+use crate::upstream::{Http2Connections, Resolver};
 use crate::ws::CloseFrame;
 
 /// The shared part of a worker's connections. It belongs to its thread.
@@ -33,6 +33,8 @@ pub struct Worker {
     multiplexed: RefCell<Slab<Rc<Switch<()>>>>,
     access: AccessLog,
     resolver: Resolver,
+    /// Its connections over HTTP/2 to endpoints.
+    http2: Http2Connections,
     /// Counts handshakes that found no route.
     unrouted: Arc<RouteMetrics>,
     /// Tells this process's connections from those of another, and this worker's from the others'.
@@ -67,6 +69,7 @@ impl Worker {
             multiplexed: RefCell::default(),
             access,
             resolver,
+            http2: Http2Connections::default(),
             unrouted: metrics.route(""),
             prefix: format!("{process:08x}-{:x}-", index.0),
             connections: Cell::new(0),
@@ -145,6 +148,11 @@ impl Worker {
     /// The addresses of endpoints.
     pub(super) fn resolver(&self) -> &Resolver {
         &self.resolver
+    }
+
+    /// The connections over HTTP/2 to endpoints.
+    pub(super) fn http2(&self) -> &Http2Connections {
+        &self.http2
     }
 
     pub(super) fn access(&self) -> &AccessLog {

@@ -11,12 +11,13 @@ use rustls::{ClientConfig, DigitallySignedStruct, Error, RootCertStore, Signatur
 use super::certificate::Certificate;
 use super::issuers::Issuers;
 use super::server::{Version, versions};
-use super::{HTTP_1_1, provider};
+use super::{HTTP_1_1, HTTP_2, provider};
 
 /// The TLS of an upstream.
 #[derive(Clone, Debug)]
 pub struct Client {
     config: Arc<ClientConfig>,
+    config_for_http2: Arc<ClientConfig>,
     server_name: Option<ServerName<'static>>,
 }
 
@@ -64,12 +65,19 @@ impl Client {
             Some(Certificate { key, .. }) => builder.with_client_cert_resolver(Arc::new(SingleCertAndKey::from(key))),
         };
         config.alpn_protocols = vec![HTTP_1_1.to_vec()];
-        Ok(Self { config: Arc::new(config), server_name })
+        let mut config_for_http2 = config.clone();
+        config_for_http2.alpn_protocols.insert(0, HTTP_2.to_vec());
+        Ok(Self { config: Arc::new(config), config_for_http2: Arc::new(config_for_http2), server_name })
     }
 
     /// What handshakes go by.
     pub fn config(&self) -> Arc<ClientConfig> {
         self.config.clone()
+    }
+
+    /// The same for those who speak HTTP/2, too.
+    pub fn config_for_http2(&self) -> Arc<ClientConfig> {
+        self.config_for_http2.clone()
     }
 
     /// The name that a server's certificate has to be for, when it is found at a host; `None` where that is no name that a

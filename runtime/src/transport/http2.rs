@@ -5,7 +5,9 @@
 //! connection. The peer may send on as far as an [`Inlet`] says that its bytes were taken on. A reset is a broken stream.
 
 mod inlet;
+mod wire;
 
+use std::any::Any;
 use std::fmt;
 use std::io;
 use std::rc::Rc;
@@ -16,6 +18,7 @@ use h2::SendStream;
 
 pub use inlet::Inlet;
 use inlet::Taken;
+pub use wire::{Way, Wire};
 
 use super::End;
 
@@ -27,12 +30,19 @@ pub struct Http2 {
     lent: Bytes,
     /// Whether we have said that we send nothing more.
     has_finished: bool,
+    /// Dropped with it.
+    _held: Option<Box<dyn Any>>,
 }
 
 impl Http2 {
     /// Both halves of a stream.
     pub fn new(send: SendStream<Bytes>, inlet: Rc<Inlet>) -> Self {
-        Self { send, inlet, lent: Bytes::new(), has_finished: false }
+        Self { send, inlet, lent: Bytes::new(), has_finished: false, _held: None }
+    }
+
+    /// The same, with what is to be kept as long as the stream.
+    pub fn holding(self, held: impl Any) -> Self {
+        Self { _held: Some(Box::new(held)), ..self }
     }
 
     /// See [`Transport::poll_lend`](super::Transport::poll_lend). A large frame is lent as it came; small ones are gathered

@@ -44,7 +44,7 @@ pub(super) struct Sent<'a> {
 
 /// Checks a 101.
 pub(super) fn check(answer: response::Parts, sent: &Sent<'_>) -> Result<Accepted, InvalidAnswer> {
-    let mut headers = answer.headers;
+    let headers = answer.headers;
     if answer.version != Version::HTTP_11 {
         return Err(InvalidAnswer::Version);
     }
@@ -58,6 +58,11 @@ pub(super) fn check(answer: response::Parts, sent: &Sent<'_>) -> Result<Accepted
     if accepts.next().is_none_or(|accept| accept != sent.accept) || accepts.next().is_some() {
         return Err(InvalidAnswer::Accept);
     }
+    agree(headers, sent)
+}
+
+/// What the two have agreed on.
+pub(super) fn agree(mut headers: HeaderMap, sent: &Sent<'_>) -> Result<Accepted, InvalidAnswer> {
     let protocol = protocol(&headers, sent)?;
     let (extensions, agreed) = extensions(&headers, sent)?;
     fields::remove_for_hop(&mut headers);

@@ -1,6 +1,9 @@
 //! TLS with an endpoint.
 
 use std::future::poll_fn;
+use std::sync::Arc;
+
+use rustls::ClientConfig;
 
 use super::address::{Address, Place};
 use super::dial::DialError;
@@ -14,6 +17,24 @@ pub(super) async fn secure(
     address: &Address,
     client: Option<&tls::Client>,
 ) -> Result<Transport, DialError> {
+    speak(socket, address, client, tls::Client::config).await
+}
+
+/// The same, and offers HTTP/2 before HTTP/1.1.
+pub(super) async fn secure_for_http2(
+    socket: Socket,
+    address: &Address,
+    client: Option<&tls::Client>,
+) -> Result<Transport, DialError> {
+    speak(socket, address, client, tls::Client::config_for_http2).await
+}
+
+async fn speak(
+    socket: Socket,
+    address: &Address,
+    client: Option<&tls::Client>,
+    config: impl FnOnce(&tls::Client) -> Arc<ClientConfig>,
+) -> Result<Transport, DialError> {
     let host = match address.place() {
         Place::Socket(socket) => socket.ip().to_string(),
         Place::Name(name, _) => name.clone(),
@@ -21,7 +42,7 @@ pub(super) async fn secure(
     };
     let named = client.and_then(|client| Some((client, client.name(&host)?)));
     let (client, name) = named.ok_or_else(|| DialError::Tls(format!("no certificate could be for {host}")))?;
-    let mut tls = Tls::connect(socket, client.config(), name).map_err(failed)?;
+    let mut tls = Tls::connect(socket, config(client), name).map_err(failed)?;
     poll_fn(|context| tls.poll_handshake(context)).await.map_err(failed)?;
     Ok(Transport::Tls(Box::new(tls)))
 }

@@ -22,6 +22,7 @@ pub(super) const UPSTREAM: Section = Section {
         HOST,
         TLS,
         PROXY_PROTOCOL,
+        HTTP2,
         liveness::TCP_KEEPALIVE,
         liveness::TCP_USER_TIMEOUT,
         ENDPOINTS,
@@ -79,6 +80,16 @@ const PROXY_PROTOCOL: Key = Key {
               address, where the client has connected to, and that it speaks TLS. Each client then has a connection of its own.",
 };
 
+const HTTP2: Key = Key {
+    name: "http2",
+    takes: "`true` or `false`",
+    absent: Absent::Default("false"),
+    example: "true",
+    meaning: "Has its endpoints asked over HTTP/2, where they say that they know WebSockets over it (RFC 8441): a few connections of each \
+              worker then carry many. With `wss://` it is agreed on by ALPN, with `ws://` tried by prior knowledge; an endpoint \
+              that does not say so is asked over HTTP/1.1, and after a minute once more whether it does. Takes no `proxy_protocol`.",
+};
+
 const ENDPOINTS: Key = Key {
     name: "endpoints",
     takes: "tables",
@@ -102,6 +113,17 @@ fn upstream(name: &str, place: &Place, value: &Value<'_>, names: &Names<'_>) -> 
     let host = table.read(&HOST, host);
     let tls = table.optional(&TLS, |value| upstream_tls(value, names.base));
     let proxy_protocol = table.read(&PROXY_PROTOCOL, |value| value::choice(value, &[("v2", true), ("off", false)]));
+    let http2 = table.read(&HTTP2, |value| {
+        let http2 = value::boolean(value)?;
+        if http2 && table.value(&PROXY_PROTOCOL).is_some() {
+            let advice = "remove one of the two";
+            return Err(value.refuse(
+                "a header of the PROXY protocol is about one client, and the connection would carry many",
+                advice,
+            ));
+        }
+        Ok(http2)
+    });
     let liveness = liveness::liveness(&table, false);
     let endpoints = table.read(&ENDPOINTS, endpoint::endpoints);
     Ok((
@@ -113,6 +135,7 @@ fn upstream(name: &str, place: &Place, value: &Value<'_>, names: &Names<'_>) -> 
             host: host?,
             tls: tls?,
             proxy_protocol: proxy_protocol?,
+            http2: http2?,
             liveness: liveness?,
             endpoints: endpoints?,
             place: value.place(),

@@ -39,6 +39,7 @@ impl Builder<'_> {
                     host: upstream.host.clone(),
                     tls,
                     proxy_protocol: upstream.proxy_protocol,
+                    http2: upstream.http2,
                     liveness: upstream.liveness,
                 };
                 upstreams.insert(name.clone(), Arc::new(built));

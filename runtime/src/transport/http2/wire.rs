@@ -2,6 +2,7 @@
 //! has made of it at once.
 
 use std::cell::{Cell, RefCell};
+use std::fmt;
 use std::io::{self, IoSlice};
 use std::pin::Pin;
 use std::rc::Rc;
@@ -13,10 +14,11 @@ use crate::reactor::give_way;
 use crate::transport::{Transport, Unwritten};
 
 /// The end that `h2` has. It is flushed by whoever has the other, once for all frames of a turn.
-pub(super) struct Wire(Rc<Way>);
+pub struct Wire(Rc<Way>);
 
 /// The transport, and what is on its way to it.
-pub(super) struct Way {
+#[derive(Debug)]
+pub struct Way {
     transport: RefCell<Transport>,
     unwritten: RefCell<Unwritten>,
     /// What may be read yet before others have their turn.
@@ -26,7 +28,8 @@ pub(super) struct Way {
 }
 
 impl Way {
-    pub(super) fn new(transport: Transport) -> Self {
+    /// That of a connection of which nothing is read.
+    pub fn new(transport: Transport) -> Self {
         Self {
             transport: RefCell::new(transport),
             unwritten: RefCell::default(),
@@ -36,7 +39,7 @@ impl Way {
     }
 
     /// Whether it has brought so much since it last had.
-    pub(super) fn has_brought(&self, much: usize) -> bool {
+    pub fn has_brought(&self, much: usize) -> bool {
         let has = self.brought.get() >= much;
         if has {
             self.brought.set(0);
@@ -45,7 +48,10 @@ impl Way {
     }
 
     /// Has what was written leave; it has to be asked until it is ready.
-    pub(super) fn poll_flush(&self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+    ///
+    /// # Errors
+    /// When the transport is broken.
+    pub fn poll_flush(&self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         let (mut transport, mut unwritten) = (self.transport.borrow_mut(), self.unwritten.borrow_mut());
         if !unwritten.is_empty() {
             ready!(transport.poll_take(context, &mut unwritten))?;
@@ -57,7 +63,7 @@ impl Way {
     /// Writes what there is, says that nothing more comes, and reads what the client sends until it says the same: who closes
     /// a socket with something unread in it takes back what was written last.
     #[expect(clippy::await_holding_refcell_ref, reason = "it has no other user any more")]
-    pub(super) async fn drain(&self) {
+    pub async fn drain(&self) {
         let (mut transport, unwritten) = (self.transport.borrow_mut(), self.unwritten.take());
         if transport.write_all(unwritten.bytes()).await.is_ok() && transport.shutdown().await.is_ok() {
             let mut discarded = [0; 4096];
@@ -67,8 +73,15 @@ impl Way {
 }
 
 impl Wire {
-    pub(super) fn new(way: Rc<Way>) -> Self {
+    /// The other end of this.
+    pub fn new(way: Rc<Way>) -> Self {
         Self(way)
+    }
+}
+
+impl fmt::Debug for Wire {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.debug_struct("Wire").finish_non_exhaustive()
     }
 }
 
