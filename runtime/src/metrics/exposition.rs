@@ -11,6 +11,7 @@
 //! times as long. It writes what stands once for the process.
 
 mod family;
+mod http2;
 mod process;
 mod process_wide;
 mod single;
@@ -29,10 +30,9 @@ use self::single::Single;
 use super::authorization::AuthorizationMetrics;
 use super::cells::Counter;
 use super::component::{ComponentMetrics, UseMetrics};
-use super::http2::Http2Metrics;
 use super::labels::{
-    AuthorizationOutcome, CallVerdict, CloseLabel, ConnectOutcome, FailureReason, HandshakeOutcome, Http2End,
-    InflateFailure, Initiator, Limit, ShadowOutcome, SwapOutcome, TlsOutcome, TlsVersion,
+    AuthorizationOutcome, CallVerdict, CloseLabel, ConnectOutcome, FailureReason, HandshakeOutcome, InflateFailure,
+    Initiator, Limit, ShadowOutcome, SwapOutcome, TlsOutcome, TlsVersion,
 };
 use super::listener::{AcmeOrders, CertificateExpiry, ListenerMetrics};
 use super::registry::{CandidateMetrics, EndpointMetrics, Metrics, Name, Pair, RouteMetrics, Version};
@@ -80,7 +80,7 @@ impl Metrics {
             &self.certificates.present(),
             &self.acme_orders.present(),
         ));
-        families.extend(http2_families(&self.http2.present()));
+        families.extend(http2::families(&self.http2.present()));
         families.extend(authorization_families(&self.authorizations.present()));
         families.extend(handshake_families(routes));
         families.extend(message_families(routes));
@@ -172,38 +172,6 @@ fn tls_families(
         },
     );
     [handshakes, expiry, orders]
-}
-
-fn http2_families(listeners: &Present<Name, Http2Metrics>) -> [Family; 3] {
-    let active = Family::of(
-        Kind::Gauge,
-        "tidegate_http2_connections_active",
-        "Open connections over HTTP/2, each of which may carry many WebSockets.",
-        listeners,
-        |series, listener, metrics| series.add(&[("listener", &**listener)], metrics.connections_active()),
-    );
-    let ended = Family::of(
-        Kind::Counter,
-        "tidegate_http2_connections_total",
-        "Connections over HTTP/2 that have ended, by how.",
-        listeners,
-        |series, listener, metrics| {
-            for (index, end) in Http2End::ALL.iter().enumerate() {
-                let count = sum(metrics.iter().filter_map(|shard| shard.ended.get(index)));
-                series.add(&[("listener", &**listener), ("end", end.label())], count);
-            }
-        },
-    );
-    let streams = Family::of(
-        Kind::Counter,
-        "tidegate_http2_streams_total",
-        "Streams of connections over HTTP/2: WebSockets, and other requests.",
-        listeners,
-        |series, listener, metrics| {
-            series.add(&[("listener", &**listener)], sum(metrics.iter().map(|shard| &shard.streams)));
-        },
-    );
-    [active, ended, streams]
 }
 
 fn authorization_families(routes: &Present<Name, AuthorizationMetrics>) -> [Family; 2] {
