@@ -35,6 +35,7 @@ fn every_metric_of_the_readme_is_exposed_and_the_other_way_round() {
     let metrics = tidegate::metrics::Metrics::new(1);
     let _listener = (
         metrics.listener("l"),
+        metrics.http2("l"),
         metrics.certificate("l", "n", SystemTime::now()),
         metrics.acme_orders("n"),
         metrics.authorizations("r"),
