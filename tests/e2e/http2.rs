@@ -283,7 +283,7 @@ async fn who_does_not_speak_in_time_is_sent_away() {
 #[tokio::test]
 async fn a_connection_without_a_stream_ends_after_its_time_and_one_with_a_stream_does_not() {
     let backend = Backend::bind().await;
-    let idle = "http2_idle_timeout = \"100ms\"";
+    let idle = "http2_idle_timeout = \"1500ms\"";
     let proxy = Proxy::start(&format!("{}{}", route(&[&backend.address()], ""), listener(idle))).await;
     let mut busy = Http2::connect(proxy.address).await;
     let (mut opened, mut upstream) = open(&mut busy, &backend, "/").await;
