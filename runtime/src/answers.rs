@@ -5,10 +5,12 @@
 
 mod fixed;
 mod page;
+mod problem;
 mod redirect;
 
 pub use fixed::{Fixed, has_content};
 pub use page::Page;
+pub use problem::ErrorPages;
 pub use redirect::{Asked, InvalidRedirect, Redirect, STATUSES, VALUES};
 
 use http::Response;

@@ -12,6 +12,7 @@
 mod access;
 mod body;
 mod claims;
+mod correlation;
 mod forwarding;
 mod fragments;
 mod http1;
@@ -27,6 +28,7 @@ mod target;
 
 pub use access::Access;
 pub use body::AnswerBody;
+pub use correlation::{REQUEST_ID, RequestId, correlate};
 pub use forwarding::{Client, Forwarding, Scheme, apply};
 pub use http2::{Exchange, Http2Limits, Multiplex, Parted, Request, speaks_http2};
 pub use networks::{Network, Networks};

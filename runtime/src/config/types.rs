@@ -6,7 +6,7 @@ mod tls;
 
 use std::{collections::BTreeMap, net::SocketAddr, num::NonZeroUsize, path::PathBuf, time::Duration};
 
-use http::Uri;
+use http::{StatusCode, Uri};
 
 pub use self::admin::{Admin, AdminToken, Role};
 pub use self::route::{Answer, Content, Route, Services, Target};
@@ -63,6 +63,8 @@ pub struct Config {
     pub tokens: BTreeMap<String, Tokens>,
     /// By name.
     pub upstreams: BTreeMap<String, Upstream>,
+    /// Pages in the place of what the proxy says itself, by status.
+    pub errors: BTreeMap<StatusCode, File>,
     /// At least one, in the order of the file.
     pub routes: Vec<Route>,
     /// The other files that it comes from.

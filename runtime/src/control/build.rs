@@ -93,6 +93,7 @@ pub fn build(
         generation,
         drain_time,
         assembly_memory,
+        errors: answers::errors(sources),
         routes,
         trusted,
         upstreams,

@@ -25,7 +25,8 @@ pub(super) fn of(config: &Config) -> impl Iterator<Item = Named> {
     let of_listeners = config.listeners.iter().flat_map(of_listener).chain(of_admin);
     let of_upstreams = config.upstreams.values().flat_map(of_upstream);
     let of_routes = config.routes.iter().flat_map(|route| of_authorize(route).into_iter().chain(of_answer(route)));
-    of_listeners.chain(of_upstreams).chain(config.tokens.values().filter_map(of_tokens)).chain(of_routes)
+    let of_tokens = config.tokens.values().filter_map(of_tokens);
+    of_listeners.chain(of_upstreams).chain(of_tokens).chain(of_routes).chain(of_errors(config))
 }
 
 /// Those of a listener.
@@ -66,6 +67,11 @@ pub(super) fn of_answer(route: &Route) -> Option<Named> {
         },
         Target::Upstream(_) | Target::Services(_) | Target::Redirect(_) => None,
     }
+}
+
+/// Those of what is said when a request is not served.
+pub(super) fn of_errors(config: &Config) -> impl Iterator<Item = Named> {
+    config.errors.values().map(|file| Named { most: MOST_OF_PAGE, ..needed(file) })
 }
 
 /// That of tokens.

@@ -134,6 +134,9 @@ impl Plan {
         if shown && !settings.contains(&LISTENERS) {
             settings.push(LISTENERS);
         }
+        if files::of_errors(&after.config).any(|file| differs(&file)) && !settings.contains(&ERRORS) {
+            settings.push(ERRORS);
+        }
         Self { settings, components, upstreams, routes, effects: BTreeMap::new() }
     }
 
@@ -273,6 +276,7 @@ fn settings(before: &Config, after: &Config) -> Vec<&'static str> {
         ("watch", before.watch != after.watch),
         ("trusted_proxies", before.trusted_proxies != after.trusted_proxies),
         ("tokens", before.tokens != after.tokens),
+        (ERRORS, before.errors != after.errors),
         (LISTENERS, before.listeners != after.listeners),
         ("routes", order(before, after) != order(after, before)),
     ];
@@ -281,6 +285,9 @@ fn settings(before: &Config, after: &Config) -> Vec<&'static str> {
 
 /// Also where only the files have changed that they name.
 const LISTENERS: &str = "listeners";
+
+/// The same.
+const ERRORS: &str = "errors";
 
 #[cfg(test)]
 mod random;

@@ -16,6 +16,8 @@ pub enum AnswerBody {
     Empty,
     /// A text that is there already.
     Whole(Bytes),
+    /// The same, of the proxy's own, which may still take another form.
+    Own(Bytes),
     /// What an upstream says, as it comes.
     Relayed(Box<RelayedBody>),
 }
@@ -30,7 +32,7 @@ impl Body for AnswerBody {
     ) -> Poll<Option<Result<Frame<Bytes>, RelayError>>> {
         match &mut *self {
             Self::Empty => Poll::Ready(None),
-            Self::Whole(bytes) => {
+            Self::Whole(bytes) | Self::Own(bytes) => {
                 let bytes = std::mem::take(bytes);
                 *self = Self::Empty;
                 Poll::Ready(Some(Ok(Frame::data(bytes))))
@@ -42,7 +44,7 @@ impl Body for AnswerBody {
     fn is_end_stream(&self) -> bool {
         match self {
             Self::Empty => true,
-            Self::Whole(bytes) => bytes.is_empty(),
+            Self::Whole(bytes) | Self::Own(bytes) => bytes.is_empty(),
             Self::Relayed(body) => body.is_end_stream(),
         }
     }
@@ -50,7 +52,9 @@ impl Body for AnswerBody {
     fn size_hint(&self) -> SizeHint {
         match self {
             Self::Empty => SizeHint::with_exact(0),
-            Self::Whole(bytes) => SizeHint::with_exact(u64::try_from(bytes.len()).unwrap_or(u64::MAX)),
+            Self::Whole(bytes) | Self::Own(bytes) => {
+                SizeHint::with_exact(u64::try_from(bytes.len()).unwrap_or(u64::MAX))
+            }
             Self::Relayed(body) => body.size_hint(),
         }
     }

@@ -10,6 +10,7 @@ use http::request::Parts;
 use uuid::Builder;
 
 use super::claims::{is_claim, is_disguised};
+use super::correlation::is_disguised_id;
 use super::networks::Networks;
 use super::opening::Opening;
 use crate::component::HeaderEdit;
@@ -100,6 +101,7 @@ impl Forwarding {
         let host = host.filter(|host| !host.is_empty());
         let is_believed = self.trusted.contains(client.peer_address());
         let is_said = if is_believed { is_disguised } else { is_claim };
+        let is_said = |name: &str| is_said(name) || is_disguised_id(name);
         fields::remove_for_hop_and(&mut headers, |name| is_said(name) || name != "host" && field_names::is_owned(name));
         if self.append {
             self.tell(&mut headers, host.clone(), client);

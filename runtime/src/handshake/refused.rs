@@ -116,11 +116,11 @@ impl Refused {
     }
 }
 
-/// An answer of our own: a status and one line of plain text.
+/// An answer of our own: a status and one line of plain text, which may still take another form.
 pub fn text(status: StatusCode, text: impl Into<String>) -> Response<AnswerBody> {
     let mut text = text.into();
     text.push('\n');
-    let mut response = Response::new(AnswerBody::Whole(Bytes::from(text)));
+    let mut response = Response::new(AnswerBody::Own(Bytes::from(text)));
     *response.status_mut() = status;
     response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"));
     response

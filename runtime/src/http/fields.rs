@@ -10,7 +10,7 @@ use crate::ws::cost;
 /// The fields of a head that was parsed from `bytes`, with which the values share memory; `None` when a name or a value
 /// is not valid.
 pub fn parsed(bytes: &Bytes, lines: &[httparse::Header<'_>]) -> Option<HeaderMap> {
-    let mut headers = HeaderMap::with_capacity(lines.len());
+    let mut headers = HeaderMap::with_capacity(lines.len() + ADDED);
     for line in lines {
         let name = HeaderName::from_bytes(line.name.as_bytes()).ok()?;
         // An empty value is a slice of nowhere.
@@ -34,6 +34,9 @@ pub fn write<'a>(fields: impl IntoIterator<Item = (&'a HeaderName, &'a HeaderVal
     }
     wire.extend_from_slice(b"\r\n");
 }
+
+/// Room for what is added to most heads.
+const ADDED: usize = 2;
 
 /// The most fields of a head that is parsed without hyper; browsers send about twenty.
 pub const MOST: usize = 64;

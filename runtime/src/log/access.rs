@@ -20,6 +20,8 @@ use crate::peer::Shown;
 pub struct AccessRecord<'a> {
     /// The connection's id, as components and the admin API know it.
     pub connection: &'a str,
+    /// The id of its request, if a proxy in front has given it; else it is the connection's.
+    pub request_id: &'a str,
     /// The route's name; empty when none was found.
     pub route: &'a str,
     /// The client's address: the TCP peer's, or the one a trusted proxy forwarded; `None`: it has none, behind a unix socket.
@@ -95,6 +97,7 @@ impl AccessRecord<'_> {
             line.text("event", "open");
         }
         line.text("connection", self.connection);
+        line.text("request_id", self.request_id);
         line.text("route", self.route);
         line.display("client", Shown(self.client));
         line.text("host", self.host);

@@ -11,6 +11,7 @@ use crate::metrics::{ConnectOutcome, HandshakeOutcome, Initiator, Metrics};
 fn record<'a>(attributes: &'a [(String, String)]) -> AccessRecord<'a> {
     AccessRecord {
         connection: "c0-17",
+        request_id: "",
         route: "chat",
         client: Some(SocketAddr::from(([192, 0, 2, 1], 50_000))),
         host: "chat.example.com",

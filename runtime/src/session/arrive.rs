@@ -4,8 +4,8 @@ use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
 
-use http::Method;
 use http::request::Parts;
+use http::{Method, header};
 use tokio::time::Instant;
 
 use super::Entrance;
@@ -19,7 +19,7 @@ use super::worker::Worker;
 use crate::answers::{Answer, Asked};
 use crate::component::{Handshake, HeaderEdit, Kind};
 use crate::handshake::{self, Client, Opening, Refused, Scheme};
-use crate::http::{Paths, UpstreamTarget};
+use crate::http::{Paths, UpstreamTarget, fields};
 
 /// A request that has come.
 pub(super) struct Arrived<'w> {
@@ -77,10 +77,14 @@ pub(super) enum Goal {
 
 impl<'w> Arrived<'w> {
     /// Begins the story of a request.
-    pub(super) fn new(entrance: &'w Entrance, head: Parts, record: &mut Record<'w>) -> Self {
+    pub(super) fn new(entrance: &'w Entrance, mut head: Parts, record: &mut Record<'w>) -> Self {
         let Entrance { ref worker, peer, ref secured, ref authority, paths, .. } = *entrance;
         let snapshot = worker.snapshot();
-        let address = snapshot.trusted.client(peer.map(|peer| peer.ip()), &head.headers);
+        let other = peer.map(|peer| peer.ip());
+        let address = snapshot.trusted.client(other, &head.headers);
+        let is_trusted = snapshot.trusted.contains(other);
+        record.accept = fields::combined(&head.headers, &header::ACCEPT);
+        record.request_id = handshake::correlate(&mut head.headers, &record.connection, is_trusted);
         let port = peer.map_or(0, |peer| peer.port());
         record.client = address.map(|address| SocketAddr::new(address, port));
         let scheme = if secured.is_some() { Scheme::Wss } else { Scheme::Ws };

@@ -125,6 +125,8 @@ pub(super) struct Logged {
     host: usize,
     /// What the client was answered.
     pub(super) status: StatusCode,
+    /// The id of its request, if a proxy in front has given it.
+    pub(super) request_id: Option<Box<str>>,
     pub(super) channel: Option<Box<str>>,
     pub(super) attributes: Box<[(String, String)]>,
 }
@@ -138,7 +140,20 @@ impl Logged {
         attributes: Vec<(String, String)>,
     ) -> Self {
         let place = [host, path].concat().into();
-        Self { place, host: host.len(), status, channel: channel.map(Into::into), attributes: attributes.into() }
+        let request_id = None;
+        Self {
+            place,
+            host: host.len(),
+            status,
+            request_id,
+            channel: channel.map(Into::into),
+            attributes: attributes.into(),
+        }
+    }
+
+    /// The same, with the id that a proxy in front has given its request.
+    pub(super) fn known_as(self, request_id: Option<&str>) -> Self {
+        Self { request_id: request_id.map(Into::into), ..self }
     }
 
     pub(super) fn host(&self) -> &str {

@@ -11,7 +11,7 @@ use super::following;
 use super::limit::Entry;
 use super::record::{self, Record};
 use super::worker::Worker;
-use crate::handshake::{Stream, Tunnel};
+use crate::handshake::{RequestId, Stream, Tunnel};
 use crate::metrics::{CloseLabel, HandshakeOutcome, Initiator};
 use crate::pipe::{Outcome, Pipe, Plan};
 use crate::ws::CloseFrame;
@@ -45,7 +45,8 @@ impl Joined<'_> {
         };
         let Tunnel { transport, leftover, status } = tunnel;
         record.opened(status);
-        let Record { place, connection, client, started_at, host, path, channel, attributes, .. } = record;
+        let Record { place, connection, request_id, client, started_at, host, path, channel, attributes, .. } = record;
+        let request_id = request_id.as_ref().and_then(RequestId::given);
         let connection = Rc::new(Connection {
             id: connection.into(),
             client,
@@ -56,7 +57,7 @@ impl Joined<'_> {
             started_at,
             opened_at: Instant::now(),
             handle: Rc::default(),
-            logged: Box::new(Logged::new(&host, &path, status, channel, attributes)),
+            logged: Box::new(Logged::new(&host, &path, status, channel, attributes).known_as(request_id)),
         });
         let ending = Ending::of(worker, &connection, entry);
         let shadows = filters.shadows(worker.pool());

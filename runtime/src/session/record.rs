@@ -3,14 +3,14 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use http::StatusCode;
-use http::header::HeaderMap;
+use http::header::{HeaderMap, HeaderValue};
+use http::{Response, StatusCode};
 use tokio::time::Instant;
 
 use super::connection::Connection;
 use super::dismissal::Place;
 use super::worker::Worker;
-use crate::handshake::ReadError;
+use crate::handshake::{AnswerBody, REQUEST_ID, ReadError, RequestId};
 use crate::http::Facts;
 use crate::log::{AccessRecord, Ended, Traffic, Tried};
 use crate::metrics::HandshakeOutcome;
@@ -23,6 +23,10 @@ pub(super) struct Record<'a> {
     /// Who has been dismissed when it began.
     pub(super) place: Place,
     pub(super) connection: String,
+    /// What the request is known by, once it is there.
+    pub(super) request_id: Option<RequestId>,
+    /// Which forms of an answer the client accepts.
+    pub(super) accept: Option<HeaderValue>,
     pub(super) client: Option<SocketAddr>,
     pub(super) started_at: Instant,
     pub(super) host: String,
@@ -47,6 +51,8 @@ impl<'a> Record<'a> {
             worker,
             place: worker.dismissals().place(),
             connection: worker.connection_id(),
+            request_id: None,
+            accept: None,
             client,
             started_at,
             host: String::new(),
@@ -73,11 +79,23 @@ impl<'a> Record<'a> {
         }
     }
 
-    /// Gives an answer the fields that all answers of its route have.
+    /// Gives an answer the id of its request, and the fields that all answers of its route have.
     pub(super) fn dress(&self, headers: &mut HeaderMap) {
+        if let Some(id) = &self.request_id {
+            // One that is full takes no further field.
+            let _ = headers.try_insert(REQUEST_ID, id.value.clone());
+        }
         if let Some(route) = &self.route {
             route.response_headers.apply(headers, &self.facts());
         }
+    }
+
+    /// The answer in the form that the client gets.
+    pub(super) fn formed(&self, response: Response<AnswerBody>) -> Response<AnswerBody> {
+        let id = self.request_id.as_ref().map(|id| &id.value);
+        let mut response = self.worker.snapshot().errors.form(response, self.accept.as_ref(), id);
+        self.dress(response.headers_mut());
+        response
     }
 
     /// Counts how the handshake ended, on its route if it has one.
@@ -128,6 +146,7 @@ impl<'a> Record<'a> {
         self.worker.access().write(&AccessRecord {
             opens: outcome == HandshakeOutcome::Upgraded,
             connection: &self.connection,
+            request_id: self.request_id.as_ref().and_then(RequestId::given).unwrap_or_default(),
             route: self.route.as_ref().map_or("", |route| &route.name),
             client: self.client,
             host: &self.host,
@@ -162,6 +181,7 @@ pub(super) fn ended(worker: &Worker, connection: &Connection, outcome: &Outcome)
     let attributes = connection.attributes();
     worker.access().write(&AccessRecord {
         connection: &connection.id,
+        request_id: connection.logged.request_id.as_deref().unwrap_or_default(),
         route: &connection.route().name,
         client: connection.client,
         host: connection.logged.host(),

@@ -109,11 +109,11 @@ impl Refusal {
         self.log(route, &record.connection);
         record.reason = self.reason();
         let outcome = self.outcome();
-        let Some(mut response) = self.response() else {
+        let Some(response) = self.response() else {
             record.refused(outcome, None);
             return None;
         };
-        record.dress(response.headers_mut());
+        let response = record.formed(response);
         let status = response.status();
         let further = stream.refuse(response).await;
         record.refused(outcome, Some(status));

@@ -5,7 +5,7 @@ use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use super::limit::Admission;
-use crate::answers::Answer;
+use crate::answers::{Answer, ErrorPages};
 use crate::authorize::Authorizer;
 use crate::balance::Balance;
 use crate::component::{AnyUse, BalancerUse, Component, Moment, PredicateUse};
@@ -28,6 +28,8 @@ pub struct Snapshot {
     pub drain_time: Duration,
     /// The bytes that all workers together may hold of messages that have begun and not ended.
     pub assembly_memory: usize,
+    /// What stands in the place of what the proxy says itself.
+    pub errors: ErrorPages,
     /// By host and path.
     pub routes: RouteTable<Arc<Route>>,
     /// The peers whose word about clients is believed.

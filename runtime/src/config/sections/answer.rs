@@ -1,5 +1,6 @@
 //! What routes answer by themselves.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 
 use http::StatusCode;
@@ -9,8 +10,8 @@ use super::template;
 use super::tls::file;
 use crate::answers::{InvalidRedirect, Redirect, STATUSES, VALUES, has_content};
 use crate::config::{
-    reader::{Absent, Fault, Key, Read, Section, Value},
-    types::{Answer, Content},
+    reader::{Absent, Fault, Key, Read, Section, Value, quoted},
+    types::{Answer, Content, File},
     value,
 };
 
@@ -102,6 +103,26 @@ pub(super) fn answer(value: &Value<'_>, base: &Path) -> Read<Answer> {
         (None, None) => Content::Nothing,
     };
     Ok(Answer { status: status?, headers: headers?, content })
+}
+
+/// Reads pages for errors, by status; paths are relative to `base`.
+pub(super) fn errors(value: &Value<'_>, base: &Path) -> Read<BTreeMap<StatusCode, File>> {
+    const ADVICE: &str = "write { 503 = \"pages/busy.html\" }: each status with its file";
+    let mut pages = BTreeMap::new();
+    let mut result = Ok(());
+    for (text, place, value) in value.entries("a table of files by status", ADVICE)? {
+        let is_plain = text.len() == 3 && text.bytes().all(|byte| byte.is_ascii_digit());
+        let status = text.parse().ok().filter(|status| is_plain && (400..=599).contains(status));
+        let status = status.and_then(|status| StatusCode::from_u16(status).ok()).ok_or_else(|| {
+            let what = format!("{} is no status of an error", quoted(text));
+            value.refuse_at(&place, what, "write a status from 400 to 599")
+        });
+        match (status, file(&value, base)) {
+            (Ok(status), Ok(file)) => drop(pages.insert(status, file)),
+            (Err(refused), _) | (_, Err(refused)) => result = Err(refused),
+        }
+    }
+    result.map(|()| pages)
 }
 
 /// Reads where requests are sent.

@@ -4,7 +4,7 @@ use std::{num::NonZeroUsize, path::Path, time::Duration};
 
 use toml::de::DeTable;
 
-use super::{Names, access, admin, component, listener, log, per_client, route, tokens, upstream};
+use super::{Names, access, admin, answer, component, listener, log, per_client, route, tokens, upstream};
 use crate::config::{
     reader::{Absent, Fault, Key, Read, Report, Section, Table},
     secret::Secrets,
@@ -37,6 +37,7 @@ pub(super) const ROOT: Section = Section {
         TOKENS,
         UPSTREAMS,
         ROUTES,
+        ERRORS,
     ],
 };
 
@@ -206,6 +207,16 @@ pub(super) const ROUTES: Key = Key {
     meaning: "Which handshakes go where, at least one. The most specific host and path is tried first.",
 };
 
+const ERRORS: Key = Key {
+    name: "errors",
+    takes: "table of files",
+    absent: Absent::Default("{}"),
+    example: "{ 503 = \"pages/busy.html\" }",
+    meaning: "Files in the place of what the proxy itself says when it does not serve a request, by status, 400 to 599: 1MiB each at \
+              most, relative to the directory of the configuration; the ends of their names say what they are. The status and all other \
+              fields stay. They are read with the configuration, and again when they change.",
+};
+
 /// Reads all files.
 pub(in crate::config) fn read(
     report: &Report,
@@ -255,6 +266,7 @@ pub(in crate::config) fn read(
     let tokens = root.read(&TOKENS, |value| tokens::tokens(value, &names));
     let upstreams = root.read(&UPSTREAMS, |value| upstream::upstreams(value, &names));
     let routes = route::routes(&root, &names, known_prefixes);
+    let errors = root.read(&ERRORS, |value| answer::errors(value, base));
 
     let (implied, mut parts) = names.into_found();
     let implied: Vec<_> =
@@ -282,6 +294,7 @@ pub(in crate::config) fn read(
             components: components.map(|_| parts.components.clone())?,
             tokens: tokens?,
             upstreams: upstreams?,
+            errors: errors?,
             routes: routes?,
             inputs: Inputs::default(),
             source: source.clone(),

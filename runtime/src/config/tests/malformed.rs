@@ -209,6 +209,7 @@ fn what_a_route_answers() {
             instead("redirect = { to = \"https://{host}{path}{query}\" }"),
             instead("redirect = { to = \"/a b\" }"),
             instead("redirect = \"https://{host}\""),
+            top("errors = { 503 = \"\", 600 = \"a.html\", 0503 = \"a.html\", busy = \"a.html\", 404 = 1 }\n"),
         ]),
     );
 }
