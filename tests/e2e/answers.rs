@@ -102,13 +102,17 @@ async fn a_file_is_answered_as_what_its_name_says_and_as_it_is_now() {
     assert_eq!((reply.status, &*reply.body), (503, "<p>closed</p>"), "{reply:?}");
     assert_eq!((reply.header("content-type"), reply.header("retry-after")), ("text/html; charset=utf-8", "60"));
 
-    let draft = folder.path().join("draft");
-    std::fs::write(&draft, "<p>soon</p>").unwrap();
-    std::fs::rename(draft, &file).unwrap();
+    // In one step, so that nobody reads a part of it.
+    let place = |bytes: &[u8]| {
+        let draft = folder.path().join("draft");
+        std::fs::write(&draft, bytes).unwrap();
+        std::fs::rename(draft, &file).unwrap();
+    };
+    place(b"<p>soon</p>");
     proxy.until("tidegate_reloads_total", &[("outcome", "applied")], 1).await;
     assert_eq!(proxy.answer(&Request::new("GET", "/")).await.body, "<p>soon</p>");
     // What is too large is not read, and what was in force stays.
-    std::fs::write(&file, vec![b'x'; (1 << 20) + 1]).unwrap();
+    place(&vec![b'x'; (1 << 20) + 1]);
     proxy.until("tidegate_reloads_total", &[("outcome", "rejected")], 1).await;
     assert_eq!(proxy.answer(&Request::new("GET", "/")).await.body, "<p>soon</p>");
 }

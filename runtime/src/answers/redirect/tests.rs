@@ -1,3 +1,5 @@
+use proptest::prelude::*;
+
 use super::*;
 
 fn redirect(to: &str) -> Redirect {
@@ -130,5 +132,26 @@ fn to_tls_it_is_the_url_of_the_request() {
             (response.status().as_u16(), &response.headers()["location"]),
             (308, &HeaderValue::from_static(location))
         );
+    }
+}
+
+proptest! {
+    #[test]
+    fn whatever_is_asked_leads_to_the_host_that_stands_there(
+        path in "(/|\\\\|\\.|@|:|%[0-9a-f]{2}|[ -~]|\u{e9}|\r|\n){0,20}",
+        query in prop::option::of("(&|=|\\?|#|/|[ -~]|\u{e9}|\r|\n){0,20}"),
+    ) {
+        let path = format!("/{path}");
+        let asked = asked("a.example", &path, query.as_deref());
+        for to in ["{path}?{query}", "/x{path}", "/{rest}?a=1&{query}", "{path}{rest}#{path}"] {
+            let location = redirect(to).location(&asked).unwrap();
+            let url = location.to_str().unwrap();
+            prop_assert!(url.starts_with('/') && !url.starts_with("//") && !url.contains('\\'), "{}", url);
+        }
+        for to in ["https://{host}{path}?{query}", "https://a.example{rest}?{query}", "https://a.example?p={path}&{query}"] {
+            let location = redirect(to).location(&asked).unwrap();
+            let rest = location.to_str().unwrap().strip_prefix("https://a.example").unwrap();
+            prop_assert!(rest.is_empty() || rest.starts_with(['/', '?']), "{}", rest);
+        }
     }
 }

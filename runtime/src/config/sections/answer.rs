@@ -7,7 +7,7 @@ use http::StatusCode;
 use http::header::{HeaderMap, HeaderValue};
 
 use super::template;
-use super::tls::file;
+use super::tls::file_such_as;
 use crate::answers::{InvalidRedirect, Redirect, STATUSES, VALUES, has_content};
 use crate::config::{
     reader::{Absent, Fault, Key, Read, Section, Value, quoted},
@@ -86,7 +86,7 @@ pub(super) fn answer(value: &Value<'_>, base: &Path) -> Read<Answer> {
     let status = table.read(&STATUS, |value| status(value, 200..=599));
     let headers = table.read(&HEADERS, fields);
     let text = table.optional(&BODY, |value| value.string("text", "write text such as \"ok\"").map(str::to_owned));
-    let file = table.optional(&FILE, |value| file(value, base));
+    let file = table.optional(&FILE, |value| page(value, base));
     if let (Some(_), Some(file)) = (table.value(&BODY), table.value(&FILE)) {
         return Err(file.refuse("`body` and `file` exclude each other", "remove one of the two"));
     }
@@ -117,12 +117,17 @@ pub(super) fn errors(value: &Value<'_>, base: &Path) -> Read<BTreeMap<StatusCode
             let what = format!("{} is no status of an error", quoted(text));
             value.refuse_at(&place, what, "write a status from 400 to 599")
         });
-        match (status, file(&value, base)) {
+        match (status, page(&value, base)) {
             (Ok(status), Ok(file)) => drop(pages.insert(status, file)),
             (Err(refused), _) | (_, Err(refused)) => result = Err(refused),
         }
     }
     result.map(|()| pages)
+}
+
+/// Reads the path of a page.
+fn page(value: &Value<'_>, base: &Path) -> Read<File> {
+    file_such_as(value, base, "write text such as \"pages/busy.html\"")
 }
 
 /// Reads where requests are sent.

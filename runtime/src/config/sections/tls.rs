@@ -143,9 +143,13 @@ fn client_auth(value: &Value<'_>, base: &Path) -> Read<ClientAuth> {
 }
 
 pub(super) fn file(value: &Value<'_>, base: &Path) -> Read<File> {
-    const ADVICE: &str = "write text such as \"tls/chain.pem\"";
-    let path: PathBuf = value.parsed("the path of a file", ADVICE, |path| match path {
-        "" => Err(Fault::new("the path is empty", ADVICE)),
+    file_such_as(value, base, "write text such as \"tls/chain.pem\"")
+}
+
+/// The same of other files, with an example.
+pub(super) fn file_such_as(value: &Value<'_>, base: &Path, advice: &str) -> Read<File> {
+    let path: PathBuf = value.parsed("the path of a file", advice, |path| match path {
+        "" => Err(Fault::new("the path is empty", advice)),
         path => Ok(base.join(path)),
     })?;
     Ok(File { path, place: value.place() })

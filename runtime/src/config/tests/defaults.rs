@@ -71,6 +71,7 @@ fn absent_keys_have_the_defaults_of_the_reference() {
     assert_eq!(route.admission, AdmissionLimits::default());
     assert_eq!(config.listeners[0].admission, AdmissionLimits::default());
     assert_eq!((route.forwarded_headers, &route.allowed_origins), (true, &None));
+    assert!(route.request_headers.is_empty() && route.response_headers.is_empty() && config.errors.is_empty());
     assert_eq!(route.group_id_header.as_ref().map(|header| header.as_str()), Some("x-group-id"));
 }
 
