@@ -43,8 +43,8 @@ pub use self::{
     source::Place,
     types::{
         Acme, Admin, AdminToken, Answer, Authorize, CacheDirectory, Candidate, CertificateFiles, ClientAuth, Component,
-        ComponentSource, ComponentUse, Config, Content, Endpoint, File, Inputs, KeysAt, Listener, MemorySize, Parts,
-        Role, Route, RouteToken, Services, Target, Tls, Tokens, Upstream, UpstreamTls,
+        ComponentSource, ComponentUse, Config, Content, Endpoint, File, Http, Inputs, KeysAt, Listener, MemorySize,
+        Parts, Role, Route, RouteToken, Services, Target, Tls, Tokens, Upstream, UpstreamTls,
     },
 };
 

@@ -61,6 +61,7 @@ pub mod config;
 pub mod listener;
 pub mod session;
 pub mod answers;
+pub mod exchange;
 pub mod handshake;
 pub mod route;
 pub mod balance;

@@ -15,6 +15,7 @@ mod isolated;
 mod labels;
 mod listener;
 mod registry;
+mod request;
 mod roster;
 
 pub use authorization::{AuthorizationMetrics, AuthorizationShard};
@@ -31,3 +32,4 @@ pub use labels::{
 };
 pub use listener::{AcmeOrders, CertificateExpiry, ListenerMetrics, ListenerShard};
 pub use registry::{CandidateMetrics, EndpointMetrics, EndpointShard, Metrics, RouteMetrics, RouteShard, Version};
+pub use request::RequestShard;

@@ -25,11 +25,13 @@ mod limit;
 mod multiplexed;
 mod open;
 mod per_client;
+mod plain;
 mod rate;
 mod record;
 mod refusal;
 mod secure;
 mod snapshot;
+mod underway;
 mod worker;
 
 use std::net::SocketAddr;
@@ -38,6 +40,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::future::{Either, select};
 use http::request::Parts;
 use tokio::time::Instant;
 
@@ -50,10 +53,12 @@ pub use following::follow;
 pub use limit::{Admission, AdmissionLimits, Denied, Entry, Permit, Permits};
 pub use multiplexed::Http2;
 pub use per_client::{ClientLimits, PerClient, Prefixes, TooMany};
-pub use snapshot::{OnChange, Route, Snapshot, Target, Upstream};
+pub use snapshot::{Http, OnChange, Route, Snapshot, Target, Upstream};
+pub use underway::{Requests, Underway};
 pub use worker::Worker;
 
-use arrive::Arrived;
+use admit::Admitted;
+use arrive::{Arrived, Wish};
 use connect::Joined;
 use open::Open;
 use record::Record;
@@ -62,6 +67,7 @@ use secure::Peer;
 
 use crate::acme::Challenges;
 use crate::answers::Redirect;
+use crate::exchange::Hop;
 use crate::handshake::{Client, HeadLimits, Missed, Stream, Streams, speaks_http2};
 use crate::http::Paths;
 use crate::metrics::HandshakeOutcome;
@@ -190,7 +196,10 @@ async fn serve_streams(worker: Rc<Worker>, accepted: Box<Accepted>) -> Option<Op
     let mut streams = Streams::new(socket, &head);
     loop {
         // The first request begins with the socket, and has the time that the TLS handshake has left.
-        let (started, next) = streams.next(left_of(handshake_timeout, accepted_at)).await;
+        let (started, next) = match accepted_at {
+            Some(_) => streams.next(left_of(handshake_timeout, accepted_at)).await,
+            None => next_of_kept(&entrance.worker, streams, handshake_timeout).await,
+        };
         let started = accepted_at.take().unwrap_or(started);
         let (head, stream) = match next {
             Ok(next) => next,
@@ -212,6 +221,24 @@ async fn begins_http2(socket: &Transport, patience: Duration) -> bool {
     matches!(timeout(patience, speaks_http2(socket)).await, Ok(Ok(true)))
 }
 
+/// The next request of a connection that is kept for one, which need not be kept long once the worker is drained.
+async fn next_of_kept(
+    worker: &Worker,
+    streams: Streams,
+    patience: Duration,
+) -> (Instant, Result<(Parts, Stream), Missed>) {
+    let mut next = pin!(streams.next(patience));
+    let draining = pin!(worker.draining());
+    if let Either::Left((next, _)) = select(next.as_mut(), draining).await {
+        return next;
+    }
+    let began = Instant::now();
+    timeout(LAST_WAIT, next).await.unwrap_or((began, Err(Missed::Over)))
+}
+
+/// How long a request may still be on its way over a connection that is kept when a drain begins.
+const LAST_WAIT: Duration = Duration::from_secs(1);
+
 /// What is left of a time that has begun then, if it has.
 fn left_of(whole: Duration, begun: Option<Instant>) -> Duration {
     begun.map_or(whole, |begun| whole.saturating_sub(begun.elapsed()))
@@ -225,24 +252,42 @@ async fn serve_stream(
     mut record: Record<'_>,
 ) -> Result<Open, Option<Streams>> {
     match agree(entrance, head, &mut stream, &mut record).await {
-        Ok(joined) => joined.answer(stream, record).await.ok_or(None),
+        Ok(Agreed::Joined(joined)) => joined.answer(stream, record).await.ok_or(None),
+        Ok(Agreed::Plain(admitted, hop)) => Err(Box::pin(admitted.exchange(hop, stream, record)).await),
         Err(refusal) => Err(refusal.answer(stream, record).await),
     }
 }
 
-/// Takes a request as far as two handshakes that agree, of which the client's is still to be answered.
+/// How far a request has come that is still to be answered.
+#[expect(clippy::large_enum_variant, reason = "the large one is the usual one, and lives in a box")]
+enum Agreed<'w> {
+    /// Two handshakes that agree.
+    Joined(Joined<'w>),
+    /// A plain request that may be carried to an upstream.
+    Plain(Box<Admitted<'w>>, Hop),
+}
+
+/// Takes a request as far as two handshakes that agree, of which the client's is still to be answered; a plain one as far as
+/// everybody has admitted it.
 async fn agree<'w>(
     entrance: &'w Entrance,
     head: Parts,
     stream: &mut Stream,
     record: &mut Record<'w>,
-) -> Result<Joined<'w>, Refusal> {
+) -> Result<Agreed<'w>, Refusal> {
     let arrived = Arrived::new(entrance, head, record).pass(entrance, record)?;
     let routed = arrived.route(record)?;
     let entered = routed.enter()?;
     let admitted = entered.identify(stream, record).await?.authorize(stream).await?.admit(entrance, record)?;
-    let connecting = pin!(admitted.connect(record));
-    stream.during(connecting).await.map_err(|_| Refusal::ClientGone)?
+    let opening = match &admitted.wish {
+        Wish::WebSocket(opening) => opening.clone(),
+        Wish::Answer(hop) => {
+            let hop = hop.clone();
+            return Ok(Agreed::Plain(Box::new(admitted), hop));
+        }
+    };
+    let connecting = pin!(admitted.connect(opening, record));
+    stream.during(connecting).await.map_err(|_| Refusal::ClientGone)?.map(Agreed::Joined)
 }
 
 /// Counts and logs that no request has come that could be served.

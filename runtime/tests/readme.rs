@@ -4,7 +4,7 @@
 
 use std::fs;
 use std::path::Path;
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 #[test]
 fn the_configuration_of_the_readme_is_valid() {
@@ -42,6 +42,7 @@ fn every_metric_of_the_readme_is_exposed_and_the_other_way_round() {
     );
     let route = metrics.route("r");
     route.of(metrics.control()).limit_close(tidegate::peer::Side::Client, tidegate::metrics::Limit::MessageTimeout);
+    route.of(metrics.control()).requests().count(&http::Method::GET, None, Duration::ZERO);
     let _held = (metrics.endpoint("u", "e"), metrics.endpoint_failing("u", "e"), metrics.component("c"));
     let _tried = (metrics.quarantined("r", "c"), metrics.candidate("r", "c"));
     let verdicts = metrics.component_use("r", "c");

@@ -287,6 +287,27 @@ impl Peer {
         self.buffer.drain(..count).collect()
     }
 
+    /// Reads up to the end of the next `mark`, and gives all of it as text.
+    pub async fn read_through(&mut self, mark: &str) -> String {
+        loop {
+            let found = self.buffer.windows(mark.len()).position(|window| window == mark.as_bytes());
+            if let Some(start) = found {
+                return String::from_utf8_lossy(&self.buffer.drain(..start + mark.len()).collect::<Vec<_>>())
+                    .into_owned();
+            }
+            assert!(!self.ended, "the connection ended before {mark:?}: {:?}", self.buffered());
+            self.fill("a mark").await;
+        }
+    }
+
+    /// Reads to the end of the stream, and gives what has come.
+    pub async fn read_to_end(&mut self) -> Vec<u8> {
+        while !self.ended {
+            self.fill("the end of the stream").await;
+        }
+        std::mem::take(&mut self.buffer)
+    }
+
     /// Reads to the end of the stream and throws what comes away.
     pub async fn drain(&mut self) {
         while !self.ended {

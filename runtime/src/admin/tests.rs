@@ -98,6 +98,7 @@ impl Operations for Fake {
             services: BTreeMap::new(),
             answers: None,
             connections_active: 7,
+            requests_active: None,
         };
         (0..self.routes).map(|_| route()).collect()
     }

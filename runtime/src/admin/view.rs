@@ -48,6 +48,9 @@ pub struct RouteView {
     pub answers: Option<u16>,
     /// Open connections, over all workers.
     pub connections_active: u64,
+    /// Plain requests in progress, over all workers; only where the route serves such.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub requests_active: Option<u64>,
 }
 
 /// A filter on a route.

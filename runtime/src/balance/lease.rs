@@ -103,6 +103,21 @@ impl<'a> Dialling<'a> {
         (lease, client_headers)
     }
 
+    /// The endpoint has answered a plain request, over a connection that is counted if it `is_new`. What it has answered may
+    /// speak against it.
+    pub fn answered(self, is_new: bool, unwell: Option<&DialError>) -> (Lease, Vec<HeaderEdit>) {
+        let Self { lease, client_headers, attempt, .. } = self;
+        if is_new {
+            lease.count(ConnectOutcome::Connected);
+        }
+        match unwell {
+            None => attempt.end("", |failures, _| failures.succeeded(Instant::now())),
+            Some(error) => attempt
+                .end(error, |failures, begun| failures.failed(begun, error.fault(), error.outcome(), Instant::now())),
+        }
+        (lease, client_headers)
+    }
+
     /// The attempt has failed, or the endpoint has answered something other than 101.
     pub fn failed(self, error: &DialError) {
         let outcome = error.outcome();

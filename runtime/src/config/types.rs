@@ -9,7 +9,7 @@ use std::{collections::BTreeMap, net::SocketAddr, num::NonZeroUsize, path::PathB
 use http::{StatusCode, Uri};
 
 pub use self::admin::{Admin, AdminToken, Role};
-pub use self::route::{Answer, Content, Route, Services, Target};
+pub use self::route::{Answer, Content, Http, Route, Services, Target};
 pub use self::tls::{Acme, CertificateFiles, ClientAuth, File, Tls, UpstreamTls};
 use super::{
     problem::Problems,
@@ -18,6 +18,7 @@ use super::{
 use crate::answers::Redirect;
 use crate::authorize;
 use crate::component::{self, Configuration, Kind, OnFailure};
+use crate::exchange::Keeping;
 use crate::handshake::{Access, Http2Limits, Networks};
 use crate::http::{Host, Paths};
 use crate::listener::{self, Claim, Rights};
@@ -301,6 +302,8 @@ pub struct Upstream {
     pub http2: bool,
     /// How it is noticed that an endpoint has vanished.
     pub liveness: Liveness,
+    /// Which connections are kept for further plain requests.
+    pub keeping: Keeping,
     /// At least one, each url only once. All of them may be disabled, or of weight 0.
     pub endpoints: Vec<Endpoint>,
     /// Where it is declared.

@@ -30,7 +30,7 @@ use crate::listener::Settings;
 use crate::metrics::Metrics;
 use crate::rollout::{Candidacy, Candidate, Decisions, Rollout};
 use crate::route::{Matcher, RouteTable, Services};
-use crate::session::{Admission, Route, Snapshot, Target, Upstream};
+use crate::session::{Admission, Http, Route, Snapshot, Target, Upstream};
 use crate::tls::{Keys, Server};
 use crate::token::{Issuers, Requirement, Rules};
 
@@ -246,11 +246,25 @@ impl Builder<'_> {
                 })
                 .collect();
             let Some((matcher, target)) = self.placed(route, upstreams) else { continue };
+            let http = match &route.http {
+                None => None,
+                Some(config::Http { upstream, request_timeout, max_body_size }) => {
+                    let other = upstream.as_ref().map(|name| upstreams.get(name).cloned());
+                    // One that could not be built has been told of.
+                    let Some(upstream) = other.map_or(Some(None), |other| other.map(Some)) else { continue };
+                    Some(Http { upstream, request_timeout: *request_timeout, max_body_size: *max_body_size })
+                }
+            };
             let forwarding = Forwarding {
                 append: route.forwarded_headers,
                 trusted: trusted.clone(),
                 group_id: route.group_id_header.clone(),
             };
+            let metrics = self.metrics.route(&route.name);
+            if http.is_some() {
+                // So that they are shown before the first request.
+                metrics.of(self.metrics.control()).requests();
+            }
             let built = Route {
                 name: route.name.clone(),
                 on_change: route.on_change,
@@ -258,6 +272,7 @@ impl Builder<'_> {
                 when,
                 filters,
                 target,
+                http,
                 access: route.access.clone(),
                 origins: route.allowed_origins.clone(),
                 token: self.requirement(route),
@@ -269,7 +284,7 @@ impl Builder<'_> {
                 forwarding,
                 request_headers: route.request_headers.clone(),
                 response_headers: route.response_headers.clone(),
-                metrics: self.metrics.route(&route.name),
+                metrics,
             };
             routes.push((matcher, Arc::new(built)));
         }

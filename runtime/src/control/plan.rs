@@ -95,8 +95,9 @@ impl Plan {
                 speaks_tls(old) != speaks_tls(new) || files::of_upstream(new).iter().any(|file| differs(&file.path));
             let (old, new) = (without_endpoints(old), without_endpoints(new));
             let own = own_keys(&old, &new, |old, new| {
-                let Upstream { retries, connect_timeout, ref tls, proxy_protocol, http2, .. } = *new;
-                Upstream { retries, connect_timeout, tls: tls.clone(), proxy_protocol, http2, ..old.clone() } == *new
+                let Upstream { retries, connect_timeout, ref tls, proxy_protocol, http2, keeping, .. } = *new;
+                let tls = tls.clone();
+                Upstream { retries, connect_timeout, tls, proxy_protocol, http2, keeping, ..old.clone() } == *new
             });
             let secured = secured.then(|| Cause { what: "tls".to_owned(), is_passing: true });
             own.into_iter()
@@ -108,15 +109,19 @@ impl Plan {
         let trust = before.config.trusted_proxies != after.config.trusted_proxies;
         let routes = changes(&by_name(&before.config), &by_name(&after.config), |_, &old, &new| {
             let own = own_keys(old, new, |old, new| {
-                let (admission, handshake_timeout) = (new.admission, new.handshake_timeout);
-                Route { admission, handshake_timeout, ..old.clone() } == *new
+                let (admission, handshake_timeout, http) = (new.admission, new.handshake_timeout, new.http.clone());
+                Route { admission, handshake_timeout, http, ..old.clone() } == *new
             });
             let candidates = new.filters.iter().filter_map(|filter| filter.candidate.as_ref());
             let used = new.when.iter().chain(&new.filters).map(|used| used.component.as_str());
             let used: BTreeSet<_> = used.chain(candidates.map(|it| it.component.as_str())).filter(is_other).collect();
-            let targets = targets(new).into_iter().filter_map(|name| {
+            let sockets = targets(new);
+            let requests = new.http.as_ref().and_then(|http| http.upstream.as_deref());
+            let all: BTreeSet<_> = sockets.iter().copied().chain(requests).collect();
+            let targets = all.into_iter().filter_map(|name| {
                 let change = upstreams.get(name).filter(|change| !change.is_only_of_endpoints())?;
-                let is_passing = change.is_passing();
+                // Where only plain requests go, no open connection is.
+                let is_passing = change.is_passing() || !sockets.contains(name);
                 Some(Cause { what: format!("upstream {name}"), is_passing })
             });
             let trust = trust.then(|| Cause::new("trusted_proxies"));
@@ -182,8 +187,19 @@ pub(super) fn speaks_tls(upstream: &Upstream) -> bool {
 
 /// What of an upstream is in the snapshot.
 fn without_endpoints(upstream: &Upstream) -> Upstream {
-    let Upstream { balance, retries, connect_timeout, host, tls, proxy_protocol, http2, liveness, endpoints: _, place } =
-        upstream;
+    let Upstream {
+        balance,
+        retries,
+        connect_timeout,
+        host,
+        tls,
+        proxy_protocol,
+        http2,
+        liveness,
+        keeping,
+        endpoints: _,
+        place,
+    } = upstream;
     Upstream {
         balance: balance.clone(),
         retries: *retries,
@@ -193,6 +209,7 @@ fn without_endpoints(upstream: &Upstream) -> Upstream {
         proxy_protocol: *proxy_protocol,
         http2: *http2,
         liveness: *liveness,
+        keeping: *keeping,
         endpoints: Vec::new(),
         place: place.clone(),
     }

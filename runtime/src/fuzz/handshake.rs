@@ -62,7 +62,7 @@ fn requests(text: &[u8], piece: u8) -> Vec<Asked> {
             };
             let forwarding = Forwarding { trusted: networks(), ..Forwarding::default() };
             let target = UpstreamTarget::new(PathAndQuery::from_static("/"), 0);
-            let (request, _) = forwarding.request(parts, target, &opening, &client, &[]);
+            let (request, _) = forwarding.request(parts, target, Some(&opening), &client, &[]);
             assert_end_to_end(&request.headers);
             let accepted = Accepted {
                 headers: HeaderMap::new(),

@@ -6,7 +6,7 @@ use std::task::{Context, Poll};
 use bytes::Bytes;
 use hyper::body::{Body, Frame, SizeHint};
 
-use crate::http::{RelayError, RelayedBody};
+use crate::http::{RelayError, RelayedBody, StreamedBody};
 
 /// What follows an answer's head.
 #[derive(Debug, Default)]
@@ -20,6 +20,8 @@ pub enum AnswerBody {
     Own(Bytes),
     /// What an upstream says, as it comes.
     Relayed(Box<RelayedBody>),
+    /// What an upstream answers to a plain request, as it comes.
+    Streamed(StreamedBody),
 }
 
 impl Body for AnswerBody {
@@ -38,6 +40,7 @@ impl Body for AnswerBody {
                 Poll::Ready(Some(Ok(Frame::data(bytes))))
             }
             Self::Relayed(body) => Pin::new(body.as_mut()).poll_frame(context),
+            Self::Streamed(body) => Pin::new(body).poll_frame(context),
         }
     }
 
@@ -46,6 +49,7 @@ impl Body for AnswerBody {
             Self::Empty => true,
             Self::Whole(bytes) | Self::Own(bytes) => bytes.is_empty(),
             Self::Relayed(body) => body.is_end_stream(),
+            Self::Streamed(body) => body.is_end_stream(),
         }
     }
 
@@ -56,6 +60,7 @@ impl Body for AnswerBody {
                 SizeHint::with_exact(u64::try_from(bytes.len()).unwrap_or(u64::MAX))
             }
             Self::Relayed(body) => body.size_hint(),
+            Self::Streamed(body) => body.size_hint(),
         }
     }
 }

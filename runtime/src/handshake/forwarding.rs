@@ -82,14 +82,15 @@ impl Default for Forwarding {
 }
 
 impl Forwarding {
-    /// Makes the upstream's request. Also returns the group id, which is the connection's channel id in the access log.
+    /// Makes the upstream's request, of an opening handshake or a plain one. Also returns the group id of the former, which
+    /// is the connection's channel id in the access log.
     /// [`Target::of`](super::Target::of) has accepted the request, so its host can be quoted; the caller sets
     /// [`UpstreamRequest::host`].
     pub fn request<'a>(
         &self,
         parts: Parts,
         target: UpstreamTarget,
-        opening: &Opening,
+        opening: Option<&Opening>,
         client: &Client,
         edits: impl IntoIterator<Item = &'a HeaderEdit>,
     ) -> (UpstreamRequest, Option<HeaderValue>) {
@@ -107,8 +108,9 @@ impl Forwarding {
             self.tell(&mut headers, host.clone(), client);
         }
         apply(&mut headers, edits);
-        let group_id = self.group(&mut headers);
-        let Opening { protocols, extensions, .. } = opening.clone();
+        let group_id = opening.and_then(|_| self.group(&mut headers));
+        let (protocols, extensions) =
+            opening.map(|opening| (opening.protocols.clone(), opening.extensions.clone())).unwrap_or_default();
         let client_host = host;
         let (introduction, host) = (None, Host::default());
         (UpstreamRequest { introduction, target, headers, client_host, host, protocols, extensions }, group_id)

@@ -27,8 +27,7 @@ use tokio::time::Instant;
 
 use self::watched::Watched;
 use super::body::AnswerBody;
-use super::fragments::{Fragment, Fragments};
-use super::opening::has_body;
+use super::heads::Heads;
 use super::requests::{HeadLimits, ReadError, WriteError, last_words};
 use crate::http::RelayError;
 use crate::reactor::{Sleep, sleep};
@@ -63,9 +62,13 @@ impl<S: AsyncRead + AsyncWrite + Unpin + 'static> Http<S> {
     pub(super) fn new(stream: S, limits: &HeadLimits) -> Self {
         let exchange = Rc::new(Exchange::default());
         let watched = Watched::new(stream, Rc::clone(&exchange));
-        let connection = http1::Builder::new()
+        let mut builder = http1::Builder::new();
+        // hyper has room for as many as it takes by itself, and makes it anew for each head otherwise.
+        if limits.max_header_fields != HYPER_FIELDS {
+            builder.max_headers(limits.max_header_fields);
+        }
+        let connection = builder
             .max_header_size(limits.max_header_bytes)
-            .max_headers(limits.max_header_fields)
             .max_buf_size(limits.max_header_bytes.max(SMALLEST_BUFFER))
             .serve_connection(TokioIo::new(watched), Handover(Rc::clone(&exchange)));
         let connection = Connection::Open(connection);
@@ -81,8 +84,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin + 'static> Http<S> {
             let ended = self.poll(context);
             if let Some((mut parts, body)) = self.exchange.request.take() {
                 self.body = (!body.is_end_stream()).then(|| Rc::new(RefCell::new(body)));
-                if self.exchange.fragments.borrow_mut().take(has_body(&parts.headers)) {
-                    parts.extensions.insert(Fragment);
+                let oddities = self.exchange.heads.borrow_mut().take();
+                if oddities.is_odd() {
+                    parts.extensions.insert(oddities);
                 }
                 return Poll::Ready(Ok(Some(parts)));
             }
@@ -265,7 +269,7 @@ pub(super) struct Exchange {
     written: Cell<u64>,
     /// Whether the body of the request was read to its end.
     is_read: Cell<bool>,
-    fragments: RefCell<Fragments>,
+    heads: RefCell<Heads>,
     /// When the first bytes came since the last answer.
     read_at: Cell<Option<Instant>>,
 }
@@ -390,6 +394,9 @@ impl Drop for Reported {
 
 /// How long a client may take to read a part of an answer that waits for it.
 const STALL: Duration = Duration::from_secs(30);
+
+/// The most fields that hyper takes if it is not told.
+const HYPER_FIELDS: usize = 100;
 
 /// The smallest buffer hyper accepts.
 const SMALLEST_BUFFER: usize = 8192;

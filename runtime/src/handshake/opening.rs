@@ -28,6 +28,16 @@ pub struct Opening {
     pub extensions: Option<HeaderValue>,
 }
 
+/// Whether a request wants to open a WebSocket, be it with a mistake. Over HTTP/2 it does so by an extended `CONNECT`, and by
+/// nothing else.
+pub fn is_opening(parts: &Parts) -> bool {
+    let headers = &parts.headers;
+    if parts.version == Version::HTTP_2 {
+        return Extended::of(parts).is_some();
+    }
+    fields::has_token(headers, &header::UPGRADE, "websocket") || headers.contains_key(header::SEC_WEBSOCKET_KEY)
+}
+
 /// Checks that a request is an opening handshake. What a path or host means is not looked at.
 pub fn validate(parts: &Parts) -> Result<Opening, Refused> {
     let headers = &parts.headers;
@@ -152,7 +162,7 @@ fn only<'a>(headers: &'a HeaderMap, name: &header::HeaderName) -> Option<&'a Hea
 }
 
 /// Whether a body is announced.
-pub(super) fn has_body(headers: &HeaderMap) -> bool {
+fn has_body(headers: &HeaderMap) -> bool {
     let announced = |value: &HeaderValue| value.as_bytes().iter().any(|byte| *byte != b'0');
     headers.contains_key(header::TRANSFER_ENCODING) || headers.get_all(header::CONTENT_LENGTH).iter().any(announced)
 }

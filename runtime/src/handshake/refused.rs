@@ -36,6 +36,12 @@ pub enum Refused {
     /// 501: an extended `CONNECT` for another protocol (RFC 9220 section 3 says so of HTTP/3).
     #[error("the only :protocol that is spoken here is websocket")]
     UnknownProtocol,
+    /// 501: a plain request that this proxy carries to nobody.
+    #[error("{0}")]
+    NotImplemented(&'static str),
+    /// 417: a plain request that expects something else than `100-continue`.
+    #[error("only 100-continue can be expected here")]
+    Expectation,
     /// 400: an attempt at a handshake, with the mistake.
     #[error("{0}")]
     Malformed(&'static str),
@@ -61,6 +67,8 @@ impl Refused {
             Self::Method | Self::ConnectRequired => StatusCode::METHOD_NOT_ALLOWED,
             Self::UnknownProtocol => StatusCode::NOT_IMPLEMENTED,
             Self::UpgradeRequired | Self::Version => StatusCode::UPGRADE_REQUIRED,
+            Self::NotImplemented(_) => StatusCode::NOT_IMPLEMENTED,
+            Self::Expectation => StatusCode::EXPECTATION_FAILED,
             Self::Malformed(_) | Self::Path(_) | Self::OtherVersion => StatusCode::BAD_REQUEST,
             Self::TargetTooLong => StatusCode::URI_TOO_LONG,
             Self::Network | Self::Origin => StatusCode::FORBIDDEN,
@@ -74,9 +82,13 @@ impl Refused {
             Self::UpgradeRequired | Self::Version | Self::ConnectRequired | Self::OtherVersion => {
                 HandshakeOutcome::UpgradeRequired
             }
-            Self::Method | Self::Malformed(_) | Self::Path(_) | Self::TargetTooLong | Self::UnknownProtocol => {
-                HandshakeOutcome::Malformed
-            }
+            Self::Method
+            | Self::NotImplemented(_)
+            | Self::Expectation
+            | Self::Malformed(_)
+            | Self::Path(_)
+            | Self::TargetTooLong
+            | Self::UnknownProtocol => HandshakeOutcome::Malformed,
             Self::Network => HandshakeOutcome::NetworkRefused,
             Self::Origin => HandshakeOutcome::OriginRefused,
         }
@@ -102,7 +114,8 @@ impl Refused {
             Self::Version | Self::OtherVersion => {
                 headers.insert(header::SEC_WEBSOCKET_VERSION, HeaderValue::from_static("13"));
             }
-            Self::Malformed(_) => {
+            // What stands behind a request whose framing is not understood is not taken for another.
+            Self::Malformed(_) | Self::NotImplemented(_) => {
                 headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
             }
             Self::NoRoute
@@ -110,6 +123,7 @@ impl Refused {
             | Self::TargetTooLong
             | Self::Network
             | Self::Origin
+            | Self::Expectation
             | Self::UnknownProtocol => {}
         }
         response
@@ -185,6 +199,8 @@ mod tests {
             (Refused::OtherVersion, 400, &[("sec-websocket-version", "13")]),
             (Refused::UnknownProtocol, 501, &[]),
             (Refused::Malformed("why"), 400, &[("connection", "close")]),
+            (Refused::NotImplemented("why"), 501, &[("connection", "close")]),
+            (Refused::Expectation, 417, &[]),
             (Refused::Path(InvalidPath::AboveRoot), 400, &[]),
             (Refused::TargetTooLong, 414, &[]),
             (Refused::Network, 403, &[]),

@@ -8,7 +8,7 @@ use http::request::Parts;
 use http::uri::{Authority, PathAndQuery, Uri};
 use http::{Method, Version, header};
 
-use super::fragments::Fragment;
+use super::heads::Oddities;
 use super::http2::Extended;
 use super::refused::Refused;
 use crate::http::{Path, Paths, UpstreamTarget};
@@ -36,8 +36,13 @@ impl<'a> Target<'a> {
     /// (RFC 9112 section 3.2), and for a path that is not taken. The other forms of a target are those of other methods
     /// than `GET` (RFC 9112 sections 3.2.3 and 3.2.4).
     pub fn of(parts: &'a Parts, paths: Paths) -> Result<Self, Refused> {
-        if parts.extensions.get::<Fragment>().is_some() {
-            return Err(Refused::Malformed("the target of the request has a fragment, which is for the client alone"));
+        if let Some(oddities) = parts.extensions.get::<Oddities>() {
+            return Err(Refused::Malformed(match oddities.is_ambiguous {
+                true => {
+                    "the request has both Content-Length and Transfer-Encoding, so that it is not certain where it ends"
+                }
+                false => "the target of the request has a fragment, which is for the client alone",
+            }));
         }
         if parts.uri.path_and_query().is_some_and(|target| target.as_str().len() > LONGEST) {
             return Err(Refused::TargetTooLong);

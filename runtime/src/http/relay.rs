@@ -28,36 +28,42 @@ pub struct Answer {
 impl Answer {
     /// Leaves out of an upstream's answer what ends at this hop.
     pub fn new(mut head: response::Parts, body: RelayedBody) -> Self {
-        let headers = &mut head.headers;
-        // Its length is told by the chunks then, whatever else is said (RFC 9112 section 6.3).
-        if headers.contains_key(header::TRANSFER_ENCODING) {
-            headers.remove(header::CONTENT_LENGTH);
-        }
-        // Which protocols and versions the server speaks is for the client to know (RFC 9110 section 15.5.22, RFC 6455
-        // section 4.4).
-        let protocols =
-            fields::combined(headers, &header::UPGRADE).filter(|_| head.status == StatusCode::UPGRADE_REQUIRED);
-        let versions = fields::combined(headers, &header::SEC_WEBSOCKET_VERSION);
-        fields::remove_for_hop(headers);
-        if let Some(protocols) = protocols {
-            headers.insert(header::UPGRADE, protocols);
-            headers.insert(header::CONNECTION, HeaderValue::from_static("Upgrade"));
-        }
-        if let Some(versions) = versions {
-            headers.insert(header::SEC_WEBSOCKET_VERSION, versions);
-        }
-        // What hyper left for itself: the handle for an upgrade, which does not happen.
-        head.extensions.clear();
+        end_to_end(&mut head);
         Self { head, body }
     }
 
-    /// Whether another endpoint may do better: the statuses by which a gateway or an overloaded server says so.
+    /// Whether another endpoint may do better.
     pub fn is_retryable(&self) -> bool {
-        matches!(
-            self.head.status,
-            StatusCode::BAD_GATEWAY | StatusCode::SERVICE_UNAVAILABLE | StatusCode::GATEWAY_TIMEOUT
-        )
+        is_unwell(self.head.status)
     }
+}
+
+/// Leaves out of the head of an answer what ends at this hop.
+pub fn end_to_end(head: &mut response::Parts) {
+    let headers = &mut head.headers;
+    // Its length is told by the chunks then, whatever else is said (RFC 9112 section 6.3).
+    if headers.contains_key(header::TRANSFER_ENCODING) {
+        headers.remove(header::CONTENT_LENGTH);
+    }
+    // Which protocols and versions the server speaks is for the client to know (RFC 9110 section 15.5.22, RFC 6455
+    // section 4.4).
+    let protocols = fields::combined(headers, &header::UPGRADE).filter(|_| head.status == StatusCode::UPGRADE_REQUIRED);
+    let versions = fields::combined(headers, &header::SEC_WEBSOCKET_VERSION);
+    fields::remove_for_hop(headers);
+    if let Some(protocols) = protocols {
+        headers.insert(header::UPGRADE, protocols);
+        headers.insert(header::CONNECTION, HeaderValue::from_static("Upgrade"));
+    }
+    if let Some(versions) = versions {
+        headers.insert(header::SEC_WEBSOCKET_VERSION, versions);
+    }
+    // What hyper left for itself: the handle for an upgrade, which does not happen.
+    head.extensions.clear();
+}
+
+/// Whether a status is one by which a gateway or an overloaded server says that another endpoint may do better.
+pub fn is_unwell(status: StatusCode) -> bool {
+    matches!(status, StatusCode::BAD_GATEWAY | StatusCode::SERVICE_UNAVAILABLE | StatusCode::GATEWAY_TIMEOUT)
 }
 
 /// The body of an [`Answer`]: it streams, so it needs no memory of its own, and it is cut off at a deadline.
@@ -80,6 +86,9 @@ pub enum RelayError {
     /// The time for the body ran out.
     #[error("the upstream took too long over the body of its answer")]
     Timeout,
+    /// The proxy has ended it.
+    #[error("the answer was ended")]
+    Ended,
     /// The connection ended within the body, or its framing is wrong.
     #[error("the upstream broke off the body of its answer: {0}")]
     Upstream(#[from] hyper::Error),

@@ -12,10 +12,10 @@ use tracing_subscriber::fmt::format::Writer;
 use tracing_subscriber::fmt::time::{FormatTime, SystemTime};
 
 use super::Format;
-use crate::metrics::{ConnectOutcome, HandshakeOutcome, Initiator};
+use crate::metrics::{ConnectOutcome, Initiator};
 use crate::peer::Shown;
 
-/// What the access log says about a connection. Empty texts, `None` and absent attributes are left out of the line.
+/// What the access log says about a connection, or a plain request. Empty texts, `None` and absent attributes are left out of the line.
 #[derive(Clone, Debug)]
 pub struct AccessRecord<'a> {
     /// The connection's id, as components and the admin API know it.
@@ -26,6 +26,8 @@ pub struct AccessRecord<'a> {
     pub route: &'a str,
     /// The client's address: the TCP peer's, or the one a trusted proxy forwarded; `None`: it has none, behind a unix socket.
     pub client: Option<SocketAddr>,
+    /// The method of a plain request; empty for a handshake.
+    pub method: &'a str,
     /// The request's `Host`.
     pub host: &'a str,
     /// The request's path, without its query.
@@ -36,8 +38,8 @@ pub struct AccessRecord<'a> {
     pub endpoint: &'a str,
     /// Whether the connection has only just opened, and will leave another line when it ends.
     pub opens: bool,
-    /// How the handshake ended.
-    pub outcome: HandshakeOutcome,
+    /// How the handshake or the plain request ended.
+    pub outcome: &'static str,
     /// The status answered to the client; `None` when it left before its answer.
     pub status: Option<u16>,
     /// How the connection ended, once it had been open.
@@ -100,11 +102,12 @@ impl AccessRecord<'_> {
         line.text("request_id", self.request_id);
         line.text("route", self.route);
         line.display("client", Shown(self.client));
+        line.text("method", self.method);
         line.text("host", self.host);
         line.text("path", self.path);
         line.text("upstream", self.upstream);
         line.text("endpoint", self.endpoint);
-        line.text("outcome", self.outcome.label());
+        line.text("outcome", self.outcome);
         if let Some(status) = self.status {
             line.number("status", status.into());
         }
@@ -116,9 +119,14 @@ impl AccessRecord<'_> {
         line.text("reason", self.reason);
         line.tried(self.tried.get(..MAX_TRIED).unwrap_or(self.tried));
         line.number("duration_ms", u64::try_from(self.duration.as_millis()).unwrap_or(u64::MAX));
-        line.number("client_messages", self.from_client.messages);
+        let has_messages = self.method.is_empty();
+        if has_messages {
+            line.number("client_messages", self.from_client.messages);
+        }
         line.number("client_bytes", self.from_client.bytes);
-        line.number("upstream_messages", self.from_upstream.messages);
+        if has_messages {
+            line.number("upstream_messages", self.from_upstream.messages);
+        }
         line.number("upstream_bytes", self.from_upstream.bytes);
         line.text("channel", self.channel.unwrap_or_default());
         line.attributes(self.attributes.get(..MAX_ATTRIBUTES).unwrap_or(self.attributes));

@@ -14,6 +14,7 @@ mod family;
 mod http2;
 mod process;
 mod process_wide;
+mod requests;
 mod single;
 #[cfg(test)]
 mod tests;
@@ -83,6 +84,7 @@ impl Metrics {
         families.extend(http2::families(&self.http2.present()));
         families.extend(authorization_families(&self.authorizations.present()));
         families.extend(handshake_families(routes));
+        families.extend(requests::families(routes));
         families.extend(message_families(routes));
         families.extend(endpoint_families(&self.endpoints.present()));
         families.push(failing_family(&self.failing.present()));

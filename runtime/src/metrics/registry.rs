@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
 use std::time::Duration;
 
 use tracing_appender::non_blocking::ErrorCounter;
@@ -20,6 +20,7 @@ use super::labels::{
     UpgradeFailure,
 };
 use super::listener::{AcmeOrders, CertificateExpiry, ListenerMetrics};
+use super::request::RequestShard;
 use super::roster::{Counts, Roster};
 use crate::peer::{MessageKind, Side};
 
@@ -290,6 +291,13 @@ impl RouteMetrics {
     }
 }
 
+impl RouteMetrics {
+    /// Plain requests of the route that are in progress, over all workers.
+    pub fn requests_active(&self) -> u64 {
+        total(self.iter().filter_map(|shard| Some(&shard.known_requests()?.active)))
+    }
+}
+
 impl EndpointMetrics {
     /// Open connections to the endpoint, over all workers.
     pub fn connections_active(&self) -> u64 {
@@ -321,11 +329,13 @@ pub struct RouteShard {
     pub limit_closes: [[Counter; Limit::COUNT]; Side::COUNT],
     /// `closes_total`, by initiator and code.
     pub closes: [[Counter; CloseLabel::COUNT]; Initiator::COUNT],
+    requests: OnceLock<Box<RequestShard>>,
 }
 
 impl Counts for RouteShard {
     fn is_blank(&self) -> bool {
         are_blank(self.handshakes.iter().chain(self.messages.iter().flatten()).chain(&self.message_bytes))
+            && self.known_requests().is_none_or(RequestShard::is_blank)
     }
 }
 
@@ -340,7 +350,18 @@ impl RouteShard {
             inflate_failures: Default::default(),
             limit_closes: Default::default(),
             closes: Default::default(),
+            requests: OnceLock::new(),
         }
+    }
+
+    /// What is counted of plain requests. Only a route that serves them has it.
+    pub fn requests(&self) -> &RequestShard {
+        self.requests.get_or_init(|| Box::new(RequestShard::new()))
+    }
+
+    /// The same, if there are any.
+    pub(super) fn known_requests(&self) -> Option<&RequestShard> {
+        self.requests.get().map(Box::as_ref)
     }
 
     /// Counts a finished handshake.

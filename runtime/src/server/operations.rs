@@ -78,6 +78,7 @@ impl Operations for Control {
                 services,
                 answers: answers.map(|status| status.as_u16()),
                 connections_active: route.metrics.connections_active(),
+                requests_active: route.http.as_ref().map(|_| route.metrics.requests_active()),
             })
         });
         views.collect()

@@ -8,6 +8,7 @@ use std::rc::{Rc, Weak};
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::future::join;
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 
@@ -19,9 +20,9 @@ use crate::listener::{Counted, Loads, NotIntroduced, Refusals, Settings, introdu
 use crate::metrics::ConnectionRefusal;
 use crate::peer::Shown;
 use crate::proxy_protocol::{Ends, Header};
-use crate::reactor::{Socket, sleep, spawn, timeout};
+use crate::reactor::{Socket, sleep, sleep_until, spawn, timeout};
 use crate::session::{
-    self, Accepted, Connection, Denied, Dismissal, Entry, Permit, Permits, Snapshot, TooMany, Worker,
+    self, Accepted, Connection, Denied, Dismissal, Entry, Permit, Permits, Snapshot, TooMany, Underway, Worker,
 };
 use crate::transport::Transport;
 use crate::ws::CloseFrame;
@@ -208,10 +209,14 @@ impl Serving {
         spawn(following).detach();
     }
 
-    /// Closes the connections of a route.
+    /// Closes the connections of a route, and ends its plain requests.
     pub(super) async fn drain_route(self: Rc<Self>, route: String, close: CloseFrame, pace: Pace) {
+        let begun = Instant::now();
         let open = self.open(|connection| connection.took(&route)).await;
-        Self::close_evenly(open, &close, pace).await;
+        let requests = self.requests(|request| request.took(&route));
+        join(Self::close_evenly(open, &close, pace), Self::end_evenly(requests, &close, pace)).await;
+        sleep_until(begun + pace.over + LAST_REQUESTS).await;
+        self.requests(|request| request.took(&route)).iter().filter_map(Weak::upgrade).for_each(|it| it.end(&close));
     }
 
     /// Closes those of the connections that are meant.
@@ -220,15 +225,49 @@ impl Serving {
         let _ = answer.send(self.worker.dismiss(dismissal).await);
     }
 
-    /// Closes all connections, and then also those that were still opening.
+    /// Closes all connections, and then also those that were still opening. Plain requests have all the time to end, but for
+    /// streams of events, which have no end of their own.
     pub(super) async fn drain(self: Rc<Self>, close: CloseFrame, pace: Pace) {
+        let begun = Instant::now();
+        self.worker.begin_drain();
         self.worker.leave_multiplexed(&close);
-        Self::close_evenly(self.open(|_| true).await, &close, pace).await;
+        let requests = self.requests(|_| true);
+        join(Self::close_evenly(self.open(|_| true).await, &close, pace), Self::end_evenly(requests, &close, pace))
+            .await;
         loop {
             self.worker.leave_multiplexed(&close);
             self.worker.registry().each(|connection| connection.handle.switch.turn(close.clone())).await;
+            let is_over = begun.elapsed() >= pace.over + LAST_REQUESTS;
+            self.worker.requests().each(|request| {
+                if is_over || request.is_events() {
+                    request.end(&close);
+                }
+            });
             sleep(LOOK).await;
         }
+    }
+
+    /// Those of the plain requests in progress that are wanted.
+    fn requests(&self, is_wanted: impl Fn(&Underway) -> bool) -> Vec<Weak<Underway>> {
+        let mut requests = Vec::new();
+        self.worker.requests().each(|request| {
+            if is_wanted(request) {
+                requests.push(Rc::downgrade(request));
+            }
+        });
+        requests
+    }
+
+    /// Ends those of these requests at a pace that are streams of events.
+    async fn end_evenly(requests: Vec<Weak<Underway>>, close: &CloseFrame, pace: Pace) {
+        let is_events = |request: &Weak<Underway>| request.upgrade().is_some_and(|request| request.is_events());
+        let events: Vec<_> = requests.into_iter().filter(is_events).collect();
+        let end = |request: Weak<Underway>| {
+            if let Some(request) = request.upgrade() {
+                request.end(close);
+            }
+        };
+        pace.each(events, end).await;
     }
 
     /// Those of the open connections that are wanted.
@@ -273,5 +312,7 @@ fn reason(denied: Denied) -> ConnectionRefusal {
     }
 }
 
+/// How long plain requests may take beyond a drain: those that have just begun would be cut for nothing.
+const LAST_REQUESTS: Duration = Duration::from_secs(1);
 /// How often a draining worker looks for connections that have opened since.
 const LOOK: Duration = Duration::from_millis(100);

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use tokio::time::Instant;
 
 use super::Entrance;
-use super::arrive::{Entered, Goal, Routed};
+use super::arrive::{Entered, Goal, Routed, Wish};
 use super::limit::Entry;
 use super::record::Record;
 use super::refusal::Refusal;
@@ -15,16 +15,15 @@ use super::worker::Worker;
 use crate::component::{
     Admission, Failure, FilterUse, Handshake, HeaderEdit, Kind, Moment, OnFailure, Opened, Pool, Session,
 };
-use crate::handshake::Opening;
 use crate::http::UpstreamRequest;
 use crate::rollout::{Attached, Candidate, Rollout, Shadow};
 
-/// A handshake that all filters have admitted.
+/// A request that all filters have admitted.
 pub(super) struct Admitted<'w> {
     pub(super) worker: &'w Rc<Worker>,
     pub(super) route: Arc<Route>,
     pub(super) upstream: Arc<Upstream>,
-    pub(super) opening: Opening,
+    pub(super) wish: Wish,
     pub(super) entry: Entry,
     /// When the token is over that it came with.
     pub(super) until: Option<Instant>,
@@ -36,6 +35,8 @@ pub(super) struct Admitted<'w> {
     pub(super) handshake: Rc<Handshake>,
     /// What the upstream is asked.
     pub(super) request: UpstreamRequest,
+    /// The generation of the configuration that it came in.
+    pub(super) generation: u64,
 }
 
 /// The filters of one stream.
@@ -43,6 +44,8 @@ pub(super) struct Admitted<'w> {
 pub(super) struct Filters {
     pub(super) sessions: Vec<Session>,
     shadows: Vec<Shadowed>,
+    /// When the first of them wants the stream closed.
+    pub(super) until: Option<Instant>,
     /// What [`Route::decided`] was when the sessions were opened, or before.
     pub(super) decided: Moment,
 }
@@ -61,20 +64,30 @@ impl<'w> Entered<'w> {
     /// A route that answers by itself does so here.
     pub(super) fn admit(self, entrance: &Entrance, record: &mut Record<'w>) -> Result<Admitted<'w>, Refusal> {
         let Self { routed, goal, entry, until, authorized } = self;
-        let (upstream, opening) = match goal {
-            Goal::Connection(upstream, opening) => (upstream, opening),
+        let (upstream, wish) = match goal {
+            Goal::Connection(upstream, opening) => (upstream, Wish::WebSocket(opening)),
+            Goal::Exchange(upstream, hop) => (upstream, Wish::Answer(hop)),
             Goal::Answer(answer) => return Err(routed.answered(&answer, &record.host)),
         };
-        let Routed { worker, head, client, followings, route, target, handshake, .. } = routed;
+        let is_plain = wish.opening().is_none();
+        let Routed { worker, head, client, followings, route, target, handshake, generation, .. } = routed;
         let mut handshake = Rc::new(handshake);
         let mut filters = Filters { decided: route.decided(), ..Filters::default() };
         let (mut upstream_headers, mut client_headers) = (Vec::new(), Vec::new());
         for place in &route.filters {
             let Some(admission) = admission(worker, &route, place, &handshake, record)? else { continue };
-            filters.add_shadow(place, &handshake, &admission);
-            let Admission { session, upstream_headers: to_upstream, client_headers: to_client, attributes, .. } =
+            if !is_plain {
+                filters.add_shadow(place, &handshake, &admission);
+            }
+            let Admission { session, upstream_headers: to_upstream, client_headers: to_client, attributes, lease } =
                 admission;
-            filters.sessions.push(session);
+            if is_plain {
+                // No message comes, so nobody is asked again.
+                let over = lease.and_then(|lease| Instant::now().checked_add(lease));
+                filters.until = filters.until.into_iter().chain(over).min();
+            } else {
+                filters.sessions.push(session);
+            }
             upstream_headers.extend(to_upstream);
             client_headers.extend(to_client);
             if !attributes.is_empty() {
@@ -84,7 +97,7 @@ impl<'w> Entered<'w> {
             }
         }
         let edits = authorized.iter().chain(&upstream_headers);
-        let (mut request, channel) = route.forwarding.request(head, target, &opening, &client, edits);
+        let (mut request, channel) = route.forwarding.request(head, target, wish.opening(), &client, edits);
         record.channel = channel.and_then(|channel| channel.to_str().ok().map(str::to_owned));
         route.request_headers.apply(&mut request.headers, &record.facts());
         request.host = upstream.host.clone();
@@ -98,7 +111,7 @@ impl<'w> Entered<'w> {
             worker,
             route,
             upstream,
-            opening,
+            wish,
             entry,
             until,
             followings,
@@ -106,6 +119,7 @@ impl<'w> Entered<'w> {
             client_headers,
             handshake,
             request,
+            generation,
         })
     }
 }

@@ -18,6 +18,7 @@ use super::snapshot::{Route, Snapshot, Target, Upstream};
 use super::worker::Worker;
 use crate::answers::{Answer, Asked};
 use crate::component::{Handshake, HeaderEdit, Kind};
+use crate::exchange::{self, Hop};
 use crate::handshake::{self, Client, Opening, Refused, Scheme};
 use crate::http::{Paths, UpstreamTarget, fields};
 
@@ -48,12 +49,31 @@ pub(super) struct Routed<'w> {
     pub(super) target: UpstreamTarget,
     /// The request, as components see it.
     pub(super) handshake: Handshake,
+    /// The generation of the configuration that it came in.
+    pub(super) generation: u64,
 }
 
 /// Where a route sends a request.
 enum Destination {
     Upstream(Arc<Upstream>),
     Answer(Arc<Answer>),
+}
+
+/// What a client wishes to have of an upstream.
+pub(super) enum Wish {
+    /// A WebSocket, by a valid opening handshake.
+    WebSocket(Opening),
+    /// The answer to a plain request.
+    Answer(Hop),
+}
+
+impl Wish {
+    pub(super) fn opening(&self) -> Option<&Opening> {
+        match self {
+            Self::WebSocket(opening) => Some(opening),
+            Self::Answer(_) => None,
+        }
+    }
 }
 
 /// A request that has its place on the route.
@@ -71,6 +91,8 @@ pub(super) struct Entered<'w> {
 pub(super) enum Goal {
     /// A connection to this upstream: it is a valid opening handshake.
     Connection(Arc<Upstream>, Opening),
+    /// The answer of this upstream: it is a plain one that may be carried.
+    Exchange(Arc<Upstream>, Hop),
     /// This answer, whatever it asks for.
     Answer(Arc<Answer>),
 }
@@ -115,7 +137,7 @@ impl<'w> Arrived<'w> {
     }
 
     /// Finds the first route, from the most specific on, whose predicates hold and that knows the service, if the request
-    /// asks for one.
+    /// asks for one. A plain request takes the first of those that serve such requests, if there is one.
     pub(super) fn route(self, record: &mut Record<'w>) -> Result<Routed<'w>, Refusal> {
         let Self { worker, head, client, paths, snapshot, followings, told } = self;
         head.uri.path().clone_into(&mut record.path);
@@ -123,6 +145,11 @@ impl<'w> Arrived<'w> {
         record.host = target.host.clone().into_owned();
         let mut handshake = handshake::describe(&head, &target, &client);
         handshake.attributes.clone_from(&record.attributes);
+        let is_plain = !handshake::is_opening(&head);
+        if is_plain {
+            handshake.scheme = client.scheme.http();
+        }
+        let mut other = None;
         for found in snapshot.routes.candidates(&target.host, target.path.compared()) {
             let route = found.route;
             handshake.route.clone_from(&route.name);
@@ -135,14 +162,24 @@ impl<'w> Arrived<'w> {
                 Target::Services(services) => services.find(&head.headers, target.path.compared()).map(to),
                 Target::Answer(answer) => Some(Destination::Answer(answer.clone())),
             };
-            if let Some(destination) = destination {
-                record.route = Some(route.clone());
-                let route = route.clone();
-                let target = target.forwarded(found.segments).map_err(Refusal::Request)?;
-                return Ok(Routed { worker, head, client, followings, told, route, destination, target, handshake });
+            let Some(destination) = destination else { continue };
+            let serves = route.http.is_some() || matches!(destination, Destination::Answer(_));
+            if is_plain && !serves {
+                // Which tells the client what it serves.
+                other.get_or_insert((route, destination, found.segments));
+                continue;
             }
+            let own = route.http.as_ref().filter(|_| is_plain).and_then(|http| http.upstream.as_ref());
+            other = Some((route, own.map_or(destination, to), found.segments));
+            break;
         }
-        Err(Refusal::Request(Refused::NoRoute))
+        let (route, destination, segments) = other.ok_or(Refusal::Request(Refused::NoRoute))?;
+        handshake.route.clone_from(&route.name);
+        record.route = Some(route.clone());
+        record.method = route.http.as_ref().filter(|_| is_plain).map(|_| head.method.clone());
+        let (route, generation) = (route.clone(), snapshot.generation);
+        let target = target.forwarded(segments).map_err(Refusal::Request)?;
+        Ok(Routed { worker, head, client, followings, told, route, destination, target, handshake, generation })
     }
 }
 
@@ -179,6 +216,10 @@ impl<'w> Routed<'w> {
             return Err(Refusal::Request(Refused::Network));
         }
         let goal = match &self.destination {
+            Destination::Upstream(upstream) if self.route.http.is_some() && !handshake::is_opening(&self.head) => {
+                exchange::check(&self.head).map_err(Refusal::Request)?;
+                Goal::Exchange(upstream.clone(), Hop::of(&self.head))
+            }
             Destination::Upstream(upstream) => {
                 Goal::Connection(upstream.clone(), handshake::validate(&self.head).map_err(Refusal::Request)?)
             }

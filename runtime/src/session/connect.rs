@@ -41,9 +41,14 @@ pub(super) struct Joined<'w> {
 }
 
 impl<'w> Admitted<'w> {
-    /// Leases endpoints and dials them until one has agreed or no attempt is left. Dropping it gives everything back.
+    /// Leases endpoints and dials them for this handshake until one has agreed or no attempt is left. Dropping it gives
+    /// everything back.
     #[expect(clippy::manual_async_fn, reason = "an async function would keep its arguments twice")]
-    pub(super) fn connect(self, record: &mut Record<'_>) -> impl Future<Output = Result<Joined<'w>, Refusal>> {
+    pub(super) fn connect(
+        self,
+        opening: Opening,
+        record: &mut Record<'_>,
+    ) -> impl Future<Output = Result<Joined<'w>, Refusal>> {
         async move {
             let timeouts = Timeouts {
                 connect: Some(self.upstream.connect_timeout),
@@ -54,9 +59,7 @@ impl<'w> Admitted<'w> {
             let reached = reach(self.worker, &self.upstream, &self.handshake, self.request, &timeouts, record).await;
             let ((lease, with_endpoint), Upgraded { socket, leftover, accepted }) = reached?;
             // Taken apart only here: what is taken apart before a wait has room in the future twice.
-            let Self {
-                worker, route, upstream, opening, entry, until, followings, filters, mut client_headers, ..
-            } = self;
+            let Self { worker, route, upstream, entry, until, followings, filters, mut client_headers, .. } = self;
             client_headers.extend(with_endpoint);
             let socket = (socket, leftover);
             Ok(Joined {

@@ -3,6 +3,7 @@
 use std::fmt::{self, Display, Formatter};
 
 use super::connection::Connection;
+use super::underway::Underway;
 
 /// What a connection has to have; nothing, if all are meant.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -26,6 +27,16 @@ impl Criteria {
         self.id.as_ref().is_none_or(|id| **id == *connection.id)
             && self.route.as_ref().is_none_or(|route| connection.took(route))
             && self.attributes.iter().all(|wanted| connection.has_attribute(wanted))
+    }
+}
+
+impl Criteria {
+    /// Whether this plain request is meant.
+    pub(super) fn holds_for_request(&self, request: &Underway) -> bool {
+        let has = |wanted: &String| request.attributes.iter().any(|(name, value)| is_attribute(wanted, name, value));
+        self.id.as_ref().is_none_or(|id| **id == *request.id)
+            && self.route.as_ref().is_none_or(|route| *route == request.route.name)
+            && self.attributes.iter().all(has)
     }
 }
 

@@ -50,9 +50,14 @@ impl Dismissals {
 impl Place {
     /// What a connection is told that has been dismissed since.
     pub(super) fn since(&self, connection: &Connection) -> Option<CloseFrame> {
+        self.since_for(|criteria| criteria.holds_for(connection))
+    }
+
+    /// What somebody is told for whom such criteria hold.
+    pub(super) fn since_for(&self, holds: impl Fn(&Criteria) -> bool) -> Option<CloseFrame> {
         let mut place = self;
         while let Some((dismissal, next)) = place.0.0.get() {
-            if dismissal.criteria.holds_for(connection) {
+            if holds(&dismissal.criteria) {
                 return Some(dismissal.close.clone());
             }
             place = next;

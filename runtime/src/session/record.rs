@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use http::header::{HeaderMap, HeaderValue};
-use http::{Response, StatusCode};
+use http::{Method, Response, StatusCode};
 use tokio::time::Instant;
 
 use super::connection::Connection;
@@ -31,6 +31,8 @@ pub(super) struct Record<'a> {
     pub(super) started_at: Instant,
     pub(super) host: String,
     pub(super) path: String,
+    /// The method of a plain request, on a route that serves such.
+    pub(super) method: Option<Method>,
     pub(super) route: Option<std::sync::Arc<super::Route>>,
     pub(super) upstream: String,
     pub(super) endpoint: String,
@@ -57,6 +59,7 @@ impl<'a> Record<'a> {
             started_at,
             host: String::new(),
             path: String::new(),
+            method: None,
             route: None,
             upstream: String::new(),
             endpoint: String::new(),
@@ -128,23 +131,42 @@ impl<'a> Record<'a> {
         self.refused(HandshakeOutcome::ClientGone, None);
     }
 
-    /// A request that opened no connection.
+    /// A request that opened no connection, or a plain one that no upstream has answered.
     pub(super) fn refused(&self, outcome: HandshakeOutcome, status: Option<StatusCode>) {
-        self.count(outcome);
-        self.write(outcome, status);
+        match &self.method {
+            None => self.count(outcome),
+            Some(method) => self.count_request(method, status),
+        }
+        self.write(outcome.label(), status, (0, 0));
+    }
+
+    /// A plain request that an upstream has answered, as it has ended, with the bytes of both bodies.
+    pub(super) fn answered(&self, outcome: &'static str, status: StatusCode, bytes: (u64, u64)) {
+        if let Some(method) = &self.method {
+            self.count_request(method, Some(status));
+        }
+        self.write(outcome, Some(status), bytes);
+    }
+
+    fn count_request(&self, method: &Method, status: Option<StatusCode>) {
+        if let Some(route) = &self.route {
+            let requests = route.metrics.of(self.worker.index()).requests();
+            requests.count(method, status, self.started_at.elapsed());
+        }
     }
 
     /// A connection that has opened, which says so if that is wanted.
     pub(super) fn opened(&self, status: StatusCode) {
         self.count(HandshakeOutcome::Upgraded);
         if self.worker.access().is_told_of_opens() {
-            self.write(HandshakeOutcome::Upgraded, Some(status));
+            self.write(HandshakeOutcome::Upgraded.label(), Some(status), (0, 0));
         }
     }
 
-    fn write(&self, outcome: HandshakeOutcome, status: Option<StatusCode>) {
+    fn write(&self, outcome: &'static str, status: Option<StatusCode>, (up, down): (u64, u64)) {
         self.worker.access().write(&AccessRecord {
-            opens: outcome == HandshakeOutcome::Upgraded,
+            opens: outcome == HandshakeOutcome::Upgraded.label(),
+            method: self.method.as_ref().map_or("", Method::as_str),
             connection: &self.connection,
             request_id: self.request_id.as_ref().and_then(RequestId::given).unwrap_or_default(),
             route: self.route.as_ref().map_or("", |route| &route.name),
@@ -160,8 +182,8 @@ impl<'a> Record<'a> {
             filter: &self.filter,
             tried: &self.tried,
             duration: self.started_at.elapsed(),
-            from_client: Traffic::default(),
-            from_upstream: Traffic::default(),
+            from_client: Traffic { messages: 0, bytes: up },
+            from_upstream: Traffic { messages: 0, bytes: down },
             channel: self.channel.as_deref(),
             attributes: &self.attributes,
         });
@@ -184,12 +206,13 @@ pub(super) fn ended(worker: &Worker, connection: &Connection, outcome: &Outcome)
         request_id: connection.logged.request_id.as_deref().unwrap_or_default(),
         route: &connection.route().name,
         client: connection.client,
+        method: "",
         host: connection.logged.host(),
         path: connection.logged.path(),
         upstream: connection.upstream.balance.name(),
         endpoint: connection.lease.endpoint().url(),
         opens: false,
-        outcome: HandshakeOutcome::Upgraded,
+        outcome: HandshakeOutcome::Upgraded.label(),
         status: Some(connection.logged.status.as_u16()),
         ended: Some(Ended { by: outcome.by, code: outcome.code() }),
         reason,

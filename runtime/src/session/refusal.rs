@@ -50,6 +50,12 @@ pub(super) enum Refusal {
     NoEndpoint,
     /// No attempt to reach the upstream succeeded; the last one's error.
     Dial(DialError),
+    /// The body of a plain request is larger than `max_body_size`.
+    BodyTooLarge,
+    /// The client took too long over the body of a plain request.
+    BodyTimeout,
+    /// A plain request was ended before its answer, because of this.
+    Ended(&'static str),
     /// The client left.
     ClientGone,
 }
@@ -95,10 +101,16 @@ impl Refusal {
                 | DialError::Tls(_)
                 | DialError::InvalidAnswer(_),
             ) => HandshakeOutcome::UpstreamFailed,
-            Self::Dial(DialError::ResolveTimeout | DialError::ConnectTimeout | DialError::HandshakeTimeout) => {
-                HandshakeOutcome::UpstreamTimeout
-            }
-            Self::Dial(DialError::Answered(_)) => HandshakeOutcome::UpstreamAnswered,
+            Self::Dial(
+                DialError::ResolveTimeout
+                | DialError::ConnectTimeout
+                | DialError::HandshakeTimeout
+                | DialError::AnswerTimeout,
+            ) => HandshakeOutcome::UpstreamTimeout,
+            Self::Dial(DialError::Answered(_) | DialError::Unwell(_)) => HandshakeOutcome::UpstreamAnswered,
+            Self::BodyTooLarge => HandshakeOutcome::Limited,
+            Self::BodyTimeout => HandshakeOutcome::ClientTimeout,
+            Self::Ended(_) => HandshakeOutcome::Limited,
             Self::ClientGone => HandshakeOutcome::ClientGone,
         }
     }
@@ -155,11 +167,24 @@ impl Refusal {
                     DialError::Cut(_) => "the upstream cut the connection",
                     DialError::Tls(_) => "the upstream could not be asked over TLS",
                     DialError::InvalidAnswer(_) => "the upstream gave an invalid answer",
-                    DialError::ResolveTimeout | DialError::ConnectTimeout | DialError::HandshakeTimeout => {
-                        "the upstream took too long"
-                    }
+                    DialError::Unwell(_) => "the upstream has no answer",
+                    DialError::ResolveTimeout
+                    | DialError::ConnectTimeout
+                    | DialError::HandshakeTimeout
+                    | DialError::AnswerTimeout => "the upstream took too long",
                 };
                 handshake::text(status, text)
+            }
+            Self::BodyTooLarge => {
+                closing(handshake::text(StatusCode::PAYLOAD_TOO_LARGE, "the body of the request is too large"))
+            }
+            Self::BodyTimeout => {
+                closing(handshake::text(StatusCode::REQUEST_TIMEOUT, "the body of the request did not come in time"))
+            }
+            Self::Ended(_) => {
+                let mut response = closing(unavailable("the request was ended; try again"));
+                response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
+                response
             }
             Self::ClientGone => return None,
         })
@@ -192,6 +217,9 @@ impl Refusal {
             Self::Redirect(Gate::Listener, _) => "the listener sends everything to where TLS is spoken".to_owned(),
             Self::Redirect(Gate::Route, _) | Self::Answer(_) => String::new(),
             Self::ClientGone => "the client left before its answer".to_owned(),
+            Self::BodyTooLarge => "the body is larger than max_body_size of the route".to_owned(),
+            Self::BodyTimeout => "the client sent nothing of its body for request_timeout of the route".to_owned(),
+            Self::Ended(reason) => (*reason).to_owned(),
             Self::Dial(_) => String::new(),
         }
     }
@@ -210,6 +238,12 @@ impl Refusal {
             _ => {}
         }
     }
+}
+
+/// An answer behind which no further request is read.
+fn closing(mut response: Response<AnswerBody>) -> Response<AnswerBody> {
+    response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+    response
 }
 
 /// The answer to who has no token that holds (RFC 6750 section 3).

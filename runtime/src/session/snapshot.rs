@@ -9,6 +9,7 @@ use crate::answers::{Answer, ErrorPages};
 use crate::authorize::Authorizer;
 use crate::balance::Balance;
 use crate::component::{AnyUse, BalancerUse, Component, Moment, PredicateUse};
+use crate::exchange::Keeping;
 use crate::handshake::{Access, Forwarding, Networks};
 use crate::http::{FieldRules, Host};
 use crate::metrics::RouteMetrics;
@@ -82,6 +83,8 @@ pub struct Route {
     pub filters: Vec<Rollout>,
     /// Where connections go.
     pub target: Target,
+    /// How plain requests are served; `None`: they are not.
+    pub http: Option<Http>,
     /// Which networks clients may come from.
     pub access: Access,
     /// The origins that may connect; `None`: all.
@@ -145,6 +148,17 @@ pub enum OnChange {
     Drain,
 }
 
+/// How a route serves plain requests.
+#[derive(Debug)]
+pub struct Http {
+    /// Where they go; `None`: where connections do.
+    pub upstream: Option<Arc<Upstream>>,
+    /// How long the first byte of an answer may take; `None`: for ever.
+    pub request_timeout: Option<Duration>,
+    /// The largest body of a request; `None`: any.
+    pub max_body_size: Option<u64>,
+}
+
 /// Where a route's connections go.
 #[derive(Debug)]
 pub enum Target {
@@ -177,4 +191,6 @@ pub struct Upstream {
     pub http2: bool,
     /// How it is noticed that an endpoint has vanished.
     pub liveness: Liveness,
+    /// Which connections are kept for further plain requests.
+    pub keeping: Keeping,
 }

@@ -6,12 +6,15 @@ use std::sync::Arc;
 
 use arc_swap::ArcSwap;
 use slab::Slab;
+use tokio::sync::Notify;
 
 use super::connection::{Connection, Registry};
 use super::dismissal::{Dismissal, Dismissals};
 use super::snapshot::Snapshot;
+use super::underway::Requests;
 use crate::component::Pool;
 use crate::drain::Switch;
+use crate::exchange::Links;
 use crate::log::AccessLog;
 use crate::metrics::{Metrics, RouteMetrics, WorkerIndex};
 use crate::pipe::{Assemblies, Scratch};
@@ -42,6 +45,10 @@ pub struct Worker {
     connections: Cell<u64>,
     followings: Cell<u64>,
     dismissals: Dismissals,
+    requests: Requests,
+    links: Rc<Links>,
+    is_draining: Cell<bool>,
+    draining: Notify,
 }
 
 impl Worker {
@@ -75,6 +82,10 @@ impl Worker {
             connections: Cell::new(0),
             followings: Cell::new(0),
             dismissals: Dismissals::default(),
+            requests: Requests::default(),
+            links: Rc::default(),
+            is_draining: Cell::new(false),
+            draining: Notify::new(),
         })
     }
 
@@ -97,6 +108,33 @@ impl Worker {
         &self.multiplexed
     }
 
+    /// Its plain requests in progress.
+    pub fn requests(&self) -> &Requests {
+        &self.requests
+    }
+
+    /// From now on connections are not kept for further requests.
+    pub fn begin_drain(&self) {
+        self.is_draining.set(true);
+        self.draining.notify_waiters();
+    }
+
+    pub(super) fn is_draining(&self) -> bool {
+        self.is_draining.get()
+    }
+
+    /// Waits until it is drained.
+    pub(super) async fn draining(&self) {
+        if !self.is_draining() {
+            self.draining.notified().await;
+        }
+    }
+
+    /// Its connections to endpoints that wait for a plain request.
+    pub(super) fn links(&self) -> &Rc<Links> {
+        &self.links
+    }
+
     /// Its component instances.
     pub fn pool(&self) -> &Rc<Pool> {
         &self.pool
@@ -116,7 +154,8 @@ impl Worker {
         self.followings.set(self.followings.get().wrapping_add(1));
     }
 
-    /// Closes those of its connections that are meant, and of those that are opening; how many were open.
+    /// Closes those of its connections that are meant, and of those that are opening; how many were open. Plain requests in
+    /// progress that are meant are ended, too.
     ///
     /// It lets the worker do other things meanwhile.
     pub async fn dismiss(&self, dismissal: Arc<Dismissal>) -> u64 {
@@ -129,6 +168,7 @@ impl Worker {
             }
         };
         self.registry.each(close).await;
+        self.requests.dismiss(&dismissal);
         count
     }
 

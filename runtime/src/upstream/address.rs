@@ -119,7 +119,7 @@ impl Address {
 
     /// The path of the url, which takes the place of the part of the client's path that the route matched; without one
     /// the client's target is kept.
-    pub(super) fn path(&self) -> Option<&str> {
+    pub fn path(&self) -> Option<&str> {
         self.path.as_deref()
     }
 }

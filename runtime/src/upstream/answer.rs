@@ -23,6 +23,9 @@ pub enum InvalidAnswer {
     /// It does not say that it switched.
     #[error("the upstream's 101 lacks `connection: upgrade`")]
     Connection,
+    /// Nobody has asked for an upgrade.
+    #[error("the upstream switched to another protocol, for which it was not asked")]
+    Unasked,
     /// It may be a cached answer, or one of a server that does not speak WebSocket.
     #[error("the upstream's sec-websocket-accept is not the answer to our key")]
     Accept,

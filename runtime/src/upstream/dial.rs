@@ -1,9 +1,8 @@
 //! One attempt: connect, send the opening handshake, take the socket back.
 
-use std::cell::Cell;
 use std::future::poll_fn;
 use std::io;
-use std::pin::{Pin, pin};
+use std::pin::pin;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -15,19 +14,16 @@ use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
 use thiserror::Error;
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
-use tokio::time::Instant;
 use tokio_tungstenite::tungstenite::handshake::client::generate_key;
 use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
 
 use super::address::Address;
 use super::answer::{self, InvalidAnswer, Sent};
-use super::connect::{self, Refused};
+use super::open::{open, within};
 use super::resolve::{Resolver, Unresolved};
-use super::secure;
 use super::shortage::is_shortage;
 use crate::http::{Accepted, Answer, RelayedBody, Replay, UpstreamRequest, fields, poll_read_once};
 use crate::metrics::ConnectOutcome;
-use crate::reactor::timeout;
 use crate::tls;
 use crate::transport::{Liveness, Transport};
 
@@ -90,7 +86,13 @@ pub enum DialError {
     /// `handshake_timeout` ran out.
     #[error("the upstream did not answer the handshake in time")]
     HandshakeTimeout,
-    /// The answer is not one to an opening handshake.
+    /// `request_timeout` ran out.
+    #[error("the upstream did not begin its answer in time (request_timeout)")]
+    AnswerTimeout,
+    /// The upstream answered a plain request as a gateway or an overloaded server does, and another endpoint was asked.
+    #[error("the upstream answered {0}")]
+    Unwell(StatusCode),
+    /// The answer is not one to what was asked.
     #[error(transparent)]
     InvalidAnswer(#[from] InvalidAnswer),
     /// The upstream answered something other than 101, which is for the client to read.
@@ -110,6 +112,20 @@ pub enum Fault {
 }
 
 impl DialError {
+    /// A connection over which an answer was awaited.
+    pub fn broken(error: hyper::Error) -> Self {
+        if error.is_parse_too_large() {
+            return InvalidAnswer::Http("its head is over 64 KiB, or has too many fields".to_owned()).into();
+        }
+        if error.is_parse() {
+            return InvalidAnswer::Http(error.to_string()).into();
+        }
+        let kind = std::error::Error::source(&error)
+            .and_then(|source| source.downcast_ref::<io::Error>())
+            .map(io::Error::kind);
+        Self::Cut(io::Error::new(kind.unwrap_or(io::ErrorKind::ConnectionAborted), error))
+    }
+
     /// Whether another endpoint may be tried.
     pub fn is_retryable(&self) -> bool {
         match self {
@@ -119,7 +135,9 @@ impl DialError {
             | Self::Cut(_)
             | Self::Tls(_)
             | Self::ConnectTimeout
-            | Self::HandshakeTimeout => true,
+            | Self::HandshakeTimeout
+            | Self::AnswerTimeout
+            | Self::Unwell(_) => true,
             Self::InvalidAnswer(_) => false,
             Self::Answered(answer) => answer.is_retryable(),
         }
@@ -127,7 +145,17 @@ impl DialError {
 
     /// Whether the endpoint may have seen the request.
     pub fn was_sent(&self) -> bool {
-        matches!(self, Self::Cut(_) | Self::HandshakeTimeout | Self::InvalidAnswer(_) | Self::Answered(_))
+        match self {
+            Self::Cut(_)
+            | Self::HandshakeTimeout
+            | Self::AnswerTimeout
+            | Self::InvalidAnswer(_)
+            | Self::Answered(_)
+            | Self::Unwell(_) => true,
+            Self::Unresolved(_) | Self::ResolveTimeout | Self::Refused(_) | Self::Tls(_) | Self::ConnectTimeout => {
+                false
+            }
+        }
     }
 
     /// Whose fault it is.
@@ -143,7 +171,8 @@ impl DialError {
             | Self::ConnectTimeout
             | Self::HandshakeTimeout => Fault::Certain,
             Self::InvalidAnswer(InvalidAnswer::Http(_)) => Fault::Certain,
-            Self::InvalidAnswer(_) => Fault::Doubtful,
+            // The one request may take that long.
+            Self::InvalidAnswer(_) | Self::AnswerTimeout | Self::Unwell(_) => Fault::Doubtful,
             Self::Answered(answer) if answer.is_retryable() => Fault::Doubtful,
             Self::Answered(_) => Fault::None,
         }
@@ -165,8 +194,11 @@ impl DialError {
             Self::Unresolved(_) | Self::Refused(_) | Self::Cut(_) | Self::Tls(_) | Self::InvalidAnswer(_) => {
                 StatusCode::BAD_GATEWAY
             }
-            Self::ResolveTimeout | Self::ConnectTimeout | Self::HandshakeTimeout => StatusCode::GATEWAY_TIMEOUT,
+            Self::ResolveTimeout | Self::ConnectTimeout | Self::HandshakeTimeout | Self::AnswerTimeout => {
+                StatusCode::GATEWAY_TIMEOUT
+            }
             Self::Answered(answer) => answer.head.status,
+            Self::Unwell(status) => *status,
         }
     }
 
@@ -178,9 +210,9 @@ impl DialError {
             Self::Refused(_) | Self::Cut(_) => ConnectOutcome::Refused,
             Self::Tls(_) => ConnectOutcome::TlsFailed,
             Self::ConnectTimeout => ConnectOutcome::ConnectTimeout,
-            Self::HandshakeTimeout => ConnectOutcome::HandshakeTimeout,
+            Self::HandshakeTimeout | Self::AnswerTimeout => ConnectOutcome::HandshakeTimeout,
             Self::InvalidAnswer(_) => ConnectOutcome::InvalidAnswer,
-            Self::Answered(_) => ConnectOutcome::Answered,
+            Self::Answered(_) | Self::Unwell(_) => ConnectOutcome::Answered,
         }
     }
 }
@@ -194,33 +226,8 @@ pub async fn dial(
     resolver: &Resolver,
     tls: Option<&tls::Client>,
 ) -> Result<Upgraded, DialError> {
-    let resolved = Cell::new(false);
-    let connecting = pin!(connect::connect(address.place(), resolver, &timeouts.liveness, || resolved.set(true)));
-    let mut stream = match within(timeouts.connect, connecting).await {
-        Some(connected) => connected.map_err(|refused| match refused {
-            Refused::Unresolved(error) => DialError::Unresolved(error),
-            Refused::Socket(error) => DialError::Refused(error),
-        })?,
-        None if resolved.get() => return Err(DialError::ConnectTimeout),
-        None => return Err(DialError::ResolveTimeout),
-    };
-    if let Some(introduction) = &request.introduction {
-        let introducing = pin!(stream.write_all(introduction));
-        let introduced = within(timeouts.handshake, introducing).await.ok_or(DialError::HandshakeTimeout)?;
-        introduced.map_err(DialError::Cut)?;
-    }
-    if !address.is_secure() {
-        return upgrade(Transport::from(stream), address, request, timeouts).await;
-    }
-    // Boxed, because who speaks in clear text has no use for it.
-    let secured = async {
-        let begun = Instant::now();
-        let securing = pin!(secure::secure(stream, address, tls));
-        let transport = within(timeouts.handshake, securing).await.ok_or(DialError::HandshakeTimeout)??;
-        let left = timeouts.handshake.map(|handshake| handshake.saturating_sub(begun.elapsed()));
-        upgrade(transport, address, request, &Timeouts { handshake: left, ..*timeouts }).await
-    };
-    Box::pin(secured).await
+    let (transport, handshake) = open(address, request.introduction.as_deref(), timeouts, resolver, tls).await?;
+    upgrade(transport, address, request, &Timeouts { handshake, ..*timeouts }).await
 }
 
 /// Upgrades a fresh connection to an endpoint.
@@ -334,7 +341,7 @@ where
         .max_headers(MAX_FIELDS)
         .handshake(TokioIo::new(stream))
         .await
-        .map_err(broken)?;
+        .map_err(DialError::broken)?;
     let mut ended = false;
     let response = {
         let mut response = pin!(sender.send_request(http));
@@ -344,7 +351,7 @@ where
             response.as_mut().poll(context)
         })
         .await
-        .map_err(broken)?
+        .map_err(DialError::broken)?
     };
     let (head, body) = response.into_parts();
     if head.status != StatusCode::SWITCHING_PROTOCOLS {
@@ -353,7 +360,7 @@ where
     }
     let accepted = answer::check(head, sent)?;
     if !ended {
-        poll_fn(|context| connection.poll_without_shutdown(context)).await.map_err(broken)?;
+        poll_fn(|context| connection.poll_without_shutdown(context)).await.map_err(DialError::broken)?;
     }
     let parts = connection.into_parts();
     let (stream, leftover) = parts.io.into_inner().resume(parts.read_buf);
@@ -368,27 +375,6 @@ fn impossible(error: impl std::error::Error + Send + Sync + 'static) -> DialErro
 /// Whether a connection failed for want of something of this machine, or for what was asked.
 fn is_ours(error: &io::Error) -> bool {
     error.kind() == io::ErrorKind::InvalidInput || is_shortage(error)
-}
-
-fn broken(error: hyper::Error) -> DialError {
-    if error.is_parse_too_large() {
-        return InvalidAnswer::Http("its head is over 64 KiB".to_owned()).into();
-    }
-    if error.is_parse() {
-        return InvalidAnswer::Http(error.to_string()).into();
-    }
-    let kind =
-        std::error::Error::source(&error).and_then(|source| source.downcast_ref::<io::Error>()).map(io::Error::kind);
-    DialError::Cut(io::Error::new(kind.unwrap_or(io::ErrorKind::ConnectionAborted), error))
-}
-
-/// `None` when the time ran out. The future comes by reference, because each hand it passes through would keep room for
-/// it.
-async fn within<F: Future>(limit: Option<Duration>, future: Pin<&mut F>) -> Option<F::Output> {
-    match limit {
-        Some(limit) => timeout(limit, future).await.ok(),
-        None => Some(future.await),
-    }
 }
 
 /// Room for the head of most requests.

@@ -19,7 +19,7 @@ use crate::{
         pattern::{exact_path, host_pattern, parse_origin, path_prefix},
         reader::{Read, Table, Value},
         source::Place,
-        types::{Route, Target},
+        types::{Http, Route, Target},
         value,
     },
     pipe::{Limits, Timers},
@@ -76,6 +76,7 @@ fn rest(
         value.each("a list of filters", "write [\"rate-limit\"]", |value| filter_use(value, names))
     });
     let target = target(table, names);
+    let http = http(table, names);
     let access = access::access(table);
     let allowed_origins = table.optional(&keys::ALLOWED_ORIGINS, allowed_origins);
     let token = table.optional(&keys::TOKEN, |value| tokens::route_token(value, names));
@@ -103,6 +104,7 @@ fn rest(
         when: when?,
         filters: filters?,
         target: target?,
+        http: http?,
         access: access?,
         allowed_origins: allowed_origins?,
         token: token?,
@@ -171,6 +173,32 @@ fn target(table: &Table<'_>, names: &Names<'_>) -> Read<Target> {
         let advice = "write `upstream = \"chat\"`, or a table `services`, `answer` or `redirect`";
         table.refuse(&table.place(), "the route leads nowhere", advice)
     })
+}
+
+/// How plain requests are served; `None`: they are not.
+fn http(table: &Table<'_>, names: &Names<'_>) -> Read<Option<Http>> {
+    let is_served = table.read(&keys::HTTP, value::boolean);
+    let upstream = table.optional(&keys::HTTP_UPSTREAM, |value| names.upstream(value));
+    let request_timeout = table.read(&keys::REQUEST_TIMEOUT, value::duration_or_off);
+    let max_body_size = table.read(&keys::MAX_BODY_SIZE, value::size_or_off);
+    let http = Http { upstream: upstream?, request_timeout: request_timeout?, max_body_size: max_body_size? };
+    let answers = table.value(&keys::ANSWER).or_else(|| table.value(&keys::REDIRECT));
+    match (is_served?, table.value(&keys::HTTP_UPSTREAM)) {
+        (true, _) if answers.is_some() => {
+            let place = table.value(&keys::HTTP).map_or_else(|| table.place(), |value| value.place());
+            Err(table.refuse(
+                &place,
+                "no request goes to an upstream, because the route answers by itself",
+                "remove `http`",
+            ))
+        }
+        (true, _) => Ok(Some(http)),
+        (false, None) => Ok(None),
+        (false, Some(value)) => {
+            Err(value
+                .refuse("the route carries no plain requests", "write `http = true` too, or remove `http_upstream`"))
+        }
+    }
 }
 
 fn allowed_origins(value: &Value<'_>) -> Read<Origins> {

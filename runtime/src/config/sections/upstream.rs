@@ -10,6 +10,7 @@ use crate::config::{
     types::Upstream,
     value,
 };
+use crate::exchange::Keeping;
 use crate::http::Host;
 
 pub(super) const UPSTREAM: Section = Section {
@@ -23,6 +24,8 @@ pub(super) const UPSTREAM: Section = Section {
         TLS,
         PROXY_PROTOCOL,
         HTTP2,
+        KEEP_ALIVE,
+        KEEP_ALIVE_CONNECTIONS,
         liveness::TCP_KEEPALIVE,
         liveness::TCP_USER_TIMEOUT,
         ENDPOINTS,
@@ -90,6 +93,23 @@ const HTTP2: Key = Key {
               that does not say so is asked over HTTP/1.1, and after a minute once more whether it does. Takes no `proxy_protocol`.",
 };
 
+const KEEP_ALIVE: Key = Key {
+    name: "keep_alive",
+    takes: "duration or `off`",
+    absent: Absent::Default("\"60s\""),
+    example: "\"10s\"",
+    meaning: "How long a connection to an endpoint is kept for the next plain request, or for less where the endpoint says \
+              so. With `proxy_protocol` none is.",
+};
+
+const KEEP_ALIVE_CONNECTIONS: Key = Key {
+    name: "keep_alive_connections",
+    takes: "whole number",
+    absent: Absent::Default("64"),
+    example: "16",
+    meaning: "The most connections that are kept so, for each endpoint and worker, 0 to 65535.",
+};
+
 const ENDPOINTS: Key = Key {
     name: "endpoints",
     takes: "tables",
@@ -125,6 +145,8 @@ fn upstream(name: &str, place: &Place, value: &Value<'_>, names: &Names<'_>) -> 
         Ok(http2)
     });
     let liveness = liveness::liveness(&table, false);
+    let keep_alive = table.read(&KEEP_ALIVE, value::duration_or_off);
+    let keep_alive_connections = table.read(&KEEP_ALIVE_CONNECTIONS, |value| value::count(value, 0..=65535));
     let endpoints = table.read(&ENDPOINTS, endpoint::endpoints);
     Ok((
         valid?.to_owned(),
@@ -137,6 +159,10 @@ fn upstream(name: &str, place: &Place, value: &Value<'_>, names: &Names<'_>) -> 
             proxy_protocol: proxy_protocol?,
             http2: http2?,
             liveness: liveness?,
+            keeping: Keeping {
+                most: usize::try_from(keep_alive_connections?).unwrap_or(usize::MAX),
+                time: keep_alive?,
+            },
             endpoints: endpoints?,
             place: value.place(),
         },

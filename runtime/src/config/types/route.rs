@@ -29,6 +29,8 @@ pub struct Route {
     pub filters: Vec<ComponentUse>,
     /// Where connections go.
     pub target: Target,
+    /// How plain requests are served; `None`: they are not.
+    pub http: Option<Http>,
     /// Which networks clients may come from.
     pub access: Access,
     /// The origins that may connect, as browsers write them; `None`: all may.
@@ -57,6 +59,17 @@ pub struct Route {
     pub on_change: OnChange,
     /// Where it is declared.
     pub place: Place,
+}
+
+/// How a route serves plain requests.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Http {
+    /// Where they go, a key of [`Config::upstreams`](super::Config::upstreams); `None`: where connections do.
+    pub upstream: Option<String>,
+    /// How long the first byte of an answer may take; `None`: for ever.
+    pub request_timeout: Option<Duration>,
+    /// The largest body of a request; `None`: any.
+    pub max_body_size: Option<u64>,
 }
 
 /// Where a route's connections go.

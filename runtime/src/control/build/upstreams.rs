@@ -41,6 +41,7 @@ impl Builder<'_> {
                     proxy_protocol: upstream.proxy_protocol,
                     http2: upstream.http2,
                     liveness: upstream.liveness,
+                    keeping: upstream.keeping,
                 };
                 upstreams.insert(name.clone(), Arc::new(built));
             }

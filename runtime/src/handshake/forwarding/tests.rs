@@ -37,7 +37,7 @@ fn trusting(networks: &[&str]) -> Forwarding {
 fn request(forwarding: &Forwarding, peer: &str, fields: &[(&str, &str)], edits: &[HeaderEdit]) -> UpstreamRequest {
     let parts = parts("/ws/chat", fields);
     let opening = validate(&parts).unwrap();
-    forwarding.request(parts, target(), &opening, &client(peer), edits).0
+    forwarding.request(parts, target(), Some(&opening), &client(peer), edits).0
 }
 
 #[test]
@@ -213,7 +213,7 @@ fn nothing_is_appended_when_it_is_off_and_untrusted_peers_are_not_believed_eithe
 fn the_host_of_an_absolute_target_is_the_one_forwarded() {
     let parts = parts("http://absolute.example/ws?x", &[]);
     let opening = validate(&parts).unwrap();
-    let (request, _) = Forwarding::default().request(parts, target(), &opening, &client("192.0.2.1:5"), []);
+    let (request, _) = Forwarding::default().request(parts, target(), Some(&opening), &client("192.0.2.1:5"), []);
     assert_eq!(request.headers["x-forwarded-host"], "absolute.example");
     assert_eq!(request.headers["forwarded"], "for=192.0.2.1;host=absolute.example;proto=http");
 }
@@ -237,7 +237,7 @@ fn a_group_id_is_forwarded_as_it_is_and_made_when_absent() {
     let id = |fields: &[(&str, &str)]| {
         let parts = parts("/", fields);
         let opening = validate(&parts).unwrap();
-        let (request, id) = forwarding.request(parts, target(), &opening, &client("192.0.2.1:5"), []);
+        let (request, id) = forwarding.request(parts, target(), Some(&opening), &client("192.0.2.1:5"), []);
         let id = id.unwrap();
         assert_eq!(request.headers["x-group-id"], id);
         id

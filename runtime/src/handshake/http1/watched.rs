@@ -75,7 +75,7 @@ impl<S: AsyncRead + Unpin> AsyncRead for Watched<S> {
         let before = buffer.filled().len();
         let read = Pin::new(&mut self.stream).poll_read(context, buffer);
         let came = buffer.filled().get(before..).unwrap_or_default();
-        self.exchange.fragments.borrow_mut().read(came);
+        self.exchange.heads.borrow_mut().read(came);
         if !came.is_empty() && self.exchange.read_at.get().is_none() {
             self.exchange.read_at.set(Some(Instant::now()));
         }

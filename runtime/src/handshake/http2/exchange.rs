@@ -88,8 +88,8 @@ impl Exchange {
         let (mut head, body) = response.into_parts();
         fields::remove_connection_specific(&mut head.headers);
         head.version = Version::HTTP_2;
-        if let AnswerBody::Whole(bytes) = &body {
-            head.headers.entry(header::CONTENT_LENGTH).or_insert_with(|| HeaderValue::from(bytes.len()));
+        if let Some(length) = body.size_hint().exact().filter(|_| !self.is_head && has_length(head.status)) {
+            head.headers.entry(header::CONTENT_LENGTH).or_insert_with(|| HeaderValue::from(length));
         }
         let is_empty = self.is_head || body.is_end_stream();
         let response = Response::from_parts(head, ());
@@ -120,6 +120,11 @@ impl fmt::Debug for Exchange {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         formatter.debug_struct("Exchange").field("stream", &self.respond.stream_id()).finish_non_exhaustive()
     }
+}
+
+/// Whether an answer of this status may say how long its body is (RFC 9110 section 8.6), where it has one.
+fn has_length(status: StatusCode) -> bool {
+    !status.is_informational() && status != StatusCode::NO_CONTENT && status != StatusCode::NOT_MODIFIED
 }
 
 /// Sends a body as the client takes it.

@@ -21,6 +21,10 @@ pub(in crate::config) const ROUTE: Section = Section {
         SERVICES,
         ANSWER,
         REDIRECT,
+        HTTP,
+        HTTP_UPSTREAM,
+        REQUEST_TIMEOUT,
+        MAX_BODY_SIZE,
         ALLOW,
         DENY,
         ALLOWED_ORIGINS,
@@ -160,6 +164,39 @@ pub(in crate::config) const HANDSHAKE_TIMEOUT: Key = key(
     Default("\"10s\""),
     "\"5s\"",
     "How long the upstream may take to answer the handshake. The client's part is the listener's.",
+);
+
+pub(in crate::config) const HTTP: Key = key(
+    "http",
+    "boolean",
+    Default("false"),
+    "true",
+    "Whether plain requests are carried to the upstream, too: those that are no opening handshake. Without it they get 426.",
+);
+
+pub(in crate::config) const HTTP_UPSTREAM: Key = key(
+    "http_upstream",
+    "upstream",
+    Means("the one of WebSockets"),
+    "\"chat\"",
+    "Where plain requests go instead. Needs `http = true`.",
+);
+
+pub(in crate::config) const REQUEST_TIMEOUT: Key = key(
+    "request_timeout",
+    "duration or `off`",
+    Default("\"60s\""),
+    "\"5m\"",
+    "How long the first byte of the answer to a plain request may take; what comes after it may take any time. The time \
+     begins anew while the body of the request goes up. Then 504, or 408 where the client has stopped sending.",
+);
+
+pub(in crate::config) const MAX_BODY_SIZE: Key = key(
+    "max_body_size",
+    "size or `off`",
+    Default("\"off\""),
+    "\"10MiB\"",
+    "The largest body of a plain request; 413 for a larger one. No body is kept in memory, whatever its size.",
 );
 
 pub(in crate::config) const PING_INTERVAL: Key =
