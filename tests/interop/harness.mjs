@@ -35,9 +35,12 @@ export async function freePort() {
   return port;
 }
 
-/** Proxies in front of a server, one whose route has no filters and one with a reader; `tls` is of their listeners, and `rest`
- * gives what else each has. */
-export async function proxy(test, endpoint, tls = "", rest = () => "") {
+/**
+ * Proxies in front of a server, or of several, one whose route has no filters and one with a reader; `tls` is of their
+ * listeners, `more` of the routes, `balance` of the upstream, and `rest` gives what else each has.
+ */
+export async function proxy(test, endpoint, { tls = "", more = "", balance = '"round-robin"', rest = () => "" } = {}) {
+  const endpoints = [endpoint].flat().map((url) => `{ url = "${url}" }`);
   const folder = mkdtempSync(join(tmpdir(), "tidegate-interop-"));
   const origins = {};
   for (const [route, filters] of Object.entries({ relay: "", reader: 'filters = ["reader"]' })) {
@@ -54,10 +57,12 @@ path = "${process.env.READER}"
 max_memory = "64MiB"
 deadline = "10s"
 [upstreams.server]
-endpoints = [{ url = "${endpoint}" }]
+balance = ${balance}
+endpoints = [${endpoints.join(", ")}]
 [[routes]]
 name = "${route}"
 upstream = "server"
+${more}
 ${filters}
 ${rest(route)}`,
     );

@@ -37,7 +37,7 @@ async function secured(test, authority) {
   const page = `[[routes]]\nname = "page"\npath = "/page"\n[routes.answer]\nstatus = 200\nbody = "<title>page</title>"
 headers = { content-type = "text/html" }\n`;
   const rest = (route) => `${page}[admin]\nlisten = "127.0.0.1:${admin[route]}"\n`;
-  const origins = await proxy(test, `ws://127.0.0.1:${server.address().port}`, tls, rest);
+  const origins = await proxy(test, `ws://127.0.0.1:${server.address().port}`, { tls, rest });
   const metric = async (route, name) => {
     const text = await (await fetch(`http://127.0.0.1:${admin[route]}/metrics`)).text();
     const lines = text.split("\n").filter((line) => line.startsWith(`${name}{`));

@@ -30,7 +30,7 @@ async function secured(test, certificates, rest = "") {
   test.after(() => server.close() && server.closeAllConnections());
   const list = certificates.map(({ chain, key }) => `{ chain = "${chain}", key = "${key}" }`);
   const tls = `[listeners.tls]\ncertificates = [${list}]\n${rest}\n`;
-  return [await proxy(test, `ws://127.0.0.1:${server.address().port}`, tls), heads];
+  return [await proxy(test, `ws://127.0.0.1:${server.address().port}`, { tls }), heads];
 }
 
 for (const version of ["1.2", "1.3"]) {
