@@ -14,6 +14,7 @@
 pub mod cli;
 pub mod compare;
 pub mod scenario;
+pub mod multiplexer;
 pub mod generator;
 pub mod connection;
 pub mod tools;

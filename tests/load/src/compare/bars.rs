@@ -3,7 +3,7 @@
 use super::Comparison;
 use super::REPLACING;
 use super::proxy::Part;
-use super::rows::{CHURN, IDLE, MANY, RATED, Row, SLOW, TLS_IDLE};
+use super::rows::{CHURN, HTTP2_4KIB, HTTP2_125B, IDLE, MANY, RATED, Row, SLOW, TLS_IDLE};
 
 /// One bar against one measurement.
 #[derive(Clone, Debug)]
@@ -44,6 +44,10 @@ fn bars_of(comparison: &Comparison, row: &Row, name: &str, part: Part, add: &mut
         (IDLE, Part::Relay) => add(format!("{name}, KiB"), comparison.median(row.name, name), 1.6),
         (IDLE, Part::Filtered) => add(format!("{name}, KiB"), comparison.median(row.name, name), 2.4),
         (TLS_IDLE, Part::Relay) => add(format!("{name}, KiB"), comparison.median(row.name, name), 12.0),
+        (HTTP2_125B | HTTP2_4KIB, Part::Relay | Part::Filtered) => {
+            let (claim, measured) = to("envoy");
+            add(claim, measured, if part == Part::Relay { 1.0 } else { 1.1 });
+        }
         (row, Part::Relay) if SECURED.iter().any(|(secured, _)| *secured == row) => {
             let (claim, measured) = to("nginx");
             add(claim, measured, SECURED.iter().find(|(secured, _)| *secured == row).map_or(1.0, |(_, most)| *most));

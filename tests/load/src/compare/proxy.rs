@@ -13,9 +13,10 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use serde::Serialize;
 
-use super::rows::{CHURN, Row, Security};
+use super::rows::{CHURN, Row, STREAMS, Security};
 use super::templates;
 use crate::clock::{SECOND, now};
+use crate::multiplexer::Multiplexer;
 use crate::process::{Pinned, ProcessTree};
 use crate::scenario::Target;
 use crate::wire::{Identity, Tls};
@@ -62,7 +63,13 @@ impl Variant {
     pub fn stands_in(&self, row: &Row) -> bool {
         // Envoy and configurations of one's own are not made to speak TLS here.
         let speaks_tls = matches!(self.launch, Launch::Nginx { .. } | Launch::Haproxy { .. } | Launch::Tidegate { .. });
-        if row.security != Security::Clear && !speaks_tls {
+        let speaks_http2 = matches!(self.launch, Launch::Envoy { module: None, .. } | Launch::Tidegate { .. });
+        let speaks = match row.security {
+            Security::Clear => true,
+            Security::Tls | Security::Resumed => speaks_tls,
+            Security::Multiplexed => speaks_http2,
+        };
+        if !speaks {
             return false;
         }
         match self.part {
@@ -133,6 +140,8 @@ pub struct Proxy {
     child: Child,
     address: SocketAddr,
     tls: Option<Tls>,
+    /// What speaks HTTP/2 with it for the load.
+    multiplexer: Option<Multiplexer>,
 }
 
 impl Proxy {
@@ -144,7 +153,9 @@ impl Proxy {
         directory: &Path,
         security: Security,
     ) -> anyhow::Result<Self> {
-        let identity = (security != Security::Clear).then(|| Identity::make(directory)).transpose()?;
+        let is_secure = matches!(security, Security::Tls | Security::Resumed);
+        let is_multiplexed = security == Security::Multiplexed;
+        let identity = is_secure.then(|| Identity::make(directory)).transpose()?;
         let tls = identity.as_ref().map(|identity| identity.tls(security == Security::Resumed)).transpose()?;
         let identity = identity.as_ref();
         let (listen, admin) = (free_address()?, free_address()?);
@@ -168,13 +179,16 @@ impl Proxy {
             }
             Launch::Envoy { binary, module } => {
                 let mut command = Command::new(binary);
-                let config = place("envoy.yaml", templates::envoy(listen, upstream, module.as_ref()))?;
+                let config = place("envoy.yaml", templates::envoy(listen, upstream, module.as_ref(), is_multiplexed))?;
                 command.arg("-c").arg(config).args(["--concurrency", "1", "--disable-hot-restart", "-l", "error"]);
                 command
             }
             Launch::Tidegate { binary, route } => tidegate(
                 binary,
-                &place("tidegate.toml", templates::tidegate(listen, admin, upstream, route, identity)?)?,
+                &place(
+                    "tidegate.toml",
+                    templates::tidegate(listen, admin, upstream, route, identity, is_multiplexed)?,
+                )?,
             ),
             Launch::TidegateConfig { binary, template } => {
                 let text = template
@@ -194,15 +208,22 @@ impl Proxy {
             let _pinned = Pinned::to(core)?;
             command.spawn().with_context(|| format!("{command:?}"))?
         };
-        let mut proxy = Self { child, address: listen, tls };
+        let mut proxy = Self { child, address: listen, tls, multiplexer: None };
         proxy.wait_until_it_listens().with_context(|| fs::read_to_string(&log).unwrap_or_default())?;
+        if is_multiplexed {
+            proxy.multiplexer = Some(Multiplexer::start(listen, STREAMS)?);
+        }
         Ok(proxy)
     }
 
     /// The target of its load, with its process to watch.
     pub fn target(&self) -> Target {
         let process = Some(ProcessTree::new(self.child.id()));
-        Target { process, tls: self.tls.clone(), ..Target::new(self.address, "/") }
+        Target {
+            process,
+            tls: self.tls.clone(),
+            ..Target::new(self.multiplexer.as_ref().map_or(self.address, |it| it.address), "/")
+        }
     }
 
     fn wait_until_it_listens(&mut self) -> anyhow::Result<()> {

@@ -36,6 +36,8 @@ pub enum Security {
     Tls,
     /// Over TLS 1.3, sessions resumed.
     Resumed,
+    /// In clear text over HTTP/2, so many on a connection.
+    Multiplexed,
 }
 
 /// What happens in a row.
@@ -66,7 +68,7 @@ pub enum Load {
 }
 
 /// All rows, the five message loads first.
-pub const ROWS: [Row; 18] = [
+pub const ROWS: [Row; 20] = [
     closed_row("64B", "64 B, 64 connections, 1 in flight", 64, 64, 1),
     closed_row("125B", "125 B, 64 connections, 16 in flight", 125, 64, 16),
     closed_row("4KiB", "4 KiB, 32 connections, 4 in flight", 4096, 32, 4),
@@ -109,6 +111,8 @@ pub const ROWS: [Row; 18] = [
         load: Load::Slow(1000),
         security: Security::Clear,
     },
+    over_http2(HTTP2_125B, "HTTP/2: 125 B, 10 on each of 10 connections, 16 in flight", closed(125, 100, 16)),
+    over_http2(HTTP2_4KIB, "HTTP/2: 4 KiB, 10 on each of 10 connections, 4 in flight", closed(4096, 100, 4)),
     over_tls("tls-64B", "TLS: 64 B, 64 connections, 1 in flight", closed(64, 64, 1)),
     over_tls("tls-4KiB", "TLS: 4 KiB, 32 connections, 4 in flight", closed(4096, 32, 4)),
     over_tls("tls-16KiB", "TLS: 16 KiB, 8 connections, 4 in flight", closed(16_384, 8, 4)),
@@ -128,6 +132,13 @@ pub const IDLE: &str = "idle";
 /// The row of slow readers.
 pub const SLOW: &str = "slow";
 
+/// Small messages over HTTP/2.
+pub const HTTP2_125B: &str = "http2-125B";
+/// Larger ones.
+pub const HTTP2_4KIB: &str = "http2-4KiB";
+/// How many WebSockets a connection over HTTP/2 has.
+pub const STREAMS: usize = 10;
+
 /// Full handshakes over TLS.
 pub const TLS_CHURN: &str = "tls-churn";
 /// Resumed ones.
@@ -137,6 +148,10 @@ pub const TLS_IDLE: &str = "tls-idle";
 
 const fn compressed_row(name: &'static str, title: &'static str, deflate: Deflate) -> Row {
     Row { name, title, unit: "CPU µs", load: Load::Compressed(deflate), security: Security::Clear }
+}
+
+const fn over_http2(name: &'static str, title: &'static str, load: Load) -> Row {
+    Row { name, title, unit: "CPU µs", load, security: Security::Multiplexed }
 }
 
 const fn over_tls(name: &'static str, title: &'static str, load: Load) -> Row {
@@ -154,16 +169,18 @@ const fn closed_row(name: &'static str, title: &'static str, size: usize, connec
 /// The rows called `names`; "messages" are the closed loops.
 pub fn select(names: &[String]) -> anyhow::Result<Vec<Row>> {
     for name in names {
-        let known = ["all", "messages", "tls"].contains(&name.as_str()) || ROWS.iter().any(|row| row.name == name);
+        let known =
+            ["all", "messages", "http2", "tls"].contains(&name.as_str()) || ROWS.iter().any(|row| row.name == name);
         let rows = ROWS.map(|row| row.name).join(", ");
-        anyhow::ensure!(known, "no row is called {name}; there are {rows}, messages, tls and all");
+        anyhow::ensure!(known, "no row is called {name}; there are {rows}, messages, http2, tls and all");
     }
     let wanted = |row: &Row| {
-        let is_secure = row.security != Security::Clear;
-        let is_of_messages = matches!(row.load, Load::Closed { .. }) && !is_secure;
+        let is_secure = matches!(row.security, Security::Tls | Security::Resumed);
+        let is_of_messages = matches!(row.load, Load::Closed { .. }) && row.security == Security::Clear;
         names.iter().any(|name| match name.as_str() {
             "all" => true,
             "messages" => is_of_messages,
+            "http2" => row.security == Security::Multiplexed,
             "tls" => is_secure,
             name => name == row.name,
         })

@@ -79,7 +79,16 @@ backend echo
     )
 }
 
-pub(super) fn envoy(listen: SocketAddr, upstream: SocketAddr, module: Option<&EnvoyModule>) -> String {
+pub(super) fn envoy(
+    listen: SocketAddr,
+    upstream: SocketAddr,
+    module: Option<&EnvoyModule>,
+    is_multiplexed: bool,
+) -> String {
+    let codec = match is_multiplexed {
+        false => "codec_type: HTTP1",
+        true => "codec_type: HTTP2\n          http2_protocol_options: { allow_connect: true }",
+    };
     let (mut wasm, mut native) = (String::new(), String::new());
     match module {
         Some(EnvoyModule::Native(module)) => {
@@ -120,7 +129,7 @@ pub(super) fn envoy(listen: SocketAddr, upstream: SocketAddr, module: Option<&En
         typed_config:
           \"@type\": type.googleapis.com/envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager
           stat_prefix: client
-          codec_type: HTTP1
+          {codec}
           delayed_close_timeout: 0s
           upgrade_configs: [{{ upgrade_type: websocket }}]
           route_config:
@@ -157,7 +166,9 @@ pub(super) fn tidegate(
     upstream: SocketAddr,
     route: &TidegateRoute,
     identity: Option<&Identity>,
+    is_multiplexed: bool,
 ) -> anyhow::Result<String> {
+    let http2 = if is_multiplexed { "http2 = \"prior-knowledge\"" } else { "" };
     let tls = identity.map(|Identity { chain, key, .. }| {
         format!("tls = {{ certificates = [{{ chain = {chain:?}, key = {key:?} }}] }}")
     });
@@ -186,6 +197,7 @@ access = false
 [[listeners]]
 listen = \"{listen}\"
 {tls}
+{http2}
 {components}
 [upstreams.echo]
 balance = \"round-robin\"
