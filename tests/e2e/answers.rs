@@ -1,7 +1,7 @@
 //! Routes that answer by themselves: the same for whatever is asked, or the way to another place.
 
 use serde_json::json;
-use tidegate_tests::{Peer, Proxy, Reply, Request, Signer, key_set};
+use tidegate_tests::{Backend, Http2, Peer, Proxy, Reply, Request, Signer, key_set, websocket};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 /// A route of this name; `rest` goes on describing it.
@@ -88,6 +88,30 @@ async fn no_answer_opens_a_tunnel() {
     let said =
         said(&proxy, "CONNECT proxy.test:443 HTTP/1.1\r\nHost: proxy.test:443\r\nConnection: close\r\n\r\n").await;
     assert!(said.starts_with("HTTP/1.1 4"), "{said}");
+}
+
+#[tokio::test]
+async fn over_http2_no_success_accepts_a_handshake_that_nobody_has_accepted() {
+    let upstream = Backend::bind().await.always_answer("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nhi");
+    let config = [
+        tidegate_tests::config::route(&[&upstream], ""),
+        route("own", "path = \"/own\"\nanswer = { body = \"ok\" }"),
+        route("moved", "path = \"/moved\"\nredirect = { to = \"https://{host}/new\" }"),
+        "[[listeners]]\nlisten = \"127.0.0.1:0\"\nhttp2 = \"prior-knowledge\"\n".to_owned(),
+    ];
+    let proxy = Proxy::start(&config.concat()).await;
+    let mut client = Http2::connect(proxy.address).await;
+    for (path, status, location) in
+        [("/", 502, None), ("/own", 400, None), ("/moved", 308, Some("https://proxy.test/new"))]
+    {
+        let (answer, ..) = client.stream(websocket(path)).await;
+        let told = answer.headers().get("location").map(|location| location.to_str().unwrap());
+        assert_eq!((answer.status().as_u16(), told), (status, location), "{answer:?}");
+        assert!(answer.headers().contains_key("x-request-id") && answer.headers().contains_key("content-length"));
+    }
+    let request = http::Request::builder().uri("http://proxy.test/own").body(()).unwrap();
+    let answer = client.ask(request).await;
+    assert_eq!((answer.status().as_u16(), &answer.body()[..]), (200, &b"ok"[..]));
 }
 
 #[tokio::test]

@@ -5,7 +5,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use http::request::Parts;
-use http::{Method, header};
+use http::{Method, Version, header};
 use tokio::time::Instant;
 
 use super::Entrance;
@@ -105,6 +105,7 @@ impl<'w> Arrived<'w> {
         let other = peer.map(|peer| peer.ip());
         let address = snapshot.trusted.client(other, &head.headers);
         let is_trusted = snapshot.trusted.contains(other);
+        record.is_extended = head.version == Version::HTTP_2 && handshake::is_opening(&head);
         record.accept = fields::combined(&head.headers, &header::ACCEPT);
         record.request_id = handshake::correlate(&mut head.headers, &record.connection, is_trusted);
         let port = peer.map_or(0, |peer| peer.port());
@@ -224,7 +225,7 @@ impl<'w> Routed<'w> {
                 Goal::Connection(upstream.clone(), handshake::validate(&self.head).map_err(Refusal::Request)?)
             }
             // A 2xx would open a tunnel.
-            Destination::Answer(_) if self.head.method == Method::CONNECT => {
+            Destination::Answer(_) if self.head.method == Method::CONNECT && !handshake::is_opening(&self.head) => {
                 return Err(Refusal::Request(Refused::Method));
             }
             Destination::Answer(answer) => Goal::Answer(answer.clone()),

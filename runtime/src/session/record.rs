@@ -10,7 +10,7 @@ use tokio::time::Instant;
 use super::connection::Connection;
 use super::dismissal::Place;
 use super::worker::Worker;
-use crate::handshake::{AnswerBody, REQUEST_ID, ReadError, RequestId};
+use crate::handshake::{self, AnswerBody, REQUEST_ID, ReadError, RequestId};
 use crate::http::Facts;
 use crate::log::{AccessRecord, Ended, Traffic, Tried};
 use crate::metrics::HandshakeOutcome;
@@ -25,6 +25,8 @@ pub(super) struct Record<'a> {
     pub(super) connection: String,
     /// What the request is known by, once it is there.
     pub(super) request_id: Option<RequestId>,
+    /// Whether it is an extended `CONNECT`, which any success accepts (RFC 8441 section 5).
+    pub(super) is_extended: bool,
     /// Which forms of an answer the client accepts.
     pub(super) accept: Option<HeaderValue>,
     pub(super) client: Option<SocketAddr>,
@@ -54,6 +56,7 @@ impl<'a> Record<'a> {
             place: worker.dismissals().place(),
             connection: worker.connection_id(),
             request_id: None,
+            is_extended: false,
             accept: None,
             client,
             started_at,
@@ -93,8 +96,16 @@ impl<'a> Record<'a> {
         }
     }
 
-    /// The answer in the form that the client gets.
-    pub(super) fn formed(&self, response: Response<AnswerBody>) -> Response<AnswerBody> {
+    /// The answer in the form that the client gets. What is a success elsewhere accepts no handshake here that nobody has
+    /// accepted.
+    pub(super) fn formed(&self, response: Response<AnswerBody>, outcome: HandshakeOutcome) -> Response<AnswerBody> {
+        let response = match (self.is_extended && response.status().is_success(), outcome) {
+            (false, _) => response,
+            (true, HandshakeOutcome::UpstreamAnswered) => {
+                handshake::text(StatusCode::BAD_GATEWAY, "the upstream speaks no WebSocket here")
+            }
+            (true, _) => handshake::text(StatusCode::BAD_REQUEST, "no WebSocket is spoken here"),
+        };
         let id = self.request_id.as_ref().map(|id| &id.value);
         let mut response = self.worker.snapshot().errors.form(response, self.accept.as_ref(), id);
         self.dress(response.headers_mut());

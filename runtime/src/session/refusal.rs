@@ -125,7 +125,7 @@ impl Refusal {
             record.refused(outcome, None);
             return None;
         };
-        let response = record.formed(response);
+        let response = record.formed(response, outcome);
         let status = response.status();
         let further = stream.refuse(response).await;
         record.refused(outcome, Some(status));
