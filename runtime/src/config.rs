@@ -42,9 +42,9 @@ pub use self::{
     refusal::{How, MEND, Refusal},
     source::Place,
     types::{
-        Acme, Admin, AdminToken, Answer, Authorize, CacheDirectory, Candidate, CertificateFiles, ClientAuth, Component,
-        ComponentSource, ComponentUse, Config, Content, Endpoint, File, Http, Inputs, KeysAt, Listener, MemorySize,
-        Parts, Role, Route, RouteToken, Services, Target, Tls, Tokens, Upstream, UpstreamTls,
+        Acme, Admin, AdminToken, Answer, Authorize, Bridge, CacheDirectory, Candidate, CertificateFiles, ClientAuth,
+        Component, ComponentSource, ComponentUse, Config, Content, Endpoint, File, Http, Inputs, KeysAt, Listener,
+        MemorySize, Parts, Role, Route, RouteToken, Services, Target, Tls, Tokens, Upstream, UpstreamTls,
     },
 };
 

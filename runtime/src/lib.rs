@@ -40,6 +40,7 @@
 //! | something that another server is asked, or answers, about who comes in | [`authorize`]: [`authorize::Question`], [`authorize::Terms`]; its key in `config::sections::authorize` |
 //! | a place where tokens stand, or something that is asked of them | [`token`]: a [`token::Source`], a term of [`token::Terms`]; its key in `config::sections::tokens` |
 //! | a way in which an authority of certificates convinces itself | [`acme`]: [`acme::Ways`], `acme::order`; who answers it: [`tls`] in a handshake, [`session`] in clear text |
+//! | a way for plain requests and messages to meet | [`bridge`], which is the WebSocket's client; `session::bridge` makes its connections streams like any other |
 //! | a header field that the proxy owns | `http::field_names`, and `header-edit` in `wit/types.wit`, which names them (a test compares the two) |
 //! | a metric | [`metrics`], which has its name, and `docs/operations.md` |
 //!
@@ -66,6 +67,7 @@ pub mod handshake;
 pub mod route;
 pub mod balance;
 pub mod upstream;
+pub mod bridge;
 pub mod pipe;
 // Components: which version serves, and what runs it.
 pub mod rollout;

@@ -31,7 +31,7 @@ pub use self::loads::{Counted, Loads};
 pub use self::refuse::{Refusals, refuse, refuse_at_once};
 pub use self::retire::retire;
 pub use self::socket_file::Rights;
-pub use self::taken::listening;
+pub use self::taken::{listening, listening_paths};
 use crate::acme::Challenges;
 use crate::answers::Redirect;
 use crate::handshake::HeadLimits;

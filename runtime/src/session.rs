@@ -13,6 +13,7 @@
 mod admit;
 mod arrive;
 mod authorize;
+mod bridge;
 mod connect;
 mod connection;
 mod criteria;
@@ -58,7 +59,8 @@ pub use underway::{Requests, Underway};
 pub use worker::Worker;
 
 use admit::Admitted;
-use arrive::{Arrived, Wish};
+use arrive::{Arrived, Entered, Goal, Wish};
+use bridge::Crossing;
 use connect::Joined;
 use open::Open;
 use record::Record;
@@ -67,6 +69,7 @@ use secure::Peer;
 
 use crate::acme::Challenges;
 use crate::answers::Redirect;
+use crate::bridge::Reply;
 use crate::exchange::Hop;
 use crate::handshake::{Client, HeadLimits, Missed, Stream, Streams, speaks_http2};
 use crate::http::Paths;
@@ -140,6 +143,21 @@ struct Entrance {
 }
 
 impl Entrance {
+    /// That of streams of our own.
+    fn inner(worker: Rc<Worker>) -> Self {
+        Self {
+            worker,
+            peer: None,
+            destination: None,
+            secured: None,
+            authority: None,
+            door: None,
+            challenges: None,
+            redirect: None,
+            paths: Paths::default(),
+        }
+    }
+
     /// What an upstream is told of a client by the PROXY protocol. A client that trusted proxies have told of has no port, and
     /// of a unix socket there is nothing to tell.
     fn introduction(&self, client: &Client) -> Header {
@@ -254,6 +272,8 @@ async fn serve_stream(
     match agree(entrance, head, &mut stream, &mut record).await {
         Ok(Agreed::Joined(joined)) => joined.answer(stream, record).await.ok_or(None),
         Ok(Agreed::Plain(admitted, hop)) => Err(Box::pin(admitted.exchange(hop, stream, record)).await),
+        Ok(Agreed::Message(entered, upstream)) => Err(Box::pin(entered.cross(upstream, stream, record)).await),
+        Ok(Agreed::Events(admitted, crossing)) => Err(Box::pin(admitted.stream(crossing, stream, record)).await),
         Err(refusal) => Err(refusal.answer(stream, record).await),
     }
 }
@@ -265,6 +285,10 @@ enum Agreed<'w> {
     Joined(Joined<'w>),
     /// A plain request that may be carried to an upstream.
     Plain(Box<Admitted<'w>>, Hop),
+    /// A plain request that becomes a message to an upstream.
+    Message(Box<Entered<'w>>, Arc<Upstream>),
+    /// A plain request that is answered with what an upstream says.
+    Events(Box<Admitted<'w>>, Crossing),
 }
 
 /// Takes a request as far as two handshakes that agree, of which the client's is still to be answered; a plain one as far as
@@ -278,7 +302,15 @@ async fn agree<'w>(
     let arrived = Arrived::new(entrance, head, record).pass(entrance, record)?;
     let routed = arrived.route(record)?;
     let entered = routed.enter()?;
-    let admitted = entered.identify(stream, record).await?.authorize(stream).await?.admit(entrance, record)?;
+    let entered = entered.identify(stream, record).await?.authorize(stream).await?;
+    if let Goal::Bridge(upstream, crossing) = &entered.goal {
+        let (upstream, crossing) = (upstream.clone(), *crossing);
+        return Ok(match entered.routed.route.bridge.as_ref().is_some_and(|terms| terms.reply == Reply::Stream) {
+            true => Agreed::Events(Box::new(entered.without_body().admit(entrance, record)?), crossing),
+            false => Agreed::Message(Box::new(entered), upstream),
+        });
+    }
+    let admitted = entered.admit(entrance, record)?;
     let opening = match &admitted.wish {
         Wish::WebSocket(opening) => opening.clone(),
         Wish::Answer(hop) => {

@@ -309,12 +309,17 @@ async fn problems_and_warnings_are_json_when_that_is_asked_for() {
 async fn what_is_most_likely_not_meant_is_a_warning() {
     let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let port = taken.local_addr().unwrap().port();
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("admin.sock");
+    let _taken = std::os::unix::net::UnixListener::bind(&path).unwrap();
+    let path = path.display();
     for (config, warning) in [
         (with("").replace("\" }", "\", enabled = false }"), "all endpoints of upstream `back` are off"),
         (with("").replace("\" }", "\", weight = 0 }"), "have weight 0"),
         (with("").replace("9001", "8080"), "ws://127.0.0.1:8080 is a listener of this proxy itself"),
         (with("[admin]\nlisten = \"0.0.0.0:0\"\nopen = true"), "the admin API asks for no password"),
         (with(&format!("[admin]\nlisten = \"127.0.0.1:{port}\"")), "something listens on 127.0.0.1:"),
+        (with(&format!("[admin]\nlisten = \"unix:{path}\"")), "something listens on unix:/"),
     ] {
         let finished = check(&config).await;
         assert_eq!(finished.code, Some(0), "{finished:?}");

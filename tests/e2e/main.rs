@@ -21,6 +21,8 @@ mod authorize;
 mod backpressure;
 mod balancing;
 mod cache;
+mod bridge;
+mod bridge_kills;
 mod budgets;
 mod canary;
 mod certificate_swaps;

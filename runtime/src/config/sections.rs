@@ -5,6 +5,7 @@ mod acme;
 mod admin;
 mod answer;
 mod authorize;
+mod bridge;
 mod candidate;
 mod component;
 mod configuration;
@@ -53,6 +54,7 @@ pub(super) const ALL: &[&Section] = &[
     &services::SERVICES,
     &answer::ANSWER,
     &answer::REDIRECT,
+    &bridge::BRIDGE,
     &headers::HEADERS,
     &component::USE,
     &component::FILTER_USE,

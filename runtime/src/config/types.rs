@@ -9,7 +9,7 @@ use std::{collections::BTreeMap, net::SocketAddr, num::NonZeroUsize, path::PathB
 use http::{StatusCode, Uri};
 
 pub use self::admin::{Admin, AdminToken, Role};
-pub use self::route::{Answer, Content, Http, Route, Services, Target};
+pub use self::route::{Answer, Bridge, Content, Http, Route, Services, Target};
 pub use self::tls::{Acme, CertificateFiles, ClientAuth, File, Tls, UpstreamTls};
 use super::{
     problem::Problems,

@@ -6,6 +6,8 @@ use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 
+use http::header::HeaderValue;
+use tokio::sync::Semaphore;
 use tokio::time::Instant;
 
 use super::answers;
@@ -20,6 +22,7 @@ use super::steps::{Step, Steps};
 use super::{tls, tokens};
 use crate::acme::Acme;
 use crate::answers::Answer;
+use crate::bridge::Terms;
 use crate::component::{
     BalancerUse, Component, Configuration, ConfigureError, FilterUse, Host, Moment, OnFailure, PredicateUse,
 };
@@ -29,7 +32,7 @@ use crate::inquiry::Desk;
 use crate::listener::Settings;
 use crate::metrics::Metrics;
 use crate::rollout::{Candidacy, Candidate, Decisions, Rollout};
-use crate::route::{Matcher, RouteTable, Services};
+use crate::route::{HostPattern, Matcher, RouteTable, Services};
 use crate::session::{Admission, Http, Route, Snapshot, Target, Upstream};
 use crate::tls::{Keys, Server};
 use crate::token::{Issuers, Requirement, Rules};
@@ -104,6 +107,25 @@ pub fn build(
     };
     let plan = previous.map_or_else(Plan::default, |it| it.plan.with_effects(it.snapshot, &snapshot));
     Ok(Built { snapshot, listeners, admin, plan, endpoints })
+}
+
+/// How plain requests on a route become messages.
+fn bridge(route: &config::Route) -> Option<Arc<Terms>> {
+    let config::Bridge { reply, timeout, connections, queue } = *route.bridge.as_ref()?;
+    let host = route.hosts.iter().find_map(|host| match host {
+        HostPattern::Exact(host) => HeaderValue::from_str(host).ok(),
+        HostPattern::Subdomains(_) => None,
+    });
+    Some(Arc::new(Terms {
+        path: if route.path.is_any() { "/".to_owned() } else { route.path.path().to_owned() },
+        segments: route.path.segments(),
+        host: host.unwrap_or(HeaderValue::from_static("localhost")),
+        reply,
+        timeout,
+        connections,
+        max_message_size: route.limits.max_message_size,
+        places: Arc::new(Semaphore::new(queue)),
+    }))
 }
 
 /// What can be put in force.
@@ -273,6 +295,7 @@ impl Builder<'_> {
                 filters,
                 target,
                 http,
+                bridge: bridge(route),
                 access: route.access.clone(),
                 origins: route.allowed_origins.clone(),
                 token: self.requirement(route),

@@ -21,8 +21,7 @@ pub(super) struct Named {
 
 /// All of them.
 pub(super) fn of(config: &Config) -> impl Iterator<Item = Named> {
-    let of_admin = config.admin.iter().flat_map(|admin| &admin.tls).flat_map(of_tls);
-    let of_listeners = config.listeners.iter().flat_map(of_listener).chain(of_admin);
+    let of_listeners = config.listeners.iter().flat_map(of_listener).chain(of_admin(config));
     let of_upstreams = config.upstreams.values().flat_map(of_upstream);
     let of_routes = config.routes.iter().flat_map(|route| of_authorize(route).into_iter().chain(of_answer(route)));
     let of_tokens = config.tokens.values().filter_map(of_tokens);
@@ -32,6 +31,11 @@ pub(super) fn of(config: &Config) -> impl Iterator<Item = Named> {
 /// Those of a listener.
 pub(super) fn of_listener(listener: &Listener) -> Vec<Named> {
     listener.tls.iter().flat_map(of_tls).collect()
+}
+
+/// Those of the admin API.
+pub(super) fn of_admin(config: &Config) -> Vec<Named> {
+    config.admin.iter().flat_map(|admin| &admin.tls).flat_map(of_tls).collect()
 }
 
 fn of_tls(tls: &Tls) -> Vec<Named> {

@@ -110,7 +110,8 @@ impl Plan {
         let routes = changes(&by_name(&before.config), &by_name(&after.config), |_, &old, &new| {
             let own = own_keys(old, new, |old, new| {
                 let (admission, handshake_timeout, http) = (new.admission, new.handshake_timeout, new.http.clone());
-                Route { admission, handshake_timeout, http, ..old.clone() } == *new
+                let bridge = new.bridge.clone();
+                Route { admission, handshake_timeout, http, bridge, ..old.clone() } == *new
             });
             let candidates = new.filters.iter().filter_map(|filter| filter.candidate.as_ref());
             let used = new.when.iter().chain(&new.filters).map(|used| used.component.as_str());
@@ -135,9 +136,11 @@ impl Plan {
         });
         let mut settings = settings(&before.config, &after.config);
         let differs = |file: &files::Named| before.files.get(&file.path) != after.files.get(&file.path);
-        let shown = after.config.listeners.iter().flat_map(files::of_listener).any(|file| differs(&file));
-        if shown && !settings.contains(&LISTENERS) {
-            settings.push(LISTENERS);
+        let of_listeners = after.config.listeners.iter().flat_map(files::of_listener).collect();
+        for (key, files) in [(LISTENERS, of_listeners), (ADMIN, files::of_admin(&after.config))] {
+            if files.iter().any(&differs) && !settings.contains(&key) {
+                settings.push(key);
+            }
         }
         if files::of_errors(&after.config).any(|file| differs(&file)) && !settings.contains(&ERRORS) {
             settings.push(ERRORS);
@@ -295,6 +298,7 @@ fn settings(before: &Config, after: &Config) -> Vec<&'static str> {
         ("tokens", before.tokens != after.tokens),
         (ERRORS, before.errors != after.errors),
         (LISTENERS, before.listeners != after.listeners),
+        (ADMIN, before.admin != after.admin),
         ("routes", order(before, after) != order(after, before)),
     ];
     keys.into_iter().filter(|(_, differs)| *differs).map(|(key, _)| key).collect()
@@ -302,6 +306,8 @@ fn settings(before: &Config, after: &Config) -> Vec<&'static str> {
 
 /// Also where only the files have changed that they name.
 const LISTENERS: &str = "listeners";
+/// The same; all of it but its TLS cannot change in a reload.
+const ADMIN: &str = "admin";
 
 /// The same.
 const ERRORS: &str = "errors";

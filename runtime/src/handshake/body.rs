@@ -6,6 +6,7 @@ use std::task::{Context, Poll};
 use bytes::Bytes;
 use hyper::body::{Body, Frame, SizeHint};
 
+use crate::bridge::Events;
 use crate::http::{RelayError, RelayedBody, StreamedBody};
 
 /// What follows an answer's head.
@@ -22,6 +23,8 @@ pub enum AnswerBody {
     Relayed(Box<RelayedBody>),
     /// What an upstream answers to a plain request, as it comes.
     Streamed(StreamedBody),
+    /// The messages of an upstream.
+    Events(Box<Events>),
 }
 
 impl Body for AnswerBody {
@@ -41,6 +44,7 @@ impl Body for AnswerBody {
             }
             Self::Relayed(body) => Pin::new(body.as_mut()).poll_frame(context),
             Self::Streamed(body) => Pin::new(body).poll_frame(context),
+            Self::Events(events) => Pin::new(events.as_mut()).poll_frame(context).map_err(|never| match never {}),
         }
     }
 
@@ -50,6 +54,7 @@ impl Body for AnswerBody {
             Self::Whole(bytes) | Self::Own(bytes) => bytes.is_empty(),
             Self::Relayed(body) => body.is_end_stream(),
             Self::Streamed(body) => body.is_end_stream(),
+            Self::Events(_) => false,
         }
     }
 
@@ -61,6 +66,7 @@ impl Body for AnswerBody {
             }
             Self::Relayed(body) => body.size_hint(),
             Self::Streamed(body) => body.size_hint(),
+            Self::Events(_) => SizeHint::default(),
         }
     }
 }

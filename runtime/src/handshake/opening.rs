@@ -102,6 +102,11 @@ impl Opening {
         Ok(Self { key, protocols: protocols(headers)?, only_protocol: None, extensions: offered_extensions(headers)? })
     }
 
+    /// One of our own, which offers nothing, and whose answer nobody reads.
+    pub fn own() -> Self {
+        Self { key: None, protocols: None, only_protocol: None, extensions: None }
+    }
+
     /// The fields of the answer to this handshake, over whatever it came: the upstream's, edited, and what was agreed on.
     pub fn answer<'a>(&self, accepted: Accepted, edits: impl IntoIterator<Item = &'a HeaderEdit>) -> HeaderMap {
         let Accepted { mut headers, protocol, extensions, .. } = accepted;

@@ -20,6 +20,12 @@ pub enum Refused {
     /// 405.
     #[error("a WebSocket handshake is a GET request")]
     Method,
+    /// 405: another method on a route whose plain requests become messages.
+    #[error("a message is sent by POST")]
+    BridgeMethod {
+        /// Whether one may also listen, by GET.
+        has_events: bool,
+    },
     /// 426: a plain request on a route that is for WebSockets only.
     #[error("this is a WebSocket endpoint: ask for an upgrade to websocket")]
     UpgradeRequired,
@@ -64,7 +70,7 @@ impl Refused {
     pub fn status(self) -> StatusCode {
         match self {
             Self::NoRoute => StatusCode::NOT_FOUND,
-            Self::Method | Self::ConnectRequired => StatusCode::METHOD_NOT_ALLOWED,
+            Self::Method | Self::ConnectRequired | Self::BridgeMethod { .. } => StatusCode::METHOD_NOT_ALLOWED,
             Self::UnknownProtocol => StatusCode::NOT_IMPLEMENTED,
             Self::UpgradeRequired | Self::Version => StatusCode::UPGRADE_REQUIRED,
             Self::NotImplemented(_) => StatusCode::NOT_IMPLEMENTED,
@@ -83,6 +89,7 @@ impl Refused {
                 HandshakeOutcome::UpgradeRequired
             }
             Self::Method
+            | Self::BridgeMethod { .. }
             | Self::NotImplemented(_)
             | Self::Expectation
             | Self::Malformed(_)
@@ -101,6 +108,10 @@ impl Refused {
         match self {
             Self::Method => {
                 headers.insert(header::ALLOW, HeaderValue::from_static("GET"));
+            }
+            Self::BridgeMethod { has_events } => {
+                let methods = if has_events { "GET, POST" } else { "POST" };
+                headers.insert(header::ALLOW, HeaderValue::from_static(methods));
             }
             Self::UpgradeRequired => {
                 headers.insert(header::UPGRADE, HeaderValue::from_static("websocket"));

@@ -16,3 +16,16 @@ pub struct Accepted {
     /// What they mean for the frames.
     pub agreed: Extensions,
 }
+
+impl Accepted {
+    /// What it says to the client, and leaves what it means.
+    pub fn take(&mut self) -> Self {
+        let Self { headers, protocol, extensions, agreed } = self;
+        Self {
+            headers: std::mem::take(headers),
+            protocol: protocol.take(),
+            extensions: extensions.take(),
+            agreed: *agreed,
+        }
+    }
+}

@@ -1,6 +1,7 @@
 //! Ports that somebody listens on, without binding any.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::path::PathBuf;
 
 /// The sockets that listen on this machine; `None` where the system does not tell: Linux does.
 pub fn listening() -> Option<Vec<SocketAddr>> {
@@ -32,6 +33,23 @@ fn listener(line: &str) -> Option<SocketAddr> {
     (state == LISTEN).then(|| SocketAddr::new(address, port))
 }
 
+/// The paths at which unix sockets listen on this machine; none where the system does not tell: Linux does.
+pub fn listening_paths() -> Vec<PathBuf> {
+    let table = std::fs::read_to_string("/proc/net/unix").unwrap_or_default();
+    table.lines().skip(1).filter_map(path).collect()
+}
+
+/// The path of a line, if it is one of a socket that listens: `0000000000000000: 00000002 00000000 00010000 0001 01 123 /run/a`.
+fn path(line: &str) -> Option<PathBuf> {
+    let mut fields = line.splitn(8, char::is_whitespace);
+    let flags = u32::from_str_radix(fields.nth(3)?, 16).ok()?;
+    let path = fields.nth(3).filter(|path| path.starts_with('/'))?;
+    (flags & ACCEPTS != 0).then(|| path.into())
+}
+
+/// The flag of a socket that listens (`__SO_ACCEPTCON`).
+const ACCEPTS: u32 = 1 << 16;
+
 /// The number of the state in which a socket listens.
 const LISTEN: &str = "0A";
 
@@ -50,6 +68,19 @@ mod tests {
             let Ok(socket) = TcpListener::bind(address) else { continue };
             let own = Claim::of(&socket).unwrap().address;
             assert!(listening().unwrap().contains(&own.socket().unwrap()), "{own}");
+        }
+    }
+
+    #[test]
+    fn a_path_at_which_a_socket_listens_is_known() {
+        let directory = tempfile::tempdir().unwrap();
+        let own = directory.path().join("a socket");
+        let _listening = std::os::unix::net::UnixListener::bind(&own).unwrap();
+        assert!(listening_paths().contains(&own));
+        let line = "0000000000000000: 00000002 00000000 00010000 0001 01 123 /run/a";
+        assert_eq!(path(line), Some("/run/a".into()));
+        for other in ["00000000 0001 01 123 /run/a", "00010000 0001 01 123", "00010000 0001 01 123 @abstract"] {
+            assert_eq!(path(&format!("0000000000000000: 00000002 00000000 {other}")), None, "{other}");
         }
     }
 

@@ -91,12 +91,12 @@ impl PathPattern {
     }
 
     /// What it matches; of any path, nothing.
-    pub(super) fn path(&self) -> &str {
+    pub fn path(&self) -> &str {
         &self.path
     }
 
     /// How many segments of a matching path are the pattern's.
-    pub(super) fn segments(&self) -> usize {
+    pub fn segments(&self) -> usize {
         self.path.bytes().filter(|byte| *byte == b'/').count()
     }
 }

@@ -1,7 +1,6 @@
 //! Looking for all that is wrong with a configuration, and serving nothing.
 
 use std::io;
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -95,20 +94,22 @@ fn ask_issuers(config: &Config, warnings: &mut Problems) -> io::Result<()> {
     Ok(())
 }
 
-/// What is not wrong with a configuration, and most likely not meant; also ports that somebody has.
+/// What is not wrong with a configuration, and most likely not meant; also ports and paths that somebody has.
 fn warnings(config: &Config) -> Problems {
     let mut warnings = config.warnings();
-    let listening = listener::listening().unwrap_or_default();
+    let listening = listener::listening().unwrap_or_default().into_iter().map(Address::Socket);
+    let listening: Vec<_> = listening.chain(listener::listening_paths().into_iter().map(Address::Unix)).collect();
     let admin = config.admin.iter().map(|admin| (admin.listen.clone(), &admin.place));
     let own = config.listeners.iter().map(|listener| (listener.listen.clone(), &listener.place)).chain(admin);
     for (address, place) in own {
         let wanted = config.claim(&address);
         // Whether a socket of IPv6 takes IPv4, too, the system does not tell.
-        let is_in_the_way =
-            |taken: &&SocketAddr| wanted.overlaps(&Claim { address: Address::Socket(**taken), only_v6: false });
+        let is_in_the_way = |taken: &&Address| wanted.overlaps(&Claim { address: (*taken).clone(), only_v6: false });
         if let Some(taken) = listening.iter().find(is_in_the_way) {
             let what = format!("something listens on {taken} now");
-            warnings.add(place, what, "choose another port, unless that is the proxy which this is for");
+            let another = if taken.is_unix() { "path" } else { "port" };
+            let instead = format!("choose another {another}, unless that is the proxy which this is for");
+            warnings.add(place, what, instead);
         }
     }
     warnings

@@ -15,6 +15,7 @@ use super::worker::Worker;
 use crate::component::{
     Admission, Failure, FilterUse, Handshake, HeaderEdit, Kind, Moment, OnFailure, Opened, Pool, Session,
 };
+use crate::handshake::Opening;
 use crate::http::UpstreamRequest;
 use crate::rollout::{Attached, Candidate, Rollout, Shadow};
 
@@ -67,6 +68,8 @@ impl<'w> Entered<'w> {
         let (upstream, wish) = match goal {
             Goal::Connection(upstream, opening) => (upstream, Wish::WebSocket(opening)),
             Goal::Exchange(upstream, hop) => (upstream, Wish::Answer(hop)),
+            // Which has the connection to itself.
+            Goal::Bridge(upstream, _) => (upstream, Wish::WebSocket(Opening::own())),
             Goal::Answer(answer) => return Err(routed.answered(&answer, &record.host)),
         };
         let is_plain = wish.opening().is_none();

@@ -9,6 +9,7 @@ use http::{Method, Version, header};
 use tokio::time::Instant;
 
 use super::Entrance;
+use super::bridge::Crossing;
 use super::limit::Entry;
 use super::per_client::Share;
 use super::record::Record;
@@ -42,9 +43,9 @@ pub(super) struct Routed<'w> {
     pub(super) client: Client,
     /// What [`Worker::followings`] was when the request came.
     pub(super) followings: u64,
-    told: Option<Share>,
+    pub(super) told: Option<Share>,
     pub(super) route: Arc<Route>,
-    destination: Destination,
+    pub(super) destination: Destination,
     /// What of the client's target goes to the upstream.
     pub(super) target: UpstreamTarget,
     /// The request, as components see it.
@@ -54,7 +55,7 @@ pub(super) struct Routed<'w> {
 }
 
 /// Where a route sends a request.
-enum Destination {
+pub(super) enum Destination {
     Upstream(Arc<Upstream>),
     Answer(Arc<Answer>),
 }
@@ -93,6 +94,8 @@ pub(super) enum Goal {
     Connection(Arc<Upstream>, Opening),
     /// The answer of this upstream: it is a plain one that may be carried.
     Exchange(Arc<Upstream>, Hop),
+    /// A message to this upstream, or what it says.
+    Bridge(Arc<Upstream>, Crossing),
     /// This answer, whatever it asks for.
     Answer(Arc<Answer>),
 }
@@ -164,7 +167,8 @@ impl<'w> Arrived<'w> {
                 Target::Answer(answer) => Some(Destination::Answer(answer.clone())),
             };
             let Some(destination) = destination else { continue };
-            let serves = route.http.is_some() || matches!(destination, Destination::Answer(_));
+            let serves =
+                route.http.is_some() || route.bridge.is_some() || matches!(destination, Destination::Answer(_));
             if is_plain && !serves {
                 // Which tells the client what it serves.
                 other.get_or_insert((route, destination, found.segments));
@@ -177,7 +181,8 @@ impl<'w> Arrived<'w> {
         let (route, destination, segments) = other.ok_or(Refusal::Request(Refused::NoRoute))?;
         handshake.route.clone_from(&route.name);
         record.route = Some(route.clone());
-        record.method = route.http.as_ref().filter(|_| is_plain).map(|_| head.method.clone());
+        let serves_plain = route.http.is_some() || route.bridge.is_some();
+        record.method = (serves_plain && is_plain).then(|| head.method.clone());
         let (route, generation) = (route.clone(), snapshot.generation);
         let target = target.forwarded(segments).map_err(Refusal::Request)?;
         Ok(Routed { worker, head, client, followings, told, route, destination, target, handshake, generation })
@@ -220,6 +225,14 @@ impl<'w> Routed<'w> {
             Destination::Upstream(upstream) if self.route.http.is_some() && !handshake::is_opening(&self.head) => {
                 exchange::check(&self.head).map_err(Refusal::Request)?;
                 Goal::Exchange(upstream.clone(), Hop::of(&self.head))
+            }
+            Destination::Upstream(upstream)
+                if let Some(terms) = &self.route.bridge
+                    && !handshake::is_opening(&self.head) =>
+            {
+                exchange::check(&self.head).map_err(Refusal::Request)?;
+                let crossing = Crossing::of(&self.head.method, &self.head.headers, terms);
+                Goal::Bridge(upstream.clone(), crossing.map_err(Refusal::Request)?)
             }
             Destination::Upstream(upstream) => {
                 Goal::Connection(upstream.clone(), handshake::validate(&self.head).map_err(Refusal::Request)?)

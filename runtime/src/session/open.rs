@@ -3,6 +3,8 @@
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 
+use bytes::Bytes;
+use http::StatusCode;
 use tokio::time::Instant;
 
 use super::connect::Joined;
@@ -14,6 +16,7 @@ use super::worker::Worker;
 use crate::handshake::{RequestId, Stream, Tunnel};
 use crate::metrics::{CloseLabel, HandshakeOutcome, Initiator};
 use crate::pipe::{Outcome, Pipe, Plan};
+use crate::transport::Transport;
 use crate::ws::CloseFrame;
 
 /// An open stream: what carries its frames, and what comes when they have ended.
@@ -32,18 +35,30 @@ pub(super) struct Ending {
     pub(super) outcome: Option<Box<Outcome>>,
 }
 
+impl Open {
+    /// Carries frames to the end.
+    pub(super) async fn run(self) {
+        let Self { pipe, mut ending } = self;
+        ending.outcome = Some(pipe.run().await);
+    }
+}
+
 impl Joined<'_> {
     /// Tells the client that its handshake is accepted, and joins the two sockets; `None` when the client has left.
-    pub(super) async fn answer(self, stream: Stream, record: Record<'_>) -> Option<Open> {
-        let Self { worker, route, upstream, opening, entry, until, followings, mut filters, client_headers, .. } = self;
-        let extensions = self.accepted.agreed;
-        let mut fields = opening.answer(self.accepted, &client_headers);
+    pub(super) async fn answer(mut self, stream: Stream, record: Record<'_>) -> Option<Open> {
+        let mut fields = self.opening.answer(self.accepted.take(), &self.client_headers);
         record.dress(&mut fields);
-        let Some(tunnel) = stream.accept(&opening, fields).await else {
+        let Some(Tunnel { transport, leftover, status }) = stream.accept(&self.opening, fields).await else {
             record.refused(HandshakeOutcome::ClientGone, None);
             return None;
         };
-        let Tunnel { transport, leftover, status } = tunnel;
+        Some(self.open((transport, leftover), status, record))
+    }
+
+    /// Joins the upstream's socket with that of a client who was answered with this.
+    pub(super) fn open(self, client_socket: (Transport, Bytes), status: StatusCode, record: Record<'_>) -> Open {
+        let Self { worker, route, upstream, entry, until, followings, mut filters, .. } = self;
+        let extensions = self.accepted.agreed;
         record.opened(status);
         let Record { place, connection, request_id, client, started_at, host, path, channel, attributes, .. } = record;
         let request_id = request_id.as_ref().and_then(RequestId::given);
@@ -73,7 +88,7 @@ impl Joined<'_> {
             scratch: worker.scratch(),
             handle: connection.handle.clone(),
         };
-        let pipe = Pipe::new((transport, leftover), self.socket, plan);
+        let pipe = Pipe::new(client_socket, self.socket, plan);
         // Whoever changed something after the handshake began could not tell this stream.
         if worker.followings() != followings && following::catch_up(worker, &connection) {
             connection.handle.switch.turn(CloseFrame::new(1012, "the route has changed"));
@@ -81,7 +96,7 @@ impl Joined<'_> {
         if let Some(close) = place.since(&connection) {
             connection.handle.switch.dismiss(close);
         }
-        Some(Open { pipe, ending })
+        Open { pipe, ending }
     }
 }
 

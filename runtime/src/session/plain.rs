@@ -63,7 +63,7 @@ impl<'w> Admitted<'w> {
         let mut end = End { underway: &listed.underway, over };
         let upload = match Upload::new(stream.body(), http.max_body_size, &hop) {
             Ok(upload) => upload,
-            Err(_) => return Refusal::BodyTooLarge.answer(stream, record).await,
+            Err(_) => return Refusal::BodyTooLarge("max_body_size").answer(stream, record).await,
         };
         let asked = Asked::new(hop, request);
         let timeouts = Timeouts {
@@ -207,7 +207,7 @@ impl Plan<'_> {
                     }
                 }
                 Err(Failure::Dial(error)) => error,
-                Err(Failure::Body(Fault::TooLarge)) => return Err(Refusal::BodyTooLarge),
+                Err(Failure::Body(Fault::TooLarge)) => return Err(Refusal::BodyTooLarge("max_body_size")),
                 Err(Failure::Body(Fault::BrokenOff)) => return Err(Refusal::ClientGone),
                 Err(Failure::ClientSlow) => return Err(Refusal::BodyTimeout),
             };

@@ -13,6 +13,7 @@ use super::limit::Denied;
 use super::per_client::TooMany;
 use super::record::Record;
 use crate::authorize;
+use crate::bridge;
 use crate::component::{Failure, Kind, Refusal as FilterRefusal};
 use crate::handshake::{self, AnswerBody, Refused, Stream, Streams};
 use crate::metrics::HandshakeOutcome;
@@ -50,12 +51,14 @@ pub(super) enum Refusal {
     NoEndpoint,
     /// No attempt to reach the upstream succeeded; the last one's error.
     Dial(DialError),
-    /// The body of a plain request is larger than `max_body_size`.
-    BodyTooLarge,
+    /// The body of a plain request is larger than this key of the route allows.
+    BodyTooLarge(&'static str),
     /// The client took too long over the body of a plain request.
     BodyTimeout,
     /// A plain request was ended before its answer, because of this.
     Ended(&'static str),
+    /// No message has become of a plain request, or it is not known what has become of it.
+    Bridge(bridge::Failure),
     /// The client left.
     ClientGone,
 }
@@ -108,9 +111,11 @@ impl Refusal {
                 | DialError::AnswerTimeout,
             ) => HandshakeOutcome::UpstreamTimeout,
             Self::Dial(DialError::Answered(_) | DialError::Unwell(_)) => HandshakeOutcome::UpstreamAnswered,
-            Self::BodyTooLarge => HandshakeOutcome::Limited,
+            Self::BodyTooLarge(_) => HandshakeOutcome::Limited,
             Self::BodyTimeout => HandshakeOutcome::ClientTimeout,
-            Self::Ended(_) => HandshakeOutcome::Limited,
+            Self::Ended(_) | Self::Bridge(bridge::Failure::Busy) => HandshakeOutcome::Limited,
+            Self::Bridge(bridge::Failure::Lost) => HandshakeOutcome::UpstreamFailed,
+            Self::Bridge(bridge::Failure::Late) => HandshakeOutcome::UpstreamTimeout,
             Self::ClientGone => HandshakeOutcome::ClientGone,
         }
     }
@@ -133,7 +138,7 @@ impl Refusal {
     }
 
     /// The answer; `None` where nobody is there to read it. Its text names no address, because it is for the client.
-    fn response(self) -> Option<Response<AnswerBody>> {
+    pub(super) fn response(self) -> Option<Response<AnswerBody>> {
         let unavailable = |text| handshake::text(StatusCode::SERVICE_UNAVAILABLE, text);
         let too_many = |text| {
             let mut response = handshake::text(StatusCode::TOO_MANY_REQUESTS, text);
@@ -175,7 +180,7 @@ impl Refusal {
                 };
                 handshake::text(status, text)
             }
-            Self::BodyTooLarge => {
+            Self::BodyTooLarge(_) => {
                 closing(handshake::text(StatusCode::PAYLOAD_TOO_LARGE, "the body of the request is too large"))
             }
             Self::BodyTimeout => {
@@ -184,6 +189,18 @@ impl Refusal {
             Self::Ended(_) => {
                 let mut response = closing(unavailable("the request was ended; try again"));
                 response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
+                response
+            }
+            Self::Bridge(failure) => {
+                let status = match failure {
+                    bridge::Failure::Busy => StatusCode::SERVICE_UNAVAILABLE,
+                    bridge::Failure::Lost => StatusCode::BAD_GATEWAY,
+                    bridge::Failure::Late => StatusCode::GATEWAY_TIMEOUT,
+                };
+                let mut response = handshake::text(status, failure.to_string());
+                if failure == bridge::Failure::Busy {
+                    response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
+                }
                 response
             }
             Self::ClientGone => return None,
@@ -217,9 +234,10 @@ impl Refusal {
             Self::Redirect(Gate::Listener, _) => "the listener sends everything to where TLS is spoken".to_owned(),
             Self::Redirect(Gate::Route, _) | Self::Answer(_) => String::new(),
             Self::ClientGone => "the client left before its answer".to_owned(),
-            Self::BodyTooLarge => "the body is larger than max_body_size of the route".to_owned(),
+            Self::BodyTooLarge(key) => format!("the body is larger than {key} of the route"),
             Self::BodyTimeout => "the client sent nothing of its body for request_timeout of the route".to_owned(),
             Self::Ended(reason) => (*reason).to_owned(),
+            Self::Bridge(failure) => failure.to_string(),
             Self::Dial(_) => String::new(),
         }
     }

@@ -8,6 +8,7 @@ use super::limit::Admission;
 use crate::answers::{Answer, ErrorPages};
 use crate::authorize::Authorizer;
 use crate::balance::Balance;
+use crate::bridge::Terms;
 use crate::component::{AnyUse, BalancerUse, Component, Moment, PredicateUse};
 use crate::exchange::Keeping;
 use crate::handshake::{Access, Forwarding, Networks};
@@ -85,6 +86,8 @@ pub struct Route {
     pub target: Target,
     /// How plain requests are served; `None`: they are not.
     pub http: Option<Http>,
+    /// How plain requests become messages; `None`: they do not.
+    pub bridge: Option<Arc<Terms>>,
     /// Which networks clients may come from.
     pub access: Access,
     /// The origins that may connect; `None`: all.

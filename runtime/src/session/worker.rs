@@ -8,6 +8,7 @@ use arc_swap::ArcSwap;
 use slab::Slab;
 use tokio::sync::Notify;
 
+use super::bridge::Bridges;
 use super::connection::{Connection, Registry};
 use super::dismissal::{Dismissal, Dismissals};
 use super::snapshot::Snapshot;
@@ -47,6 +48,7 @@ pub struct Worker {
     dismissals: Dismissals,
     requests: Requests,
     links: Rc<Links>,
+    bridges: Bridges,
     is_draining: Cell<bool>,
     draining: Notify,
 }
@@ -84,6 +86,7 @@ impl Worker {
             dismissals: Dismissals::default(),
             requests: Requests::default(),
             links: Rc::default(),
+            bridges: Bridges::default(),
             is_draining: Cell::new(false),
             draining: Notify::new(),
         })
@@ -135,6 +138,11 @@ impl Worker {
         &self.links
     }
 
+    /// Its connections that plain requests share.
+    pub(super) fn bridges(&self) -> &Bridges {
+        &self.bridges
+    }
+
     /// Its component instances.
     pub fn pool(&self) -> &Rc<Pool> {
         &self.pool
@@ -143,6 +151,7 @@ impl Worker {
     /// Follows what is in force with what all of its connections share.
     pub fn renew(&self, snapshot: &Snapshot) {
         self.assemblies.set_share(snapshot.assembly_memory / self.workers);
+        self.bridges.renew(snapshot);
     }
 
     /// How often its open connections have been told to follow what is in force.
@@ -174,6 +183,11 @@ impl Worker {
 
     pub(super) fn dismissals(&self) -> &Dismissals {
         &self.dismissals
+    }
+
+    /// How many workers there are.
+    pub(super) fn workers(&self) -> usize {
+        self.workers
     }
 
     /// What is in force now.

@@ -10,16 +10,16 @@ use self::claims::{Claim, distinct};
 pub(super) use self::keys::ROUTE;
 use super::server::ROUTES;
 use super::{
-    Names, access, answer, authorize,
+    Names, access, answer, authorize, bridge,
     component::{filter_use, predicate},
     headers, per_client, services, tokens,
 };
 use crate::{
     config::{
         pattern::{exact_path, host_pattern, parse_origin, path_prefix},
-        reader::{Read, Table, Value},
+        reader::{Key, Read, Table, Value},
         source::Place,
-        types::{Http, Route, Target},
+        types::{Bridge, Http, Route, Target},
         value,
     },
     pipe::{Limits, Timers},
@@ -77,6 +77,7 @@ fn rest(
     });
     let target = target(table, names);
     let http = http(table, names);
+    let bridge = bridge(table);
     let access = access::access(table);
     let allowed_origins = table.optional(&keys::ALLOWED_ORIGINS, allowed_origins);
     let token = table.optional(&keys::TOKEN, |value| tokens::route_token(value, names));
@@ -105,6 +106,7 @@ fn rest(
         filters: filters?,
         target: target?,
         http: http?,
+        bridge: bridge?,
         access: access?,
         allowed_origins: allowed_origins?,
         token: token?,
@@ -198,6 +200,20 @@ fn http(table: &Table<'_>, names: &Names<'_>) -> Read<Option<Http>> {
             Err(value
                 .refuse("the route carries no plain requests", "write `http = true` too, or remove `http_upstream`"))
         }
+    }
+}
+
+fn bridge(table: &Table<'_>) -> Read<Option<Bridge>> {
+    let bridge = table.optional(&keys::BRIDGE, bridge::bridge)?;
+    let leads_nowhere = [keys::ANSWER, keys::REDIRECT].iter().find(|key| table.value(key).is_some());
+    match (table.value(&keys::BRIDGE), leads_nowhere) {
+        (Some(value), Some(Key { name, .. })) => {
+            Err(value.refuse(format!("a route with `{name}` sends no message to anybody"), "remove one of the two"))
+        }
+        (Some(value), None) if matches!(table.read(&keys::HTTP, value::boolean), Ok(true)) => {
+            Err(value.refuse("a plain request is carried (`http`) or becomes a message", "remove one of the two"))
+        }
+        _ => Ok(bridge),
     }
 }
 

@@ -98,6 +98,7 @@ const HEADERS: &[(&str, &str)] = &[
     ("the header rules of a route", "[[routes]]\n[routes.request_headers]"),
     ("the answer of a route", "[[routes]]\n[routes.answer]"),
     ("the redirect of a route", "[[routes]]\n[routes.redirect]"),
+    ("the bridge of a route", "[[routes]]\n[routes.bridge]"),
     ("services of a route", "[[routes]]\n[routes.services]"),
     ("a predicate or a balancer", "[upstreams.chat.balance]"),
     ("a filter", "[[routes]]\n[[routes.filters]]"),

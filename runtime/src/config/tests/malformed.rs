@@ -201,6 +201,8 @@ fn what_a_route_answers() {
             instead("answer = { headers = { Vary = \"a\", vary = \"b\" } }"),
             instead("answer = {}\nfilters = [\"rate-limit\"]"),
             instead("answer = {}\nredirect = { to = \"/\" }"),
+            instead("answer = {}\nbridge = {}"),
+            route("bridge = { reply = \"later\", timeout = \"soon\", connections = 0, queue = -1 }"),
             instead("redirect = { to = \"https://{host}{path}\", status = 304 }"),
             instead("redirect = { to = \"https://{hots}{path}\" }"),
             instead("redirect = { to = \"https://{host\" }"),

@@ -7,6 +7,7 @@ use http::header::{HeaderMap, HeaderName};
 
 use super::{Authorize, ComponentUse, File, RouteToken};
 use crate::answers::Redirect;
+use crate::bridge::Reply;
 use crate::config::source::Place;
 use crate::handshake::Access;
 use crate::http::FieldRules;
@@ -33,6 +34,8 @@ pub struct Route {
     pub http: Option<Http>,
     /// Which networks clients may come from.
     pub access: Access,
+    /// How plain requests become messages; `None`: they do not.
+    pub bridge: Option<Bridge>,
     /// The origins that may connect, as browsers write them; `None`: all may.
     pub allowed_origins: Option<Origins>,
     /// The token that who comes has to have; `None`: none.
@@ -70,6 +73,19 @@ pub struct Http {
     pub request_timeout: Option<Duration>,
     /// The largest body of a request; `None`: any.
     pub max_body_size: Option<u64>,
+}
+
+/// How plain requests become messages.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Bridge {
+    /// What they are answered with.
+    pub reply: Reply,
+    /// How long one may take.
+    pub timeout: Duration,
+    /// How many connections they share.
+    pub connections: usize,
+    /// How many may wait or be under way.
+    pub queue: usize,
 }
 
 /// Where a route's connections go.

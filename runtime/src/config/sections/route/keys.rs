@@ -25,6 +25,7 @@ pub(in crate::config) const ROUTE: Section = Section {
         HTTP_UPSTREAM,
         REQUEST_TIMEOUT,
         MAX_BODY_SIZE,
+        BRIDGE,
         ALLOW,
         DENY,
         ALLOWED_ORIGINS,
@@ -129,6 +130,14 @@ pub(in crate::config) const REDIRECT: Key = key(
     Means("requests are served"),
     "{ to = \"https://{host}{path}?{query}\" }",
     "Where every request is sent, in the place of an upstream.",
+);
+
+pub(in crate::config) const BRIDGE: Key = key(
+    "bridge",
+    "table",
+    Means("plain requests get 426"),
+    "{ reply = \"next\", timeout = \"2s\" }",
+    "How plain requests become messages to the upstream.",
 );
 
 pub(in crate::config) const ALLOWED_ORIGINS: Key = key(
