@@ -102,7 +102,7 @@ async fn a_route_without_it_answers_426_as_ever() {
     let proxy = Proxy::start(&route(&[&backend.address()], "")).await;
     let reply = proxy.answer(&Request::new("GET", "/")).await;
     assert_eq!((reply.status, reply.header("upgrade")), (426, "websocket"));
-    assert_eq!(proxy.metrics().await.count("tidegate_handshakes_total", &[("outcome", "upgrade_required")]), 1);
+    proxy.until("tidegate_handshakes_total", &[("outcome", "upgrade_required")], 1).await;
 }
 
 #[tokio::test]
