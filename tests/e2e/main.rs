@@ -66,6 +66,7 @@ mod parts;
 mod paths;
 mod per_client;
 mod plain_http;
+mod plain_http2;
 mod plain_http_bodies;
 mod plain_http_ends;
 mod plain_http_framing;
