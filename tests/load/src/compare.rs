@@ -57,7 +57,7 @@ pub struct CompareArguments {
     #[arg(long)]
     pub envoy_wasm: Option<PathBuf>,
     /// Rows to measure: 64B, 125B, 4KiB, 16KiB, 1MiB (or "messages" for these five), 20k, deflate, deflate-context, many,
-    /// churn, idle, slow, http2-125B, http2-4KiB (or "http2" for these two), tls-64B, tls-4KiB, tls-16KiB, tls-churn, tls-resumed, tls-idle
+    /// churn, idle, slow, requests, http2-125B, http2-4KiB (or "http2" for these two), tls-64B, tls-4KiB, tls-16KiB, tls-churn, tls-resumed, tls-idle
     /// (or "tls" for these six), or "all".
     #[arg(long, value_delimiter = ',', default_value = "all")]
     pub rows: Vec<String>,

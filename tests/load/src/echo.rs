@@ -2,7 +2,8 @@
 //!
 //! It streams: a frame's header goes back as soon as it is known and its payload as it comes, so that no message is
 //! ever held whole, and a connection whose client stops reading holds one read at most. All that one read brought goes
-//! back with one write. `GET /totals` without an upgrade answers with the counts as JSON.
+//! back with one write. Without an upgrade, `GET /page/N` answers with a page that says so, and keeps the
+//! connection; `GET /totals` with the counts as JSON.
 
 mod connection;
 

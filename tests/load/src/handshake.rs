@@ -59,6 +59,11 @@ impl<'a> Head<'a> {
         })
     }
 
+    /// The target of a request's line.
+    pub fn target(&self) -> &'a str {
+        self.text.split(' ').nth(1).unwrap_or_default()
+    }
+
     /// The status of a response's status line.
     pub fn status(&self) -> Option<u16> {
         self.text.split(' ').nth(1)?.parse().ok()

@@ -22,6 +22,7 @@ pub mod echo;
 pub mod order;
 pub mod totals;
 pub mod wire;
+pub mod page;
 pub mod payload;
 pub mod deflate;
 pub mod handshake;

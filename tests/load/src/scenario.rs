@@ -4,6 +4,7 @@ pub mod churn;
 pub mod closed;
 pub mod fixed;
 pub mod idle;
+pub mod requests;
 pub mod slow;
 pub mod verify;
 

@@ -101,7 +101,7 @@ impl Tools {
 }
 
 impl Latency {
-    fn of(histogram: &Histogram<u64>) -> Self {
+    pub(crate) fn of(histogram: &Histogram<u64>) -> Self {
         let at = |quantile| histogram.value_at_quantile(quantile) as f64 / 1e3;
         Self {
             count: histogram.len(),
@@ -117,6 +117,6 @@ impl Latency {
 
 /// One nanosecond to two minutes, three digits.
 #[expect(clippy::expect_used, reason = "the bounds are constants that the crate accepts")]
-fn histogram() -> Histogram<u64> {
+pub(crate) fn histogram() -> Histogram<u64> {
     Histogram::new_with_bounds(1, 120_000_000_000, 3).expect("valid bounds")
 }

@@ -3,7 +3,7 @@
 use super::Comparison;
 use super::REPLACING;
 use super::proxy::Part;
-use super::rows::{CHURN, HTTP2_4KIB, HTTP2_125B, IDLE, MANY, RATED, Row, SLOW, TLS_IDLE};
+use super::rows::{CHURN, HTTP2_4KIB, HTTP2_125B, IDLE, MANY, RATED, REQUESTS, Row, SLOW, TLS_IDLE};
 
 /// One bar against one measurement.
 #[derive(Clone, Debug)]
@@ -58,6 +58,12 @@ fn bars_of(comparison: &Comparison, row: &Row, name: &str, part: Part, add: &mut
         (MANY, Part::Relay | Part::Filtered) => {
             let claim = format!("{name}, p99 to that of 100 connections");
             add(claim, comparison.median_of(row.name, name, |sample| sample.p99_to_few), 2.0);
+        }
+        (REQUESTS, Part::Relay) => {
+            for (peer, most) in [("nginx", 1.15), ("envoy", 0.9)] {
+                let (claim, measured) = to(peer);
+                add(claim, measured, most);
+            }
         }
         (RATED, Part::Relay) => {
             let (claim, measured) = to("nginx");

@@ -9,7 +9,7 @@ use crate::payload::Mix;
 use crate::scenario::Target;
 use crate::scenario::closed::{ClosedLoop, Stop};
 use crate::scenario::fixed::FixedRate;
-use crate::scenario::{Checked, Messages, ScenarioError, churn, closed as closed_loop, fixed, idle, slow};
+use crate::scenario::{Checked, Messages, ScenarioError, churn, closed as closed_loop, fixed, idle, requests, slow};
 
 /// A row.
 #[derive(Clone, Copy, Debug, Serialize)]
@@ -65,10 +65,12 @@ pub enum Load {
     Churn(u64),
     /// Connections whose clients do not read.
     Slow(usize),
+    /// Plain requests over so many connections that are kept.
+    Requests(usize),
 }
 
 /// All rows, the five message loads first.
-pub const ROWS: [Row; 20] = [
+pub const ROWS: [Row; 21] = [
     closed_row("64B", "64 B, 64 connections, 1 in flight", 64, 64, 1),
     closed_row("125B", "125 B, 64 connections, 16 in flight", 125, 64, 16),
     closed_row("4KiB", "4 KiB, 32 connections, 4 in flight", 4096, 32, 4),
@@ -111,6 +113,13 @@ pub const ROWS: [Row; 20] = [
         load: Load::Slow(1000),
         security: Security::Clear,
     },
+    Row {
+        name: REQUESTS,
+        title: "plain request, 1 KiB answer, 64 connections",
+        unit: "CPU µs",
+        load: Load::Requests(64),
+        security: Security::Clear,
+    },
     over_http2(HTTP2_125B, "HTTP/2: 125 B, 10 on each of 10 connections, 16 in flight", closed(125, 100, 16)),
     over_http2(HTTP2_4KIB, "HTTP/2: 4 KiB, 10 on each of 10 connections, 4 in flight", closed(4096, 100, 4)),
     over_tls("tls-64B", "TLS: 64 B, 64 connections, 1 in flight", closed(64, 64, 1)),
@@ -129,6 +138,8 @@ pub const MANY: &str = "many";
 pub const CHURN: &str = "churn";
 /// The row of idle connections.
 pub const IDLE: &str = "idle";
+/// The row of plain requests.
+pub const REQUESTS: &str = "requests";
 /// The row of slow readers.
 pub const SLOW: &str = "slow";
 
@@ -285,6 +296,12 @@ impl Row {
                     sample.reasons.insert(format!("{resumed} of {opened} TLS sessions were resumed"), 1);
                 }
                 Ok(sample)
+            }
+            Load::Requests(connections) => {
+                let (warm_up, seconds) = (arguments.warm_up, arguments.seconds);
+                let report = requests::run(target, requests::Requests { connections, warm_up, seconds })?;
+                let cost = report.cpu_us_per_request.unwrap_or(f64::NAN);
+                Ok(sample(cost, Some(report.requests_per_second), Some(report.latency_us.p99), report.checked))
             }
             Load::Slow(connections) => {
                 let load = slow::SlowReaders {

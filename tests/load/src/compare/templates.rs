@@ -38,8 +38,9 @@ http {{
     fastcgi_temp_path {directory}/fastcgi;
     uwsgi_temp_path {directory}/uwsgi;
     scgi_temp_path {directory}/scgi;
-    map $http_upgrade $connection_upgrade {{ default upgrade; '' close; }}
-    upstream echo {{ server {upstream}; }}
+    map $http_upgrade $connection_upgrade {{ default upgrade; '' ''; }}
+    upstream echo {{ server {upstream}; keepalive 64; }}
+    keepalive_requests 1000000000;
     server {{
         listen {listen}{ssl};{certificate}
         location / {{
@@ -209,6 +210,7 @@ path_prefix = \"/\"
 when = [{when}]
 filters = [{filters}]
 upstream = \"echo\"
+http = true
 "
     ))
 }

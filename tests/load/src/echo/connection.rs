@@ -8,6 +8,7 @@ use mio::net::TcpStream;
 use crate::deflate;
 use crate::frame::{self, FrameError, FrameHeader, Opcode};
 use crate::handshake::{self, Head};
+use crate::page;
 use crate::totals::Totals;
 
 #[derive(Debug)]
@@ -243,6 +244,9 @@ impl EchoConnection {
             );
             self.unsent.extend_from_slice(answer.as_bytes());
             self.stage = Stage::Frames;
+        } else if let Some(number) = head.target().strip_prefix(page::PATH) {
+            // The next request comes over the same connection.
+            page::write(number, &mut self.unsent);
         } else {
             let body = serde_json::to_string(totals).unwrap_or_default();
             let answer = format!(
