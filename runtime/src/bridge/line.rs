@@ -32,18 +32,20 @@ impl Line {
         Self(WebSocketStream::from_raw_socket(stream, Role::Client, Some(config)).await)
     }
 
-    /// Sends a message, and waits until it is written to the upstream's socket. What the upstream says meanwhile is `heard`.
+    /// Sends a message, and waits until it is written to the upstream's socket. What the upstream says meanwhile is `heard`, with
+    /// whether that may be about the message; once there is no room for more of it, which `heard` says, the rest is left for
+    /// [`next`](Self::next).
     ///
     /// # Errors
     /// When it is not known whether it was.
-    pub async fn send(&mut self, message: Message, mut heard: impl FnMut(Message)) -> Result<(), Ended> {
-        let mut is_given = false;
+    pub async fn send(&mut self, message: Message, mut heard: impl FnMut(Message, bool) -> bool) -> Result<(), Ended> {
+        let (mut is_given, mut has_room) = (false, true);
         let mut message = Some(message);
         poll_fn(|context| {
             // First, for an end that was told before the message was taken.
-            while let Poll::Ready(said) = self.poll_next(context) {
+            while has_room && let Poll::Ready(said) = self.poll_next(context) {
                 match said {
-                    Some(said) => heard(said),
+                    Some(said) => has_room = heard(said, is_given),
                     None => return Poll::Ready(Err(Ended)),
                 }
             }
@@ -127,7 +129,7 @@ mod tests {
     #[tokio::test]
     async fn a_message_is_sent_once_the_other_side_has_asked_for_more() {
         let (mut line, mut upstream) = joined().await;
-        let sent = line.send(text("up"), |_| {});
+        let sent = line.send(text("up"), |_, _| true);
         let asking = async {
             let came = upstream.next().await.unwrap().unwrap();
             // Asks for more, until something comes.
@@ -162,8 +164,38 @@ mod tests {
             upstream.send(text("last")).await.unwrap();
             upstream.send(Message::Close(None)).await.unwrap();
         };
-        let (sent, ()) = tokio::join!(line.send(text("up"), |message| heard.push(message)), closing);
+        let hear = |message, _| {
+            heard.push(message);
+            true
+        };
+        let (sent, ()) = tokio::join!(line.send(text("up"), hear), closing);
         assert_eq!((sent, heard), (Err(Ended), vec![text("last")]));
+    }
+
+    #[tokio::test]
+    async fn no_more_is_heard_while_a_message_is_sent_than_there_is_room_for() {
+        let (mut line, mut upstream) = joined().await;
+        for said in ["one", "two", "three"] {
+            upstream.send(text(said)).await.unwrap();
+        }
+        let mut heard = Vec::new();
+        let hear = |message, is_given| {
+            heard.push((message, is_given));
+            false
+        };
+        let taking = async {
+            upstream.next().await.unwrap().unwrap();
+            tokio::select! {
+                _ = upstream.next() => unreachable!("nothing more is sent"),
+                () = std::future::pending() => {}
+            }
+        };
+        tokio::select! {
+            sent = line.send(text("up"), hear) => sent.unwrap(),
+            () = taking => unreachable!("it takes all that comes"),
+        }
+        assert_eq!(heard, [(text("one"), false)]);
+        assert_eq!(line.next().await, Some(text("two")));
     }
 
     #[tokio::test]

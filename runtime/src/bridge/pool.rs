@@ -102,8 +102,8 @@ impl<R: 'static> Pool<R> {
             }
             None => {}
         }
-        // Whoever has it says so until its time is over; who has not taken it by then has not sent it.
-        answered.await.unwrap_or(Sent::Failed(Failure::Busy))
+        // Whoever has taken it says what has become of it; one that is gone without a word may have sent it.
+        answered.await.unwrap_or(Sent::Failed(Failure::Lost))
     }
 
     /// Ends it: its connections close as soon as nothing waits for them.
@@ -159,8 +159,11 @@ impl<R: 'static> Pool<R> {
 
     async fn carry(&self, line: &mut Line, message: Message) -> Sent<R> {
         let mut first = None;
-        let heard = |message| {
-            first.get_or_insert(message);
+        let heard = |message, may_answer| {
+            if may_answer {
+                first.get_or_insert(message);
+            }
+            true
         };
         if line.send(message, heard).await.is_err() {
             return Sent::Failed(Failure::Lost);
@@ -368,6 +371,30 @@ mod tests {
                 assert!(matches!(&sent, Sent::Answered(it) if *it == text(&format!("{number}!"))), "{sent:?}");
             }
             assert!(opened.try_recv().is_err());
+        })
+        .unwrap();
+    }
+
+    #[test]
+    fn what_the_upstream_has_said_before_is_no_answer() {
+        run(async {
+            let dial: Dial<&'static str> = Rc::new(|| {
+                Box::pin(async {
+                    let (inner, outer) = passage();
+                    let mut upstream = WebSocketStream::from_raw_socket(inner, Role::Server, None).await;
+                    upstream.send(text("welcome")).await.unwrap();
+                    spawn(async move {
+                        expect(&mut upstream, "question").await;
+                        upstream.send(text("answer")).await.unwrap();
+                        upstream.next().await
+                    })
+                    .detach();
+                    Ok(Line::new(outer, 1 << 20).await)
+                })
+            });
+            let pool = Pool::new(terms(Reply::Next, 1, 10), 1);
+            let sent = post(&pool, &dial, "question").await;
+            assert!(matches!(&sent, Sent::Answered(it) if *it == text("answer")), "{sent:?}");
         })
         .unwrap();
     }

@@ -7,6 +7,7 @@ use std::pin::pin;
 use bytes::Bytes;
 use http::header::{self, HeaderValue};
 use http::{Response, StatusCode};
+use tokio_tungstenite::tungstenite::Message;
 
 use super::super::admit::Admitted;
 use super::super::record::Record;
@@ -66,7 +67,13 @@ impl<'w> Admitted<'w> {
         spawn(open.run()).detach();
         let (mut line, mut heard) = (Line::new(outer, terms.max_message_size).await, VecDeque::new());
         if let Some(said) = said {
-            let sent = timeout(terms.timeout, line.send(said, |message| heard.push_back(message))).await;
+            let mut held = 0;
+            let hear = |message: Message, _| {
+                held += message.len();
+                heard.push_back(message);
+                held < MOST_HEARD
+            };
+            let sent = timeout(terms.timeout, line.send(said, hear)).await;
             let failure = match sent {
                 Ok(Ok(())) => None,
                 Ok(Err(_)) => Some(Failure::Lost),
@@ -80,3 +87,6 @@ impl<'w> Admitted<'w> {
         stream.answer(response, pin!(pending())).await.ok().flatten()
     }
 }
+
+/// How much is kept of what the upstream says before the message is written, beside the last of it.
+const MOST_HEARD: usize = 64 << 10;
