@@ -4,7 +4,6 @@ use std::io;
 use std::time::Duration;
 
 use arc_swap::ArcSwapOption;
-use rustls::{CommonState, HandshakeKind, ProtocolVersion};
 use tokio::time::timeout;
 use tokio_rustls::{TlsAcceptor, TlsStream};
 
@@ -35,7 +34,7 @@ impl Secured {
                 metrics.tls_handshake(outcome, TlsVersion::None);
             }
             Ok(Ok(stream)) => {
-                let (outcome, version) = agreed(stream.get_ref().1);
+                let (outcome, version) = tls::succeeded(stream.get_ref().1);
                 metrics.tls_handshake(outcome, version);
                 return Some(Stream::Tls(Box::new(TlsStream::from(stream))));
             }
@@ -44,24 +43,9 @@ impl Secured {
     }
 }
 
-fn agreed(agreed: &CommonState) -> (TlsOutcome, TlsVersion) {
-    let outcome = match agreed.handshake_kind() {
-        Some(HandshakeKind::Resumed) => TlsOutcome::Resumed,
-        _ => TlsOutcome::Full,
-    };
-    let version = match agreed.protocol_version() {
-        Some(ProtocolVersion::TLSv1_2) => TlsVersion::Tls12,
-        _ => TlsVersion::Tls13,
-    };
-    (outcome, version)
-}
-
 fn failure(error: &io::Error) -> (TlsOutcome, String) {
     match error.get_ref().and_then(|error| error.downcast_ref()) {
         None => (TlsOutcome::ClientGone, error.to_string()),
-        Some(error @ (rustls::Error::InvalidCertificate(_) | rustls::Error::NoCertificatesPresented)) => {
-            (TlsOutcome::CertificateRefused, tls::reason(error))
-        }
-        Some(error) => (TlsOutcome::Failed, tls::reason(error)),
+        Some(error) => (tls::failed(error), tls::reason(error)),
     }
 }

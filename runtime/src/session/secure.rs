@@ -3,8 +3,6 @@
 use std::future::poll_fn;
 use std::time::Duration;
 
-use rustls::{HandshakeKind, ProtocolVersion};
-
 use super::worker::Worker;
 use crate::metrics::{TlsOutcome, TlsVersion};
 use crate::proxy_protocol;
@@ -75,16 +73,8 @@ pub(super) async fn secure(
         Some(Ok(tls)) => {
             let agreed = tls.agreed();
             let is_asked = agreed.alpn_protocol() == Some(tls::ACME_TLS_1);
-            let outcome = match agreed.handshake_kind() {
-                _ if is_asked => TlsOutcome::AcmeChallenge,
-                Some(HandshakeKind::Resumed) => TlsOutcome::Resumed,
-                _ => TlsOutcome::Full,
-            };
-            let version = match agreed.protocol_version() {
-                Some(ProtocolVersion::TLSv1_2) => TlsVersion::Tls12,
-                _ => TlsVersion::Tls13,
-            };
-            metrics.tls_handshake(outcome, version);
+            let (outcome, version) = tls::succeeded(agreed);
+            metrics.tls_handshake(if is_asked { TlsOutcome::AcmeChallenge } else { outcome }, version);
             if is_asked {
                 // Nothing follows (RFC 8737 section 3).
                 return None;
@@ -111,10 +101,7 @@ pub(super) async fn secure(
 fn outcome(error: &HandshakeError) -> TlsOutcome {
     match error {
         HandshakeError::Left | HandshakeError::Broken(_) => TlsOutcome::ClientGone,
-        HandshakeError::Refused(rustls::Error::InvalidCertificate(_) | rustls::Error::NoCertificatesPresented) => {
-            TlsOutcome::CertificateRefused
-        }
-        HandshakeError::Refused(_) => TlsOutcome::Failed,
+        HandshakeError::Refused(error) => tls::failed(error),
     }
 }
 
