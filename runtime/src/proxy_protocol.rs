@@ -61,6 +61,10 @@ impl Header {
     /// # Errors
     /// When it is none, or longer than [`MOST`].
     pub fn parse(bytes: &[u8]) -> Result<Option<(Self, usize)>, InvalidHeader> {
+        // What cannot become one is not waited for.
+        if !may_become(bytes) {
+            return Err(InvalidHeader::Malformed);
+        }
         let announced = announced(bytes);
         if announced.is_some_and(|length| length > MOST) {
             return Err(InvalidHeader::TooLong);
@@ -70,8 +74,7 @@ impl Header {
         match ProxyHeader::parse(bytes, ParseConfig::default()) {
             Ok((_, length)) if bytes.starts_with(b"P") && length > MOST_OF_LINE => Err(InvalidHeader::Malformed),
             Ok((header, length)) => Self::of(&header).map(|header| Some((header, length))),
-            // What cannot become one is not waited for.
-            Err(proxy_header::Error::BufferTooShort) if may_grow && may_become(bytes) => Ok(None),
+            Err(proxy_header::Error::BufferTooShort) if may_grow => Ok(None),
             Err(_) => Err(InvalidHeader::Malformed),
         }
     }
@@ -161,10 +164,12 @@ fn announced(bytes: &[u8]) -> Option<usize> {
     Some(SIGNATURE.len() + 4 + usize::from(u16::from_be_bytes([*bytes.get(2)?, *bytes.get(3)?])))
 }
 
-/// Whether bytes can be the first of a header.
+/// Whether bytes can be the first of a header: the words of a line end where they have to, which `proxy-header` skips.
 fn may_become(bytes: &[u8]) -> bool {
     let begins = |beginning: &[u8]| bytes.iter().zip(beginning).all(|(one, other)| one == other);
-    begins(SIGNATURE) || begins(b"PROXY ")
+    let unknown = bytes.strip_prefix(b"PROXY UNKNOWN");
+    let is_ended = unknown.and_then(|rest| rest.first()).is_none_or(|next| matches!(next, b' ' | b'\r'));
+    begins(SIGNATURE) || begins(b"PROXY ") && is_ended
 }
 
 /// The most bytes that a header may have, addresses and all: those that carry a client's certificate have some 2 KiB.
@@ -224,6 +229,9 @@ mod tests {
             (b"GET / HTTP/1.1\r\n", InvalidHeader::Malformed),
             (b"\x16\x03\x01", InvalidHeader::Malformed),
             (b"\r\n\r\nG", InvalidHeader::Malformed),
+            (b"PROXY\xa0UNKNOWN\r\n", InvalidHeader::Malformed),
+            (b"PROXY_TCP4 192.0.2.1 192.0.2.2 1 2\r\n", InvalidHeader::Malformed),
+            (b"PROXY UNKNOWNS\r\n", InvalidHeader::Malformed),
             (b"PROXY TCP4 192.0.2.1 2001:db8::1 1 2\r\n", InvalidHeader::Malformed),
             (b"PROXY TCP4 192.0.2.1 192.0.2.2 1 99999\r\n", InvalidHeader::Malformed),
             (b"PROXY UNIX 192.0.2.1 192.0.2.2 1 2\r\n", InvalidHeader::Malformed),
