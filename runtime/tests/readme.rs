@@ -17,6 +17,20 @@ fn the_configuration_of_the_readme_is_valid() {
 }
 
 #[test]
+fn every_recipe_is_valid_below_a_listener() {
+    let names: Vec<_> = tidegate_filters::all().iter().map(|component| component.name).collect();
+    let page = fs::read_to_string(root().join("docs/recipes.md")).unwrap();
+    let mut sections = page.split("\n## ");
+    let listener = block(sections.next().unwrap(), "toml");
+
+    for section in sections {
+        let recipe = format!("{listener}\n{}", block(section, "toml"));
+        let read = tidegate::config::parse("recipes.md", &recipe, Path::new("/"), &names);
+        assert!(read.is_ok(), "{section}\n{}", read.unwrap_err());
+    }
+}
+
+#[test]
 fn the_filter_of_the_readme_is_the_one_that_the_sdk_compiles() {
     let sdk = fs::read_to_string(root().join("guest-sdk/rust/src/lib.rs")).unwrap();
     let documentation: String =

@@ -3,7 +3,6 @@
 import assert from "node:assert/strict";
 import { lookup } from "node:dns/promises";
 import { createServer } from "node:http";
-import { once } from "node:events";
 import { createRequire } from "node:module";
 import { hostname, tmpdir } from "node:os";
 import { mkdtempSync } from "node:fs";
@@ -12,18 +11,10 @@ import { test } from "node:test";
 
 import { WebSocket, WebSocketServer } from "ws";
 
-import { lacks, lacksChromium, next, proxy, start } from "./harness.mjs";
+import { lacks, lacksChromium, listen, next, proxy, start } from "./harness.mjs";
 
 const require = createRequire(import.meta.url);
 const ROUTES = ["relay", "reader"];
-
-/** Listens on a free port of loopback; gives the port. */
-async function listen(test, server) {
-  server.listen(0, "127.0.0.1");
-  await once(server, "listening");
-  test.after(() => server.close() && server.closeAllConnections());
-  return server.address().port;
-}
 
 /** Opens a WebSocket from a page of the proxy's own origin, as a browser would. */
 function open(address, path = "/", protocols = [], options = {}) {
