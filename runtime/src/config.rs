@@ -11,7 +11,6 @@
 mod address;
 mod document;
 mod expansion;
-pub mod file;
 mod include;
 mod pattern;
 mod problem;

@@ -31,7 +31,7 @@
 //! | a version of HTTP that clients speak | [`handshake`]: its [`handshake::Stream`]s come from [`handshake::Streams`], and [`session`] serves each as it does any other; one with many at once, as [`handshake::Multiplex`], has a task for each, in `session::multiplexed` |
 //! | a version of HTTP towards upstreams | [`upstream`], which gives an [`upstream::Upgraded`] whatever carries it |
 //! | something that the proxy answers by itself | [`answers`]: an [`answers::Answer`]; its key in `config::sections::answer` |
-//! | a source of endpoints (DNS, a registry) | [`balance::Feed::replace`] is the way in; [`server`] runs the source on the control runtime, [`config`] has its keys beside `endpoints`, and `control::endpoints` hands in what the configuration itself names |
+//! | a source of endpoints (DNS, a registry) | [`discovery`]: a [`discovery::Source`] with its terms, which reports all that it finds; its keys in `config::sections::discover`. What the configuration itself names is handed in by `control::endpoints`, the same way |
 //! | a kind of component | an interface in `wit/`; [`component::Kind`] and its functions in [`component`]; its section in [`config`], its use in `control::build` and in the [`session::Snapshot`]; who calls it: [`session`] at the handshake, [`pipe`] for messages |
 //! | a hook of filters, or something that they are lent | an interface in `wit/`, [`component`], and `pipe::chain` where it is about messages |
 //! | a way to try or to replace a version of a filter | [`rollout`] decides, [`component`] runs what it is told; what becomes of an open connection is `pipe::change`, of one that opens `session::admit` |
@@ -58,6 +58,8 @@ pub mod server;
 pub mod control;
 pub mod admin;
 pub mod config;
+// Where endpoints come from, beside the configuration.
+pub mod discovery;
 // A connection, from its socket to the frames on it.
 pub mod listener;
 pub mod session;
@@ -80,12 +82,15 @@ pub mod inquiry;
 // The ground: nouns and mechanism that know nothing of a proxy.
 pub mod http;
 pub mod template;
+pub mod duration;
 pub mod proxy_protocol;
 pub mod transport;
 pub mod tls;
 pub mod reactor;
 pub mod drain;
 pub mod ws;
+pub mod background;
+pub mod file;
 pub mod log;
 pub mod metrics;
 pub mod peer;

@@ -7,7 +7,6 @@
 mod accepting;
 mod activation;
 mod allocator;
-mod background;
 mod candidates;
 mod check;
 mod course;
@@ -50,6 +49,7 @@ use crate::admin::{self, Access, Admin, Bounds, Guard};
 use crate::component::{CacheDirectory, CacheError, Host, HostError, Moment};
 use crate::config::{Config, Problems};
 use crate::control::{self, Means, ReadSources, Sources, Steps};
+use crate::discovery::{Discovery, Scout};
 use crate::inquiry::{Clerk, Desk};
 use crate::listener::{Address, BindError, Bound, Loads, Refusals};
 use crate::log::{self, AccessLog, Verbosity};
@@ -133,6 +133,7 @@ pub struct Server {
     refresher: Refresher,
     keeper: Keeper,
     clerk: Clerk,
+    scout: Scout,
     addresses: Vec<Address>,
     /// To the process that this one replaces.
     link: Option<Link>,
@@ -217,7 +218,8 @@ impl Server {
         let built = control::build(&read, None, Moment::now(), 1, &means, &Steps::untold())?;
         let leftover = Leftover::of(inherited, config, &built.listeners);
         let listeners = doors::listening(opened, &built.listeners);
-        built.endpoints.hand_in(&metrics);
+        let (discovery, scout) = Discovery::new(metrics.clone());
+        built.endpoints.hand_in(&metrics, &discovery);
         host.sweep_cache(built.snapshot.components.values());
         rebuild::tell_warnings(&read);
         metrics.set_generation(1);
@@ -237,6 +239,7 @@ impl Server {
             issuers,
             acme,
             desk,
+            discovery,
             metrics: metrics.clone(),
             loads: loads.clone(),
             team: team.clone(),
@@ -264,6 +267,7 @@ impl Server {
             refresher,
             keeper,
             clerk,
+            scout,
             addresses,
             link,
             log,
@@ -326,6 +330,7 @@ impl Server {
             refresher,
             keeper,
             clerk,
+            scout,
             addresses,
             link,
             ..
@@ -335,6 +340,10 @@ impl Server {
             link.iter().for_each(|link| link.failed(&error.to_string()));
             return Err(error.into());
         }
+        tokio::spawn(lookups.serve());
+        tokio::spawn(scout.serve());
+        // Whoever is let in finds endpoints, and until then whom this process replaces serves.
+        state.discovery.until_known().await;
         let refused = |(address, error)| RunError::Listen(doors::shut(&state.sources().config, &address, &error));
         // Before the other process leaves everything to this one.
         let listens = state.listen(false).map_err(refused);
@@ -359,7 +368,6 @@ impl Server {
         for address in &addresses {
             tracing::info!(%address, "listening");
         }
-        tokio::spawn(lookups.serve());
         tokio::spawn(refresher.serve());
         tokio::spawn(clerk.serve());
         let (kept, replaced) = (keeper.serve(state.metrics.clone()), state.succession.until_over());

@@ -94,8 +94,26 @@ pub struct UpstreamView {
     pub balance: String,
     /// Further endpoints tried when one fails.
     pub retries: u32,
-    /// In the order of the configuration.
+    /// How the source of its endpoints is doing; only where they are found.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub discovery: Option<DiscoveryView>,
+    /// In the order of the configuration, or of what was found.
     pub endpoints: Vec<EndpointView>,
+}
+
+/// How a source of endpoints is doing.
+#[derive(Clone, Debug, Serialize)]
+pub struct DiscoveryView {
+    /// What kind of source it is.
+    pub source: &'static str,
+    /// Whether it says at present what there is.
+    pub up: bool,
+    /// For how long nobody has been able to say whether the endpoints are the right ones; absent: there were never any.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub set_age_seconds: Option<f64>,
+    /// What is wrong at the moment; absent: nothing.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub problem: Option<String>,
 }
 
 /// An endpoint of an upstream.

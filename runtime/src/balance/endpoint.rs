@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use tokio::time::Instant;
 
@@ -13,7 +13,7 @@ use crate::component::{EndpointCounts, EndpointFacts};
 use crate::metrics::EndpointMetrics;
 use crate::upstream::Address;
 
-/// An endpoint as the configuration has it.
+/// An endpoint as a source has it.
 #[derive(Clone, Debug)]
 pub struct EndpointSpec {
     /// Where it is.
@@ -22,6 +22,8 @@ pub struct EndpointSpec {
     pub weight: u32,
     /// How long it takes from its appearance to its full weight; `None` for at once.
     pub warmup: Option<Duration>,
+    /// When it has started; `None`: when it appears here.
+    pub started: Option<SystemTime>,
     /// Whether it may be picked. One that may not never is, even when it is alone.
     pub enabled: bool,
     /// Where it stands.
@@ -36,10 +38,11 @@ pub struct Endpoint {
     address: Address,
     weight: u32,
     warmup: Option<Duration>,
+    pub(super) started: Option<SystemTime>,
     enabled: bool,
     /// What balancers are told of it.
     pub(super) about: Arc<EndpointFacts>,
-    /// When it appeared, or was enabled again.
+    /// When it appeared, was enabled again or has started.
     pub(super) since: Instant,
     pub(super) known: Known,
 }
@@ -57,18 +60,19 @@ impl Endpoint {
     /// An endpoint as it is configured now, since when, and what is known of it. What balancers were told of the one
     /// `before` it is kept if it is the same.
     pub(super) fn new(spec: EndpointSpec, since: Instant, known: Known, before: Option<&Self>) -> Self {
-        let EndpointSpec { address, weight, warmup, enabled, zone, metadata } = spec;
+        let EndpointSpec { address, weight, warmup, started, enabled, zone, metadata } = spec;
         let (url, counts) = (address.url().to_owned(), Arc::clone(&known.counts));
         let about = EndpointFacts { url, zone, metadata: metadata.into_iter().collect(), counts };
         let kept = before.map(|before| &before.about).filter(|kept| kept.is_told_as(&about));
         let about = kept.map_or_else(|| Arc::new(about), Arc::clone);
-        Self { address, weight, warmup, enabled, about, since, known }
+        Self { address, weight, warmup, started, enabled, about, since, known }
     }
 
     /// Whether it is configured so.
     pub(super) fn is_as(&self, spec: &EndpointSpec) -> bool {
-        let EndpointSpec { address, weight, warmup, enabled, zone, metadata } = spec;
-        let is_alike = (self.weight, self.warmup, self.enabled) == (*weight, *warmup, *enabled);
+        let EndpointSpec { address, weight, warmup, started, enabled, zone, metadata } = spec;
+        let own = (self.weight, self.warmup, self.started, self.enabled);
+        let is_alike = own == (*weight, *warmup, *started, *enabled);
         let own = self.about.metadata.iter().map(|(name, value)| (name, value));
         is_alike && self.url() == address.url() && self.about.zone == *zone && own.eq(metadata)
     }

@@ -2,6 +2,7 @@
 
 use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, PoisonError, Weak};
+use std::time::SystemTime;
 
 use tokio::time::Instant;
 
@@ -33,9 +34,16 @@ impl Feed {
     /// One that was disabled and no longer is appears now, too, and has not failed. One that comes back appears now, but it
     /// keeps its id and its live connections where it still has some. Connections to those that are gone go on.
     ///
+    /// Where it is said when an endpoint has started, that counts, and not when it appears.
+    ///
     /// May be called on any thread, and takes no lock that a worker waits for.
     pub fn replace(&self, endpoints: Vec<EndpointSpec>) {
         self.balance.replace(endpoints, &self.metrics, Instant::now());
+    }
+
+    /// Whether the upstream has endpoints.
+    pub fn has_endpoints(&self) -> bool {
+        !self.balance.set().endpoints().is_empty()
     }
 }
 
@@ -81,6 +89,7 @@ impl Balance {
             let failures =
                 || Arc::new(Failures::none(Arc::clone(&self.failing), metrics.endpoint_failing(self.name(), url)));
             let before = before.remove(url);
+            let started = spec.started.map(|started| at(started, now));
             let (since, known) = match before {
                 Some(before) if spec.enabled && !before.is_enabled() => {
                     (now, Known { failures: failures(), ..before.known.clone() })
@@ -91,6 +100,11 @@ impl Balance {
                     let metrics = metrics.endpoint(self.name(), url);
                     (now, Known { id, counts, failures: failures(), metrics })
                 }
+            };
+            // Every look at the clock of the day gives another moment: what was found first stays.
+            let since = match before.filter(|before| before.started == spec.started && before.is_enabled()) {
+                Some(before) => before.since,
+                None => started.unwrap_or(since),
             };
             endpoints.push(Arc::new(Endpoint::new(spec, since, known, before)));
         }
@@ -103,6 +117,13 @@ impl Balance {
         // Under the lock, so that nobody puts the former set with the weights of now in its place.
         self.set.store(Arc::new(EndpointSet::new(endpoints, self.just_started, now)));
     }
+}
+
+/// A moment of the day as the clock of this process has it. What began before that clock did began with it, and what is to begin
+/// begins now.
+fn at(moment: SystemTime, now: Instant) -> Instant {
+    let ago = SystemTime::now().duration_since(moment).unwrap_or_default();
+    now.checked_sub(ago).unwrap_or(now)
 }
 
 #[cfg(test)]

@@ -9,7 +9,7 @@ use http::Uri;
 
 use super::outcome::Outcome;
 use crate::admin::Client;
-use crate::config::file;
+use crate::file;
 use crate::listener::Address;
 use crate::tls::{self, Certificate, ClientSettings, Issuers, Trust, Version};
 

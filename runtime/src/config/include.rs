@@ -7,8 +7,8 @@ use std::path::{Path, PathBuf};
 use toml::de::{DeTable, DeValue};
 
 use super::expansion::{Environment, replaced};
-use super::file;
 use super::reader::{Fault, kind};
+use crate::file;
 
 /// The files of a configuration, the one that includes the others first.
 pub(super) struct Files {

@@ -7,8 +7,8 @@ use std::path::{Path, PathBuf};
 use toml::de::{DeTable, DeValue};
 
 use super::expansion::{Environment, is_name};
-use super::file;
 use super::reader::{Fault, closest, kind};
+use crate::file;
 
 /// Looks secrets up, each file once.
 pub(super) struct Secrets<'s> {

@@ -9,6 +9,7 @@ mod bridge;
 mod candidate;
 mod component;
 mod configuration;
+mod discover;
 mod endpoint;
 mod headers;
 mod http2;
@@ -48,6 +49,7 @@ pub(super) const ALL: &[&Section] = &[
     &upstream::UPSTREAM,
     &upstream_tls::UPSTREAM_TLS,
     &endpoint::ENDPOINT,
+    &discover::FILE,
     &route::ROUTE,
     &tokens::ROUTE_TOKEN,
     &authorize::AUTHORIZE,

@@ -18,6 +18,7 @@ use super::{
 use crate::answers::Redirect;
 use crate::authorize;
 use crate::component::{self, Configuration, Kind, OnFailure};
+use crate::discovery;
 use crate::exchange::Keeping;
 use crate::handshake::{Access, Http2Limits, Networks};
 use crate::http::{Host, Paths};
@@ -304,8 +305,10 @@ pub struct Upstream {
     pub liveness: Liveness,
     /// Which connections are kept for further plain requests.
     pub keeping: Keeping,
-    /// At least one, each url only once. All of them may be disabled, or of weight 0.
+    /// Each url only once; at least one, unless they are found. All of them may be disabled, or of weight 0.
     pub endpoints: Vec<Endpoint>,
+    /// Where its endpoints are found; `None`: they are those.
+    pub discover: Option<discovery::Terms>,
     /// Where it is declared.
     pub place: Place,
 }

@@ -3,7 +3,6 @@
 //! Each reader names what it expects and an example, so that a refusal always says what to write instead.
 
 use std::{
-    fmt::Display,
     net::{IpAddr, SocketAddr},
     ops::RangeInclusive,
     time::Duration,
@@ -14,6 +13,7 @@ use toml::de::DeValue;
 
 use super::reader::{Fault, Read, Value, quoted};
 use super::types::MemorySize;
+use crate::duration;
 use crate::http::field_names::is_owned;
 use crate::listener::{Address, InvalidAddress};
 
@@ -194,40 +194,9 @@ fn whole(value: &Value<'_>, bounds: RangeInclusive<u64>, expected: &str, advice:
     }
 }
 
-/// Reads `1h`, `1m30s`, `500ms`: whole numbers with units, largest unit first, at most 365 days in all.
+/// Reads a duration as people write it.
 pub(super) fn parse_duration(text: &str) -> Result<Duration, Fault> {
-    const UNITS: [(&str, u64); 5] = [("d", 86_400_000), ("h", 3_600_000), ("m", 60_000), ("s", 1_000), ("ms", 1)];
-    let fault = |what: &dyn Display| {
-        Fault::new(
-            format!("{} is no duration{what}", quoted(text)),
-            "write numbers with units, such as \"1m30s\" or \"500ms\"",
-        )
-    };
-    if text == "0" {
-        return Ok(Duration::ZERO);
-    }
-    let mut rest = text;
-    let mut units = UNITS.iter();
-    let mut total: u64 = 0;
-    while !rest.is_empty() {
-        let (number, after) = split_number(rest).ok_or_else(|| fault(&""))?;
-        let letters = after.find(|c: char| !c.is_ascii_alphabetic()).unwrap_or(after.len());
-        let (unit, after) = after.split_at(letters);
-        if !UNITS.iter().any(|(name, _)| *name == unit) {
-            return Err(fault(&format_args!(": the units are d, h, m, s and ms")));
-        }
-        let Some((_, milliseconds)) = units.find(|(name, _)| *name == unit) else {
-            return Err(fault(&": the largest unit comes first, and each only once"));
-        };
-        let added = number.checked_mul(*milliseconds).and_then(|part| total.checked_add(part));
-        total = added.ok_or_else(|| fault(&": it is too long"))?;
-        rest = after;
-    }
-    match total {
-        0 if text.is_empty() => Err(fault(&"")),
-        0..=31_536_000_000 => Ok(Duration::from_millis(total)),
-        _ => Err(fault(&": it is longer than 365 days")),
-    }
+    duration::parse(text).map_err(|error| Fault::new(format!("{} {error}", quoted(text)), duration::ADVICE))
 }
 
 /// Reads `16MiB`, `1MB`, `4096`.

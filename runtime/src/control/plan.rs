@@ -89,7 +89,7 @@ impl Plan {
         let of_component = |name: &str| Cause::new(format!("component {name}"));
         let upstreams = changes(&before.config.upstreams, &after.config.upstreams, |_, old: &Upstream, new| {
             let endpoints =
-                (old.endpoints != new.endpoints).then(|| Cause { what: ENDPOINTS.to_owned(), is_passing: true });
+                ((&old.endpoints, &old.discover) != (&new.endpoints, &new.discover)).then(|| Cause { what: ENDPOINTS.to_owned(), is_passing: true });
             let differs = |path: &PathBuf| before.files.get(path) != after.files.get(path);
             let secured =
                 speaks_tls(old) != speaks_tls(new) || files::of_upstream(new).iter().any(|file| differs(&file.path));
@@ -183,9 +183,9 @@ const PATH: &str = "path";
 
 const ENDPOINTS: &str = "endpoints";
 
-/// Whether an upstream has an endpoint that TLS is spoken to.
+/// Whether an upstream has an endpoint that TLS is spoken to, or may find one.
 pub(super) fn speaks_tls(upstream: &Upstream) -> bool {
-    upstream.tls.is_some() || upstream.endpoints.iter().any(|endpoint| endpoint.address.is_secure())
+    upstream.tls.is_some() || upstream.discover.is_some() || upstream.endpoints.iter().any(|endpoint| endpoint.address.is_secure())
 }
 
 /// What of an upstream is in the snapshot.
@@ -201,6 +201,7 @@ fn without_endpoints(upstream: &Upstream) -> Upstream {
         liveness,
         keeping,
         endpoints: _,
+        discover: _,
         place,
     } = upstream;
     Upstream {
@@ -214,6 +215,7 @@ fn without_endpoints(upstream: &Upstream) -> Upstream {
         liveness: *liveness,
         keeping: *keeping,
         endpoints: Vec::new(),
+        discover: None,
         place: place.clone(),
     }
 }

@@ -9,6 +9,7 @@ use super::files::{self, Named};
 use super::findings::Findings;
 use super::steps::Steps;
 use crate::config::{self, Component, ComponentSource, Config, Examined, Problems};
+use crate::file;
 
 /// A configuration and the bytes of all its components, as they were at one moment. Two are equal when nothing would
 /// change from one to the other.
@@ -109,7 +110,7 @@ pub(super) fn read_files(config: &Config, steps: &Steps<'_>, findings: &mut Find
         if read.contains_key(&path) || !steps.reading(&path) {
             continue;
         }
-        match config::file::read(&path, most) {
+        match file::read(&path, most) {
             Ok(bytes) => drop(read.insert(path, bytes.into())),
             Err(error) if !is_needed && error.kind() == io::ErrorKind::NotFound => {}
             Err(error) => {
@@ -140,7 +141,7 @@ pub(super) fn bytes(name: &str, component: &Component) -> Result<Option<Arc<[u8]
 /// # Errors
 /// When it cannot be read, is no regular file or is larger.
 pub fn read_component(path: &Path) -> io::Result<Vec<u8>> {
-    config::file::read(path, MAX_COMPONENT)
+    file::read(path, MAX_COMPONENT)
 }
 
 /// An embedded Python is 18 MB; what is larger was not meant.

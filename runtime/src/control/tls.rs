@@ -98,6 +98,8 @@ pub(super) fn client(upstream: &Upstream, sources: &Sources, findings: &mut Find
     let place = wanted.map_or(&upstream.place, |tls| &tls.place);
     Client::new(ClientSettings { trust, certificate, min_version, server_name })
         .map(Some)
+        // Where endpoints are only found later, none may need it.
+        .or_else(|error| if wanted.is_none() && upstream.discover.is_some() { Ok(None) } else { Err(error) })
         .map_err(|error| findings.add(place, error, "name some with `ca`"))
 }
 
@@ -123,7 +125,7 @@ impl Sources {
             self.warn_of_revocations(auth, warnings);
         }
         for (name, upstream) in upstreams {
-            let is_spoken = upstream.endpoints.iter().any(|endpoint| endpoint.address.is_secure());
+            let is_spoken = upstream.discover.is_some() || upstream.endpoints.iter().any(|endpoint| endpoint.address.is_secure());
             if let Some(tls) = upstream.tls.as_ref().filter(|_| !is_spoken) {
                 let what = format!("upstream `{name}` speaks TLS with nobody: none of its endpoints is `wss://`");
                 warnings.add(&tls.place, what, "write `wss://` where TLS is meant, or leave this out");

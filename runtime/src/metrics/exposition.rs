@@ -10,6 +10,7 @@
 //! from the shards: the prometheus crate wants a family as a value first, with allocations for each label, which takes eight
 //! times as long. It writes what stands once for the process.
 
+mod discovery;
 mod family;
 mod http2;
 mod process;
@@ -88,6 +89,7 @@ impl Metrics {
         families.extend(message_families(routes));
         families.extend(endpoint_families(&self.endpoints.present()));
         families.push(failing_family(&self.failing.present()));
+        families.extend(discovery::families(&self.discoveries.present()));
         families.extend(component_families(&self.components.present(), &self.uses.present()));
         families.push(version_family(&self.versions()));
         families.push(quarantine_family(&self.quarantined.present()));

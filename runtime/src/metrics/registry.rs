@@ -12,6 +12,7 @@ use super::authorization::AuthorizationMetrics;
 use super::candidate::CandidateShard;
 use super::cells::{Counter, Gauge, Histogram, Sharded, WorkerIndex};
 use super::component::{ComponentMetrics, ComponentShard, UseMetrics, UseShard};
+use super::discovery::DiscoveryMetrics;
 use super::http2::Http2Metrics;
 use super::incidents::Incidents;
 use super::isolated::IsolatedInstances;
@@ -35,6 +36,7 @@ pub struct Metrics {
     pub(super) authorizations: Roster<Name, AuthorizationMetrics>,
     pub(super) routes: Roster<Name, RouteMetrics>,
     pub(super) endpoints: Roster<Pair, EndpointMetrics>,
+    pub(super) discoveries: Roster<Pair, DiscoveryMetrics>,
     pub(super) components: Roster<Name, ComponentMetrics>,
     pub(super) uses: Roster<Pair, UseMetrics>,
     pub(super) candidates: Roster<Pair, CandidateMetrics>,
@@ -64,6 +66,7 @@ impl Metrics {
             authorizations: Roster::default(),
             routes: Roster::default(),
             endpoints: Roster::default(),
+            discoveries: Roster::default(),
             components: Roster::default(),
             uses: Roster::default(),
             candidates: Roster::default(),
@@ -93,6 +96,7 @@ impl Metrics {
             authorizations: self.authorizations.draft(),
             routes: self.routes.draft(),
             endpoints: self.endpoints.draft(),
+            discoveries: self.discoveries.draft(),
             components: self.components.draft(),
             uses: self.uses.draft(),
             candidates: self.candidates.draft(),
@@ -119,6 +123,7 @@ impl Metrics {
         self.authorizations.adopt(&draft.authorizations);
         self.routes.adopt(&draft.routes);
         self.endpoints.adopt(&draft.endpoints);
+        self.discoveries.adopt(&draft.discoveries);
         self.components.adopt(&draft.components);
         self.uses.adopt(&draft.uses);
         self.candidates.adopt(&draft.candidates);

@@ -15,7 +15,7 @@ use super::rebuild::Reloaded;
 use super::state::{Drain, InForce, Phase, State};
 use crate::admin::{
     Answer, CandidateView, ChangeView, ChangesView, CloseQuery, CloseReport, Closed, ComponentView, ConnectionsQuery,
-    ConnectionsView, Decision, DecisionReport, DrainPlan, DrainQuery, DrainReport, EndpointView, FailingView,
+    ConnectionsView, Decision, DecisionReport, DiscoveryView, DrainPlan, DrainQuery, DrainReport, EndpointView, FailingView,
     FilterView, ImportView, InForceView, Operations, PolledView, Readiness, ReloadReport, ReloadStatus, RestoreReport,
     RouteView, Superseded, UpstreamView, VersionView,
 };
@@ -44,7 +44,7 @@ impl Operations for Control {
     }
 
     fn remarks(&self) -> Vec<String> {
-        self.0.outlook.remarks().into_iter().chain(self.0.ledger.remarks()).chain(self.0.acme.remarks()).collect()
+        self.0.outlook.remarks().into_iter().chain(self.0.ledger.remarks()).chain(self.0.acme.remarks()).chain(self.0.discovery.remarks()).collect()
     }
 
     fn routes(&self) -> Vec<RouteView> {
@@ -90,6 +90,12 @@ impl Operations for Control {
             name: name.clone(),
             balance: upstream.balancer.component().name().to_owned(),
             retries: upstream.retries,
+            discovery: self.0.discovery.standing(name).map(|standing| DiscoveryView {
+                source: standing.source,
+                up: standing.is_up(),
+                set_age_seconds: standing.age().map(|age| age.as_secs_f64()),
+                problem: standing.trouble(),
+            }),
             endpoints: upstream.balance.set().endpoints().iter().map(|one| endpoint(one)).collect(),
         });
         views.collect()

@@ -23,6 +23,7 @@ use crate::admin::{DrainCode, Readiness, Secured, Superseded};
 use crate::component::Host;
 use crate::config::Config;
 use crate::control::{HandOver, Plan, ReadSources, Sources};
+use crate::discovery::Discovery;
 use crate::inquiry::Desk;
 use crate::listener::{Address, BindError, Loads};
 use crate::metrics::Metrics;
@@ -42,6 +43,8 @@ pub(super) struct State {
     pub(super) issuers: Arc<Issuers>,
     pub(super) acme: Arc<Acme>,
     pub(super) desk: Desk,
+    /// Who finds endpoints.
+    pub(super) discovery: Arc<Discovery>,
     pub(super) metrics: Arc<Metrics>,
     pub(super) snapshot: Arc<ArcSwap<Snapshot>>,
     pub(super) loads: Arc<Loads>,
@@ -93,6 +96,7 @@ pub(super) struct Gathered {
     pub(super) issuers: Arc<Issuers>,
     pub(super) acme: Arc<Acme>,
     pub(super) desk: Desk,
+    pub(super) discovery: Arc<Discovery>,
     pub(super) metrics: Arc<Metrics>,
     pub(super) loads: Arc<Loads>,
     pub(super) team: Arc<Team>,
@@ -138,6 +142,7 @@ impl State {
             issuers,
             acme,
             desk,
+            discovery,
             metrics,
             loads,
             team,
@@ -154,6 +159,7 @@ impl State {
             issuers,
             acme,
             desk,
+            discovery,
             metrics,
             snapshot,
             loads,
@@ -199,7 +205,7 @@ impl State {
         // Also what no connection needs at present: a candidate that was rolled back may be promoted again.
         let kept: HashSet<u64> = snapshot.all_uses().map(|used| used.id()).collect();
         // First, so that no new upstream is there without endpoints.
-        endpoints.hand_in(&self.metrics);
+        endpoints.hand_in(&self.metrics, &self.discovery);
         let before = self.snapshot.swap(Arc::new(snapshot));
         before.all_uses().filter(|replaced| !kept.contains(&replaced.id())).for_each(|replaced| replaced.retire());
         *self.sources.lock().unwrap_or_else(PoisonError::into_inner) = Arc::new(sources);

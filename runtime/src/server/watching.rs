@@ -7,8 +7,9 @@ use std::time::Duration;
 use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, sleep};
 
-use super::background;
+
 use super::state::State;
+use crate::background;
 use crate::control::{Look, Polled, Watch};
 
 /// What is not watched, for whoever asks.

@@ -15,7 +15,7 @@ const WORKER: WorkerIndex = WorkerIndex(0);
 
 fn spec(port: u16, enabled: bool) -> EndpointSpec {
     let address = Address::parse(&format!("127.0.0.1:{port}")).unwrap();
-    EndpointSpec { address, weight: 7, warmup: None, enabled, zone: None, metadata: BTreeMap::new() }
+    EndpointSpec { address, weight: 7, warmup: None, started: None, enabled, zone: None, metadata: BTreeMap::new() }
 }
 
 fn url(port: u16) -> String {

@@ -12,6 +12,7 @@ fn spec(port: u16, weight: u32, warmup_ms: u64, enabled: bool) -> EndpointSpec {
         address: Address::parse(&format!("127.0.0.1:{port}")).unwrap(),
         weight,
         warmup: (warmup_ms > 0).then(|| Duration::from_millis(warmup_ms)),
+        started: None,
         enabled,
         zone: None,
         metadata: BTreeMap::new(),

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::upstream_tls::upstream_tls;
-use super::{Names, component, endpoint, liveness};
+use super::{Names, component, discover, endpoint, liveness};
 use crate::config::{
     reader::{Absent, Fault, Key, Read, Section, Value},
     source::Place,
@@ -29,6 +29,7 @@ pub(super) const UPSTREAM: Section = Section {
         liveness::TCP_KEEPALIVE,
         liveness::TCP_USER_TIMEOUT,
         ENDPOINTS,
+        DISCOVER,
     ],
 };
 
@@ -113,9 +114,17 @@ const KEEP_ALIVE_CONNECTIONS: Key = Key {
 const ENDPOINTS: Key = Key {
     name: "endpoints",
     takes: "tables",
-    absent: Absent::Missing,
+    absent: Absent::Means("found by `discover`"),
     example: "[{ url = \"ws://127.0.0.1:9001\" }]",
-    meaning: "At least one.",
+    meaning: "At least one. An upstream has either these or `discover`.",
+};
+
+const DISCOVER: Key = Key {
+    name: "discover",
+    takes: "table",
+    absent: Absent::Means("nowhere"),
+    example: "{ file = \"endpoints.json\" }",
+    meaning: "Where its endpoints are found, again and again while they change.",
 };
 
 pub(super) fn upstreams(value: &Value<'_>, names: &Names<'_>) -> Read<BTreeMap<String, Upstream>> {
@@ -147,7 +156,19 @@ fn upstream(name: &str, place: &Place, value: &Value<'_>, names: &Names<'_>) -> 
     let liveness = liveness::liveness(&table, false);
     let keep_alive = table.read(&KEEP_ALIVE, value::duration_or_off);
     let keep_alive_connections = table.read(&KEEP_ALIVE_CONNECTIONS, |value| value::count(value, 0..=65535));
-    let endpoints = table.read(&ENDPOINTS, endpoint::endpoints);
+    let endpoints = table.optional(&ENDPOINTS, endpoint::endpoints);
+    let discover = table.optional(&DISCOVER, |value| discover::discover(value, names.base));
+    let sources = [&ENDPOINTS, &DISCOVER].map(|key| table.value(key));
+    match sources {
+        [Some(_), Some(found)] => {
+            return Err(found.refuse("its endpoints stand here, too", "leave `endpoints` or `discover` out"));
+        }
+        [None, None] => {
+            let advice = format!("write `{} = {}`, or `discover`", ENDPOINTS.name, ENDPOINTS.example);
+            return Err(table.refuse(&table.place(), "`endpoints` is missing", advice));
+        }
+        _ => {}
+    }
     Ok((
         valid?.to_owned(),
         Upstream {
@@ -163,7 +184,8 @@ fn upstream(name: &str, place: &Place, value: &Value<'_>, names: &Names<'_>) -> 
                 most: usize::try_from(keep_alive_connections?).unwrap_or(usize::MAX),
                 time: keep_alive?,
             },
-            endpoints: endpoints?,
+            endpoints: endpoints?.unwrap_or_default(),
+            discover: discover?,
             place: value.place(),
         },
     ))

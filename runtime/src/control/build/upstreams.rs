@@ -21,7 +21,9 @@ impl Builder<'_> {
             let has_others = change.is_some_and(Change::is_of_endpoints);
             let is_same = change.is_none_or(Change::is_only_of_endpoints);
             let balance = self.balance(name);
-            if has_others {
+            if let Some(terms) = &upstream.discover {
+                self.endpoints.find(&balance, terms);
+            } else if has_others {
                 self.endpoints.add(&balance, upstream.endpoints.iter().map(specified).collect());
             }
             if let Some(before) = before.as_ref().filter(|_| is_same) {
@@ -97,6 +99,7 @@ fn specified(endpoint: &config::Endpoint) -> EndpointSpec {
         address: endpoint.address.clone(),
         weight: endpoint.weight,
         warmup: endpoint.warmup,
+        started: None,
         enabled: endpoint.enabled,
         zone: endpoint.zone.clone(),
         metadata: endpoint.metadata.clone(),

@@ -19,6 +19,7 @@ use crate::component::{CacheDirectory, Host, Moment};
 use crate::config;
 use crate::drain::Order;
 use crate::log::AccessLog;
+use crate::discovery::Discovery;
 use crate::metrics::{Metrics, WorkerIndex};
 use crate::pipe::Scope;
 use crate::session::{Connection, Worker, follow};
@@ -235,6 +236,7 @@ impl Step<'_> {
 /// One worker and what it is built from.
 struct Bed {
     host: Host,
+    discovery: Arc<Discovery>,
     metrics: Arc<Metrics>,
     keys: Arc<Keys>,
     issuers: Arc<Issuers>,
@@ -250,6 +252,7 @@ impl Bed {
         let host = Host::with(1, Some(directory), None, Arc::default()).unwrap();
         Self {
             host,
+            discovery: Discovery::new(Metrics::new(1)).0,
             metrics: Metrics::new(1),
             keys: Arc::new(Keys::new().unwrap()),
             issuers: Issuers::new().0,
@@ -296,7 +299,7 @@ async fn changes(steps: u32, seed: u64) {
     let mut chosen: Chosen = vec![0; keys.len()];
     let mut sources = Draft { keys: &keys, chosen: &chosen }.sources();
     let current = bed.build(&sources, None);
-    current.endpoints.hand_in(&bed.metrics);
+    current.endpoints.hand_in(&bed.metrics, &bed.discovery);
     let current = Arc::new(ArcSwap::from_pointee(current.snapshot));
     let worker = bed.worker(&current);
     let mut open: BTreeMap<usize, Vec<Rc<Connection>>> = BTreeMap::new();
@@ -315,7 +318,7 @@ async fn changes(steps: u32, seed: u64) {
         let previous = current.load_full();
         let read = after.sources();
         let Built { snapshot, plan, endpoints, .. } = bed.build(&read, Some((&previous, &sources)));
-        endpoints.hand_in(&bed.metrics);
+        endpoints.hand_in(&bed.metrics, &bed.discovery);
         let step = Step { before: Draft { ..before }, after: Draft { ..after } };
         for name in ["a", "b"] {
             let ([was, is], of) = ([&previous, &snapshot].map(|it| &it.upstreams[name]), Of::Upstream(name));

@@ -7,7 +7,7 @@ use tokio::sync::oneshot;
 
 /// Why work has no result.
 #[derive(Debug, Error)]
-pub(super) enum Unfinished {
+pub enum Unfinished {
     /// There was no thread for it.
     #[error("there is no thread for it: {0}")]
     Thread(#[from] io::Error),
@@ -18,7 +18,7 @@ pub(super) enum Unfinished {
 
 /// Does work on a thread of low priority: where cores are scarce, workers get ten times as much of them, so that compiling
 /// delays no message. Goes on to its end when the answer is dropped.
-pub(super) async fn run<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T, Unfinished> {
+pub async fn run<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T, Unfinished> {
     let (answer, done) = oneshot::channel();
     std::thread::Builder::new().name("background".to_owned()).spawn(move || {
         yield_to_others();
