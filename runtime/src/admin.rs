@@ -42,11 +42,11 @@ pub use self::secure::Secured;
 pub use self::socket::Listener;
 use self::socket::Stream;
 pub use self::view::{
-    DiscoveryView, CandidateView, ChangeView, ChangesView, CloseQuery, CloseReport, Closed, ComponentView, ConnectionView,
-    ConnectionsQuery, ConnectionsView, Decision, DecisionReport, DecisionsView, DrainCode, DrainPlan, DrainQuery,
-    DrainReport, EndpointView, FailingView, FilterView, ImportView, InForceView, InterestView, LogView, PolledView,
-    Readiness, ReloadReport, ReloadStatus, RestoreReport, RouteView, SampleView, SampledMessageView, SelectionView,
-    Superseded, UnderwayView, UpstreamView, VersionView,
+    CandidateView, ChangeView, ChangesView, CloseQuery, CloseReport, Closed, ComponentView, ConnectionView,
+    ConnectionsQuery, ConnectionsView, Decision, DecisionReport, DecisionsView, DiscoveryView, DrainCode, DrainPlan,
+    DrainQuery, DrainReport, EndpointView, FailingView, FilterView, ImportView, InForceView, InterestView, LogView,
+    PolledView, Readiness, ReloadReport, ReloadStatus, RestoreReport, RouteView, SampleView, SampledMessageView,
+    SelectionView, Superseded, UnderwayView, UpstreamView, VersionView,
 };
 use crate::metrics::{AdminRefusal, Metrics};
 

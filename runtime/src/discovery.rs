@@ -1,7 +1,7 @@
 //! Where endpoints of upstreams are found: what somebody else knows, again and again, while it changes.
 //!
 //! A [`Source`] is followed by a task of its own on the control runtime: it says all that there is whenever that is something else,
-//! and who follows it hands that in to the upstream's [`Balance`]. A change of endpoints is no reload: no route is another after
+//! and who follows it hands that in to the upstream's [`Balance`](crate::balance::Balance). A change of endpoints is no reload: no route is another after
 //! it, nobody who has a connection hears of it.
 //!
 //! # What is kept

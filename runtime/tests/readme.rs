@@ -58,6 +58,8 @@ fn every_metric_of_the_readme_is_exposed_and_the_other_way_round() {
     route.of(metrics.control()).limit_close(tidegate::peer::Side::Client, tidegate::metrics::Limit::MessageTimeout);
     route.of(metrics.control()).requests().count(&http::Method::GET, None, Duration::ZERO);
     let _held = (metrics.endpoint("u", "e"), metrics.endpoint_failing("u", "e"), metrics.component("c"));
+    let found = metrics.discovery("u", "file");
+    found.found(1, 0);
     let _tried = (metrics.quarantined("r", "c"), metrics.candidate("r", "c"));
     let verdicts = metrics.component_use("r", "c");
     verdicts.of(metrics.control()).verdict(tidegate::metrics::CallVerdict::Forward, 1);

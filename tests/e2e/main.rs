@@ -37,6 +37,7 @@ mod correlation;
 mod decisions;
 mod delays;
 mod dry_run;
+mod discovery;
 mod draining;
 mod early_signals;
 mod error_answers;

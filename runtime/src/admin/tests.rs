@@ -115,7 +115,13 @@ impl Operations for Fake {
             connections_active: 7,
             failing: Some(FailingView { failures: 3, last_failure: "refused", retry_in_seconds: 1.5 }),
         }];
-        vec![UpstreamView { name: "chat".to_owned(), balance: "round-robin".to_owned(), retries: 2, discovery: None, endpoints }]
+        vec![UpstreamView {
+            name: "chat".to_owned(),
+            balance: "round-robin".to_owned(),
+            retries: 2,
+            discovery: None,
+            endpoints,
+        }]
     }
 
     fn components(&self) -> Vec<ComponentView> {

@@ -88,8 +88,8 @@ impl Plan {
         let is_other = |name: &&str| components.get(*name).is_some_and(is_other_component);
         let of_component = |name: &str| Cause::new(format!("component {name}"));
         let upstreams = changes(&before.config.upstreams, &after.config.upstreams, |_, old: &Upstream, new| {
-            let endpoints =
-                ((&old.endpoints, &old.discover) != (&new.endpoints, &new.discover)).then(|| Cause { what: ENDPOINTS.to_owned(), is_passing: true });
+            let endpoints = ((&old.endpoints, &old.discover) != (&new.endpoints, &new.discover))
+                .then(|| Cause { what: ENDPOINTS.to_owned(), is_passing: true });
             let differs = |path: &PathBuf| before.files.get(path) != after.files.get(path);
             let secured =
                 speaks_tls(old) != speaks_tls(new) || files::of_upstream(new).iter().any(|file| differs(&file.path));
@@ -185,7 +185,9 @@ const ENDPOINTS: &str = "endpoints";
 
 /// Whether an upstream has an endpoint that TLS is spoken to, or may find one.
 pub(super) fn speaks_tls(upstream: &Upstream) -> bool {
-    upstream.tls.is_some() || upstream.discover.is_some() || upstream.endpoints.iter().any(|endpoint| endpoint.address.is_secure())
+    upstream.tls.is_some()
+        || upstream.discover.is_some()
+        || upstream.endpoints.iter().any(|endpoint| endpoint.address.is_secure())
 }
 
 /// What of an upstream is in the snapshot.

@@ -125,7 +125,8 @@ impl Sources {
             self.warn_of_revocations(auth, warnings);
         }
         for (name, upstream) in upstreams {
-            let is_spoken = upstream.discover.is_some() || upstream.endpoints.iter().any(|endpoint| endpoint.address.is_secure());
+            let is_spoken =
+                upstream.discover.is_some() || upstream.endpoints.iter().any(|endpoint| endpoint.address.is_secure());
             if let Some(tls) = upstream.tls.as_ref().filter(|_| !is_spoken) {
                 let what = format!("upstream `{name}` speaks TLS with nobody: none of its endpoints is `wss://`");
                 warnings.add(&tls.place, what, "write `wss://` where TLS is meant, or leave this out");

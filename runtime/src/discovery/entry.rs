@@ -157,7 +157,9 @@ mod tests {
 
     #[test]
     fn only_the_url_has_to_be_there() {
-        for value in ["ws://127.0.0.1:9001", " 127.0.0.1:9001\n", "\"http://127.0.0.1:9001\"", r#"{"url":"127.0.0.1:9001"}"#] {
+        for value in
+            ["ws://127.0.0.1:9001", " 127.0.0.1:9001\n", "\"http://127.0.0.1:9001\"", r#"{"url":"127.0.0.1:9001"}"#]
+        {
             let endpoint = read(value.as_bytes()).unwrap();
             assert_eq!(endpoint.address.url(), "ws://127.0.0.1:9001", "{value}");
             assert_eq!((endpoint.weight, endpoint.warmup, endpoint.enabled), (100, None, true), "{value}");

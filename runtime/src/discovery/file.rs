@@ -74,7 +74,8 @@ fn watch(path: &Path, changed: mpsc::Sender<()>) -> Option<RecommendedWatcher> {
 async fn read(path: PathBuf) -> Result<Vec<u8>, Lost> {
     let shown = path.display().to_string();
     let reading = background::run(move || file::read(&path, MOST));
-    let read = timeout(PATIENCE, reading).await.map_err(|_| Lost::because(format!("{shown}: it cannot be read in time")))?;
+    let read =
+        timeout(PATIENCE, reading).await.map_err(|_| Lost::because(format!("{shown}: it cannot be read in time")))?;
     let read = read.map_err(Lost::because)?;
     read.map_err(|error| Lost::because(format!("{shown}: {error}")))
 }

@@ -8,10 +8,10 @@ use std::time::Duration;
 use rand::RngExt;
 use tokio::time::{Instant, sleep, sleep_until};
 
+use super::Terms;
 use super::entry::Entry;
 use super::report::{Lost, Report, Said};
 use super::standing::Standing;
-use super::Terms;
 use crate::balance::{EndpointSpec, Feed};
 
 /// Follows a source for an upstream.
@@ -105,7 +105,12 @@ impl Follower {
             self.empty_at.get_or_insert_with(|| {
                 let (upstream, source) = (&self.standing.upstream, self.standing.source);
                 let grace_s = grace.as_secs();
-                tracing::warn!(upstream, source, grace_s, "a source says that no endpoint is left; not believed at once");
+                tracing::warn!(
+                    upstream,
+                    source,
+                    grace_s,
+                    "a source says that no endpoint is left; not believed at once"
+                );
                 Instant::now() + grace
             });
             return;

@@ -84,7 +84,12 @@ impl Standing {
         if let Some(since) = state.troubled_since.take() {
             let lost_ms = u64::try_from(now.saturating_duration_since(since).as_millis()).unwrap_or(u64::MAX);
             if state.told.is_some() {
-                tracing::info!(upstream = self.upstream, source = self.source, lost_ms, "a source of endpoints is back");
+                tracing::info!(
+                    upstream = self.upstream,
+                    source = self.source,
+                    lost_ms,
+                    "a source of endpoints is back"
+                );
             }
         }
         (state.trouble, state.told) = (None, state.told.filter(|_| !unreadable.is_empty()));

@@ -15,9 +15,9 @@ use super::rebuild::Reloaded;
 use super::state::{Drain, InForce, Phase, State};
 use crate::admin::{
     Answer, CandidateView, ChangeView, ChangesView, CloseQuery, CloseReport, Closed, ComponentView, ConnectionsQuery,
-    ConnectionsView, Decision, DecisionReport, DiscoveryView, DrainPlan, DrainQuery, DrainReport, EndpointView, FailingView,
-    FilterView, ImportView, InForceView, Operations, PolledView, Readiness, ReloadReport, ReloadStatus, RestoreReport,
-    RouteView, Superseded, UpstreamView, VersionView,
+    ConnectionsView, Decision, DecisionReport, DiscoveryView, DrainPlan, DrainQuery, DrainReport, EndpointView,
+    FailingView, FilterView, ImportView, InForceView, Operations, PolledView, Readiness, ReloadReport, ReloadStatus,
+    RestoreReport, RouteView, Superseded, UpstreamView, VersionView,
 };
 use crate::balance::{Endpoint, JustStarted};
 use crate::component::OnFailure;
@@ -44,7 +44,14 @@ impl Operations for Control {
     }
 
     fn remarks(&self) -> Vec<String> {
-        self.0.outlook.remarks().into_iter().chain(self.0.ledger.remarks()).chain(self.0.acme.remarks()).chain(self.0.discovery.remarks()).collect()
+        self.0
+            .outlook
+            .remarks()
+            .into_iter()
+            .chain(self.0.ledger.remarks())
+            .chain(self.0.acme.remarks())
+            .chain(self.0.discovery.remarks())
+            .collect()
     }
 
     fn routes(&self) -> Vec<RouteView> {

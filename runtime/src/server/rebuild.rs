@@ -5,9 +5,9 @@ use std::sync::Arc;
 use std::time::SystemTime;
 
 use super::course::Listening;
+use super::doors;
 use super::state::{Doors, InForce, State};
 use super::underway::Underway;
-use super::doors;
 use crate::background;
 use crate::component::Moment;
 use crate::config::{Admin, Config, Listener, Place, Problems};

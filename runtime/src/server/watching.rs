@@ -7,7 +7,6 @@ use std::time::Duration;
 use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, sleep};
 
-
 use super::state::State;
 use crate::background;
 use crate::control::{Look, Polled, Watch};

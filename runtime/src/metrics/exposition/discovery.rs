@@ -29,12 +29,9 @@ pub(super) fn families(discoveries: &Present<Pair, DiscoveryMetrics>) -> [Family
             "For how long nobody has been able to say whether the endpoints are the right ones; absent: there were never any.",
             |metrics| metrics.set_age().map(|age| age.as_secs()),
         ),
-        family(
-            Kind::Gauge,
-            "tidegate_discovery_endpoints",
-            "Endpoints that the source has said last.",
-            |metrics| Some(metrics.endpoints.load(Ordering::Relaxed)),
-        ),
+        family(Kind::Gauge, "tidegate_discovery_endpoints", "Endpoints that the source has said last.", |metrics| {
+            Some(metrics.endpoints.load(Ordering::Relaxed))
+        }),
         family(
             Kind::Gauge,
             "tidegate_discovery_unreadable_entries",
