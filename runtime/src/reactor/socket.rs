@@ -208,9 +208,32 @@ impl AsFd for Socket {
 
 impl AsyncRead for Socket {
     fn poll_read(self: Pin<&mut Self>, context: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        let count = ready!(self.poll_receive(context, buffer.initialize_unfilled()))?;
-        buffer.advance(count);
-        Poll::Ready(Ok(()))
+        loop {
+            ready!(self.port.poll_read(&self.stream, context))?;
+            // Room that was never written is not cleared before the kernel writes it.
+            #[expect(unsafe_code, reason = "a buffer does not take the word of a system call")]
+            // SAFETY: nothing is put there but by the kernel, so what was initialized stays so.
+            let room = unsafe { buffer.unfilled_mut() };
+            let (count, is_full) = match recv(&self.stream, room, RecvFlags::empty()) {
+                Ok(((read, rest), _)) => (read.len(), rest.is_empty()),
+                Err(Errno::INTR) => continue,
+                Err(Errno::AGAIN) => {
+                    self.port.empty();
+                    continue;
+                }
+                Err(error) => return Poll::Ready(Err(error.into())),
+            };
+            if count > 0 && !is_full {
+                self.port.drained();
+            }
+            #[expect(unsafe_code, reason = "a buffer does not take the word of a system call")]
+            // SAFETY: the kernel has written so many bytes at the start of the room.
+            unsafe {
+                buffer.assume_init(count);
+            }
+            buffer.advance(count);
+            return Poll::Ready(Ok(()));
+        }
     }
 }
 

@@ -15,7 +15,7 @@ use crate::http::spell_head;
 pub(super) struct Watched<S> {
     stream: S,
     exchange: Rc<Exchange>,
-    /// The head of an answer, as far as it is still to be written.
+    /// The head of an answer and what came with it, as far as it is still to be written.
     head: Vec<u8>,
 }
 
@@ -47,8 +47,9 @@ impl<S> Watched<S> {
         if !self.exchange.answered.get() && !bytes.starts_with(CONTINUE) {
             self.exchange.answered.set(true);
             let end = bytes.windows(END_OF_HEAD.len()).position(|four| four == END_OF_HEAD);
-            self.head = end.and_then(|end| bytes.get(..end + END_OF_HEAD.len())).unwrap_or_default().to_vec();
-            spell_head(&mut self.head);
+            let Some(end) = end.map(|end| end + END_OF_HEAD.len()) else { return };
+            self.head = bytes.get(..bytes.len().min(end.max(TOGETHER))).unwrap_or_default().to_vec();
+            self.head.get_mut(..end).into_iter().for_each(spell_head);
         }
     }
 }
@@ -120,6 +121,9 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Watched<S> {
         Pin::new(&mut self.stream).poll_shutdown(context)
     }
 }
+
+/// What is written at once of a head and the start of a body.
+const TOGETHER: usize = 4 << 10;
 
 const END_OF_HEAD: &[u8] = b"\r\n\r\n";
 
