@@ -164,3 +164,49 @@ async fn answers_of_an_upstream_that_are_framed_in_two_ways_are_framed_in_one() 
         }
     }
 }
+
+#[tokio::test]
+async fn what_stands_behind_an_answer_is_nobodys_answer() {
+    const EVIL: &str = "HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nevil";
+    let backend = Backend::bind().await;
+    let proxy = Proxy::start(&route(&[&backend.address()], "http = true")).await;
+    let mut client = Peer::connect(proxy.address).await;
+    let large = "x".repeat(100_000);
+    for body in ["ok", "", &large] {
+        for is_at_once in [true, false] {
+            client.write("GET /first HTTP/1.1\r\nHost: h\r\n\r\n").await;
+            let (mut upstream, _) = backend.request().await;
+            let answer = format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n{body}", body.len());
+            if is_at_once {
+                upstream.write(answer + EVIL).await;
+                assert_eq!(client.read_reply().await.body, body);
+            } else {
+                upstream.write(answer).await;
+                assert_eq!(client.read_reply().await.body, body);
+                upstream.write_while_open(EVIL).await;
+            }
+            // Which ends, because nothing can be asked over it any more.
+            upstream.drain().await;
+        }
+    }
+}
+
+#[tokio::test]
+async fn requests_that_come_at_once_are_answered_one_after_the_other() {
+    let backend = Backend::bind().await;
+    let proxy = Proxy::start(&route(&[&backend.address()], "http = true")).await;
+    let mut client = Peer::connect(proxy.address).await;
+    let request = |number: usize| format!("GET /{number} HTTP/1.1\r\nHost: h\r\n\r\n");
+    // One alone, one that comes while the first is answered, and two at once.
+    client.write(request(0)).await;
+    let (mut upstream, head) = backend.request().await;
+    assert_eq!(head.target(), "/0");
+    client.write(request(1) + &request(2)).await;
+    for number in 0..3 {
+        if number > 0 {
+            assert_eq!(upstream.read_request().await.target(), format!("/{number}"));
+        }
+        upstream.write(format!("HTTP/1.1 200 OK\r\nContent-Length: 1\r\n\r\n{number}")).await;
+        assert_eq!(client.read_reply().await.body, number.to_string());
+    }
+}

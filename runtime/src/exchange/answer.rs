@@ -1,33 +1,31 @@
 //! The answer of an endpoint, as the client gets it.
 
-use std::future::poll_fn;
 use std::rc::Rc;
 use std::time::Duration;
 
 use http::header::{self, HeaderMap};
 use http::{Method, Response, Version, response};
-use hyper::body::{Body, Incoming};
 
 use super::asked::announced;
 use super::link::Link;
 use super::links::{Keeping, Links, Place};
 use super::upload::Upload;
 use crate::handshake::AnswerBody;
-use crate::http::{Carried, StreamedBody, end_to_end, fields};
+use crate::http::{Carried, Streamed, StreamedBody, end_to_end, fields};
 
 /// The head of an answer, and what brings the rest.
 #[derive(Debug)]
 pub struct Answered {
     /// Status and fields, without those that end at this hop.
     pub head: response::Parts,
-    body: Incoming,
+    body: Streamed,
     link: Link,
     /// Whether the connection was made for it.
     pub is_new: bool,
 }
 
 impl Answered {
-    pub(super) fn new(answer: Response<Incoming>, method: &Method, mut link: Link, is_new: bool) -> Self {
+    pub(super) fn new(answer: Response<Streamed>, method: &Method, mut link: Link, is_new: bool) -> Self {
         let (mut head, body) = answer.into_parts();
         link.hinted = hinted(&head.headers);
         let trailers = match head.headers.contains_key(header::TRANSFER_ENCODING) {
@@ -54,11 +52,6 @@ impl Answered {
 }
 
 impl Link {
-    /// Moves what is on it until it ends.
-    pub async fn drive(&mut self) {
-        poll_fn(|context| self.poll_drive(context)).await;
-    }
-
     /// Keeps it for a next request, if all of the last one has gone up and all of its answer has come.
     pub fn release(self, links: &Rc<Links>, place: Place, keeping: Keeping, upload: &Upload, carried: &Carried) {
         if upload.has_ended() && carried.is_whole() {

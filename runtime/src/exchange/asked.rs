@@ -4,8 +4,9 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use http::header::{self, HeaderMap, HeaderValue};
+use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use http::request::Parts;
+use http::uri::PathAndQuery;
 use http::{Method, Request, StatusCode, Uri, Version};
 
 use super::upload::{Lent, Upload};
@@ -89,39 +90,40 @@ impl Asked {
         upload.is_whole() && upload.fault().is_none() && (!was_sent || self.method.is_idempotent())
     }
 
-    /// The request for an endpoint; `None` when the target could not be written down.
-    pub(super) fn at(&self, address: &Address, upload: &Rc<Upload>) -> Option<Request<Lent>> {
-        let target = self.request.target.at(address.path()).ok()?;
+    /// Its target at an endpoint; `None` when it could not be written down.
+    pub(super) fn target(&self, address: &Address) -> Option<PathAndQuery> {
+        self.request.target.at(address.path()).ok()
+    }
+
+    /// The request for an endpoint as it is sent; `None` when that takes more than its head, or when its answer is not framed
+    /// as its head says.
+    pub(super) fn written(&self, target: &PathAndQuery, address: &Address, upload: &Upload) -> Option<Vec<u8>> {
+        if !upload.is_empty() || upload.continued().is_some() || self.method == Method::HEAD {
+            return None;
+        }
+        let mut wire = Vec::with_capacity(HEAD);
+        let (method, host) = (self.method.as_str().as_bytes(), self.host(address).as_bytes());
+        // First, as RFC 9110 section 7.2 asks.
+        for part in [method, b" ", target.as_str().as_bytes(), b" HTTP/1.1\r\nHost: ", host, b"\r\n"] {
+            wire.extend_from_slice(part);
+        }
+        let framing = self.framing(upload);
+        fields::write(self.own().chain(framing.iter().map(|(name, value)| (name, value))), &mut wire);
+        Some(wire)
+    }
+
+    /// The same for hyper.
+    pub(super) fn at(&self, target: &PathAndQuery, address: &Address, upload: &Rc<Upload>) -> Request<Lent> {
         let mut request = Request::new(Lent::new(upload));
         *request.method_mut() = self.method.clone();
-        *request.uri_mut() = Uri::from(target);
+        *request.uri_mut() = Uri::from(target.clone());
         let headers = request.headers_mut();
         headers.reserve(self.request.headers.len() + MORE);
-        // First, as RFC 9110 section 7.2 asks.
-        let host = self.request.host.of(self.request.client_host.as_ref(), address.authority());
-        headers.insert(header::HOST, host.clone());
-        let own = self.request.headers.iter().filter(|(name, _)| *name != header::HOST);
-        own.for_each(|(name, value)| {
+        headers.insert(header::HOST, self.host(address).clone());
+        self.own().for_each(|(name, value)| {
             headers.append(name, value.clone());
         });
-        if self.takes_trailers {
-            headers.insert(header::TE, HeaderValue::from_static("trailers"));
-            headers.insert(header::CONNECTION, HeaderValue::from_static("TE"));
-        }
-        match (upload.is_empty(), upload.length()) {
-            // A server may want to know (RFC 9110 section 8.6).
-            (true, _) if matches!(self.method, Method::POST | Method::PUT | Method::PATCH) => {
-                headers.insert(header::CONTENT_LENGTH, HeaderValue::from(0));
-            }
-            (true, _) => {}
-            (false, Some(length)) => {
-                headers.insert(header::CONTENT_LENGTH, HeaderValue::from(length));
-            }
-            (false, None) => {
-                headers.insert(header::TRANSFER_ENCODING, HeaderValue::from_static("chunked"));
-                headers.extend(self.trailers.clone().map(|trailers| (header::TRAILER, trailers)));
-            }
-        }
+        headers.extend(self.framing(upload));
         if let Some(continued) = upload.continued() {
             headers.insert(header::EXPECT, HeaderValue::from_static("100-continue"));
             let continued: Arc<AtomicBool> = Arc::clone(continued);
@@ -129,10 +131,43 @@ impl Asked {
                 continued.fetch_or(interim.status() == StatusCode::CONTINUE, Ordering::Relaxed);
             });
         }
-        Some(request)
+        request
+    }
+
+    fn host<'a>(&'a self, address: &'a Address) -> &'a HeaderValue {
+        self.request.host.of(self.request.client_host.as_ref(), address.authority())
+    }
+
+    /// The end-to-end fields but for `Host`.
+    fn own(&self) -> impl Iterator<Item = (&HeaderName, &HeaderValue)> {
+        self.request.headers.iter().filter(|(name, _)| *name != header::HOST)
+    }
+
+    /// The fields of this hop, which say how the request is framed and what it takes.
+    fn framing(&self, upload: &Upload) -> Vec<(HeaderName, HeaderValue)> {
+        let mut fields = Vec::new();
+        if self.takes_trailers {
+            fields.push((header::TE, HeaderValue::from_static("trailers")));
+            fields.push((header::CONNECTION, HeaderValue::from_static("TE")));
+        }
+        match (upload.is_empty(), upload.length()) {
+            // A server may want to know (RFC 9110 section 8.6).
+            (true, _) if matches!(self.method, Method::POST | Method::PUT | Method::PATCH) => {
+                fields.push((header::CONTENT_LENGTH, HeaderValue::from(0)));
+            }
+            (true, _) => {}
+            (false, Some(length)) => fields.push((header::CONTENT_LENGTH, HeaderValue::from(length))),
+            (false, None) => {
+                fields.push((header::TRANSFER_ENCODING, HeaderValue::from_static("chunked")));
+                fields.extend(self.trailers.clone().map(|trailers| (header::TRAILER, trailers)));
+            }
+        }
+        fields
     }
 }
 
+/// Room for the head of most requests.
+const HEAD: usize = 512;
 /// Fields that are added for an attempt.
 const MORE: usize = 6;
 

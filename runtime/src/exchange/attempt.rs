@@ -6,7 +6,7 @@ use std::rc::Rc;
 use std::task::Poll;
 use std::time::Duration;
 
-use http::StatusCode;
+use http::{Response, StatusCode};
 
 use super::answer::Answered;
 use super::asked::Asked;
@@ -14,6 +14,7 @@ use super::clock::Clock;
 use super::link::{Link, Unanswered};
 use super::links::{Links, Place};
 use super::upload::{Fault, Upload};
+use crate::http::Streamed;
 use crate::tls;
 use crate::upstream::{Address, DialError, InvalidAnswer, Resolver, Timeouts, open};
 
@@ -65,12 +66,12 @@ pub async fn attempt(asked: &Asked, upload: &Rc<Upload>, way: &Way<'_>) -> Resul
     }
     let opened = Box::pin(open(way.address, asked.introduction(), way.timeouts, way.resolver, way.tls)).await;
     let (transport, _) = opened.map_err(Failure::Dial)?;
-    let link = Link::new(transport).await.map_err(Failure::Dial)?;
+    let link = Link::new(transport);
     let (answer, link) = ask(asked, upload, way, link).await?.map_err(|unanswered| failed(unanswered, upload))?;
     answered(answer, asked, upload, link, true)
 }
 
-type Answer = (http::Response<hyper::body::Incoming>, Link);
+type Answer = (Response<Streamed>, Link);
 
 async fn ask(
     asked: &Asked,
@@ -80,10 +81,10 @@ async fn ask(
 ) -> Result<Result<Answer, Unanswered>, Failure> {
     let impossible =
         || std::io::Error::new(std::io::ErrorKind::InvalidInput, "the target is too long for this endpoint");
-    let request = asked.at(way.address, upload).ok_or_else(|| Failure::Dial(DialError::Refused(impossible())))?;
+    let target = asked.target(way.address).ok_or_else(|| Failure::Dial(DialError::Refused(impossible())))?;
     let mut clock = way.patience.map(|patience| Clock::new(patience, upload));
     let answer = {
-        let mut asking = pin!(link.ask(request));
+        let mut asking = pin!(link.ask(asked, &target, way.address, upload));
         poll_fn(|context| match (asking.as_mut().poll(context), &mut clock) {
             (Poll::Ready(answer), _) => Poll::Ready(Ok(answer)),
             (Poll::Pending, Some(clock)) => clock.poll(context).map(Err),
@@ -99,7 +100,7 @@ async fn ask(
 }
 
 fn answered(
-    answer: http::Response<hyper::body::Incoming>,
+    answer: Response<Streamed>,
     asked: &Asked,
     upload: &Upload,
     link: Link,
@@ -115,6 +116,6 @@ fn answered(
 fn failed(unanswered: Unanswered, upload: &Upload) -> Failure {
     match upload.fault() {
         Some(fault) => Failure::Body(fault),
-        None => Failure::Dial(DialError::broken(unanswered.error)),
+        None => Failure::Dial(unanswered.error),
     }
 }

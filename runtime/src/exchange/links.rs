@@ -11,8 +11,9 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::link::Link;
+use super::link::{Link, is_silent};
 use crate::reactor::{sleep, spawn};
+use crate::transport::Transport;
 
 /// Connections that wait.
 #[derive(Debug, Default)]
@@ -51,7 +52,7 @@ impl Default for Keeping {
 
 #[derive(Debug)]
 struct Waiting {
-    link: Link,
+    transport: Transport,
     until: Instant,
 }
 
@@ -62,9 +63,9 @@ impl Links {
         let now = Instant::now();
         let mut waiting = self.waiting.borrow_mut();
         let links = waiting.get_mut(&place)?;
-        while let Some(Waiting { mut link, until }) = links.pop() {
-            if now < until && link.is_free(context) {
-                return Some(link);
+        while let Some(Waiting { mut transport, until }) = links.pop() {
+            if now < until && is_silent(&mut transport, context) {
+                return Some(Link::new(transport));
             }
         }
         waiting.remove(&place);
@@ -72,18 +73,19 @@ impl Links {
     }
 
     /// Keeps a connection whose answer has ended, if it is worth it.
-    pub(super) fn keep(self: &Rc<Self>, place: Place, mut link: Link, keeping: Keeping) {
+    pub(super) fn keep(self: &Rc<Self>, place: Place, link: Link, keeping: Keeping) {
         let mut context = Context::from_waker(Waker::noop());
         let Some(time) = keeping.time else { return };
         self.look_ahead(place.generation);
-        if place.generation < self.generation.get() || !link.is_free(&mut context) {
+        if place.generation < self.generation.get() {
             return;
         }
         let time = link.hinted.map_or(time, |hinted| time.min(hinted));
+        let Some(transport) = link.into_free(&mut context) else { return };
         let mut waiting = self.waiting.borrow_mut();
         let links = waiting.entry(place).or_default();
         if links.len() < keeping.most && !time.is_zero() {
-            links.push(Waiting { link, until: Instant::now() + time });
+            links.push(Waiting { transport, until: Instant::now() + time });
         }
         drop(waiting);
         if !self.is_watched.replace(true) {
@@ -113,7 +115,7 @@ impl Links {
     fn sweep(&self) {
         let (mut context, now) = (Context::from_waker(Waker::noop()), Instant::now());
         self.waiting.borrow_mut().retain(|_, links| {
-            links.retain_mut(|waiting| now < waiting.until && waiting.link.is_free(&mut context));
+            links.retain_mut(|waiting| now < waiting.until && is_silent(&mut waiting.transport, &mut context));
             !links.is_empty()
         });
     }

@@ -20,8 +20,20 @@ pub fn parsed(bytes: &Bytes, lines: &[httparse::Header<'_>]) -> Option<HeaderMap
     Some(headers)
 }
 
+/// The length that a field tells: digits and nothing else (RFC 9110 section 8.6).
+pub fn length(value: &HeaderValue) -> Option<u64> {
+    let text = value.to_str().ok().filter(|text| text.bytes().all(|byte| byte.is_ascii_digit()))?;
+    text.parse().ok()
+}
+
 /// Appends the fields as lines, and the empty line that ends a head (RFC 9112 section 2.1).
 pub fn write<'a>(fields: impl IntoIterator<Item = (&'a HeaderName, &'a HeaderValue)>, wire: &mut Vec<u8>) {
+    write_lines(fields, wire);
+    wire.extend_from_slice(b"\r\n");
+}
+
+/// Appends the fields as lines.
+pub fn write_lines<'a>(fields: impl IntoIterator<Item = (&'a HeaderName, &'a HeaderValue)>, wire: &mut Vec<u8>) {
     for (name, value) in fields {
         let start = wire.len();
         wire.extend_from_slice(name.as_str().as_bytes());
@@ -32,7 +44,6 @@ pub fn write<'a>(fields: impl IntoIterator<Item = (&'a HeaderName, &'a HeaderVal
         wire.extend_from_slice(value.as_bytes());
         wire.extend_from_slice(b"\r\n");
     }
-    wire.extend_from_slice(b"\r\n");
 }
 
 /// Room for what is added to most heads.

@@ -92,7 +92,7 @@ pub enum RelayError {
     /// The connection ended within the body, or its framing is wrong.
     #[error("the upstream broke off the body of its answer: {0}")]
     Upstream(#[from] hyper::Error),
-    /// The same, on a stream of HTTP/2.
+    /// The same, where hyper does not read it.
     #[error("the upstream broke off the body of its answer: {0}")]
     Stream(io::Error),
 }

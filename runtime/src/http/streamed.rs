@@ -5,18 +5,19 @@
 use std::cell::Cell;
 use std::pin::Pin;
 use std::rc::Rc;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
-use hyper::body::{Body, Frame, Incoming, SizeHint};
+use hyper::body::{Body, Frame, SizeHint};
 
+use super::content::Streamed;
 use super::field_names;
 use super::relay::RelayError;
 
 /// A body that streams for as long as it takes.
 #[derive(Debug)]
 pub struct StreamedBody {
-    body: Incoming,
+    body: Streamed,
     carried: Rc<Carried>,
 }
 
@@ -30,7 +31,7 @@ pub struct Carried {
 
 impl StreamedBody {
     /// A body that comes over a connection which somebody else drives.
-    pub fn new(body: Incoming, carried: Rc<Carried>) -> Self {
+    pub fn new(body: Streamed, carried: Rc<Carried>) -> Self {
         carried.is_whole.set(body.is_end_stream());
         Self { body, carried }
     }
@@ -64,8 +65,7 @@ impl Body for StreamedBody {
         if self.carried.is_to_end.get() {
             return Poll::Ready(None);
         }
-        let polled = Pin::new(&mut self.body).poll_frame(context);
-        let Poll::Ready(frame) = polled else { return Poll::Pending };
+        let frame = ready!(self.body.poll_frame(context));
         let carried = &self.carried;
         let frame = frame.map(|frame| {
             let frame = frame?;
@@ -84,6 +84,34 @@ impl Body for StreamedBody {
 
     fn size_hint(&self) -> SizeHint {
         self.body.size_hint()
+    }
+}
+
+impl Streamed {
+    fn poll_frame(&mut self, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, RelayError>>> {
+        match self {
+            Self::Hyper(body) => Pin::new(body).poll_frame(context).map_err(RelayError::Upstream),
+            Self::Content(content) => {
+                let next = ready!(content.borrow_mut().poll_next(context));
+                Poll::Ready(next.map(|part| part.map(Frame::data).map_err(RelayError::Stream)))
+            }
+        }
+    }
+
+    /// Whether nothing is left of it.
+    pub fn is_end_stream(&self) -> bool {
+        match self {
+            Self::Hyper(body) => body.is_end_stream(),
+            Self::Content(content) => content.borrow().left() == 0,
+        }
+    }
+
+    /// How much is left of it.
+    pub fn size_hint(&self) -> SizeHint {
+        match self {
+            Self::Hyper(body) => body.size_hint(),
+            Self::Content(content) => SizeHint::with_exact(content.borrow().left()),
+        }
     }
 }
 
