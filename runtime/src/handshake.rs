@@ -20,6 +20,7 @@ mod http2;
 mod networks;
 mod opening;
 mod refused;
+mod reply;
 mod request_body;
 mod requests;
 mod shortcut;

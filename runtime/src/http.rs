@@ -8,6 +8,7 @@
 mod accepted;
 mod authority;
 mod content;
+mod date;
 pub mod extensions;
 pub mod fields;
 mod host;
@@ -25,6 +26,7 @@ mod target;
 pub use accepted::Accepted;
 pub use authority::{canonical_host, origin, origin_authority, split_port};
 pub use content::{Content, Streamed};
+pub use date::date;
 pub use host::{Host, InvalidHost};
 pub use once::poll_read_once;
 pub use path::{InvalidPath, Path, Paths, comparable_rule};

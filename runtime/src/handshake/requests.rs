@@ -1,6 +1,7 @@
 //! The requests on an accepted socket.
 //!
-//! An opening handshake that comes alone and whole needs no more than a [`Shortcut`]; everything else is [`Http`]'s.
+//! A request without a body that comes alone and whole needs no more than a [`Shortcut`], and so does its answer if that has a
+//! length; everything else is [`Http`]'s, from there on.
 
 use std::future::{pending, poll_fn};
 use std::io;
@@ -17,6 +18,7 @@ use tokio::time::Instant;
 
 use super::body::AnswerBody;
 use super::http1::Http;
+use super::reply::Reply;
 use super::request_body::RequestBody;
 use super::shortcut::Shortcut;
 use crate::http::{Paths, RelayError, Replay};
@@ -141,7 +143,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin + 'static> Requests<S> {
     pub(super) fn read_at(&self) -> Option<Instant> {
         match &self.stage {
             Stage::Http(http) => http.read_at(),
-            Stage::Shortcut(_) | Stage::Leaving => None,
+            Stage::Shortcut(shortcut) => shortcut.read_at(),
+            Stage::Leaving => None,
         }
     }
 
@@ -170,7 +173,15 @@ impl<S: AsyncRead + AsyncWrite + Unpin + 'static> Requests<S> {
         response: Response<AnswerBody>,
         beside: Pin<&mut dyn Future<Output = ()>>,
     ) -> Result<(), WriteError> {
-        let shortcut = matches!(self.stage, Stage::Shortcut(_));
+        let shortcut = match &mut self.stage {
+            Stage::Shortcut(shortcut) => {
+                if let Some(length) = shortcut.takes(&response) {
+                    return shortcut.answer(Reply::new(response, length), beside).await;
+                }
+                true
+            }
+            Stage::Http(_) | Stage::Leaving => false,
+        };
         let Some(http) = self.http() else { return Err(WriteError::Closed) };
         // hyper answers what it has read itself.
         if shortcut && !matches!(http.next().await, Ok(Some(_))) {

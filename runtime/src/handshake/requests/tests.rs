@@ -95,6 +95,58 @@ async fn an_answered_request_leaves_the_connection_for_the_next() {
 }
 
 #[tokio::test]
+async fn an_answer_of_known_length_is_written_as_the_client_takes_it() {
+    for length in [0, 1, 5000, 100_000] {
+        let (mut client, mut requests) = connection(64);
+        let server = async {
+            for _ in 0..2 {
+                requests.next().await.unwrap().unwrap();
+                let mut response = text(StatusCode::OK, "x".repeat(length));
+                response.headers_mut().insert("x-etag", "y".parse().unwrap());
+                requests.answer(response).await.unwrap();
+            }
+        };
+        let peer = async {
+            for _ in 0..2 {
+                client.write_all(b"GET / HTTP/1.1\r\nhost: h\r\n\r\n").await.unwrap();
+                let head = head(&mut client).await;
+                assert!(head.starts_with("HTTP/1.1 200 OK\r\nContent-Type: text/plain"), "{head}");
+                assert!(head.contains(&format!("\r\nContent-Length: {}\r\n", length + 1)), "{head}");
+                assert!(head.contains("\r\nX-ETag: y\r\n") && head.contains("\r\nDate: "), "{head}");
+                let mut body = vec![0; length + 1];
+                client.read_exact(&mut body).await.unwrap();
+            }
+        };
+        tokio::join!(server, peer);
+    }
+}
+
+#[tokio::test]
+async fn requests_that_come_while_one_is_answered_are_not_lost() {
+    let (mut client, mut requests) = connection(4096);
+    let request = |number: usize| format!("GET /{number} HTTP/1.1\r\nhost: h\r\n\r\n").into_bytes();
+    client.write_all(&request(0)).await.unwrap();
+    assert_eq!(requests.next().await.unwrap().unwrap().uri, "/0");
+    client.write_all(&request(1)).await.unwrap();
+    client.write_all(&request(2)).await.unwrap();
+    let looked = pin!(tokio::task::yield_now());
+    requests.during(looked).await.unwrap();
+    requests.answer(text(StatusCode::OK, "0")).await.unwrap();
+    for number in 1..3 {
+        assert_eq!(requests.next().await.unwrap().unwrap().uri, format!("/{number}").as_str());
+        requests.answer(text(StatusCode::OK, "")).await.unwrap();
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_client_that_takes_nothing_of_its_answer_is_given_up() {
+    let (mut client, mut requests) = connection(64);
+    client.write_all(b"GET / HTTP/1.1\r\nhost: h\r\n\r\n").await.unwrap();
+    requests.next().await.unwrap().unwrap();
+    assert!(matches!(requests.answer(text(StatusCode::OK, "x".repeat(5000))).await, Err(WriteError::Stalled)));
+}
+
+#[tokio::test]
 async fn a_client_that_leaves_between_requests_is_no_error() {
     let (client, mut requests) = connection(4096);
     drop(client);
