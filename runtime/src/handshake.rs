@@ -29,7 +29,7 @@ mod target;
 
 pub use access::Access;
 pub use body::AnswerBody;
-pub use correlation::{REQUEST_ID, RequestId, correlate};
+pub use correlation::{REQUEST_ID, RequestId, TraceId, correlate};
 pub use forwarding::{Client, Forwarding, Scheme, apply};
 pub use http2::{Exchange, Http2Limits, Multiplex, Parted, Request, speaks_http2};
 pub use networks::{Network, Networks};

@@ -334,8 +334,8 @@ async fn miss(missed: Missed, entrance: &Entrance, started: Instant, patience: D
         Missed::Left => record().left(),
         Missed::Late(status) => record().late(patience, status),
         Missed::Unreadable(unreadable) => {
-            record().malformed(unreadable.error());
-            unreadable.answer().await;
+            let id = record().malformed(unreadable.error());
+            unreadable.answer(&id).await;
         }
     }
 }

@@ -242,6 +242,21 @@ async fn a_drain_ends_events_and_shared_connections() {
     let get = Request::new("GET", "/events/in").with("Accept", "text/event-stream").encode();
     let (mut client, _, mut upstream) = listen(&proxy, get, &backend).await;
     let drained = proxy.admin("POST", "/api/v1/drain?route=main&over=0s").await;
+#[tokio::test]
+async fn a_stream_whose_message_is_lost_is_refused_as_any_other_request() {
+    let rules = "response_headers = { set = { x-frame-options = \"DENY\" } }";
+    let (proxy, backend) = start("reply = \"stream\"", rules).await;
+    // More than any socket takes ahead.
+    let sent = send(&proxy, post(&"x".repeat(15 << 20)));
+    let (mut upstream, head) = within("the handshake", backend.request()).await;
+    upstream.accept(&head, &[]).await;
+    upstream.reset();
+    let reply = answer(sent).await;
+    assert_eq!((reply.status, reply.header("x-frame-options")), (502, "DENY"), "{reply:?}");
+    let line = proxy.access_line().await;
+    assert_eq!(line["connection"], reply.header("x-request-id"), "{line}");
+}
+
     assert_eq!(drained.status, 202, "{drained:?}");
     upstream.expect_close(1012).await;
     upstream.send(Frame::close(1012, "")).await;

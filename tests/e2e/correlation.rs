@@ -55,6 +55,8 @@ async fn the_id_of_a_trusted_proxy_goes_everywhere() {
     let line = proxy.access_line().await;
     assert_eq!((&line["request_id"], &line["outcome"]), (&"f47ac10b".into(), &"upgraded".into()), "{line}");
     assert_ne!(line["connection"], "f47ac10b");
+    let trace = head.joined("traceparent");
+    assert_eq!((line["trace_id"].as_str(), &line["protocol"]), (trace.get(3..35), &"HTTP/1.1".into()), "{line}");
 
     // What is no id, or too long for one, is nobody's.
     for given in ["", "a b", "a,b", "caf\u{e9}", &"x".repeat(129)] {

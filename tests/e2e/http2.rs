@@ -242,13 +242,17 @@ async fn a_head_beyond_the_limits_of_the_listener_is_refused_on_its_stream_alone
     for _ in 0..10 {
         many.headers_mut().append("x", "1".parse().unwrap());
     }
+    let mut ids = Vec::new();
     for request in [large, many] {
-        assert_eq!(client.ask(request).await.status(), 431);
+        let answer = client.ask(request).await;
+        assert_eq!(answer.status(), 431);
+        ids.push(answer.headers()["x-request-id"].to_str().unwrap().to_owned());
     }
     let (mut opened, mut upstream) = open(&mut client, &backend, "/").await;
     echo(&mut opened.peer, &mut upstream, "up").await;
-    for line in proxy.access_lines(2).await {
+    for (line, id) in proxy.access_lines(2).await.into_iter().zip(ids) {
         assert_eq!((&line["outcome"], &line["status"]), (&"malformed".into(), &431.into()), "{line}");
+        assert_eq!(line["connection"], id, "{line}");
     }
 }
 

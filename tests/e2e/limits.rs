@@ -11,6 +11,7 @@ async fn a_request_head_over_max_header_bytes_gets_431() {
     client.write_while_open(request.encode()).await;
     let reply = client.read_reply().await;
     assert_eq!(reply.status, 431);
+    assert_eq!(proxy.access_line().await["connection"], reply.header("x-request-id"));
     assert_eq!(reply.body, "the head of the request has more than 16384 bytes (max_header_bytes)\n");
     proxy.until("tidegate_handshakes_total", &[("outcome", "malformed")], 1).await;
 }

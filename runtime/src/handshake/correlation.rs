@@ -6,6 +6,7 @@
 
 use std::cell::RefCell;
 use std::fmt::Write as _;
+use std::ops::Range;
 
 use bytes::{Bytes, BytesMut};
 use http::header::{HeaderMap, HeaderName, HeaderValue};
@@ -29,6 +30,23 @@ impl RequestId {
     /// The id, if a proxy in front has given it.
     pub fn given(&self) -> Option<&str> {
         self.value.to_str().ok().filter(|_| self.is_given)
+    }
+}
+
+/// A trace, by its id of sixteen bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TraceId([u8; 16]);
+
+impl TraceId {
+    /// The one that a request is part of, once it is [correlated](correlate).
+    pub fn of(headers: &HeaderMap) -> Option<Self> {
+        let text = only(headers, &TRACEPARENT)?.to_str().ok()?.get(TRACE_PLACE)?;
+        u128::from_str_radix(text, 16).ok().map(|id| Self(id.to_be_bytes()))
+    }
+
+    /// The id, as a number.
+    pub fn number(self) -> u128 {
+        u128::from_be_bytes(self.0)
     }
 }
 
@@ -115,6 +133,7 @@ fn field(write: impl FnOnce(&mut BytesMut)) -> Option<HeaderValue> {
 /// What Envoy, Heroku and the others write has 36 at most.
 const LONGEST_ID: usize = 128;
 const TRACEPARENT_LENGTH: usize = 55;
+const TRACE_PLACE: Range<usize> = 3..35;
 /// No version is known that is longer than the first.
 const LONGEST_TRACEPARENT: usize = 256;
 /// Some fifty requests share it, for as long as the last of them has not got its answer.
@@ -188,6 +207,8 @@ mod tests {
             headers.append(TRACESTATE, HeaderValue::from_static("a=1"));
             headers.append(TRACESTATE, HeaderValue::from_static("b=2"));
             correlate(&mut headers, "1", false);
+            let trace = TraceId::of(&headers).unwrap().number();
+            assert_eq!(trace == 0x4bf9_2f35_77b3_4da6_a3ce_929d_0e0e_4736, goes_on, "{given:?}: {trace:x}");
             let told: Vec<_> = headers.get_all(TRACEPARENT).iter().map(|value| value.to_str().unwrap()).collect();
             assert_eq!(told == given, goes_on, "{given:?}: {told:?}");
             assert!(told.len() == 1 && is_traceparent(told[0].as_bytes()) && (goes_on || told[0].ends_with("-00")));

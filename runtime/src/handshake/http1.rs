@@ -209,7 +209,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin + 'static> Http<S> {
         let begun = !read.is_empty();
         if begun {
             // Who does not read it either has lost nothing.
-            let answer = last_words(StatusCode::REQUEST_TIMEOUT, "the request did not come in time");
+            let answer = last_words(StatusCode::REQUEST_TIMEOUT, None, "the request did not come in time");
             let _ = stream.write_all(&answer).await;
         }
         let _ = stream.shutdown().await;

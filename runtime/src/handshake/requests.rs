@@ -225,13 +225,13 @@ impl<S: AsyncRead + AsyncWrite + Unpin + 'static> Requests<S> {
         }
     }
 
-    /// Answers a request that could not be read, and ends the connection. Bounding the time is the caller's business.
-    pub async fn reject(self, error: &ReadError) {
+    /// Answers a request that could not be read, by the id that it is known by, and ends the connection. Bounding the time is the caller's business.
+    pub async fn reject(self, error: &ReadError, id: &str) {
         let Stage::Http(http) = self.stage else { return };
         let Some(replay) = http.into_inner() else { return };
         let mut stream = replay.resume(Bytes::new()).0;
         // Who does not read it has lost nothing.
-        if stream.write_all(&last_words(error.status(), &error.to_string())).await.is_ok() {
+        if stream.write_all(&last_words(error.status(), Some(id), &error.to_string())).await.is_ok() {
             drain(stream).await;
         }
     }
@@ -284,10 +284,11 @@ async fn drain<S: AsyncRead + AsyncWrite + Unpin>(mut stream: S) {
 }
 
 /// An answer that ends a connection, for where hyper has none to write it for.
-pub(super) fn last_words(status: StatusCode, text: &str) -> Vec<u8> {
+pub(super) fn last_words(status: StatusCode, id: Option<&str>, text: &str) -> Vec<u8> {
     let (reason, length) = (status.canonical_reason().unwrap_or_default(), text.len() + 1);
+    let id = id.map(|id| format!("X-Request-Id: {id}\r\n")).unwrap_or_default();
     format!(
-        "HTTP/1.1 {} {reason}\r\nConnection: close\r\nContent-Type: text/plain; charset=utf-8\r\n\
+        "HTTP/1.1 {} {reason}\r\nConnection: close\r\n{id}Content-Type: text/plain; charset=utf-8\r\n\
          Content-Length: {length}\r\n\r\n{text}\n",
         status.as_u16()
     )

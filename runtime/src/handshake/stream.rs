@@ -207,10 +207,10 @@ impl Unreadable {
         &self.error
     }
 
-    /// Tells the client, and ends the connection.
-    pub async fn answer(self) {
+    /// Tells the client, with the id that it is known by, and ends the connection.
+    pub async fn answer(self, id: &str) {
         let Self { error, requests } = self;
-        let _ = timeout(LINGER, Box::pin(requests.reject(&error))).await;
+        let _ = timeout(LINGER, Box::pin(requests.reject(&error, id))).await;
     }
 }
 

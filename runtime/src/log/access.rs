@@ -22,6 +22,10 @@ pub struct AccessRecord<'a> {
     pub connection: &'a str,
     /// The id of its request, if a proxy in front has given it; else it is the connection's.
     pub request_id: &'a str,
+    /// The trace that its request is part of.
+    pub trace_id: Option<u128>,
+    /// The version of HTTP that the client speaks, as `HTTP/1.1`; empty where no request has come from a client.
+    pub protocol: &'a str,
     /// The route's name; empty when none was found.
     pub route: &'a str,
     /// The client's address: the TCP peer's, or the one a trusted proxy forwarded; `None`: it has none, behind a unix socket.
@@ -100,8 +104,12 @@ impl AccessRecord<'_> {
         }
         line.text("connection", self.connection);
         line.text("request_id", self.request_id);
+        if let Some(trace_id) = self.trace_id {
+            line.display("trace_id", format_args!("{trace_id:032x}"));
+        }
         line.text("route", self.route);
         line.display("client", Shown(self.client));
+        line.text("protocol", self.protocol);
         line.text("method", self.method);
         line.text("host", self.host);
         line.text("path", self.path);

@@ -12,6 +12,8 @@ fn record<'a>(attributes: &'a [(String, String)]) -> AccessRecord<'a> {
     AccessRecord {
         connection: "c0-17",
         request_id: "",
+        trace_id: Some(0x4bf9_2f35_77b3_4da6_a3ce_929d_0e0e_4736),
+        protocol: "HTTP/1.1",
         route: "chat",
         client: Some(SocketAddr::from(([192, 0, 2, 1], 50_000))),
         method: "",
@@ -52,7 +54,7 @@ fn json_line(record: &AccessRecord<'_>) -> serde_json::Value {
 fn a_text_line_holds_one_name_and_value_for_each_fact() {
     assert_eq!(
         text_line(&record(&[attribute("tenant", "gold")])),
-        "access connection=c0-17 route=chat client=192.0.2.1:50000 host=chat.example.com path=/ws/chat upstream=chat \
+        "access connection=c0-17 trace_id=4bf92f3577b34da6a3ce929d0e0e4736 route=chat client=192.0.2.1:50000 protocol=HTTP/1.1 host=chat.example.com path=/ws/chat upstream=chat \
          endpoint=ws://127.0.0.1:9001 outcome=upgraded status=101 by=client code=1000 reason=\"done for today\" \
          duration_ms=1234 client_messages=3 client_bytes=300 upstream_messages=4 upstream_bytes=400 channel=room-7 \
          tenant=gold\n"
@@ -70,8 +72,10 @@ fn a_json_line_holds_the_same_facts() {
         serde_json::json!({
             "target": "tidegate::access",
             "connection": "c0-17",
+            "trace_id": "4bf92f3577b34da6a3ce929d0e0e4736",
             "route": "chat",
             "client": "192.0.2.1:50000",
+            "protocol": "HTTP/1.1",
             "host": "chat.example.com",
             "path": "/ws/chat",
             "upstream": "chat",
@@ -95,6 +99,8 @@ fn a_json_line_holds_the_same_facts() {
 #[test]
 fn a_refused_handshake_leaves_out_what_it_never_had() {
     let refused = AccessRecord {
+        trace_id: None,
+        protocol: "",
         route: "",
         upstream: "",
         endpoint: "",

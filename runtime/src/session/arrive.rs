@@ -20,7 +20,7 @@ use super::worker::Worker;
 use crate::answers::{Answer, Asked};
 use crate::component::{Handshake, HeaderEdit, Kind};
 use crate::exchange::{self, Hop};
-use crate::handshake::{self, Client, Opening, Refused, Scheme};
+use crate::handshake::{self, Client, Opening, Refused, Scheme, TraceId};
 use crate::http::{Paths, UpstreamTarget, fields};
 
 /// A request that has come.
@@ -111,6 +111,8 @@ impl<'w> Arrived<'w> {
         record.is_extended = head.version == Version::HTTP_2 && handshake::is_opening(&head);
         record.accept = fields::combined(&head.headers, &header::ACCEPT);
         record.request_id = handshake::correlate(&mut head.headers, &record.connection, is_trusted);
+        record.trace = TraceId::of(&head.headers);
+        record.version = Some(head.version);
         let port = peer.map_or(0, |peer| peer.port());
         record.client = address.map(|address| SocketAddr::new(address, port));
         let scheme = if secured.is_some() { Scheme::Wss } else { Scheme::Ws };

@@ -6,7 +6,7 @@ use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
 
-use http::StatusCode;
+use http::{StatusCode, Version};
 use slab::Slab;
 use tokio::time::Instant;
 
@@ -16,6 +16,7 @@ use crate::balance::Lease;
 use crate::component::Moment;
 #[cfg(test)]
 use crate::component::{Choice, PickSet};
+use crate::handshake::TraceId;
 use crate::pipe::Handle;
 use crate::reactor::yield_now;
 
@@ -127,6 +128,9 @@ pub(super) struct Logged {
     pub(super) status: StatusCode,
     /// The id of its request, if a proxy in front has given it.
     pub(super) request_id: Option<Box<str>>,
+    pub(super) trace: Option<TraceId>,
+    /// What the client speaks; `None`: it is the proxy itself.
+    pub(super) version: Option<Version>,
     pub(super) channel: Option<Box<str>>,
     pub(super) attributes: Box<[(String, String)]>,
 }
@@ -140,20 +144,21 @@ impl Logged {
         attributes: Vec<(String, String)>,
     ) -> Self {
         let place = [host, path].concat().into();
-        let request_id = None;
         Self {
             place,
             host: host.len(),
             status,
-            request_id,
+            request_id: None,
+            trace: None,
+            version: None,
             channel: channel.map(Into::into),
             attributes: attributes.into(),
         }
     }
 
-    /// The same, with the id that a proxy in front has given its request.
-    pub(super) fn known_as(self, request_id: Option<&str>) -> Self {
-        Self { request_id: request_id.map(Into::into), ..self }
+    /// The same, with the id that a proxy in front has given its request, its trace, and the version that was spoken.
+    pub(super) fn known_as(self, request_id: Option<&str>, trace: Option<TraceId>, version: Option<Version>) -> Self {
+        Self { request_id: request_id.map(Into::into), trace, version, ..self }
     }
 
     pub(super) fn host(&self) -> &str {

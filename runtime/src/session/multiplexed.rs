@@ -11,6 +11,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll, Waker, ready};
 use std::time::Duration;
 
+use http::header::HeaderValue;
 use tokio::time::Instant;
 
 use super::open::Open;
@@ -18,7 +19,7 @@ use super::record::Record;
 use super::worker::Worker;
 use super::{Entrance, serve_stream};
 use crate::drain::Switch;
-use crate::handshake::{HeadLimits, Http2Limits, Multiplex, Parted, Request, text};
+use crate::handshake::{HeadLimits, Http2Limits, Multiplex, Parted, REQUEST_ID, Request, text};
 use crate::metrics::{Http2End, Http2Metrics};
 use crate::reactor::{Sleep, sleep, spawn};
 use crate::transport::Transport;
@@ -109,8 +110,10 @@ async fn open(request: Box<(Rc<Entrance>, Request, Instant)>) -> Option<Open> {
     match request {
         Ok((head, stream)) => serve_stream(&entrance, head, stream, record).await.ok(),
         Err((error, stream)) => {
-            record.malformed(&error);
-            stream.refuse(text(error.status(), error.to_string())).await;
+            let id = record.malformed(&error);
+            let mut response = text(error.status(), error.to_string());
+            response.headers_mut().extend(HeaderValue::from_str(&id).map(|id| (REQUEST_ID, id)));
+            stream.refuse(response).await;
             None
         }
     }

@@ -61,7 +61,8 @@ impl Joined<'_> {
         let extensions = self.accepted.agreed;
         record.opened(status);
         let Record { place, connection, request_id, client, started_at, host, path, channel, attributes, .. } = record;
-        let request_id = request_id.as_ref().and_then(RequestId::given);
+        let logged = Logged::new(&host, &path, status, channel, attributes);
+        let logged = logged.known_as(request_id.as_ref().and_then(RequestId::given), record.trace, record.version);
         let connection = Rc::new(Connection {
             id: connection.into(),
             client,
@@ -72,7 +73,7 @@ impl Joined<'_> {
             started_at,
             opened_at: Instant::now(),
             handle: Rc::default(),
-            logged: Box::new(Logged::new(&host, &path, status, channel, attributes).known_as(request_id)),
+            logged: Box::new(logged),
         });
         let ending = Ending::of(worker, &connection, entry);
         let shadows = filters.shadows(worker.pool());

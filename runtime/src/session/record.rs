@@ -4,13 +4,13 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use http::header::{HeaderMap, HeaderValue};
-use http::{Method, Response, StatusCode};
+use http::{Method, Response, StatusCode, Version};
 use tokio::time::Instant;
 
 use super::connection::Connection;
 use super::dismissal::Place;
 use super::worker::Worker;
-use crate::handshake::{self, AnswerBody, REQUEST_ID, ReadError, RequestId};
+use crate::handshake::{self, AnswerBody, REQUEST_ID, ReadError, RequestId, TraceId};
 use crate::http::Facts;
 use crate::log::{AccessRecord, Ended, Traffic, Tried};
 use crate::metrics::HandshakeOutcome;
@@ -25,6 +25,10 @@ pub(super) struct Record<'a> {
     pub(super) connection: String,
     /// What the request is known by, once it is there.
     pub(super) request_id: Option<RequestId>,
+    /// The trace that it is part of.
+    pub(super) trace: Option<TraceId>,
+    /// What the client speaks, once its request is there.
+    pub(super) version: Option<Version>,
     /// Whether it is an extended `CONNECT`, which any success accepts (RFC 8441 section 5).
     pub(super) is_extended: bool,
     /// Which forms of an answer the client accepts.
@@ -56,6 +60,8 @@ impl<'a> Record<'a> {
             place: worker.dismissals().place(),
             connection: worker.connection_id(),
             request_id: None,
+            trace: None,
+            version: None,
             is_extended: false,
             accept: None,
             client,
@@ -118,10 +124,11 @@ impl<'a> Record<'a> {
         metrics.of(self.worker.index()).handshake(outcome);
     }
 
-    /// A request that could not be read.
-    pub(super) fn malformed(mut self, error: &ReadError) {
+    /// A request that could not be read. Gives what it is known by all the same.
+    pub(super) fn malformed(mut self, error: &ReadError) -> String {
         self.reason = error.to_string();
         self.refused(HandshakeOutcome::Malformed, Some(error.status()));
+        self.connection
     }
 
     /// A request whose head has not come, not all of it, within `patience`.
@@ -180,6 +187,8 @@ impl<'a> Record<'a> {
             method: self.method.as_ref().map_or("", Method::as_str),
             connection: &self.connection,
             request_id: self.request_id.as_ref().and_then(RequestId::given).unwrap_or_default(),
+            trace_id: self.trace.map(TraceId::number),
+            protocol: self.version.map_or("", protocol),
             route: self.route.as_ref().map_or("", |route| &route.name),
             client: self.client,
             host: &self.host,
@@ -201,6 +210,15 @@ impl<'a> Record<'a> {
     }
 }
 
+/// How a version is named, where it is told.
+fn protocol(version: Version) -> &'static str {
+    match version {
+        Version::HTTP_10 => "HTTP/1.0",
+        Version::HTTP_11 => "HTTP/1.1",
+        _ => "HTTP/2",
+    }
+}
+
 /// Logs the end of an open connection.
 pub(super) fn ended(worker: &Worker, connection: &Connection, outcome: &Outcome) {
     let traffic = |side| {
@@ -215,6 +233,8 @@ pub(super) fn ended(worker: &Worker, connection: &Connection, outcome: &Outcome)
     worker.access().write(&AccessRecord {
         connection: &connection.id,
         request_id: connection.logged.request_id.as_deref().unwrap_or_default(),
+        trace_id: connection.logged.trace.map(TraceId::number),
+        protocol: connection.logged.version.map_or("", protocol),
         route: &connection.route().name,
         client: connection.client,
         method: "",

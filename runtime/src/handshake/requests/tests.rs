@@ -170,7 +170,8 @@ async fn rejection(mut client: DuplexStream, mut requests: Requests<DuplexStream
         drop(client);
         told
     };
-    let (told, ()) = tokio::join!(told, requests.reject(&error));
+    let (told, ()) = tokio::join!(told, requests.reject(&error, "7"));
+    assert!(told.contains("\r\nX-Request-Id: 7\r\n"), "{told}");
     (told, error)
 }
 

@@ -5,7 +5,7 @@ use std::future::pending;
 use std::pin::pin;
 
 use bytes::Bytes;
-use http::header::{self, HeaderValue};
+use http::header::{self, HeaderMap, HeaderValue};
 use http::{Response, StatusCode};
 use tokio_tungstenite::tungstenite::Message;
 
@@ -14,7 +14,7 @@ use super::super::record::Record;
 use super::super::refusal::Refusal;
 use super::{Crossing, EVENTS, NOT_TEXT, read};
 use crate::bridge::{Events, Failure, Line, message, passage};
-use crate::handshake::{self, AnswerBody, Opening, Stream, Streams};
+use crate::handshake::{self, AnswerBody, Opening, REQUEST_ID, Stream, Streams};
 use crate::reactor::{spawn, timeout};
 use crate::transport::Transport;
 
@@ -62,6 +62,9 @@ impl<'w> Admitted<'w> {
         let fields = response.headers_mut();
         fields.insert(header::CONTENT_TYPE, HeaderValue::from_static(EVENTS));
         fields.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+        // What a refusal has, too, that comes only after the record is gone.
+        let (worker, accept, mut dress) = (joined.worker, record.accept.clone(), HeaderMap::new());
+        record.dress(&mut dress);
         let (inner, outer) = passage();
         let open = joined.open((Transport::boxed(inner), Bytes::new()), StatusCode::OK, record);
         spawn(open.run()).detach();
@@ -80,7 +83,10 @@ impl<'w> Admitted<'w> {
                 Err(_) => Some(Failure::Late),
             };
             if let Some(failure) = failure {
-                return stream.refuse(Refusal::Bridge(failure).response()?).await;
+                let refused = Refusal::Bridge(failure).response()?;
+                let mut refused = worker.snapshot().errors.form(refused, accept.as_ref(), dress.get(REQUEST_ID));
+                refused.headers_mut().extend(dress);
+                return stream.refuse(refused).await;
             }
         }
         *response.body_mut() = AnswerBody::Events(Box::new(Events::new(line, heard)));
