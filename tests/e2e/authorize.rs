@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use tidegate_tests::config::upstream;
-use tidegate_tests::{Authority, Backend, Head, Peer, Proxy, Request, Role, refused_address, within};
+use tidegate_tests::{Authority, Backend, Head, Http2, Peer, Proxy, Request, Role, refused_address, within};
 use tokio::net::TcpListener;
 
 /// A server whose answers the test gives.
@@ -112,6 +112,24 @@ async fn who_is_admitted_comes_in_with_the_fields_of_the_answer_and_not_with_its
     assert_eq!((head.joined("x-user"), head.header("x_user")), ("alice".to_owned(), None), "{head:?}");
     assert_eq!((head.joined("x-role"), head.header("x-else")), ("a, b".to_owned(), None), "{head:?}");
     assert_eq!(head.joined("authorization"), "Bearer secret");
+}
+
+#[tokio::test]
+async fn a_handshake_over_http_2_is_the_same_question() {
+    let (backend, asked) = (Backend::bind().await, Asked::bind().await);
+    let listener = "[[listeners]]\nlisten = \"127.0.0.1:0\"\nhttp2 = \"prior-knowledge\"\n";
+    let proxy = Proxy::start(&(config(&backend, &asked.url(), "", "") + listener)).await;
+    let mut client = Http2::connect(proxy.address).await;
+    let (_opened, (_asked, question), _upstream) =
+        tokio::join!(client.open("/ws?x=1"), asked.answer(ADMITTED), backend.accept());
+    for (name, value) in [
+        ("x-forwarded-method", "GET"),
+        ("x-forwarded-uri", "/ws?x=1"),
+        ("x-forwarded-host", "proxy.test"),
+        ("x-forwarded-proto", "http"),
+    ] {
+        assert_eq!(question.joined(name), value, "{name}");
+    }
 }
 
 #[tokio::test]

@@ -1,5 +1,6 @@
 //! The stage of the other server that is asked, on routes that have one.
 
+use http::Method;
 use http::header::HeaderName;
 
 use super::arrive::Entered;
@@ -20,8 +21,14 @@ impl Entered<'_> {
             None => handshake.path.clone(),
             Some(query) => [&handshake.path, "?", query].concat(),
         };
+        // A handshake is the same whatever carries it, and a policy written for one version has to hold for the others. No other
+        // CONNECT comes as far as this.
+        let method = match self.routed.head.method {
+            Method::CONNECT => Method::GET.as_str(),
+            _ => &handshake.method,
+        };
         let question = Question {
-            method: &handshake.method,
+            method,
             scheme: self.routed.client.scheme.http(),
             authority: &handshake.authority,
             uri: &uri,

@@ -15,8 +15,8 @@ use crate::config::{
 
 pub(super) const AUTHORIZE: Section = Section {
     title: "the authorization of a route",
-    about: "Before filters see it, each handshake becomes a question to another server: a GET with the original method, scheme, host, \
-            path and query, and the client's address in `X-Forwarded-Method`, `-Proto`, `-Host`, `-Uri` and `-For`. An answer of 2xx lets \
+    about: "Before filters see it, each handshake becomes a question to another server: a GET with the original method (`GET` of \
+            a handshake over HTTP/2, too), scheme, host, path and query, and the client's address in `X-Forwarded-Method`, `-Proto`, `-Host`, `-Uri` and `-For`. An answer of 2xx lets \
             it in, any other is relayed to the client; without one the client gets 503.",
     keys: &[URL, TIMEOUT, HEADERS, COPY, CACHE, MAX_PENDING, CA],
 };
