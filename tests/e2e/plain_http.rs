@@ -50,6 +50,23 @@ async fn a_request_goes_up_and_its_answer_comes_down_without_what_ends_at_the_ho
 }
 
 #[tokio::test]
+async fn a_request_tells_its_hops_and_ends_where_they_are_bounded() {
+    let (proxy, backend) = start("").await;
+    let mut client = Peer::connect(proxy.address).await;
+    let last = client.exchange(&Request::new("OPTIONS", "/").with("Max-Forwards", "0")).await;
+    assert_eq!((last.status, last.header("content-length"), last.header("via")), (200, "0", ""), "{last:?}");
+    assert!(last.header("allow").contains("OPTIONS"), "{last:?}");
+    client.write(Request::new("OPTIONS", "/").with("Max-Forwards", "1").with("Via", "1.0 front").encode()).await;
+    let (_upstream, head) = backend.request().await;
+    assert_eq!((&*head.joined("via"), &*head.joined("max-forwards")), ("1.0 front, 1.1 tidegate", "0"), "{head:?}");
+
+    let (proxy, backend) = start("request_headers = { remove = [\"via\"] }").await;
+    let mut client = Peer::connect(proxy.address).await;
+    client.write(Request::new("GET", "/").with("Via", "1.0 front").encode()).await;
+    assert_eq!(backend.request().await.1.header("via"), None);
+}
+
+#[tokio::test]
 async fn both_connections_are_kept_and_the_clients_may_become_a_websocket() {
     let (proxy, backend) = start("").await;
     let mut client = Peer::connect(proxy.address).await;

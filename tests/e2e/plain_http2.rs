@@ -34,7 +34,7 @@ async fn requests_of_one_connection_go_up_over_http_1_and_their_answers_come_dow
     let ((first, second), (head, other)) = tokio::join!(client, upstream);
     assert_eq!((head.line.as_str(), head.header("host")), ("GET /1?q HTTP/1.1", Some("proxy.test")));
     assert_eq!((head.header("accept"), head.header("transfer-encoding")), (Some("*/*"), None));
-    assert_eq!(other.line, "DELETE /2 HTTP/1.1");
+    assert_eq!((&*other.line, &*other.joined("via")), ("DELETE /2 HTTP/1.1", "2 tidegate"));
     assert_eq!(
         (first.status().as_u16(), &first.headers()["content-length"], &**first.body()),
         (200, &"5".parse().unwrap(), &b"hello"[..])

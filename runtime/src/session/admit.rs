@@ -15,6 +15,7 @@ use super::worker::Worker;
 use crate::component::{
     Admission, Failure, FilterUse, Handshake, HeaderEdit, Kind, Moment, OnFailure, Opened, Pool, Session,
 };
+use crate::exchange;
 use crate::handshake::Opening;
 use crate::http::UpstreamRequest;
 use crate::rollout::{Attached, Candidate, Rollout, Shadow};
@@ -73,7 +74,7 @@ impl<'w> Entered<'w> {
             Goal::Answer(answer) => return Err(routed.answered(&answer, &record.host)),
         };
         let is_plain = wish.opening().is_none();
-        let Routed { worker, head, client, followings, route, target, handshake, generation, .. } = routed;
+        let Routed { worker, mut head, client, followings, route, target, handshake, generation, .. } = routed;
         let mut handshake = Rc::new(handshake);
         let mut filters = Filters { decided: route.decided(), ..Filters::default() };
         let (mut upstream_headers, mut client_headers) = (Vec::new(), Vec::new());
@@ -98,6 +99,10 @@ impl<'w> Entered<'w> {
                 // Sessions opened before keep the handshake as they saw it.
                 Rc::make_mut(&mut handshake).attributes.extend(attributes);
             }
+        }
+        let answer = is_plain.then(|| exchange::pass(&mut head)).flatten();
+        if let Some(answer) = answer {
+            return Err(Refusal::Answer(Box::new(answer)));
         }
         let edits = authorized.iter().chain(&upstream_headers);
         let (mut request, channel) = route.forwarding.request(head, target, wish.opening(), &client, edits);
