@@ -62,5 +62,9 @@ pub(super) fn bridge(value: &Value<'_>) -> Read<Bridge> {
     let timeout = table.read(&TIMEOUT, value::duration);
     let connections = table.read(&CONNECTIONS, |value| value::count(value, 1..=1000));
     let queue = table.read(&QUEUE, |value| value::count(value, 1..=1_000_000));
+    if let (Ok(Reply::Stream), Some(value)) = (&reply, table.value(&CONNECTIONS)) {
+        let what = "with `reply = \"stream\"` each request has a connection of its own";
+        return Err(value.refuse(what, "remove it; `max_connections` of the route bounds them"));
+    }
     Ok(Bridge { reply: reply?, timeout: timeout?, connections: connections? as usize, queue: queue? as usize })
 }

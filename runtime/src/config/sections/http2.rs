@@ -69,5 +69,18 @@ pub(super) fn http2(table: &Table<'_>, speaks_tls: bool) -> Read<Option<Http2Lim
         stream_window: u32::try_from(stream_window?).unwrap_or(u32::MAX),
         idle_timeout: idle_timeout?,
     };
-    Ok(wanted?.unwrap_or(speaks_tls).then_some(limits))
+    let is_spoken = wanted?.unwrap_or(speaks_tls);
+    let given = [HTTP2_MAX_STREAMS, HTTP2_STREAM_WINDOW, HTTP2_IDLE_TIMEOUT];
+    let given: Vec<_> = given.iter().filter_map(|key| table.value(key)).collect();
+    match given.first().filter(|_| !is_spoken) {
+        Some(value) => {
+            let advice = if speaks_tls {
+                "remove `http2 = \"off\"`, or this"
+            } else {
+                "write `http2 = \"prior-knowledge\"` too, or remove it"
+            };
+            Err(value.refuse("no client speaks HTTP/2 at this listener", advice))
+        }
+        None => Ok(is_spoken.then_some(limits)),
+    }
 }

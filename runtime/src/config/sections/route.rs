@@ -1,12 +1,14 @@
 //! Routes.
 
 mod claims;
+mod idle;
 mod keys;
 
 use std::collections::HashSet;
 use std::num::NonZeroU32;
 
 use self::claims::{Claim, distinct};
+use self::idle::idle;
 pub(super) use self::keys::ROUTE;
 use super::server::ROUTES;
 use super::{
@@ -78,6 +80,7 @@ fn rest(
     let target = target(table, names);
     let http = http(table, names);
     let bridge = bridge(table);
+    let idle = idle(table, !matches!(http, Ok(None)));
     let access = access::access(table);
     let allowed_origins = table.optional(&keys::ALLOWED_ORIGINS, allowed_origins);
     let token = table.optional(&keys::TOKEN, |value| tokens::route_token(value, names));
@@ -98,6 +101,7 @@ fn rest(
     let on_change = table.read(&keys::ON_CHANGE, |value| {
         value::choice(value, &[("swap", OnChange::Swap), ("keep", OnChange::Keep), ("drain", OnChange::Drain)])
     });
+    idle?;
     Ok(Route {
         name: name?,
         hosts: hosts?,

@@ -132,6 +132,7 @@ fn every_key_of_the_reference_takes_its_example() {
                     "no upstream",
                     "no pong",
                     "no plain",
+                    "no client speaks",
                     "only a file",
                     "no tokens",
                     "no variable",

@@ -217,6 +217,23 @@ fn what_a_route_answers() {
 }
 
 #[test]
+fn keys_that_nothing_would_come_of() {
+    let instead = |keys: &str| with("upstream = \"chat\"", keys);
+    snapshot(
+        "keys_that_nothing_would_come_of",
+        &reports(&[
+            instead("answer = {}\nping_interval = \"10s\"\nrequest_headers = {}\nmax_body_size = \"1MB\""),
+            instead("redirect = { to = \"/\" }\ngroup_id_header = \"off\"\non_change = \"keep\""),
+            route("request_timeout = \"1s\"\nmax_body_size = \"1MB\""),
+            route("bridge = {}\nrequest_timeout = \"1s\""),
+            route("http = true\nmax_body_size = \"much\"\nrequest_timeout = \"1s\""),
+            route("bridge = { reply = \"stream\", connections = 2, queue = 10 }"),
+            with("[[listeners]]\n", "[[listeners]]\nhttp2_max_streams = 5\n"),
+        ]),
+    );
+}
+
+#[test]
 fn header_rules() {
     snapshot(
         "header_rules",
