@@ -139,7 +139,8 @@ async fn join<'w>(
     (record.path, record.host) = (terms.path.clone(), target.host.clone().into_owned());
     record.route = Some(route.clone());
     let target = target.forwarded(terms.segments).map_err(Refusal::Request)?;
-    let entry = route.admission.enter(None, Instant::now()).map_err(|denied| Refusal::denied(denied, Gate::Route))?;
+    // The rate is for clients, and each request has counted already.
+    let entry = route.admission.enter_unknown().map_err(|denied| Refusal::denied(denied, Gate::Route))?;
     let routed = Routed {
         worker,
         head,
