@@ -34,7 +34,7 @@ pub use port::Port;
 pub use sleep::{Sleep, TimedOut, Timeout, sleep, sleep_until, timeout};
 pub use socket::Socket;
 pub use tasks::spawn;
-pub use turn::{give_way, yield_now};
+pub use turn::{after_others, give_way, yield_now};
 
 use port::Ports;
 use remote::Remote;

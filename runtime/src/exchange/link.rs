@@ -22,6 +22,7 @@ use hyper_util::rt::TokioIo;
 use super::asked::Asked;
 use super::upload::{Lent, Upload};
 use crate::http::{Content, Replay, Streamed, fields, poll_read_once};
+use crate::reactor::after_others;
 use crate::transport::Transport;
 use crate::upstream::{Address, DialError};
 
@@ -186,6 +187,7 @@ impl std::fmt::Debug for Hyper {
 /// Sends a request, and gives what the first read brings of its answer.
 async fn ask_directly(transport: &mut Transport, wire: &[u8]) -> Result<Bytes, Unanswered> {
     let mut sent = 0;
+    after_others().await;
     let writing = poll_fn(|context| {
         while let Some(rest) = wire.get(sent..).filter(|rest| !rest.is_empty()) {
             sent += ready!(transport.poll_send(context, rest))?;

@@ -20,6 +20,7 @@ use super::body::AnswerBody;
 use super::reply::Reply;
 use super::requests::{HeadLimits, WriteError};
 use crate::http::{fields, poll_read_once};
+use crate::reactor::after_others;
 
 /// A socket on which nothing but such a request was read since the last answer, if anything.
 #[derive(Debug)]
@@ -90,6 +91,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Shortcut<S> {
         beside: Pin<&mut dyn Future<Output = ()>>,
     ) -> Result<(), WriteError> {
         let mut beside = Some(beside);
+        after_others().await;
         poll_fn(|context| {
             if beside.as_mut().is_some_and(|beside| beside.as_mut().poll(context).is_ready()) {
                 beside = None;

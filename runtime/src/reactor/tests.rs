@@ -247,6 +247,30 @@ fn who_gives_way_has_the_next_turn_after_a_look_at_the_clock() {
 }
 
 #[test]
+fn who_waits_for_the_others_waits_for_those_that_are_ready() {
+    on_a_loop(async {
+        let done = Rc::new(RefCell::new(Vec::new()));
+        let task = |number: u32| {
+            let done = done.clone();
+            spawn(async move {
+                done.borrow_mut().push((number, "prepared"));
+                after_others().await;
+                done.borrow_mut().push((number, "sent"));
+            })
+        };
+        let tasks = [1, 2, 3].map(task);
+        for task in tasks {
+            task.await;
+        }
+        let expected: Vec<_> = ["prepared", "sent"].iter().flat_map(|what| [1, 2, 3].map(|it| (it, *what))).collect();
+        assert_eq!(*done.borrow(), expected);
+        // Who is alone does not wait.
+        let mut alone = std::pin::pin!(after_others());
+        assert!(alone.as_mut().poll(&mut Context::from_waker(Waker::noop())).is_ready());
+    });
+}
+
+#[test]
 fn a_task_is_told_by_its_handle_whether_it_has_ended() {
     on_a_loop(async {
         let task = spawn(async {});

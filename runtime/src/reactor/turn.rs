@@ -32,6 +32,20 @@ pub fn give_way(context: &mut Context<'_>) {
     }
 }
 
+/// Lets those have their turn that are ready now, if there are any. So what each of them sends leaves close to what the
+/// others do, and a peer of several of them wakes once for all.
+pub async fn after_others() {
+    let mut has_waited = false;
+    poll_fn(|context| {
+        if std::mem::replace(&mut has_waited, true) || !Reactor::with(|it| it.tasks.are_ready()).unwrap_or(false) {
+            return Poll::Ready(());
+        }
+        context.waker().wake_by_ref();
+        Poll::Pending
+    })
+    .await;
+}
+
 /// Lets the others have their turn, after a look at the sockets.
 pub async fn yield_now() {
     let mut has_given_way = false;
