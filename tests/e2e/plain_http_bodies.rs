@@ -1,5 +1,6 @@
 //! Bodies of plain requests and of their answers: they stream both ways, and nobody keeps them.
 
+use std::io::Write;
 use std::time::Duration;
 
 use tidegate_tests::config::route;
@@ -78,7 +79,7 @@ async fn an_event_is_passed_on_when_it_comes() {
     upstream.write("HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n\r\n").await;
     client.read_through("\r\n\r\n").await;
     let mut delays = Vec::new();
-    for number in 0..20 {
+    for number in 0..21 {
         let event = format!("data: {number}\n\n");
         let sent_at = Instant::now();
         upstream.write(&event).await;
@@ -86,6 +87,7 @@ async fn an_event_is_passed_on_when_it_comes() {
         delays.push(sent_at.elapsed());
     }
     delays.sort_unstable();
+    let _ = writeln!(std::io::stdout(), "an event is there after {:?} at the median", delays[10]);
     // A buffer with a timer would show here, however busy the machine is.
     assert!(delays[10] < Duration::from_millis(500), "{delays:?}");
     // Who leaves is not sent to for ever.
@@ -98,22 +100,23 @@ async fn an_event_is_passed_on_when_it_comes() {
 #[tokio::test]
 async fn large_bodies_pass_without_being_kept() {
     const PIECE: usize = 1 << 20;
-    const PIECES: usize = 48;
+    // More of them show that it stays so; see docs/performance.md.
+    let pieces = std::env::var("TIDEGATE_PIECES").ok().and_then(|pieces| pieces.parse().ok()).unwrap_or(48_usize);
     let (proxy, backend) = start("").await;
-    let size = PIECE * PIECES;
+    let size = PIECE * pieces;
     let request = format!("PUT /file HTTP/1.1\r\nHost: h\r\nContent-Length: {size}\r\n\r\n");
     let (client, upstream, head) = asked(&proxy, &backend, &request).await;
     assert!(head.to_ascii_lowercase().contains(&format!("\r\ncontent-length: {size}\r\n")), "{head}");
     let before = proxy.resident();
     let piece = vec![b'x'; PIECE];
     let sending = async |mut from: Peer| {
-        for _ in 0..PIECES {
+        for _ in 0..pieces {
             from.write(&piece).await;
         }
         from
     };
     let reading = async |mut to: Peer| {
-        for _ in 0..PIECES {
+        for _ in 0..pieces {
             to.read_exactly(PIECE).await;
         }
         to
@@ -123,6 +126,7 @@ async fn large_bodies_pass_without_being_kept() {
     client.read_through("\r\n\r\n").await;
     let (_client, _upstream) = tokio::join!(reading(client), sending(upstream));
     let grown = proxy.peak_resident().saturating_sub(before);
+    let _ = writeln!(std::io::stdout(), "{size} bytes up and down: the proxy grew by {grown} bytes");
     assert!(grown < 16 << 20, "the proxy grew by {grown} bytes");
     let line = proxy.access_line().await;
     assert_eq!((&line["client_bytes"], &line["upstream_bytes"]), (&size.into(), &size.into()));

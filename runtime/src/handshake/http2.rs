@@ -134,7 +134,7 @@ impl Multiplex {
             self.is_calmed = true;
             self.connection.abrupt_shutdown(Reason::ENHANCE_YOUR_CALM);
         }
-        let polled = self.connection.poll_accept(context);
+        // Before more is read: what has a reader, that has taken on by now.
         if self.wire.has_brought(MUCH) {
             self.inlets.retain(|inlet| match inlet.upgrade() {
                 Some(inlet) => {
@@ -144,6 +144,7 @@ impl Multiplex {
                 None => false,
             });
         }
+        let polled = self.connection.poll_accept(context);
         // One that is broken is found to be when it is read.
         let _ = self.wire.poll_flush(context);
         let (request, respond) = match ready!(polled) {

@@ -8,6 +8,17 @@ pub struct Unwritten {
 }
 
 impl Unwritten {
+    /// Nothing, with this room for what comes.
+    pub fn within(mut room: Vec<u8>) -> Self {
+        room.clear();
+        Self { bytes: room, written: 0 }
+    }
+
+    /// Its room, without what is here.
+    pub fn into_room(self) -> Vec<u8> {
+        self.bytes
+    }
+
     /// What is not written yet.
     pub fn bytes(&self) -> &[u8] {
         self.bytes.get(self.written..).unwrap_or_default()

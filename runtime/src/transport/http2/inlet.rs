@@ -166,9 +166,8 @@ impl Coming {
         }
         let taken = match self.frame.len() {
             0 => Taken::Copied(self.take_gathered(room)),
-            length if length >= SMALL || length >= room.len() => {
-                Taken::Whole(self.frame.split_to(length.min(room.len())))
-            }
+            length if length >= room.len() => Taken::Whole(self.frame.split_to(room.len())),
+            length if length >= SMALL => self.take_large(context, room),
             _ => Taken::Copied(self.take_small(context, room)),
         };
         let count = match &taken {
@@ -190,6 +189,18 @@ impl Coming {
             self.gathered = Unwritten::default();
         }
         count
+    }
+
+    /// Takes a frame as it came, if it is the only one; a copy costs less than to take each of several on by itself.
+    fn take_large(&mut self, context: &Context<'_>, room: &mut [u8]) -> Taken {
+        let following = if self.gathered.is_empty() { self.next(context) } else { None };
+        match following {
+            None => Taken::Whole(std::mem::take(&mut self.frame)),
+            Some(following) => {
+                let filled = copy(&std::mem::replace(&mut self.frame, following), room);
+                Taken::Copied(filled + self.take_small(context, room.get_mut(filled..).unwrap_or_default()))
+            }
+        }
     }
 
     /// Takes frames as far as there is room for the whole of each.
@@ -224,5 +235,5 @@ fn copy(bytes: &[u8], room: &mut [u8]) -> usize {
     count
 }
 
-/// Frames below this are worth a copy, because several may go on with one write.
+/// Frames below this are worth a copy even where nothing follows yet.
 const SMALL: usize = 4 << 10;

@@ -13,6 +13,11 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf};
 use crate::reactor::give_way;
 use crate::transport::{Transport, Unwritten};
 
+thread_local! {
+    /// Room for what one turn makes, which all connections of a worker use in turn: one that has nothing to write has none.
+    static SPARE: Cell<Vec<u8>> = const { Cell::new(Vec::new()) };
+}
+
 /// The end that `h2` has. It is flushed by whoever has the other, once for all frames of a turn.
 pub struct Wire(Rc<Way>);
 
@@ -55,7 +60,7 @@ impl Way {
         let (mut transport, mut unwritten) = (self.transport.borrow_mut(), self.unwritten.borrow_mut());
         if !unwritten.is_empty() {
             ready!(transport.poll_take(context, &mut unwritten))?;
-            *unwritten = Unwritten::default();
+            SPARE.set(std::mem::take(&mut *unwritten).into_room());
         }
         Transport::poll_flush(&mut transport, context)
     }
@@ -108,7 +113,11 @@ impl AsyncWrite for Wire {
         if unwritten.borrow().bytes().len() >= ALLOWANCE {
             ready!(self.0.poll_flush(context))?;
         }
-        unwritten.borrow_mut().extend(bytes);
+        let mut unwritten = unwritten.borrow_mut();
+        if unwritten.room() == 0 {
+            *unwritten = Unwritten::within(SPARE.take());
+        }
+        unwritten.extend(bytes);
         Poll::Ready(Ok(bytes.len()))
     }
 

@@ -122,13 +122,14 @@ async fn begin(transport: Transport, patience: Option<Duration>) -> Result<Opene
 async fn drive(mut connection: client::Connection<Wire, Bytes>, way: Rc<Way>, shared: Weak<Connection>) {
     let mut idle: Option<Sleep> = None;
     poll_fn(|context| {
-        let ended = Pin::new(&mut connection).poll(context);
         let shared = shared.upgrade();
+        // Before more is read: what has a reader, that has taken on by now.
         if way.has_brought(MUCH)
             && let Some(shared) = &shared
         {
             shared.gather();
         }
+        let ended = Pin::new(&mut connection).poll(context);
         // One that is broken is found to be when it is read.
         let _ = way.poll_flush(context);
         if ended.is_ready() {
