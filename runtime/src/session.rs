@@ -21,6 +21,7 @@ mod dismissal;
 mod door;
 mod effect;
 mod following;
+mod gone;
 mod identify;
 mod limit;
 mod multiplexed;
@@ -51,6 +52,7 @@ pub use dismissal::Dismissal;
 pub use door::Door;
 pub use effect::Effect;
 pub use following::follow;
+pub use gone::Gone;
 pub use limit::{Admission, AdmissionLimits, Denied, Entry, Permit, Permits};
 pub use multiplexed::Http2;
 pub use per_client::{ClientLimits, PerClient, Prefixes, TooMany};
@@ -102,6 +104,8 @@ pub struct Accepted {
     pub challenges: Option<Arc<Challenges>>,
     /// Where its requests are sent, by the listener; `None`: they are served.
     pub redirect: Option<Arc<Redirect>>,
+    /// Whether the listener is gone.
+    pub gone: Gone,
     /// What is taken as the head of a request, by the listener.
     pub head: HeadLimits,
     /// How long the client may take for the head of a request, by the listener.
@@ -138,6 +142,8 @@ struct Entrance {
     challenges: Option<Arc<Challenges>>,
     /// Where they are sent.
     redirect: Option<Arc<Redirect>>,
+    /// Whether the listener is gone that let it in.
+    gone: Gone,
     /// Which paths they may ask for.
     paths: Paths,
 }
@@ -154,6 +160,7 @@ impl Entrance {
             door: None,
             challenges: None,
             redirect: None,
+            gone: Gone::default(),
             paths: Paths::default(),
         }
     }
@@ -182,6 +189,7 @@ async fn serve_streams(worker: Rc<Worker>, accepted: Box<Accepted>) -> Option<Op
         door,
         challenges,
         redirect,
+        gone,
         head,
         handshake_timeout,
     } = *accepted;
@@ -205,7 +213,7 @@ async fn serve_streams(worker: Rc<Worker>, accepted: Box<Accepted>) -> Option<Op
         }
     };
     let entrance =
-        Entrance { worker, peer, destination, secured, authority, door, challenges, redirect, paths: head.paths };
+        Entrance { worker, peer, destination, secured, authority, door, challenges, redirect, gone, paths: head.paths };
     if let Some(http2) = http2 {
         let left = left_of(handshake_timeout, accepted_at);
         Box::pin(multiplexed::serve(Rc::new(entrance), socket, head, http2, left, begun)).await;
@@ -219,13 +227,16 @@ async fn serve_streams(worker: Rc<Worker>, accepted: Box<Accepted>) -> Option<Op
             None => next_of_kept(&entrance.worker, streams, handshake_timeout).await,
         };
         let started = accepted_at.take().unwrap_or(started);
-        let (head, stream) = match next {
+        let (head, mut stream) = match next {
             Ok(next) => next,
             Err(missed) => {
                 miss(missed, &entrance, started, handshake_timeout).await;
                 return None;
             }
         };
+        if entrance.gone.is_so() {
+            stream.end_with_it();
+        }
         let record = Record::new(&entrance.worker, peer, started);
         match serve_stream(&entrance, head, stream, record).await {
             Ok(open) => return Some(open),

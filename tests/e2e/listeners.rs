@@ -3,7 +3,7 @@
 use std::net::{SocketAddr, TcpListener};
 
 use tidegate_tests::config::route;
-use tidegate_tests::{Backend, Finished, Frame, Peer, Proxy, Request, refused_address};
+use tidegate_tests::{Backend, Finished, Frame, Http2, Peer, Proxy, Request, refused_address};
 use tokio::net::TcpStream;
 
 fn listeners(addresses: &[&str]) -> String {
@@ -100,6 +100,39 @@ async fn a_listener_may_become_one_of_the_same_port_in_a_reload() {
     is_refused(([127, 0, 0, 2], port).into()).await;
     expect_echo(&mut backend.open(([127, 0, 0, 1], port).into(), "/").await).await;
     expect_echo(&mut old).await;
+}
+
+#[tokio::test]
+async fn who_is_connected_to_a_listener_that_goes_is_told_to_come_back_elsewhere() {
+    let backend = Backend::bind().await;
+    let route = route(&[&backend.address()], "http = true");
+    let port = free_port();
+    let going = format!("[[listeners]]\nlisten = \"127.0.0.1:{port}\"\nhttp2 = \"prior-knowledge\"\n");
+    let proxy = Proxy::with_workers(2, &format!("{route}{}{going}", listeners(&["127.0.0.1:0"]))).await;
+    let address = ([127, 0, 0, 1], port).into();
+    let (idle, mut client) = (Http2::connect(address).await, Http2::connect(address).await);
+    let (mut opened, mut upstream) = tokio::join!(client.open("/"), backend.accept());
+    let (mut kept, mut staying) = (Peer::connect(address).await, Peer::connect(proxy.address).await);
+    let ask = async |client: &mut Peer| {
+        let answering = async {
+            let mut upstream = backend.connection().await;
+            upstream.read_request().await;
+            upstream.write("HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 5\r\n\r\nhello").await;
+        };
+        let request = Request::new("GET", "/");
+        tokio::join!(client.exchange(&request), answering).0.header("connection").to_owned()
+    };
+    assert_eq!((ask(&mut kept).await, ask(&mut staying).await), (String::new(), String::new()));
+
+    proxy.rewrite(&format!("{route}{}", listeners(&["127.0.0.1:0"])));
+    assert_eq!(proxy.reload().await.status, 200);
+    idle.is_sent_away().await;
+    assert_eq!((ask(&mut kept).await, ask(&mut staying).await), ("close".to_owned(), String::new()));
+    // What is open goes on, and its connection ends with it.
+    opened.peer.send(Frame::text("still here")).await;
+    upstream.expect(Frame::text("still here")).await;
+    drop((opened, upstream));
+    client.is_sent_away().await;
 }
 
 #[tokio::test]

@@ -52,6 +52,21 @@ async fn a_request_that_outlasts_a_drain_is_ended() {
 }
 
 #[tokio::test]
+async fn a_request_that_is_cut_off_with_the_process_leaves_its_line() {
+    let (mut proxy, backend) = start("drain_time = \"1m\"").await;
+    let mut client = Peer::connect(proxy.address).await;
+    client.write(Request::new("GET", "/slow").encode()).await;
+    let (_upstream, _) = backend.request().await;
+    proxy.signal(Signal::TERM);
+    proxy.wait_for_log(&["drain"]).await;
+    proxy.signal(Signal::TERM);
+    proxy.exit_code().await;
+    let line = proxy.access_line().await;
+    assert_eq!((&line["outcome"], &line["path"]), (&"ended".into(), &"/slow".into()), "{line}");
+    assert_eq!(line["reason"], "cut off at the end of the process", "{line}");
+}
+
+#[tokio::test]
 async fn a_connection_that_is_only_kept_is_no_reason_to_wait() {
     let (mut proxy, backend) = start("drain_time = \"100ms\"").await;
     let mut client = Peer::connect(proxy.address).await;

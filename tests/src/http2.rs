@@ -110,6 +110,12 @@ impl Http2 {
         within("the end of the connection", self.connection).await.expect("no panic")
     }
 
+    /// Waits until the proxy has ended the connection, and wants to ask for more all the time.
+    pub async fn is_sent_away(self) {
+        let _ = within("the end of the connection", self.connection).await.expect("no panic");
+        drop(self.requests);
+    }
+
     /// Leaves without a word.
     pub async fn abandon(self) {
         self.connection.abort();

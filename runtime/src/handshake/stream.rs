@@ -10,7 +10,7 @@ use std::pin::{Pin, pin};
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::header::{self, HeaderMap};
+use http::header::{self, HeaderMap, HeaderValue};
 use http::request::Parts;
 use http::{Response, StatusCode};
 use tokio::time::Instant;
@@ -29,6 +29,8 @@ pub struct Streams {
     requests: Requests<Transport>,
     /// Whether it has brought none yet.
     is_first: bool,
+    /// Whether no request is wanted behind the one under way.
+    is_last: bool,
     /// Whether its last answer was to end it.
     is_ending: bool,
 }
@@ -78,7 +80,7 @@ pub struct Unreadable {
 impl Streams {
     /// Those of a socket that was just accepted.
     pub fn new(socket: Transport, limits: &HeadLimits) -> Self {
-        Self { requests: Requests::new(socket, limits), is_first: true, is_ending: false }
+        Self { requests: Requests::new(socket, limits), is_first: true, is_last: false, is_ending: false }
     }
 
     /// Waits for the next request, for so long. Its body, if it has one, is not read before it is [taken](Stream::body).
@@ -123,9 +125,12 @@ impl Streams {
     /// Answers the request under way, with what stands `beside` it.
     async fn answer(
         &mut self,
-        response: Response<AnswerBody>,
+        mut response: Response<AnswerBody>,
         beside: Pin<&mut dyn Future<Output = ()>>,
     ) -> Result<(), WriteError> {
+        if self.is_last {
+            response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+        }
         self.is_ending = response.headers().get(header::CONNECTION).is_some_and(|value| value == "close");
         self.requests.answer_beside(response, beside).await
     }
@@ -147,6 +152,13 @@ impl Stream {
         match self {
             Self::Http1(streams) => streams.requests.during(future).await,
             Self::Http2(exchange) => exchange.during(future).await,
+        }
+    }
+
+    /// Has the answer end the connection, where that brings one request after the other.
+    pub fn end_with_it(&mut self) {
+        if let Self::Http1(streams) = self {
+            streams.is_last = true;
         }
     }
 

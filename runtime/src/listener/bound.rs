@@ -12,6 +12,7 @@ use socket2::{SockRef, Socket};
 use super::bind::{self, BindError};
 use super::socket_file::{Rights, SocketFile};
 use super::{Address, Claim, retire};
+use crate::session::Gone;
 use crate::transport::Liveness;
 
 /// The sockets of one listener, at least one for each worker, unless their address can be shared by none. All who use them
@@ -23,6 +24,8 @@ pub struct Bound {
     alone: bool,
     /// Whether nobody can connect any more.
     retired: AtomicBool,
+    /// What those learn of it who have.
+    gone: Gone,
     /// Of a unix socket. It goes before the sockets do.
     file: Option<SocketFile>,
     sockets: Vec<Socket>,
@@ -46,7 +49,7 @@ impl Bound {
                 (true, Some(file), vec![socket])
             }
         };
-        Ok(Self { configured: wanted, alone, retired: AtomicBool::new(false), file, sockets })
+        Ok(Self { configured: wanted, alone, retired: AtomicBool::new(false), gone: Gone::default(), file, sockets })
     }
 
     /// Binds one socket that shares its address with no other, except for `own`. Nobody can connect before it listens.
@@ -57,7 +60,8 @@ impl Bound {
         let Address::Socket(address) = wanted.address else { return Self::new(wanted, 1, own) };
         let socket = bind::bind_one(address, wanted.only_v6, own)?;
         let alone = !bind::is_shared(&socket);
-        Ok(Self { configured: wanted, alone, retired: AtomicBool::new(false), file: None, sockets: vec![socket] })
+        let (retired, gone) = (AtomicBool::new(false), Gone::default());
+        Ok(Self { configured: wanted, alone, retired, gone, file: None, sockets: vec![socket] })
     }
 
     /// Sockets that another process has bound for this address of its configuration. The file of a unix socket stays that
@@ -70,7 +74,7 @@ impl Bound {
         };
         let retired = AtomicBool::new(file.is_none() && sockets.iter().any(retire::is_retired));
         let configured = Claim { address: listen, only_v6: claim.is_some_and(|claim| claim.only_v6) };
-        Self { configured, alone: false, retired, file, sockets }
+        Self { configured, alone: false, retired, gone: Gone::default(), file, sockets }
     }
 
     /// Makes them enough for `workers`, where their address can be shared: not when they are another user's. The further ones
@@ -137,6 +141,7 @@ impl Bound {
     /// Has nobody connect any more, so that who does gets to other sockets of the port; who has begun to can still be
     /// accepted. Whether the system can do that.
     pub fn retire(&self) -> bool {
+        self.gone.tell();
         let is_done = match &self.file {
             Some(file) => {
                 file.remove();
@@ -146,6 +151,11 @@ impl Bound {
         };
         self.retired.store(is_done, Ordering::Relaxed);
         is_done
+    }
+
+    /// By what those who have connected learn that nobody can any more.
+    pub fn gone(&self) -> Gone {
+        self.gone.clone()
     }
 
     /// Has this process remove the file of a unix socket when it is done with it.

@@ -14,6 +14,7 @@ use super::serving::Serving;
 use crate::listener::{Acceptor, Bound, Settings, Shortage, refuse_at_once};
 use crate::metrics::ConnectionRefusal;
 use crate::reactor::{Task, sleep, spawn};
+use crate::session::Gone;
 
 /// The listeners that a worker accepts from.
 pub(super) struct Accepting {
@@ -67,6 +68,7 @@ impl Accepting {
             let accepting = Loop {
                 acceptor: Acceptor::new(socket),
                 settings: settings.clone(),
+                gone: bound.gone(),
                 server: self.server.clone(),
                 shortage: self.shortage.clone(),
             };
@@ -110,6 +112,7 @@ impl Drop for Fuse {
 struct Loop {
     acceptor: Acceptor,
     settings: Rc<RefCell<Arc<Settings>>>,
+    gone: Gone,
     server: Rc<Serving>,
     shortage: Rc<Shortage>,
 }
@@ -122,7 +125,7 @@ impl Loop {
         }
         // Who has come before the end is served, because the listener's end resets what waits in it.
         while let Ok((stream, peer)) = self.acceptor.accept_now() {
-            self.server.admit(stream, peer, self.settings());
+            self.server.admit(stream, peer, self.settings(), self.gone.clone());
         }
     }
 
@@ -134,7 +137,7 @@ impl Loop {
                 () = end.as_mut() => return,
             };
             match accepted {
-                Ok((stream, peer)) => self.server.admit(stream, peer, self.settings()),
+                Ok((stream, peer)) => self.server.admit(stream, peer, self.settings(), self.gone.clone()),
                 Err(error) if Shortage::is_one(&error) => self.refuse_one().await,
                 Err(error) => {
                     tracing::warn!(%error, "cannot accept connections");

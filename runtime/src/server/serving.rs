@@ -22,7 +22,7 @@ use crate::peer::Shown;
 use crate::proxy_protocol::{Ends, Header};
 use crate::reactor::{Socket, sleep, sleep_until, spawn, timeout};
 use crate::session::{
-    self, Accepted, Connection, Denied, Dismissal, Entry, Permit, Permits, Snapshot, TooMany, Underway, Worker,
+    self, Accepted, Connection, Denied, Dismissal, Entry, Gone, Permit, Permits, Snapshot, TooMany, Underway, Worker,
 };
 use crate::transport::Transport;
 use crate::ws::CloseFrame;
@@ -50,6 +50,8 @@ struct Newcomer {
     peer: Option<SocketAddr>,
     accepted_at: Instant,
     settings: Arc<Settings>,
+    /// Whether its listener is gone.
+    gone: Gone,
     /// Its place among all connections.
     place: Permit,
 }
@@ -82,7 +84,13 @@ impl Serving {
     }
 
     /// Gives an accepted connection a place, here or on a worker that has fewer, or tells it that there is none.
-    pub(super) fn admit(self: &Rc<Self>, stream: OwnedFd, peer: Option<SocketAddr>, settings: Arc<Settings>) {
+    pub(super) fn admit(
+        self: &Rc<Self>,
+        stream: OwnedFd,
+        peer: Option<SocketAddr>,
+        settings: Arc<Settings>,
+        gone: Gone,
+    ) {
         if settings.is_introduced && !settings.door.trusted.contains(address(peer)) {
             return self.count_refusal(ConnectionRefusal::UntrustedProxy, 1);
         }
@@ -100,7 +108,7 @@ impl Serving {
         };
         // Counted from here on, also on its way to another worker: a drain waits for it.
         let chosen = self.loads.place(self.index());
-        let newcomer = Newcomer { peer, accepted_at, settings, place };
+        let newcomer = Newcomer { peer, accepted_at, settings, gone, place };
         let handed = Handed { stream, newcomer, entry, counted: self.loads.count(chosen) };
         match chosen == self.index() {
             true => self.adopt(handed),
@@ -167,7 +175,7 @@ impl Serving {
 
     /// Serves a connection that is let in.
     fn serve(&self, socket: Socket, newcomer: Newcomer, introduction: Option<Box<Header>>, held: (Entry, Counted)) {
-        let Newcomer { peer, accepted_at, settings, place } = newcomer;
+        let Newcomer { peer, accepted_at, settings, gone, place } = newcomer;
         let Settings {
             ref head, handshake_timeout, ref tls, ref http2, ref door, ref challenges, ref redirect, ..
         } = *settings;
@@ -189,6 +197,7 @@ impl Serving {
             door: door.is_open_for(address(peer)).then(|| door.clone()),
             challenges: challenges.clone(),
             redirect: redirect.clone(),
+            gone,
             head: head.clone(),
             handshake_timeout,
         });
@@ -207,6 +216,11 @@ impl Serving {
             Self::close_evenly(closing, &CloseFrame::new(1012, "the route has changed"), pace).await;
         };
         spawn(following).detach();
+    }
+
+    /// Has connections end with their last stream, or their last answer, whose listener is gone.
+    pub(super) fn leave_gone(&self) {
+        self.worker.leave_gone(&CloseFrame::new(1012, "the listener is gone"));
     }
 
     /// Closes the connections of a route, and ends its plain requests.

@@ -153,6 +153,7 @@ impl Following {
         match course.stage {
             Stage::Serve => {
                 accepting.follow(&course.listeners);
+                server.leave_gone();
                 if !std::mem::replace(&mut self.accepting, !course.listeners.is_empty()) && self.accepting {
                     let _ = reports.send((self.index, Report::Accepting)).await;
                 }

@@ -14,6 +14,7 @@ use std::time::Duration;
 use http::header::HeaderValue;
 use tokio::time::Instant;
 
+use super::gone::Gone;
 use super::open::Open;
 use super::record::Record;
 use super::worker::Worker;
@@ -57,7 +58,7 @@ pub(super) async fn serve(
         }
     };
     let streams = Rc::new(Streams::default());
-    let seat = Seat::take(&worker);
+    let seat = Seat::take(&worker, &entrance.gone);
     let active = metrics.active();
     let mut driver = Driver { connection: &mut connection, streams: &streams, seat: &seat, http2: &http2, idle: None };
     let parted = loop {
@@ -203,6 +204,15 @@ impl Drop for Place {
     }
 }
 
+/// A connection, as its worker knows it.
+#[derive(Debug)]
+pub(super) struct Listed {
+    /// Whether its listener is gone.
+    pub(super) gone: Gone,
+    /// Tells it to leave.
+    pub(super) switch: Rc<Switch<()>>,
+}
+
 /// A connection's place among those of its worker, by which it is told to leave.
 struct Seat {
     worker: Rc<Worker>,
@@ -211,9 +221,13 @@ struct Seat {
 }
 
 impl Seat {
-    fn take(worker: &Rc<Worker>) -> Self {
+    fn take(worker: &Rc<Worker>, gone: &Gone) -> Self {
         let switch = Rc::new(Switch::default());
-        Self { worker: worker.clone(), key: worker.multiplexed().borrow_mut().insert(switch.clone()), switch }
+        if gone.is_so() {
+            switch.change(());
+        }
+        let key = worker.multiplexed().borrow_mut().insert(Listed { gone: gone.clone(), switch: switch.clone() });
+        Self { worker: worker.clone(), key, switch }
     }
 }
 

@@ -56,21 +56,22 @@ impl Joined<'_> {
     }
 
     /// Joins the upstream's socket with that of a client who was answered with this.
-    pub(super) fn open(self, client_socket: (Transport, Bytes), status: StatusCode, record: Record<'_>) -> Open {
+    pub(super) fn open(self, client_socket: (Transport, Bytes), status: StatusCode, mut record: Record<'_>) -> Open {
         let Self { worker, route, upstream, entry, until, followings, mut filters, .. } = self;
         let extensions = self.accepted.agreed;
         record.opened(status);
-        let Record { place, connection, request_id, client, started_at, host, path, channel, attributes, .. } = record;
-        let logged = Logged::new(&host, &path, status, channel, attributes);
-        let logged = logged.known_as(request_id.as_ref().and_then(RequestId::given), record.trace, record.version);
+        let (channel, attributes) = (record.channel.take(), std::mem::take(&mut record.attributes));
+        let logged = Logged::new(&record.host, &record.path, status, channel, attributes);
+        let request_id = record.request_id.as_ref().and_then(RequestId::given);
+        let logged = logged.known_as(request_id, record.trace, record.version);
         let connection = Rc::new(Connection {
-            id: connection.into(),
-            client,
+            id: record.connection.as_str().into(),
+            client: record.client,
             route: RefCell::new(route.clone()),
             followed: Cell::new(filters.decided),
             upstream,
             lease: self.lease,
-            started_at,
+            started_at: record.started_at,
             opened_at: Instant::now(),
             handle: Rc::default(),
             logged: Box::new(logged),
@@ -94,7 +95,7 @@ impl Joined<'_> {
         if worker.followings() != followings && following::catch_up(worker, &connection) {
             connection.handle.switch.turn(CloseFrame::new(1012, "the route has changed"));
         }
-        if let Some(close) = place.since(&connection) {
+        if let Some(close) = record.place.since(&connection) {
             connection.handle.switch.dismiss(close);
         }
         Open { pipe, ending }
@@ -113,10 +114,7 @@ impl Ending {
 impl Drop for Ending {
     fn drop(&mut self) {
         drop(self.entry.take());
-        let cause = match std::thread::panicking() {
-            true => "a fault of the proxy, see its log".into(),
-            false => "cut off at the end of the process".into(),
-        };
+        let cause = record::cut_off().into();
         let cut_off = || Outcome { by: Initiator::Proxy, label: CloseLabel::Abnormal, close: None, cause };
         let outcome = self.outcome.take().unwrap_or_else(|| Box::new(cut_off()));
         let route = self.connection.route();

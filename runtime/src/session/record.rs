@@ -1,5 +1,6 @@
 //! What is counted and logged of a stream: one line for each, whatever became of it.
 
+use std::cell::Cell;
 use std::net::SocketAddr;
 use std::time::Duration;
 
@@ -50,6 +51,8 @@ pub(super) struct Record<'a> {
     pub(super) tried: Vec<Tried>,
     pub(super) channel: Option<String>,
     pub(super) attributes: Vec<(String, String)>,
+    /// Whether what has become of it is told, or is for somebody else to tell.
+    pub(super) is_told: Cell<bool>,
 }
 
 impl<'a> Record<'a> {
@@ -77,6 +80,7 @@ impl<'a> Record<'a> {
             tried: Vec::new(),
             channel: None,
             attributes: Vec::new(),
+            is_told: Cell::new(false),
         }
     }
 
@@ -128,7 +132,7 @@ impl<'a> Record<'a> {
     pub(super) fn malformed(mut self, error: &ReadError) -> String {
         self.reason = error.to_string();
         self.refused(HandshakeOutcome::Malformed, Some(error.status()));
-        self.connection
+        std::mem::take(&mut self.connection)
     }
 
     /// A request whose head has not come, not all of it, within `patience`.
@@ -175,6 +179,7 @@ impl<'a> Record<'a> {
 
     /// A connection that has opened, which says so if that is wanted.
     pub(super) fn opened(&self, status: StatusCode) {
+        self.is_told.set(true);
         self.count(HandshakeOutcome::Upgraded);
         if self.worker.access().is_told_of_opens() {
             self.write(HandshakeOutcome::Upgraded.label(), Some(status), (0, 0));
@@ -182,6 +187,7 @@ impl<'a> Record<'a> {
     }
 
     fn write(&self, outcome: &'static str, status: Option<StatusCode>, (up, down): (u64, u64)) {
+        self.is_told.set(true);
         self.worker.access().write(&AccessRecord {
             opens: outcome == HandshakeOutcome::Upgraded.label(),
             method: self.method.as_ref().map_or("", Method::as_str),
@@ -207,6 +213,24 @@ impl<'a> Record<'a> {
             channel: self.channel.as_deref(),
             attributes: &self.attributes,
         });
+    }
+}
+
+impl Drop for Record<'_> {
+    /// Whoever is cut off while it waits leaves its line all the same.
+    fn drop(&mut self) {
+        if !self.is_told.get() {
+            cut_off().clone_into(&mut self.reason);
+            self.write("ended", None, (0, 0));
+        }
+    }
+}
+
+/// Why something is over that nobody has ended.
+pub(super) fn cut_off() -> &'static str {
+    match std::thread::panicking() {
+        true => "a fault of the proxy, see its log",
+        false => "cut off at the end of the process",
     }
 }
 

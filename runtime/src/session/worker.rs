@@ -11,10 +11,10 @@ use tokio::sync::Notify;
 use super::bridge::Bridges;
 use super::connection::{Connection, Registry};
 use super::dismissal::{Dismissal, Dismissals};
+use super::multiplexed::Listed;
 use super::snapshot::Snapshot;
 use super::underway::Requests;
 use crate::component::Pool;
-use crate::drain::Switch;
 use crate::exchange::Links;
 use crate::log::AccessLog;
 use crate::metrics::{Metrics, RouteMetrics, WorkerIndex};
@@ -34,7 +34,7 @@ pub struct Worker {
     workers: usize,
     registry: Registry,
     /// Its connections that bring many streams at a time, each with what tells it to leave.
-    multiplexed: RefCell<Slab<Rc<Switch<()>>>>,
+    multiplexed: RefCell<Slab<Listed>>,
     access: AccessLog,
     resolver: Resolver,
     /// Its connections over HTTP/2 to endpoints.
@@ -104,10 +104,17 @@ impl Worker {
 
     /// Has its connections with many streams take no further ones, and end when their last has.
     pub fn leave_multiplexed(&self, close: &CloseFrame) {
-        self.multiplexed.borrow().iter().for_each(|(_, switch)| switch.turn(close.clone()));
+        self.multiplexed.borrow().iter().for_each(|(_, listed)| listed.switch.turn(close.clone()));
     }
 
-    pub(super) fn multiplexed(&self) -> &RefCell<Slab<Rc<Switch<()>>>> {
+    /// The same for those whose listener is gone.
+    pub fn leave_gone(&self, close: &CloseFrame) {
+        let multiplexed = self.multiplexed.borrow();
+        let gone = multiplexed.iter().filter(|(_, listed)| listed.gone.is_so());
+        gone.for_each(|(_, listed)| listed.switch.turn(close.clone()));
+    }
+
+    pub(super) fn multiplexed(&self) -> &RefCell<Slab<Listed>> {
         &self.multiplexed
     }
 

@@ -4,6 +4,7 @@
 use std::cell::RefCell;
 use std::fmt::{self, Debug};
 use std::future::Future;
+use std::mem::take;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -111,7 +112,10 @@ async fn open(
     let joined = match joined {
         Ok(joined) => joined,
         Err(refusal) => {
-            let Record { tried, upstream, endpoint, .. } = record;
+            // Which the request tells that has wanted it.
+            record.is_told.set(true);
+            let tried = take(&mut record.tried);
+            let (upstream, endpoint) = (take(&mut record.upstream), take(&mut record.endpoint));
             return Err(Box::new(Unopened { refusal, tried, upstream, endpoint }));
         }
     };
