@@ -93,6 +93,8 @@ impl Reply {
     /// Gets the next part of the body when the last is written; pending while there is none yet.
     fn poll_part(&mut self, context: &mut Context<'_>) -> Poll<Result<(), WriteError>> {
         while self.part.is_empty() && self.left > 0 {
+            // An empty one would keep the room that the next may have.
+            self.part = Bytes::new();
             let frame = ready!(Pin::new(&mut self.body).poll_frame(context));
             let frame = frame.unwrap_or(Err(RelayError::Ended)).map_err(WriteError::Relayed)?;
             let Ok(part) = frame.into_data() else { continue };

@@ -20,6 +20,10 @@ pub struct Content {
     start: Bytes,
     /// How much is still to be read, with that.
     left: u64,
+    /// Room for a read, which the next has again when what it brought is passed on.
+    room: BytesMut,
+    /// How large that is: it grows while reads fill it.
+    wanted: usize,
     is_broken: bool,
 }
 
@@ -35,7 +39,7 @@ pub enum Streamed {
 impl Content {
     /// So many bytes, of which these have come.
     pub fn new(transport: Transport, start: Bytes, length: u64) -> Self {
-        Self { transport, start, left: length, is_broken: false }
+        Self { transport, start, left: length, room: BytesMut::new(), wanted: LEAST_READ, is_broken: false }
     }
 
     /// How much is still to be read.
@@ -51,14 +55,17 @@ impl Content {
         let mut part = std::mem::take(&mut self.start);
         if part.is_empty() {
             // With room for one byte more than there may be, so that a read which has emptied the socket is known as one.
-            let room = usize::try_from(self.left).unwrap_or(usize::MAX).min(MOST_READ);
-            let mut bytes = BytesMut::with_capacity(room + 1);
-            let read = ready!(pin!(self.transport.read_buf(&mut bytes)).poll(context));
+            let left = usize::try_from(self.left).unwrap_or(usize::MAX);
+            self.room.reserve(self.wanted.min(left).saturating_add(1));
+            let read = ready!(pin!(self.transport.read_buf(&mut self.room)).poll(context));
             if let Err(error) = read.and_then(|count| if count == 0 { Err(cut()) } else { Ok(()) }) {
                 self.is_broken = true;
                 return Poll::Ready(Some(Err(error)));
             }
-            part = bytes.freeze();
+            if self.room.len() == self.room.capacity() {
+                self.wanted = MOST_READ.min(2 * self.wanted);
+            }
+            part = self.room.split().freeze();
         }
         let length = u64::try_from(part.len()).unwrap_or(u64::MAX);
         if length > self.left {
@@ -80,8 +87,9 @@ fn cut() -> io::Error {
     io::Error::new(io::ErrorKind::UnexpectedEof, "the connection was closed within it")
 }
 
-/// The most that is read at once.
-const MOST_READ: usize = 64 << 10;
+/// What is read at once at first, and at most: larger reads wake sender and receiver less often.
+const LEAST_READ: usize = 16 << 10;
+const MOST_READ: usize = 256 << 10;
 
 #[cfg(test)]
 mod tests {
