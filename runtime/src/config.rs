@@ -42,8 +42,8 @@ pub use self::{
     source::Place,
     types::{
         Acme, Admin, AdminToken, Answer, Authorize, Bridge, CacheDirectory, Candidate, CertificateFiles, ClientAuth,
-        Component, ComponentSource, ComponentUse, Config, Content, Endpoint, File, Http, Inputs, KeysAt, Listener,
-        MemorySize, Parts, Role, Route, RouteToken, Services, Target, Tls, Tokens, Upstream, UpstreamTls,
+        Component, ComponentSource, ComponentUse, Config, Content, Discover, Endpoint, File, Http, Inputs, KeysAt,
+        Listener, MemorySize, Parts, Role, Route, RouteToken, Services, Target, Tls, Tokens, Upstream, UpstreamTls,
     },
 };
 

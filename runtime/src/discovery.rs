@@ -13,15 +13,21 @@
 //!
 //! A new source is a variant of [`Source`] and a file here, whose `follow` ends only with the reason why it cannot go on.
 
+mod consul;
 mod entry;
+mod etcd;
 mod file;
 mod follower;
 mod report;
 mod scout;
+mod server;
 mod standing;
 
+pub use consul::Consul;
 pub use entry::{Entry, MOST_METADATA, MOST_METADATA_SIZE, MOST_WEIGHT, MOST_ZONE};
+pub use etcd::Etcd;
 pub use scout::{Discovery, Scout, Wanted};
+pub use server::{Server, Tls};
 pub use standing::Standing;
 
 use std::path::PathBuf;
@@ -43,6 +49,10 @@ pub struct Terms {
 pub enum Source {
     /// A file, by its absolute path.
     File(PathBuf),
+    /// Keys in etcd.
+    Etcd(Box<Etcd>),
+    /// A service in Consul.
+    Consul(Box<Consul>),
 }
 
 impl Source {
@@ -50,6 +60,17 @@ impl Source {
     pub fn kind(&self) -> &'static str {
         match self {
             Self::File(_) => "file",
+            Self::Etcd(_) => "etcd",
+            Self::Consul(_) => "consul",
+        }
+    }
+
+    /// Whom it asks over HTTP; `None`: nobody.
+    pub fn server_mut(&mut self) -> Option<&mut Server> {
+        match self {
+            Self::File(_) => None,
+            Self::Etcd(etcd) => Some(&mut etcd.server),
+            Self::Consul(consul) => Some(&mut consul.server),
         }
     }
 
@@ -57,6 +78,8 @@ impl Source {
     async fn follow(&self, report: &Report) -> Lost {
         match self {
             Self::File(path) => file::follow(path, report).await,
+            Self::Etcd(etcd) => etcd::follow(etcd, report).await,
+            Self::Consul(consul) => consul::follow(consul, report).await,
         }
     }
 }

@@ -12,6 +12,7 @@ use bytes::Bytes;
 use http::response::Parts;
 use http::{Request, Response};
 use http_body_util::{BodyExt, Collected, Full, LengthLimitError, Limited};
+use hyper::body::Incoming;
 use hyper_util::client::legacy::Client;
 use hyper_util::rt::{TokioExecutor, TokioTimer};
 use thiserror::Error;
@@ -19,7 +20,7 @@ use tokio::time::timeout;
 
 use way::Ways;
 
-use crate::tls::Trust;
+use crate::tls::{Client as Tls, Trust};
 
 pub use desk::{Clerk, Desk};
 
@@ -56,6 +57,11 @@ impl Inquirer {
     /// When they are none that certificates could come from, as a sentence.
     pub fn trusting(trust: Trust) -> Result<Self, String> {
         Ways::trusting(trust).map(Self::by)
+    }
+
+    /// One without connections, who speaks TLS so.
+    pub fn speaking(tls: Tls) -> Self {
+        Self::by(Ways::speaking(tls))
     }
 
     fn by(ways: Ways) -> Self {
@@ -95,6 +101,19 @@ impl Inquirer {
         }
         let body = body.or_else(|error| if head.status.is_success() { Ok(Bytes::new()) } else { Err(error) });
         Ok(Response::from_parts(head, body?))
+    }
+
+    /// The same for an answer that goes on and on: its head has come within the time, and its body comes as it does.
+    ///
+    /// # Errors
+    /// When there is no answer within the time.
+    pub async fn listen(
+        &self,
+        request: Request<Full<Bytes>>,
+        patience: Duration,
+    ) -> Result<Response<Incoming>, InquiryError> {
+        let answer = timeout(patience, self.0.request(request)).await.map_err(|_| InquiryError::Late(patience))?;
+        answer.map_err(|error| InquiryError::Unreachable(reason(&error)))
     }
 
     async fn exchange(

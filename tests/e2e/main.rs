@@ -75,6 +75,7 @@ mod plain_http_retries;
 mod proxy_protocol;
 mod quarantine;
 mod redirect;
+mod registries;
 mod reload;
 mod reload_deadline;
 mod reload_limits;

@@ -50,6 +50,8 @@ pub(super) const ALL: &[&Section] = &[
     &upstream_tls::UPSTREAM_TLS,
     &endpoint::ENDPOINT,
     &discover::FILE,
+    &discover::ETCD,
+    &discover::CONSUL,
     &route::ROUTE,
     &tokens::ROUTE_TOKEN,
     &authorize::AUTHORIZE,

@@ -1,6 +1,7 @@
 //! A checked configuration: every reference holds, every value is within its bounds.
 
 mod admin;
+mod discover;
 mod route;
 mod tls;
 
@@ -9,6 +10,7 @@ use std::{collections::BTreeMap, net::SocketAddr, num::NonZeroUsize, path::PathB
 use http::{StatusCode, Uri};
 
 pub use self::admin::{Admin, AdminToken, Role};
+pub use self::discover::Discover;
 pub use self::route::{Answer, Bridge, Content, Http, Route, Services, Target};
 pub use self::tls::{Acme, CertificateFiles, ClientAuth, File, Tls, UpstreamTls};
 use super::{
@@ -18,7 +20,6 @@ use super::{
 use crate::answers::Redirect;
 use crate::authorize;
 use crate::component::{self, Configuration, Kind, OnFailure};
-use crate::discovery;
 use crate::exchange::Keeping;
 use crate::handshake::{Access, Http2Limits, Networks};
 use crate::http::{Host, Paths};
@@ -308,7 +309,7 @@ pub struct Upstream {
     /// Each url only once; at least one, unless they are found. All of them may be disabled, or of weight 0.
     pub endpoints: Vec<Endpoint>,
     /// Where its endpoints are found; `None`: they are those.
-    pub discover: Option<discovery::Terms>,
+    pub discover: Option<Discover>,
     /// Where it is declared.
     pub place: Place,
 }

@@ -20,8 +20,8 @@ impl HandOver {
         self.named.push((balance.clone(), endpoints));
     }
 
-    pub(super) fn find(&mut self, balance: &Arc<Balance>, terms: &Terms) {
-        self.found.push(Wanted { balance: balance.clone(), terms: terms.clone() });
+    pub(super) fn find(&mut self, balance: &Arc<Balance>, terms: Terms) {
+        self.found.push(Wanted { balance: balance.clone(), terms });
     }
 
     /// Hands them in, to be counted in these metrics. Sources that were followed and are none of it are followed no longer.

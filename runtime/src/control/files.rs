@@ -50,7 +50,8 @@ fn of_tls(tls: &Tls) -> Vec<Named> {
 /// Those of an upstream.
 pub(super) fn of_upstream(upstream: &Upstream) -> Vec<Named> {
     let mut files = Vec::new();
-    if let Some(tls) = &upstream.tls {
+    let found = upstream.discover.iter().filter_map(|discover| discover.tls.as_ref());
+    for tls in upstream.tls.iter().chain(found) {
         files.extend(tls.ca.iter().map(needed));
         tls.certificate.iter().for_each(|certificate| files.extend(of_certificate(certificate)));
     }

@@ -8,7 +8,8 @@ use super::findings::Findings;
 use super::plan::speaks_tls;
 use super::sources::Sources;
 use crate::acme::{Terms, Ways};
-use crate::config::{Acme, CertificateFiles, ClientAuth, File, Problems, Tls, Upstream};
+use crate::config::{Acme, CertificateFiles, ClientAuth, Discover, File, Problems, Tls, Upstream};
+use crate::discovery;
 use crate::tls::{
     self, Certificate, Client, ClientSettings, Issuers, IssuersError, Revocations, Server, Settings, Trust,
 };
@@ -101,6 +102,36 @@ pub(super) fn client(upstream: &Upstream, sources: &Sources, findings: &mut Find
         // Where endpoints are only found later, none may need it.
         .or_else(|error| if wanted.is_none() && upstream.discover.is_some() { Ok(None) } else { Err(error) })
         .map_err(|error| findings.add(place, error, "name some with `ca`"))
+}
+
+/// Where endpoints are found, with what the files say of TLS; `None` where something is wrong with them, which is among the findings
+/// then.
+pub(super) fn discovery(discover: &Discover, sources: &Sources, findings: &mut Findings) -> Option<discovery::Terms> {
+    let mut terms = discover.terms.clone();
+    let (Some(wanted), Some(server)) = (&discover.tls, terms.source.server_mut()) else { return Some(terms) };
+    // One that is not there has been told of.
+    let bytes = |file: &File| sources.files.get(&file.path).cloned();
+    let certificate = match &wanted.certificate {
+        None => None,
+        Some(files) => Some((bytes(&files.chain)?, bytes(&files.key)?)),
+    };
+    let ca = match &wanted.ca {
+        None => None,
+        Some(file) => Some(bytes(file)?),
+    };
+    let tls = discovery::Tls {
+        ca,
+        certificate,
+        server_name: wanted.server_name.clone(),
+        min_version: wanted.min_version,
+        is_insecure: wanted.is_insecure,
+    };
+    if let Err(error) = tls.client() {
+        findings.add(&wanted.place, error, "name PEM files with certificates, and with the key of the first one");
+        return None;
+    }
+    server.tls = Some(tls);
+    Some(terms)
 }
 
 impl Sources {

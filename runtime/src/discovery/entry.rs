@@ -24,30 +24,36 @@ pub struct Entry {
 /// it.
 #[derive(Debug, Deserialize)]
 pub(super) struct Record {
-    url: String,
+    pub(super) url: String,
     #[serde(default = "usual_weight")]
-    weight: u32,
-    warmup: Option<Time>,
-    started: Option<Moment>,
+    pub(super) weight: u32,
+    pub(super) warmup: Option<Time>,
+    pub(super) started: Option<Moment>,
     #[serde(default = "usually")]
-    enabled: bool,
-    zone: Option<String>,
+    pub(super) enabled: bool,
+    pub(super) zone: Option<String>,
     #[serde(default)]
-    metadata: BTreeMap<String, String>,
+    pub(super) metadata: BTreeMap<String, String>,
 }
 
 /// A duration, `"30s"` or milliseconds.
 #[derive(Debug, Deserialize)]
 #[serde(untagged)]
-enum Time {
+pub(super) enum Time {
     Milliseconds(u64),
     Text(String),
+}
+
+impl From<String> for Time {
+    fn from(text: String) -> Self {
+        Self::Text(text)
+    }
 }
 
 /// A moment, by RFC 3339 or in milliseconds of Unix time.
 #[derive(Debug, Deserialize)]
 #[serde(untagged)]
-enum Moment {
+pub(super) enum Moment {
     Milliseconds(u64),
     Text(String),
 }

@@ -4,12 +4,14 @@ use std::io;
 use std::pin::Pin;
 use std::sync::{Arc, OnceLock};
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use http::Uri;
 use http::uri::Scheme;
 use hyper_util::client::legacy::connect::{Connected, Connection};
 use hyper_util::rt::TokioIo;
 use rustls::pki_types::ServerName;
+use socket2::{SockRef, TcpKeepalive};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
@@ -49,8 +51,11 @@ impl Service<Uri> for Ways {
 
 impl Ways {
     pub(super) fn trusting(trust: Trust) -> Result<Self, String> {
-        let tls = client(trust)?;
-        Ok(Self { tls: Arc::new(OnceLock::from(Ok(tls))) })
+        client(trust).map(Self::speaking)
+    }
+
+    pub(super) fn speaking(tls: Client) -> Self {
+        Self { tls: Arc::new(OnceLock::from(Ok(tls))) }
     }
 
     async fn connect(&self, url: &Uri) -> io::Result<Way> {
@@ -60,6 +65,9 @@ impl Ways {
         let bare = host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host);
         let stream = TcpStream::connect((bare, port)).await?;
         stream.set_nodelay(true)?;
+        // Who waits for an answer that goes on and on hears otherwise nothing of a server that has vanished.
+        let keepalive = TcpKeepalive::new().with_time(SILENT).with_interval(SILENT / 3).with_retries(3);
+        SockRef::from(&stream).set_tcp_keepalive(&keepalive)?;
         if !is_secured {
             return Ok(Way::Plain(stream));
         }
@@ -117,3 +125,6 @@ impl AsyncWrite for Way {
         }
     }
 }
+
+/// A server that says nothing for so long is asked whether it is there, and given up as long after that.
+const SILENT: Duration = Duration::from_secs(15);

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-/// A shared key. It shows itself to nobody.
+/// A shared key, or another text that only two know. It shows itself to nobody.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Secret(Box<[u8]>);
 
@@ -17,7 +17,8 @@ impl Secret {
         self.0.len()
     }
 
-    pub(super) fn bytes(&self) -> &[u8] {
+    /// What it is, for whoever it is for.
+    pub(crate) fn bytes(&self) -> &[u8] {
         &self.0
     }
 }

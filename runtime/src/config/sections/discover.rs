@@ -1,35 +1,28 @@
 //! Where the endpoints of an upstream are found.
 
-use std::path::Path;
+mod consul;
+mod etcd;
+mod file;
+mod server;
 
 use toml::de::DeValue;
 
-use super::tls::file_such_as;
+use super::Names;
 use crate::config::{
     reader::{Absent, Key, Read, Section, Table, Value},
+    types::{Discover, UpstreamTls},
     value,
 };
 use crate::discovery::{Source, Terms};
 
-/// Each source has a section of its own, which its first key tells from the others.
-const SOURCES: [&Section; 1] = [&FILE];
+pub(super) use consul::CONSUL;
+pub(super) use etcd::ETCD;
+pub(super) use file::FILE;
 
-pub(super) const FILE: Section = Section {
-    title: "endpoints in a file",
-    about: "`discover = { file = \"endpoints.json\" }`: a list of endpoints in JSON, or a table with the list as `endpoints`, in JSON or, where the \
-            name ends in `.toml`, in TOML. An endpoint is its url, or a table of `url`, `weight`, `warmup`, `started` (RFC 3339, or \
-            milliseconds of Unix time), `enabled`, `zone` and `metadata`, of which only `url` has to be there. The file is watched; while it cannot be \
-            read, what it said last stays. A change is no reload.",
-    keys: &[PATH, EMPTY_GRACE],
-};
+/// A section of the configuration for each source, which its first key tells from the others, and who reads it.
+const SOURCES: [(&Section, Reads); 3] = [(&FILE, file::read), (&ETCD, etcd::read), (&CONSUL, consul::read)];
 
-const PATH: Key = Key {
-    name: "file",
-    takes: "path",
-    absent: Absent::Missing,
-    example: "\"endpoints.json\"",
-    meaning: "The file, relative to this one. It need not be there yet.",
-};
+type Reads = fn(&Table<'_>, &Names<'_>) -> Read<(Source, Option<UpstreamTls>)>;
 
 const EMPTY_GRACE: Key = Key {
     name: "empty_grace",
@@ -39,24 +32,25 @@ const EMPTY_GRACE: Key = Key {
     meaning: "How long it is not believed that no endpoint is left at all, which is most often a mistake.",
 };
 
-/// Reads where endpoints are found; paths are relative to `base`.
-pub(super) fn discover(value: &Value<'_>, base: &Path) -> Read<Terms> {
-    const ADVICE: &str = "write { file = \"endpoints.json\" }";
+/// Reads where endpoints are found.
+pub(super) fn discover(value: &Value<'_>, names: &Names<'_>) -> Read<Discover> {
+    const ADVICE: &str = "write { file = \"endpoints.json\" }, or another source";
     let DeValue::Table(keys) = value.node() else { return Err(value.mistyped("a table", ADVICE)) };
-    let source = |section: &&&Section| section.keys.first().is_some_and(|key| keys.contains_key(key.name));
-    let mut sources = SOURCES.iter().filter(source);
-    let section = match (sources.next(), sources.next()) {
-        (Some(section), None) => *section,
-        (None, _) => return Err(value.refuse("it says no source of endpoints", ADVICE)),
+    let is_meant =
+        |(section, _): &&(&Section, Reads)| section.keys.first().is_some_and(|key| keys.contains_key(key.name));
+    let mut sources = SOURCES.iter().filter(is_meant);
+    let (section, read) = match (sources.next(), sources.next()) {
+        (Some(source), None) => *source,
+        (None, _) => {
+            let known: Vec<_> =
+                SOURCES.iter().filter_map(|(section, _)| section.keys.first()).map(|key| key.name).collect();
+            return Err(value.refuse("it says no source of endpoints", format!("the sources are {}", known.join(", "))));
+        }
         (Some(_), Some(_)) => return Err(value.refuse("endpoints come from one source", "leave all but one out")),
     };
     let table = value.table(section, ADVICE)?;
-    let source = file(&table, base);
+    let source = read(&table, names);
     let empty_grace = table.read(&EMPTY_GRACE, value::duration_or_off);
-    Ok(Terms { source: source?, empty_grace: empty_grace? })
-}
-
-fn file(table: &Table<'_>, base: &Path) -> Read<Source> {
-    const ADVICE: &str = "write text such as \"endpoints.json\"";
-    table.read(&PATH, |value| file_such_as(value, base, ADVICE)).map(|file| Source::File(file.path))
+    let (source, tls) = source?;
+    Ok(Discover { terms: Terms { source, empty_grace: empty_grace? }, tls, place: value.place() })
 }

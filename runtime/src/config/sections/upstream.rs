@@ -157,7 +157,7 @@ fn upstream(name: &str, place: &Place, value: &Value<'_>, names: &Names<'_>) -> 
     let keep_alive = table.read(&KEEP_ALIVE, value::duration_or_off);
     let keep_alive_connections = table.read(&KEEP_ALIVE_CONNECTIONS, |value| value::count(value, 0..=65535));
     let endpoints = table.optional(&ENDPOINTS, endpoint::endpoints);
-    let discover = table.optional(&DISCOVER, |value| discover::discover(value, names.base));
+    let discover = table.optional(&DISCOVER, |value| discover::discover(value, names));
     let sources = [&ENDPOINTS, &DISCOVER].map(|key| table.value(key));
     match sources {
         [Some(_), Some(found)] => {

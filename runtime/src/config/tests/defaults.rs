@@ -95,6 +95,8 @@ const HEADERS: &[(&str, &str)] = &[
     ("[upstreams.NAME.tls]", "[upstreams.chat.tls]"),
     ("an endpoint", "[[upstreams.chat.endpoints]]"),
     ("endpoints in a file", "[upstreams.chat.discover]\nfile = 'endpoints.json'"),
+    ("endpoints in etcd", "[upstreams.chat.discover]\netcd = 'http://h:1'\nprefix = '/x/'"),
+    ("endpoints in Consul", "[upstreams.chat.discover]\nconsul = 'http://h:1'\nservice = 'chat'"),
     ("[[routes]]", "[[routes]]"),
     ("the header rules of a route", "[[routes]]\n[routes.request_headers]"),
     ("the answer of a route", "[[routes]]\n[routes.answer]"),

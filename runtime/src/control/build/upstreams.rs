@@ -8,6 +8,7 @@ use crate::balance::{Balance, EndpointSpec, JustStarted};
 use crate::component::BalancerUse;
 use crate::config::{self, ComponentUse};
 use crate::control::plan::Change;
+use crate::control::tls;
 use crate::session::Upstream;
 
 impl Builder<'_> {
@@ -21,8 +22,10 @@ impl Builder<'_> {
             let has_others = change.is_some_and(Change::is_of_endpoints);
             let is_same = change.is_none_or(Change::is_only_of_endpoints);
             let balance = self.balance(name);
-            if let Some(terms) = &upstream.discover {
-                self.endpoints.find(&balance, terms);
+            if let Some(discover) = &upstream.discover {
+                if let Some(terms) = tls::discovery(discover, self.sources, &mut self.findings) {
+                    self.endpoints.find(&balance, terms);
+                }
             } else if has_others {
                 self.endpoints.add(&balance, upstream.endpoints.iter().map(specified).collect());
             }
@@ -31,7 +34,7 @@ impl Builder<'_> {
                 continue;
             }
             let kept = before.as_ref().map(|before| &before.balancer);
-            let tls = crate::control::tls::client(upstream, self.sources, &mut self.findings);
+            let tls = tls::client(upstream, self.sources, &mut self.findings);
             if let (Some(balancer), Ok(tls)) = (self.balancer(name, &upstream.balance, kept), tls) {
                 let built = Upstream {
                     balance,
