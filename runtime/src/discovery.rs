@@ -14,6 +14,7 @@
 //! A new source is a variant of [`Source`] and a file here, whose `follow` ends only with the reason why it cannot go on.
 
 mod consul;
+mod dns;
 mod entry;
 mod etcd;
 mod file;
@@ -24,10 +25,11 @@ mod server;
 mod standing;
 
 pub use consul::Consul;
+pub use dns::{Dns, Question};
 pub use entry::{Entry, MOST_METADATA, MOST_METADATA_SIZE, MOST_WEIGHT, MOST_ZONE};
 pub use etcd::Etcd;
 pub use scout::{Discovery, Scout, Wanted};
-pub use server::{Server, Tls};
+pub use server::{Pem, Server, Tls};
 pub use standing::Standing;
 
 use std::path::PathBuf;
@@ -49,6 +51,8 @@ pub struct Terms {
 pub enum Source {
     /// A file, by its absolute path.
     File(PathBuf),
+    /// Records of a name.
+    Dns(Dns),
     /// Keys in etcd.
     Etcd(Box<Etcd>),
     /// A service in Consul.
@@ -60,6 +64,7 @@ impl Source {
     pub fn kind(&self) -> &'static str {
         match self {
             Self::File(_) => "file",
+            Self::Dns(_) => "dns",
             Self::Etcd(_) => "etcd",
             Self::Consul(_) => "consul",
         }
@@ -68,7 +73,7 @@ impl Source {
     /// Whom it asks over HTTP; `None`: nobody.
     pub fn server_mut(&mut self) -> Option<&mut Server> {
         match self {
-            Self::File(_) => None,
+            Self::File(_) | Self::Dns(_) => None,
             Self::Etcd(etcd) => Some(&mut etcd.server),
             Self::Consul(consul) => Some(&mut consul.server),
         }
@@ -78,6 +83,7 @@ impl Source {
     async fn follow(&self, report: &Report) -> Lost {
         match self {
             Self::File(path) => file::follow(path, report).await,
+            Self::Dns(dns) => dns::follow(dns, report).await,
             Self::Etcd(etcd) => etcd::follow(etcd, report).await,
             Self::Consul(consul) => consul::follow(consul, report).await,
         }

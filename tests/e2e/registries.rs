@@ -4,6 +4,7 @@
 #![expect(clippy::print_stdout, reason = "how long it took is worth to know, and nothing to depend on")]
 
 mod consul;
+mod dns;
 mod etcd;
 mod imitated;
 

@@ -50,6 +50,7 @@ pub(super) const ALL: &[&Section] = &[
     &upstream_tls::UPSTREAM_TLS,
     &endpoint::ENDPOINT,
     &discover::FILE,
+    &discover::DNS,
     &discover::ETCD,
     &discover::CONSUL,
     &route::ROUTE,

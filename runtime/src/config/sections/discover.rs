@@ -1,6 +1,7 @@
 //! Where the endpoints of an upstream are found.
 
 mod consul;
+mod dns;
 mod etcd;
 mod file;
 mod server;
@@ -16,11 +17,13 @@ use crate::config::{
 use crate::discovery::{Source, Terms};
 
 pub(super) use consul::CONSUL;
+pub(super) use dns::DNS;
 pub(super) use etcd::ETCD;
 pub(super) use file::FILE;
 
 /// A section of the configuration for each source, which its first key tells from the others, and who reads it.
-const SOURCES: [(&Section, Reads); 3] = [(&FILE, file::read), (&ETCD, etcd::read), (&CONSUL, consul::read)];
+const SOURCES: [(&Section, Reads); 4] =
+    [(&FILE, file::read), (&DNS, dns::read), (&ETCD, etcd::read), (&CONSUL, consul::read)];
 
 type Reads = fn(&Table<'_>, &Names<'_>) -> Read<(Source, Option<UpstreamTls>)>;
 

@@ -95,6 +95,7 @@ const HEADERS: &[(&str, &str)] = &[
     ("[upstreams.NAME.tls]", "[upstreams.chat.tls]"),
     ("an endpoint", "[[upstreams.chat.endpoints]]"),
     ("endpoints in a file", "[upstreams.chat.discover]\nfile = 'endpoints.json'"),
+    ("endpoints in the DNS", "[upstreams.chat.discover]\ndns = 'h:1'"),
     ("endpoints in etcd", "[upstreams.chat.discover]\netcd = 'http://h:1'\nprefix = '/x/'"),
     ("endpoints in Consul", "[upstreams.chat.discover]\nconsul = 'http://h:1'\nservice = 'chat'"),
     ("[[routes]]", "[[routes]]"),
