@@ -65,6 +65,30 @@ async fn many_clients_share_a_connection_to_their_upstream_and_end_each_by_itsel
 }
 
 #[tokio::test]
+async fn a_connection_has_no_more_streams_than_the_upstream_may_have_and_stays_no_longer() {
+    let backend = Http2Backend::bind().await;
+    let limits = "http2_max_streams = 1\nhttp2_idle_timeout = \"50ms\"\nhttp2_stream_window = \"16KiB\"";
+    let proxy = Proxy::start(&config(&format!("ws://{}", backend.address()), limits)).await;
+    let mut open = Vec::new();
+    for _ in 0..2 {
+        let (client, kept) = tokio::join!(tokio::spawn(Peer::open(proxy.address, "/")), async {
+            let mut connection = backend.connection().await;
+            let (upstream, _) = connection.accept(Response::new(())).await;
+            (connection, upstream)
+        });
+        open.push((client.unwrap(), kept));
+    }
+    for (mut client, (connection, mut upstream)) in open {
+        // More than the window, which what is taken opens again.
+        let large = Frame::binary(vec![7; 256 << 10]);
+        let ((), came) = tokio::join!(upstream.send(large.clone()), client.frame());
+        assert!(came == large);
+        drop((client, upstream));
+        connection.ended().await;
+    }
+}
+
+#[tokio::test]
 async fn a_connection_without_room_is_given_a_second_one() {
     let backend = Http2Backend::bind().await.with_streams(1);
     let proxy = start(&backend).await;

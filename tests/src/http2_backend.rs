@@ -114,6 +114,11 @@ impl Accepted {
         (piped(send, receive), Request::from_parts(head, ()))
     }
 
+    /// Waits until the proxy has ended the connection.
+    pub async fn ended(self) {
+        within("the end of the connection", self.connection).await.expect("no panic");
+    }
+
     /// Ends the connection without a word.
     pub async fn abandon(self) {
         self.connection.abort();

@@ -26,6 +26,7 @@ mod template;
 mod tls;
 mod tokens;
 mod upstream;
+mod upstream_http2;
 mod upstream_tls;
 
 use self::names::Names;

@@ -300,8 +300,8 @@ pub struct Upstream {
     pub tls: Option<UpstreamTls>,
     /// Whether each connection to it begins with a header of the PROXY protocol, version 2.
     pub proxy_protocol: bool,
-    /// Whether its endpoints are asked over HTTP/2 where they know WebSockets over it.
-    pub http2: bool,
+    /// How its endpoints are asked over HTTP/2 where they know WebSockets over it; `None`: they are not.
+    pub http2: Option<crate::upstream::Http2Limits>,
     /// How it is noticed that an endpoint has vanished.
     pub liveness: Liveness,
     /// Which connections are kept for further plain requests.

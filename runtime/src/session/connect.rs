@@ -104,9 +104,9 @@ async fn reach(
         let (address, timeouts) = (dialling.endpoint().address(), dialling.bounded(timeouts));
         let (resolver, tls) = (worker.resolver(), upstream.tls.as_ref());
         let dialled = match upstream.http2 {
-            false => upstream::dial(address, &request, &timeouts, resolver, tls).await,
-            true => {
-                let endpoint = Endpoint { upstream: upstream.balance.name(), address, resolver, tls };
+            None => upstream::dial(address, &request, &timeouts, resolver, tls).await,
+            Some(limits) => {
+                let endpoint = Endpoint { upstream: upstream.balance.name(), address, resolver, tls, limits };
                 // Boxed, because who does without has no use for it.
                 Box::pin(worker.http2().dial(endpoint, &request, &timeouts)).await
             }

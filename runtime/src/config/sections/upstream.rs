@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::upstream_tls::upstream_tls;
-use super::{Names, component, discover, endpoint, liveness};
+use super::{Names, component, discover, endpoint, liveness, upstream_http2};
 use crate::config::{
     reader::{Absent, Fault, Key, Read, Section, Value},
     source::Place,
@@ -23,7 +23,10 @@ pub(super) const UPSTREAM: Section = Section {
         HOST,
         TLS,
         PROXY_PROTOCOL,
-        HTTP2,
+        upstream_http2::HTTP2,
+        upstream_http2::HTTP2_MAX_STREAMS,
+        upstream_http2::HTTP2_STREAM_WINDOW,
+        upstream_http2::HTTP2_IDLE_TIMEOUT,
         KEEP_ALIVE,
         KEEP_ALIVE_CONNECTIONS,
         liveness::TCP_KEEPALIVE,
@@ -75,23 +78,13 @@ const TLS: Key = Key {
     meaning: "How TLS is spoken to endpoints with `wss://`.",
 };
 
-const PROXY_PROTOCOL: Key = Key {
+pub(super) const PROXY_PROTOCOL: Key = Key {
     name: "proxy_protocol",
     takes: "`v2` or `off`",
     absent: Absent::Default("\"off\""),
     example: "\"v2\"",
     meaning: "Has each connection to it begin with a header of the PROXY protocol, before TLS too: it tells the client's \
               address, where the client has connected to, and that it speaks TLS. Each client then has a connection of its own.",
-};
-
-const HTTP2: Key = Key {
-    name: "http2",
-    takes: "`true` or `false`",
-    absent: Absent::Default("false"),
-    example: "true",
-    meaning: "Has its endpoints asked over HTTP/2, where they say that they know WebSockets over it (RFC 8441): a few connections of each \
-              worker then carry many. With `wss://` it is agreed on by ALPN, with `ws://` tried by prior knowledge; an endpoint \
-              that does not say so is asked over HTTP/1.1, and after a minute once more whether it does. Takes no `proxy_protocol`.",
 };
 
 const KEEP_ALIVE: Key = Key {
@@ -142,17 +135,7 @@ fn upstream(name: &str, place: &Place, value: &Value<'_>, names: &Names<'_>) -> 
     let host = table.read(&HOST, host);
     let tls = table.optional(&TLS, |value| upstream_tls(value, names.base));
     let proxy_protocol = table.read(&PROXY_PROTOCOL, |value| value::choice(value, &[("v2", true), ("off", false)]));
-    let http2 = table.read(&HTTP2, |value| {
-        let http2 = value::boolean(value)?;
-        if http2 && table.value(&PROXY_PROTOCOL).is_some() {
-            let advice = "remove one of the two";
-            return Err(value.refuse(
-                "a header of the PROXY protocol is about one client, and the connection would carry many",
-                advice,
-            ));
-        }
-        Ok(http2)
-    });
+    let http2 = upstream_http2::http2(&table);
     let liveness = liveness::liveness(&table, false);
     let keep_alive = table.read(&KEEP_ALIVE, value::duration_or_off);
     let keep_alive_connections = table.read(&KEEP_ALIVE_CONNECTIONS, |value| value::count(value, 0..=65535));

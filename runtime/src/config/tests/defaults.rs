@@ -136,6 +136,7 @@ fn every_key_of_the_reference_takes_its_example() {
                     "no pong",
                     "no plain",
                     "no client speaks",
+                    "no endpoint is asked",
                     "only a file",
                     "no tokens",
                     "no variable",

@@ -229,6 +229,7 @@ fn keys_that_nothing_would_come_of() {
             route("http = true\nmax_body_size = \"much\"\nrequest_timeout = \"1s\""),
             route("bridge = { reply = \"stream\", connections = 2, queue = 10 }"),
             with("[[listeners]]\n", "[[listeners]]\nhttp2_max_streams = 5\n"),
+            with("[upstreams.chat]\n", "[upstreams.chat]\nhttp2_stream_window = \"32KiB\"\n"),
         ]),
     );
 }

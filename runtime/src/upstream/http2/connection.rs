@@ -15,7 +15,7 @@ use h2::{Ping, Reason};
 use http::header::{self, HeaderValue};
 use http::{Method, Request, StatusCode, Uri};
 
-use super::Endpoint;
+use super::{Endpoint, Http2Limits};
 use crate::http::{Answer, RelayedBody, UpstreamRequest};
 use crate::reactor::{Sleep, sleep, spawn, timeout};
 use crate::tls;
@@ -46,6 +46,8 @@ pub(super) enum Asked {
 pub(super) struct Connection {
     requests: SendRequest<Bytes>,
     streams: Cell<usize>,
+    /// How many there may be.
+    max_streams: usize,
     /// What comes on the streams.
     inlets: RefCell<Vec<Weak<Inlet>>>,
     is_over: Cell<bool>,
@@ -67,24 +69,25 @@ pub(super) async fn open(endpoint: Endpoint<'_>, timeouts: &Timeouts) -> Result<
     };
     if !endpoint.address.is_secure() {
         // Who does not know it may say nothing at all, and is not waited for as long as an answer.
-        return Ok(begin(Transport::from(socket), timeouts.connect).await.unwrap_or(Opened::Neither));
+        return Ok(begin(Transport::from(socket), endpoint.limits, timeouts.connect).await.unwrap_or(Opened::Neither));
     }
     let securing = secure::secure_for_http2(socket, endpoint.address, endpoint.tls);
     let transport = within(timeouts.handshake, securing).await.ok_or(DialError::HandshakeTimeout)??;
     let is_agreed = matches!(&transport, Transport::Tls(tls) if tls.agreed().alpn_protocol() == Some(tls::HTTP_2));
     match is_agreed {
-        true => begin(transport, timeouts.handshake).await,
+        true => begin(transport, endpoint.limits, timeouts.handshake).await,
         false => Ok(Opened::Http1(transport)),
     }
 }
 
 /// Says the preface, and waits for the endpoint's settings: they come before its answer to a ping.
-async fn begin(transport: Transport, patience: Option<Duration>) -> Result<Opened, DialError> {
+async fn begin(transport: Transport, limits: Http2Limits, patience: Option<Duration>) -> Result<Opened, DialError> {
     let way = Rc::new(Way::new(transport));
     let builder = client::Builder::new()
         .enable_push(false)
-        .initial_window_size(WINDOW)
-        .initial_connection_window_size(WINDOW * u32::try_from(MOST_STREAMS).unwrap_or(1))
+        .initial_window_size(limits.stream_window)
+        // That of each stream holds it back, and not that of all of them.
+        .initial_connection_window_size(limits.stream_window.saturating_mul(limits.max_streams).min(LARGEST_WINDOW))
         .max_send_buffer_size(MOST_UNSENT)
         .data_frame_budget(SMALL_FRAMES)
         .handshake(Wire::new(way.clone()));
@@ -110,16 +113,22 @@ async fn begin(transport: Transport, patience: Option<Duration>) -> Result<Opene
     let shared = Rc::new(Connection {
         requests,
         streams: Cell::new(0),
+        max_streams: usize::try_from(limits.max_streams).unwrap_or(usize::MAX),
         inlets: RefCell::default(),
         is_over: Cell::new(false),
         waker: Cell::default(),
     });
-    spawn(drive(connection, way, Rc::downgrade(&shared))).detach();
+    spawn(drive(connection, way, Rc::downgrade(&shared), limits.idle_timeout)).detach();
     Ok(Opened::Http2(shared))
 }
 
 /// Moves a connection on until it has ended, or has had no stream for a while.
-async fn drive(mut connection: client::Connection<Wire, Bytes>, way: Rc<Way>, shared: Weak<Connection>) {
+async fn drive(
+    mut connection: client::Connection<Wire, Bytes>,
+    way: Rc<Way>,
+    shared: Weak<Connection>,
+    idle_timeout: Duration,
+) {
     let mut idle: Option<Sleep> = None;
     poll_fn(|context| {
         let shared = shared.upgrade();
@@ -139,7 +148,7 @@ async fn drive(mut connection: client::Connection<Wire, Bytes>, way: Rc<Way>, sh
             idle = None;
             return Poll::Pending;
         }
-        Pin::new(idle.get_or_insert_with(|| sleep(IDLE))).poll(context)
+        Pin::new(idle.get_or_insert_with(|| sleep(idle_timeout))).poll(context)
     })
     .await;
     if let Some(shared) = shared.upgrade() {
@@ -157,7 +166,7 @@ impl Connection {
 
     /// Whether there is room for a stream, by the endpoint's word and ours.
     pub(super) fn has_room(&self) -> bool {
-        self.streams.get() < MOST_STREAMS.min(self.requests.current_max_send_streams())
+        self.streams.get() < self.max_streams.min(self.requests.current_max_send_streams())
     }
 
     /// Asks for a WebSocket on a stream of its own.
@@ -275,17 +284,12 @@ async fn within<F: Future>(limit: Option<Duration>, future: F) -> Option<F::Outp
     }
 }
 
-/// How many streams a connection has at most: enough that a few connections carry thousands, and so few that the loss of one
-/// is no catastrophe.
-const MOST_STREAMS: usize = 100;
-/// How far an upstream may send ahead on a stream of what its client has taken.
-const WINDOW: u32 = 64 << 10;
+/// The largest window that there is (RFC 9113 section 6.9.1).
+const LARGEST_WINDOW: u32 = (1 << 31) - 1;
 /// What a stream has of ours before the socket has taken it.
 const MOST_UNSENT: usize = 64 << 10;
 /// See the streams of clients: what small frames may cost, and after how much they are gathered.
 const SMALL_FRAMES: usize = 4 << 20;
 const MUCH: usize = 64 << 10;
-/// How long a connection without a stream is kept for the next one.
-const IDLE: Duration = Duration::from_secs(60);
 /// How long an endpoint may take to close its socket behind our last word.
 const LINGER: Duration = Duration::from_secs(2);
