@@ -8,6 +8,7 @@
 //! answered 502 or 504 it is not known; what was answered 503 was not sent.
 
 mod events;
+mod failure;
 mod line;
 mod message;
 mod passage;
@@ -15,8 +16,9 @@ mod pool;
 mod terms;
 
 pub use events::Events;
+pub use failure::Failure;
 pub use line::{Ended, Line};
 pub use message::{NotText, body, message};
 pub use passage::{Inner, Outer, passage};
-pub use pool::{Dial, Failure, Pool, Sent};
+pub use pool::{Dial, Pool, Sent};
 pub use terms::{Reply, Terms};

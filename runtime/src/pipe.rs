@@ -53,7 +53,7 @@ use std::task::{Context, Poll, ready};
 use bytes::Bytes;
 use tokio::time::Instant;
 
-pub use assemblies::Assemblies;
+pub use assemblies::{Assemblies, Assembly};
 pub use change::{Change, Scope};
 pub use ending::Outcome;
 pub use handle::Handle;

@@ -1,5 +1,6 @@
 //! Plain requests that become messages on a WebSocket, and messages that become their answers.
 
+use futures_util::future::{Either, select};
 use tidegate_tests::config::{guest, route};
 use tidegate_tests::{Backend, Frame, Head, Peer, Proxy, Reply, Request, refused_address, within};
 use tokio::task::JoinHandle;
@@ -139,6 +140,38 @@ async fn who_finds_the_queue_full_or_nobody_there_is_told_that_nothing_was_sent(
     let line = proxy.access_line().await;
     assert_eq!((&line["outcome"], &line["method"]), (&"upstream_failed".into(), &"POST".into()), "{line}");
     assert_eq!(line["tried"].as_array().map(Vec::len), Some(2), "{line}");
+}
+
+#[tokio::test]
+async fn bodies_that_wait_take_no_more_memory_than_messages_may() {
+    let backend = Backend::bind().await;
+    let top = "assembly_memory = \"1MiB\"\n".to_owned();
+    let proxy = Proxy::start(&(top + &config(&backend.address(), "reply = \"next\", connections = 1", ""))).await;
+    let first = send(&proxy, post("first"));
+    let mut upstream = backend.accept().await;
+    upstream.expect(Frame::text("first")).await;
+    let large = "x".repeat(800 << 10);
+    // Who is refused may be so before all is sent.
+    let send_large = || {
+        let (address, request) = (proxy.address, post(&large));
+        tokio::spawn(async move {
+            let mut client = Peer::connect(address).await;
+            client.write_while_open(request).await;
+            client.read_reply().await
+        })
+    };
+    let (one, other) = (send_large(), send_large());
+    // Whose turn would have come first, and has not: there is room for one of them.
+    let (refused, waiting) = match within("one that is refused", select(one, other)).await {
+        Either::Left((refused, waiting)) | Either::Right((refused, waiting)) => (refused.unwrap(), waiting),
+    };
+    assert_eq!((refused.status, refused.header("retry-after")), (503, "1"), "{refused:?}");
+    assert!(refused.body.contains("no room") && refused.body.contains("was not sent"), "{refused:?}");
+    upstream.send(Frame::text("done")).await;
+    assert_eq!(answer(first).await.body, "done");
+    upstream.expect(Frame::text(large)).await;
+    upstream.send(Frame::text("done, too")).await;
+    assert_eq!(answer(waiting).await.body, "done, too");
 }
 
 #[tokio::test]

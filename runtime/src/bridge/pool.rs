@@ -11,11 +11,11 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 
-use thiserror::Error;
 use tokio::sync::{OwnedSemaphorePermit, oneshot};
 use tokio::time::Instant;
 use tokio_tungstenite::tungstenite::Message;
 
+use super::failure::Failure;
 use super::line::Line;
 use super::terms::{Reply, Terms};
 use crate::reactor::{spawn, timeout};
@@ -50,22 +50,9 @@ pub enum Sent<R> {
     Failed(Failure),
 }
 
-/// Why a message is not known to be written, or has no answer. The text is for the client.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
-pub enum Failure {
-    /// Nothing was sent: there is no place in the queue, or its turn has not come in time.
-    #[error("too many messages wait for the upstream, and this one was not sent: try again")]
-    Busy,
-    /// The connection has ended meanwhile.
-    #[error("the connection to the upstream ended: the message may have been delivered, or not")]
-    Lost,
-    /// It was sent, or is being, and its time is over.
-    #[error("the upstream took too long: the message may have been delivered, or not")]
-    Late,
-}
-
 /// A message that is to be sent.
 struct Job<R> {
+    number: u64,
     message: Message,
     until: Instant,
     answer: oneshot::Sender<Sent<R>>,
@@ -87,11 +74,19 @@ impl<R: 'static> Pool<R> {
         })
     }
 
-    /// Sends a message that has its [place](Terms::place) over a connection that is free, or that `dial` opens.
-    pub async fn send(self: &Rc<Self>, message: Message, place: OwnedSemaphorePermit, dial: &Dial<R>) -> Sent<R> {
+    /// Sends a message that has its [place](Terms::place) over a connection that is free, or that `dial` opens. While it waits
+    /// for its turn it goes when it `is_called`.
+    pub async fn send(
+        self: &Rc<Self>,
+        message: Message,
+        place: OwnedSemaphorePermit,
+        dial: &Dial<R>,
+        is_called: impl Fn(&Context<'_>) -> bool,
+    ) -> Sent<R> {
+        let number = self.number();
         let until = Instant::now() + self.terms.timeout;
-        let (answer, answered) = oneshot::channel();
-        self.waiting.borrow_mut().push_back(Job { message, until, answer, _place: place });
+        let (answer, mut answered) = oneshot::channel();
+        self.waiting.borrow_mut().push_back(Job { number, message, until, answer, _place: place });
         // The one that has waited for the shortest time.
         let idle = self.idle.borrow_mut().pop_last();
         match idle {
@@ -102,8 +97,30 @@ impl<R: 'static> Pool<R> {
             }
             None => {}
         }
-        // Whoever has taken it says what has become of it; one that is gone without a word may have sent it.
-        answered.await.unwrap_or(Sent::Failed(Failure::Lost))
+        poll_fn(|context| {
+            // Whoever has taken it says what has become of it; one that is gone without a word may have sent it.
+            if let Poll::Ready(sent) = Pin::new(&mut answered).poll(context) {
+                return Poll::Ready(sent.unwrap_or(Sent::Failed(Failure::Lost)));
+            }
+            match is_called(context) && self.withdraw(number) {
+                true => Poll::Ready(Sent::Failed(Failure::NoRoom)),
+                false => Poll::Pending,
+            }
+        })
+        .await
+    }
+
+    /// Takes a message back that nobody has taken.
+    fn withdraw(&self, number: u64) -> bool {
+        let mut waiting = self.waiting.borrow_mut();
+        let place = waiting.iter().position(|job| job.number == number);
+        place.and_then(|place| waiting.remove(place)).is_some()
+    }
+
+    fn number(&self) -> u64 {
+        let number = self.next_number.get();
+        self.next_number.set(number.wrapping_add(1));
+        number
     }
 
     /// Ends it: its connections close as soon as nothing waits for them.
@@ -131,7 +148,7 @@ impl<R: 'static> Pool<R> {
                     Next::Over => return,
                 },
             };
-            let Job { message, until, answer, _place } = job;
+            let Job { message, until, answer, _place, .. } = job;
             let mut open = match line.take() {
                 Some(open) => open,
                 None => match timeout(until - Instant::now(), dial()).await {
@@ -235,11 +252,9 @@ struct Idle<'p, R> {
     number: u64,
 }
 
-impl<'p, R> Idle<'p, R> {
+impl<'p, R: 'static> Idle<'p, R> {
     fn new(pool: &'p Pool<R>) -> Self {
-        let number = pool.next_number.get();
-        pool.next_number.set(number.wrapping_add(1));
-        Self { pool, number }
+        Self { pool, number: pool.number() }
     }
 }
 
@@ -316,7 +331,7 @@ mod tests {
         let (pool, dial, message) = (pool.clone(), dial.clone(), text(message));
         spawn(async move {
             match pool.terms.place() {
-                Ok(place) => pool.send(message, place, &dial).await,
+                Ok(place) => pool.send(message, place, &dial, |_| false).await,
                 Err(failure) => Sent::Failed(failure),
             }
         })

@@ -6,7 +6,7 @@ use std::time::Duration;
 use http::header::HeaderValue;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-use super::pool::Failure;
+use super::failure::Failure;
 
 /// How plain requests become messages.
 #[derive(Debug)]

@@ -40,7 +40,7 @@ struct Ticket {
 
 /// A message that has begun and not ended. Dropping it says that nothing of it is held any more.
 #[derive(Debug)]
-pub(super) struct Assembly {
+pub struct Assembly {
     assemblies: Rc<Assemblies>,
     number: u64,
     ticket: Rc<Ticket>,
@@ -71,7 +71,7 @@ impl Assemblies {
     }
 
     /// Takes note of a message that begins; `waker` wakes who holds it.
-    pub(super) fn begin(self: &Rc<Self>, waker: &Waker) -> Assembly {
+    pub fn begin(self: &Rc<Self>, waker: &Waker) -> Assembly {
         let number = self.begun.get();
         self.begun.set(number + 1);
         let ticket =
@@ -106,8 +106,8 @@ impl Assemblies {
 
 impl Assembly {
     /// Takes note of what is held of it now: so many bytes of memory, for `came` bytes. It may take `timeout` and a
-    /// second more for each [`STEP`] of these.
-    pub(super) fn hold(&mut self, bytes: usize, came: usize, timeout: Option<Duration>, waker: &Waker) {
+    /// second more for each 64 KiB of these.
+    pub fn hold(&mut self, bytes: usize, came: usize, timeout: Option<Duration>, waker: &Waker) {
         self.allowed = timeout.map(|timeout| timeout + Duration::from_secs((came / STEP) as u64));
         if self.ticket.called.get() {
             return;
@@ -117,6 +117,14 @@ impl Assembly {
         }
         self.assemblies.add(bytes, self.ticket.bytes.replace(bytes));
         self.assemblies.make_room();
+    }
+
+    /// Whether it has to go; until then, `waker` wakes who holds it.
+    pub fn is_called_for(&self, waker: &Waker) -> bool {
+        if !self.ticket.waker.borrow().will_wake(waker) {
+            *self.ticket.waker.borrow_mut() = waker.clone();
+        }
+        self.is_called()
     }
 
     /// Whether it has to go, because others need the room.

@@ -6,12 +6,14 @@ mod shared;
 use std::future::poll_fn;
 use std::pin::pin;
 use std::sync::Arc;
+use std::task::{Context, Poll, ready};
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use futures_util::future::{Either, select};
 use http::header::{self, HeaderMap};
 use http::{Method, Response, StatusCode};
-use http_body_util::{BodyExt, LengthLimitError, Limited};
+use http_body_util::{LengthLimitError, Limited};
+use hyper::body::Body;
 
 pub(super) use shared::Bridges;
 use shared::{Unopened, dial};
@@ -21,9 +23,11 @@ use super::record::Record;
 use super::refusal::Refusal;
 use super::snapshot::Upstream;
 use super::underway::Listed;
-use crate::bridge::{Reply, Sent, Terms, body, message};
+use super::worker::Worker;
+use crate::bridge::{Failure, Reply, Sent, Terms, body, message};
 use crate::handshake::{AnswerBody, Refused, RequestBody, Stream, Streams};
 use crate::http::fields;
+use crate::pipe::Assembly;
 use crate::reactor::timeout;
 
 /// What a plain request wants of a bridge.
@@ -74,7 +78,8 @@ impl<'w> Entered<'w> {
                 // Also while its body comes, which is held here.
                 let place = terms.place().map_err(Refusal::Bridge)?;
                 let ended = pin!(poll_fn(|context| listed.underway.poll_end(context)));
-                let body = match select(pin!(read(body, &terms)), ended).await {
+                let read = pin!(read(body, &terms, worker));
+                let (body, held) = match select(read, ended).await {
                     Either::Left((body, _)) => body?,
                     Either::Right((reason, _)) => return Err(Refusal::Ended(reason)),
                 };
@@ -83,7 +88,8 @@ impl<'w> Entered<'w> {
                 let pool = worker.bridges().of(worker, &route, &upstream, &terms);
                 let dial = dial(worker.clone(), route.clone(), upstream.clone(), terms.clone());
                 // From here on nothing may end it that does not know whether it was sent.
-                Ok((bytes, pool.send(message, place, &dial).await))
+                let is_called = |context: &Context<'_>| held.is_called_for(context.waker());
+                Ok((bytes, pool.send(message, place, &dial, is_called).await))
             });
             stream.during(crossing).await.unwrap_or(Err(Refusal::ClientGone))
         };
@@ -126,15 +132,32 @@ async fn told(
     further
 }
 
-/// The body of a request, which may take as long as the bridge allows.
-async fn read(body: RequestBody, terms: &Terms) -> Result<Bytes, Refusal> {
-    let body = Limited::new(body, terms.max_message_size).collect();
-    match timeout(terms.timeout, body).await {
-        Ok(Ok(body)) => Ok(body.to_bytes()),
-        Ok(Err(error)) if error.is::<LengthLimitError>() => Err(Refusal::BodyTooLarge("max_message_size")),
-        Ok(Err(_)) => Err(Refusal::ClientGone),
-        Err(_) => Err(Refusal::BodyTimeout),
-    }
+/// The body of a request, which may take as long as the bridge allows. It counts for `assembly_memory`, as long as what comes
+/// with it is kept.
+async fn read(body: RequestBody, terms: &Terms, worker: &Worker) -> Result<(Bytes, Assembly), Refusal> {
+    let mut body = pin!(Limited::new(body, terms.max_message_size));
+    let (mut assembly, mut content) = (None, BytesMut::new());
+    let reading = poll_fn(|context| {
+        let held = assembly.get_or_insert_with(|| worker.assemblies().begin(context.waker()));
+        loop {
+            if held.is_called_for(context.waker()) {
+                return Poll::Ready(Err(Refusal::Bridge(Failure::NoRoom)));
+            }
+            match ready!(body.as_mut().poll_frame(context)) {
+                None => return Poll::Ready(Ok(())),
+                Some(Ok(frame)) => {
+                    content.extend_from_slice(frame.data_ref().map_or(&[][..], Bytes::as_ref));
+                    held.hold(content.capacity(), content.len(), None, context.waker());
+                }
+                Some(Err(error)) if error.is::<LengthLimitError>() => {
+                    return Poll::Ready(Err(Refusal::BodyTooLarge("max_message_size")));
+                }
+                Some(Err(_)) => return Poll::Ready(Err(Refusal::ClientGone)),
+            }
+        }
+    });
+    timeout(terms.timeout, reading).await.map_err(|_| Refusal::BodyTimeout)??;
+    Ok((content.freeze(), assembly.ok_or(Refusal::ClientGone)?))
 }
 
 const EVENTS: &str = "text/event-stream";

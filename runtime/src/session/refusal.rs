@@ -113,7 +113,7 @@ impl Refusal {
             Self::Dial(DialError::Answered(_) | DialError::Unwell(_)) => HandshakeOutcome::UpstreamAnswered,
             Self::BodyTooLarge(_) => HandshakeOutcome::Limited,
             Self::BodyTimeout => HandshakeOutcome::ClientTimeout,
-            Self::Ended(_) | Self::Bridge(bridge::Failure::Busy) => HandshakeOutcome::Limited,
+            Self::Ended(_) | Self::Bridge(bridge::Failure::Busy | bridge::Failure::NoRoom) => HandshakeOutcome::Limited,
             Self::Bridge(bridge::Failure::Lost) => HandshakeOutcome::UpstreamFailed,
             Self::Bridge(bridge::Failure::Late) => HandshakeOutcome::UpstreamTimeout,
             Self::ClientGone => HandshakeOutcome::ClientGone,
@@ -193,12 +193,16 @@ impl Refusal {
             }
             Self::Bridge(failure) => {
                 let status = match failure {
-                    bridge::Failure::Busy => StatusCode::SERVICE_UNAVAILABLE,
+                    bridge::Failure::Busy | bridge::Failure::NoRoom => StatusCode::SERVICE_UNAVAILABLE,
                     bridge::Failure::Lost => StatusCode::BAD_GATEWAY,
                     bridge::Failure::Late => StatusCode::GATEWAY_TIMEOUT,
                 };
                 let mut response = handshake::text(status, failure.to_string());
-                if failure == bridge::Failure::Busy {
+                if failure == bridge::Failure::NoRoom {
+                    // The rest of the body is not wanted either.
+                    response = closing(response);
+                }
+                if status == StatusCode::SERVICE_UNAVAILABLE {
                     response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
                 }
                 response

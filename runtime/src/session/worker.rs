@@ -206,6 +206,11 @@ impl Worker {
         self.scratch.clone()
     }
 
+    /// What it holds of messages that wait.
+    pub(super) fn assemblies(&self) -> &Rc<Assemblies> {
+        &self.assemblies
+    }
+
     /// The addresses of endpoints.
     pub(super) fn resolver(&self) -> &Resolver {
         &self.resolver

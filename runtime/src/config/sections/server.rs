@@ -103,9 +103,10 @@ const ASSEMBLY_MEMORY: Key = Key {
     absent: Absent::Default("\"25%\""),
     example: "\"512MiB\"",
     meaning: "Memory for messages that have begun and not ended, where filters wait for them, and for those that a \
-              slow receiver or a filter's delay keeps waiting, over all connections; a percentage is of what the \
+              slow receiver or a filter's delay keeps waiting, over all connections, and for the bodies of bridges that wait to be \
+              sent; a percentage is of what the \
               machine has, or its control group allows. Each worker has an equal share. Where it is full, the \
-              messages that have waited longest close their connections with 1013; a worker that holds only one \
+              messages that have waited longest close their connections with 1013, or get 503; a worker that holds only one \
               always has room for it.",
 };
 

@@ -36,22 +36,25 @@ impl<'w> Admitted<'w> {
             let terms = &terms;
             let body = stream.body();
             let connecting = pin!(async {
+                // Kept until it is sent.
+                let mut held = None;
                 let said = match crossing {
                     Crossing::Listen => None,
                     Crossing::Post => {
                         let _place = terms.place().map_err(Refusal::Bridge)?;
-                        let body = read(body, terms).await?;
+                        let (body, assembly) = read(body, terms, self.worker).await?;
+                        held = Some(assembly);
                         let kind = headers.headers.iter().find(|(name, _)| *name == header::CONTENT_TYPE.as_str());
                         let kind = kind.and_then(|(_, value)| HeaderValue::from_bytes(value).ok());
                         let kind = kind.map(|kind| (header::CONTENT_TYPE, kind)).into_iter().collect();
                         Some(message(&kind, body).map_err(|_| Refusal::Request(NOT_TEXT))?)
                     }
                 };
-                Ok((said, self.connect(opening, record).await?))
+                Ok((said, held, self.connect(opening, record).await?))
             });
             stream.during(connecting).await.unwrap_or(Err(Refusal::ClientGone))
         };
-        let (said, joined) = match joined {
+        let (said, _held, joined) = match joined {
             Ok(joined) => joined,
             Err(refusal) => return refusal.answer(stream, record).await,
         };
