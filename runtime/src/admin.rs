@@ -10,6 +10,7 @@ mod body;
 mod client;
 mod endpoints;
 mod guard;
+mod messages;
 mod places;
 mod query;
 mod secure;
@@ -36,6 +37,7 @@ use tracing::Level;
 pub use self::access::Access;
 pub use self::client::{Client, ClientError};
 pub use self::guard::Guard;
+pub use self::messages::Push;
 pub use self::places::Bounds;
 use self::places::{Activity, Place, Places, Watched};
 pub use self::secure::Secured;
@@ -49,6 +51,7 @@ pub use self::view::{
     SelectionView, Superseded, UnderwayView, UpstreamView, VersionView,
 };
 use crate::metrics::{AdminRefusal, Metrics};
+use crate::session::Pushed;
 
 /// What the admin API shows and triggers. Called on the control runtime.
 pub trait Operations: Send + Sync {
@@ -66,6 +69,11 @@ pub trait Operations: Send + Sync {
     fn connections(&self, query: ConnectionsQuery) -> Answer<'_, ConnectionsView>;
     /// Closes the open connections that a query selects, and those of them that are opening.
     fn close(&self, query: CloseQuery) -> Answer<'_, CloseReport>;
+    /// The most bytes of a message that some route takes from an application.
+    fn largest_message(&self) -> usize;
+    /// Sends something to the client of a connection that an application is told of; `None`: its worker has not said in time
+    /// what has become of it.
+    fn push(&self, push: Push) -> Answer<'_, Option<Pushed>>;
     /// Reads the configuration again and puts it in force; a dry run stops short of that and says what would change.
     /// Goes on to its end when the answer is dropped.
     fn reload(&self, dry_run: bool) -> Answer<'_, ReloadReport>;

@@ -41,9 +41,10 @@ pub use self::{
     refusal::{How, MEND, Refusal},
     source::Place,
     types::{
-        Acme, Admin, AdminToken, Answer, Authorize, Bridge, CacheDirectory, Candidate, CertificateFiles, ClientAuth,
-        Component, ComponentSource, ComponentUse, Config, Content, Discover, Endpoint, File, Http, Inputs, KeysAt,
-        Listener, MemorySize, Parts, Role, Route, RouteToken, Services, Target, Tls, Tokens, Upstream, UpstreamTls,
+        Acme, Admin, AdminToken, Answer, Application, Authorize, Bridge, CacheDirectory, Candidate, CertificateFiles,
+        ClientAuth, Component, ComponentSource, ComponentUse, Config, Content, Discover, Endpoint, File, Http, Inputs,
+        KeysAt, Listener, MemorySize, Parts, Role, Route, RouteToken, Services, Target, Tls, Tokens, Upstream,
+        UpstreamTls,
     },
 };
 

@@ -17,7 +17,7 @@ mod link;
 mod links;
 mod upload;
 
-pub use answer::{Answered, is_event_stream};
+pub use answer::{Answered, Incomplete, is_event_stream};
 pub use asked::{Asked, Hop};
 pub use attempt::{Failure, Way, attempt};
 pub use check::check;

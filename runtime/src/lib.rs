@@ -40,7 +40,7 @@
 //! | something that another server is asked, or answers, about who comes in | [`authorize`]: [`authorize::Question`], [`authorize::Terms`]; its key in `config::sections::authorize` |
 //! | a place where tokens stand, or something that is asked of them | [`token`]: a [`token::Source`], a term of [`token::Terms`]; its key in `config::sections::tokens` |
 //! | a way in which an authority of certificates convinces itself | [`acme`]: [`acme::Ways`], `acme::order`; who answers it: [`tls`] in a handshake, [`session`] in clear text |
-//! | a way for plain requests and messages to meet | [`bridge`], which is the WebSocket's client; `session::bridge` makes its connections streams like any other |
+//! | a way for plain requests and messages to meet | [`bridge`], which is the WebSocket's client, or the server of one whose messages an application is told; `session::bridge` makes the connections of the first streams like any other, `session::application` has the stages of the other |
 //! | a header field that the proxy owns | `http::field_names`, and `header-edit` in `wit/types.wit`, which names them (a test compares the two) |
 //! | a metric | [`metrics`], which has its name, and `docs/operations.md` |
 //!

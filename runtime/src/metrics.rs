@@ -4,6 +4,7 @@
 //! cache line that two cores fight over. A scrape reads all shards and sums them, so `/metrics` is exact, not sampled.
 //! Label values come from closed sets or from the configuration, never from a peer.
 
+mod application;
 mod authorization;
 mod candidate;
 mod cells;
@@ -19,6 +20,7 @@ mod registry;
 mod request;
 mod roster;
 
+pub use application::{ApplicationMetrics, ApplicationShard};
 pub use authorization::{AuthorizationMetrics, AuthorizationShard};
 pub use candidate::CandidateShard;
 pub use cells::{Counter, Gauge, Histogram, Sharded, WorkerIndex};
@@ -29,8 +31,8 @@ pub use http2::{Http2Metrics, Http2Shard};
 pub use isolated::IsolatedInstances;
 pub use labels::{
     AdminRefusal, AuthorizationOutcome, CallVerdict, CloseLabel, CompileSource, ConnectOutcome, ConnectionRefusal,
-    FailureReason, HandshakeOutcome, Http2End, InflateFailure, Initiator, InstanceHolder, Limit, ReloadOutcome,
-    ShadowOutcome, SwapOutcome, TlsOutcome, TlsVersion, UpgradeFailure,
+    EventKind, EventOutcome, FailureReason, HandshakeOutcome, Http2End, InflateFailure, Initiator, InstanceHolder,
+    Limit, PushOutcome, ReloadOutcome, ShadowOutcome, SwapOutcome, TlsOutcome, TlsVersion, UpgradeFailure,
 };
 pub use listener::{AcmeOrders, CertificateExpiry, ListenerMetrics, ListenerShard};
 pub use registry::{CandidateMetrics, EndpointMetrics, EndpointShard, Metrics, RouteMetrics, RouteShard, Version};

@@ -18,6 +18,7 @@ mod listing;
 mod notify;
 mod operations;
 mod pace;
+mod pushing;
 mod rebuild;
 mod reload;
 mod serving;

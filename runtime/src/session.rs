@@ -11,6 +11,7 @@
 //! holds for its life is a pipe, and a [`Connection`] for whoever asks.
 
 mod admit;
+mod application;
 mod arrive;
 mod authorize;
 mod bridge;
@@ -46,6 +47,7 @@ use futures_util::future::{Either, select};
 use http::request::Parts;
 use tokio::time::Instant;
 
+pub use application::{Pushed, Scope};
 pub use connection::{Connection, Registry};
 pub use criteria::Criteria;
 pub use dismissal::Dismissal;
@@ -58,7 +60,7 @@ pub use multiplexed::Http2;
 pub use per_client::{ClientLimits, PerClient, Prefixes, TooMany};
 pub use snapshot::{Http, OnChange, Route, Snapshot, Target, Upstream};
 pub use underway::{Requests, Underway};
-pub use worker::Worker;
+pub use worker::{Worker, worker_of};
 
 use admit::Admitted;
 use arrive::{Arrived, Entered, Goal, Wish};
@@ -120,8 +122,11 @@ pub fn serve<H>(worker: Rc<Worker>, accepted: Box<Accepted>, held: H) -> impl Fu
     async move {
         // Kept where it is, to be dropped last.
         let _ = &held;
-        let Some(Open { pipe, mut ending }) = Box::pin(serve_streams(worker, accepted)).await else { return };
-        ending.outcome = Some(pipe.run().await);
+        let Some(Open { pipe, ending }) = Box::pin(serve_streams(worker, accepted)).await else { return };
+        let left = ending.end(pipe.run().await);
+        if let Some(left) = left {
+            left.await;
+        }
     }
 }
 
@@ -329,6 +334,11 @@ async fn agree<'w>(
             return Ok(Agreed::Plain(Box::new(admitted), hop));
         }
     };
+    if admitted.route.application.is_some() {
+        // Boxed, because most routes have an upstream.
+        let mut consulting = Box::pin(admitted.consult(opening, record));
+        return stream.during(consulting.as_mut()).await.map_err(|_| Refusal::ClientGone)?.map(Agreed::Joined);
+    }
     let connecting = pin!(admitted.connect(opening, record));
     stream.during(connecting).await.map_err(|_| Refusal::ClientGone)?.map(Agreed::Joined)
 }

@@ -53,6 +53,7 @@ fn every_metric_of_the_readme_is_exposed_and_the_other_way_round() {
         metrics.certificate("l", "n", SystemTime::now()),
         metrics.acme_orders("n"),
         metrics.authorizations("r"),
+        metrics.application("r"),
     );
     let route = metrics.route("r");
     route.of(metrics.control()).limit_close(tidegate::peer::Side::Client, tidegate::metrics::Limit::MessageTimeout);

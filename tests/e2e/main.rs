@@ -16,6 +16,7 @@ mod admin_tls;
 mod admin_tokens;
 mod admission;
 mod answers;
+mod application;
 mod assembling;
 mod authorize;
 mod backpressure;

@@ -264,3 +264,37 @@ test("mosquitto serves a page and MQTT", { skip: lacksMosquitto() }, async (test
     assert.deepEqual((await gone).slice(0, 2).map(String), [`${route}/gone`, "lost"]);
   }
 });
+
+test("a service that speaks plain HTTP has a WebSocket", async (test) => {
+  const told = [];
+  const server = createServer(async (request, response) => {
+    let body = "";
+    for await (const part of request) body += part;
+    const { event, connection, sequence, text } = JSON.parse(body);
+    told.push([connection, sequence, event]);
+    server.emit(event);
+    if (event !== "message") return response.writeHead(204).end();
+    response.setHeader("content-type", "application/json");
+    response.end(JSON.stringify({ messages: [{ text: `ordered ${text}` }] }));
+  });
+  const origins = await recipe(test, "A service that speaks plain HTTP", [`127.0.0.1:${await listen(test, server)}`]);
+  for (const route of ROUTES) {
+    told.length = 0;
+    const socket = new WebSocket(`ws://${origins[route]}/orders`);
+    test.after(() => socket.terminate());
+    await once(socket, "open");
+    const answers = [];
+    const answered = new Promise((resolve) => {
+      socket.on("message", (data) => answers.push(String(data)) === 20 && resolve());
+    });
+    for (let number = 0; number < 20; number += 1) socket.send(`${number}`);
+    await answered;
+    assert.deepEqual(answers, Array.from({ length: 20 }, (_, number) => `ordered ${number}`));
+    const closed = once(server, "close");
+    socket.close(1000);
+    await closed;
+    const [[connection]] = told;
+    const events = ["open", ...Array(20).fill("message"), "close"];
+    assert.deepEqual(told, events.map((event, sequence) => [connection, sequence, event]));
+  }
+});

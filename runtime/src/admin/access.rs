@@ -6,6 +6,7 @@ use sha2::{Digest, Sha256};
 use thiserror::Error;
 
 use crate::config::{AdminToken, Role};
+use crate::session::Scope;
 
 /// Who may ask; without a token everybody may.
 #[derive(Clone, Debug, Default)]
@@ -24,6 +25,28 @@ pub(super) enum Denied {
     Unknown,
     #[error("a viewer may only look")]
     Viewer,
+    #[error("this token may send messages to connections, and do nothing else")]
+    Messages,
+}
+
+/// What somebody asks for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Wish {
+    /// To see something.
+    Look,
+    /// To have something done.
+    Act,
+    /// To send a message to the client of a connection.
+    Push,
+}
+
+/// Who asks, as far as they have to say.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Asker<'a> {
+    /// The name of the token.
+    pub(super) name: Option<&'a str>,
+    /// The routes to whose clients it may send something.
+    pub(super) scope: Scope,
 }
 
 impl Access {
@@ -37,10 +60,10 @@ impl Access {
         self.public_metrics
     }
 
-    /// Who asks, by name; `None`: nobody has to say. `looks`: whether what is asked changes nothing.
-    pub(super) fn check(&self, headers: &HeaderMap, looks: bool) -> Result<Option<&str>, Denied> {
+    /// Who asks, if they may.
+    pub(super) fn check(&self, headers: &HeaderMap, wish: Wish) -> Result<Asker<'_>, Denied> {
         if self.tokens.is_empty() {
-            return Ok(None);
+            return Ok(Asker::default());
         }
         let mut values = headers.get_all(AUTHORIZATION).iter();
         let value = values.next().filter(|_| values.next().is_none()).ok_or(Denied::NoToken)?;
@@ -54,14 +77,22 @@ impl Access {
         let found = self.tokens.iter().fold(None, |found, token| if is_it(token) { Some(token) } else { found });
         match found {
             None => Err(Denied::Unknown),
-            Some(AdminToken { role: Role::Viewer, .. }) if !looks => Err(Denied::Viewer),
-            Some(token) => Ok(Some(&token.name)),
+            Some(AdminToken { role: Role::Viewer, .. }) if wish != Wish::Look => Err(Denied::Viewer),
+            Some(AdminToken { role: Role::Messages(_), .. }) if wish != Wish::Push => Err(Denied::Messages),
+            Some(AdminToken { name, role: Role::Messages(routes), .. }) => {
+                Ok(Asker { name: Some(name), scope: Some(routes.clone()) })
+            }
+            Some(AdminToken { name, role: Role::Viewer | Role::Operator, .. }) => {
+                Ok(Asker { name: Some(name), scope: None })
+            }
         }
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use http::HeaderValue;
 
     use super::*;
@@ -73,29 +104,44 @@ mod tests {
     #[test]
     fn who_asks_is_known_by_the_hash_of_a_token_and_a_viewer_only_looks() {
         let access = Access::new(vec![token("ann", Role::Operator), token("bob", Role::Viewer)], false);
-        for (value, looks, who) in [
-            (Some("Bearer secret of ann"), false, Ok(Some("ann"))),
-            (Some("bearer secret of bob"), true, Ok(Some("bob"))),
-            (Some("Bearer secret of bob"), false, Err(Denied::Viewer)),
-            (Some("Bearer secret of eve"), true, Err(Denied::Unknown)),
-            (Some("Bearer "), true, Err(Denied::Unknown)),
-            (Some("Basic secret of ann"), true, Err(Denied::NoToken)),
-            (Some("secret"), true, Err(Denied::NoToken)),
-            (None, true, Err(Denied::NoToken)),
+        for (value, wish, who) in [
+            (Some("Bearer secret of ann"), Wish::Act, Ok("ann")),
+            (Some("Bearer secret of ann"), Wish::Push, Ok("ann")),
+            (Some("bearer secret of bob"), Wish::Look, Ok("bob")),
+            (Some("Bearer secret of bob"), Wish::Act, Err(Denied::Viewer)),
+            (Some("Bearer secret of bob"), Wish::Push, Err(Denied::Viewer)),
+            (Some("Bearer secret of eve"), Wish::Look, Err(Denied::Unknown)),
+            (Some("Bearer "), Wish::Look, Err(Denied::Unknown)),
+            (Some("Basic secret of ann"), Wish::Look, Err(Denied::NoToken)),
+            (Some("secret"), Wish::Look, Err(Denied::NoToken)),
+            (None, Wish::Look, Err(Denied::NoToken)),
         ] {
             let headers = value.map(|value| (AUTHORIZATION, HeaderValue::from_static(value)));
-            assert_eq!(access.check(&headers.into_iter().collect(), looks), who, "{value:?}");
+            let who = who.map(|name| Asker { name: Some(name), scope: None });
+            assert_eq!(access.check(&headers.into_iter().collect(), wish), who, "{value:?}");
         }
         let twice = [AUTHORIZATION, AUTHORIZATION].map(|name| (name, HeaderValue::from_static("Bearer secret of ann")));
         let mut headers = HeaderMap::new();
         twice.into_iter().for_each(|(name, value)| {
             headers.append(name, value);
         });
-        assert_eq!(access.check(&headers, true), Err(Denied::NoToken));
+        assert_eq!(access.check(&headers, Wish::Look), Err(Denied::NoToken));
+    }
+
+    #[test]
+    fn a_token_for_messages_is_for_its_routes_and_nothing_else() {
+        let routes: Arc<[String]> = Arc::new(["chat".to_owned()]);
+        let access = Access::new(vec![token("app", Role::Messages(routes.clone()))], false);
+        let headers = HeaderMap::from_iter([(AUTHORIZATION, HeaderValue::from_static("Bearer secret of app"))]);
+        let asker = Asker { name: Some("app"), scope: Some(routes) };
+        assert_eq!(access.check(&headers, Wish::Push), Ok(asker));
+        for wish in [Wish::Look, Wish::Act] {
+            assert_eq!(access.check(&headers, wish), Err(Denied::Messages));
+        }
     }
 
     #[test]
     fn without_a_token_everybody_may_do_everything() {
-        assert_eq!(Access::default().check(&HeaderMap::new(), false), Ok(None));
+        assert_eq!(Access::default().check(&HeaderMap::new(), Wish::Act), Ok(Asker::default()));
     }
 }

@@ -7,14 +7,16 @@ use http_body_util::Full;
 use hyper::body::Incoming;
 use serde::Serialize;
 
-use super::access::Denied;
+use super::access::{Asker, Denied, Wish};
 use super::body::{AnswerBody, accepts_gzip};
 use super::guard::Unwelcome;
+use super::messages::{self, Push};
 use super::places::{Activity, Place};
 use super::query;
 use super::view::{CloseReport, Decision, DrainReport, LogView, Readiness, ReloadReport};
 use super::{Admin, NAME, Operations};
 use crate::metrics::{AdminRefusal, Metrics};
+use crate::session::Pushed;
 
 /// What a path stands for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -36,6 +38,8 @@ enum Endpoint<'a> {
         decision: Decision,
     },
     Connections,
+    /// To the client of the connection with this id.
+    Messages(&'a str),
     Reload,
     Drain,
     Log,
@@ -59,6 +63,7 @@ impl<'a> Endpoint<'a> {
             // Names have no character that would be escaped.
             path => match *path.strip_prefix("/api/v1/")?.split('/').collect::<Vec<_>>() {
                 ["components", component, "restore"] => Self::Restore(component),
+                ["connections", connection, "messages"] => Self::Messages(connection),
                 ["routes", route, "candidates", component, decision] => {
                     let decision = match decision {
                         "promote" => Decision::Promote,
@@ -75,7 +80,7 @@ impl<'a> Endpoint<'a> {
     /// The methods that it takes.
     fn methods(self) -> &'static [Method] {
         match self {
-            Self::Restore(_) | Self::Decide { .. } | Self::Drain => &[Method::POST],
+            Self::Restore(_) | Self::Decide { .. } | Self::Messages(_) | Self::Drain => &[Method::POST],
             Self::Reload => &[Method::GET, Method::HEAD, Method::POST],
             Self::Log => &[Method::GET, Method::HEAD, Method::PUT],
             Self::Connections => &[Method::GET, Method::HEAD, Method::DELETE],
@@ -93,6 +98,15 @@ impl<'a> Endpoint<'a> {
         matches!(self, Self::Routes | Self::Upstreams | Self::Components | Self::Candidates | Self::Connections)
     }
 
+    /// What who asks for it by this method wishes.
+    fn wish(self, method: &Method) -> Wish {
+        match self {
+            Self::Messages(_) => Wish::Push,
+            _ if method.is_safe() => Wish::Look,
+            _ => Wish::Act,
+        }
+    }
+
     fn takes_query(self, method: &Method) -> bool {
         match self {
             Self::Connections | Self::Drain => true,
@@ -103,7 +117,7 @@ impl<'a> Endpoint<'a> {
     }
 }
 
-/// Answers a request. Its body is never read: hyper closes the connection when there is more of one than it holds.
+/// Answers a request. Its body is not read, unless it is a message: hyper closes the connection when there is more of one than it holds.
 ///
 /// The answer to HEAD is the one to GET; hyper leaves the body out.
 pub(super) async fn respond(
@@ -112,6 +126,8 @@ pub(super) async fn respond(
     place: Place,
     activity: &Activity,
 ) -> Response<AnswerBody> {
+    let (request, body) = request.into_parts();
+    let request = Request::from_parts(request, ());
     if let Err(unwelcome) = admin.guard.check_host(request.headers()) {
         return refusal(unwelcome);
     }
@@ -123,17 +139,21 @@ pub(super) async fn respond(
         return full(admin.bounds.max_connections);
     }
     let method = request.method();
-    match admin.access.check(request.headers(), method.is_safe()) {
-        _ if endpoint.is_probe() || endpoint == Endpoint::Metrics && admin.access.shows_metrics() => {}
-        Ok(Some(who)) if !method.is_safe() => {
-            tracing::info!(token = who, %method, path = request.uri().path(), "asked of the admin API");
+    let scope = match admin.access.check(request.headers(), endpoint.wish(method)) {
+        _ if endpoint.is_probe() || endpoint == Endpoint::Metrics && admin.access.shows_metrics() => None,
+        Ok(Asker { name: Some(who), scope }) => {
+            // Messages come as often as they like.
+            if !method.is_safe() && endpoint.wish(method) == Wish::Act {
+                tracing::info!(token = who, %method, path = request.uri().path(), "asked of the admin API");
+            }
+            scope
         }
-        Ok(_) => {}
+        Ok(Asker { name: None, scope }) => scope,
         Err(denied) => {
             admin.metrics.admin_refused(AdminRefusal::Token);
             return unauthorized(denied);
         }
-    }
+    };
     if !endpoint.methods().contains(method) {
         return not_allowed(endpoint.methods());
     }
@@ -169,6 +189,15 @@ pub(super) async fn respond(
             Ok(query) => json(StatusCode::OK, &operations.connections(query).await),
             Err(error) => problem(StatusCode::BAD_REQUEST, &error.to_string()),
         },
+        Endpoint::Messages(connection) => {
+            match messages::read(request.headers(), body, operations.largest_message()).await {
+                Ok(outgoing) => {
+                    let push = Push { connection: connection.to_owned(), scope, outgoing };
+                    pushed(connection, operations.push(push).await)
+                }
+                Err(unpushable) => problem(unpushable.status(), &unpushable.to_string()),
+            }
+        }
         Endpoint::Reload if method != Method::POST => json(StatusCode::OK, &operations.reload_status()),
         Endpoint::Reload => match query::reload(query) {
             Ok(dry_run) => reload(operations, dry_run).await,
@@ -247,6 +276,18 @@ fn close(report: CloseReport) -> Response<AnswerBody> {
     json(status, &report)
 }
 
+fn pushed(connection: &str, outcome: Option<Pushed>) -> Response<AnswerBody> {
+    let (status, error) = messages::told(outcome);
+    let mut response = match status.is_success() {
+        true => json(status, &serde_json::json!({ "connection": connection })),
+        false => problem(status, &error),
+    };
+    if status == StatusCode::SERVICE_UNAVAILABLE {
+        response.headers_mut().insert(RETRY_AFTER, HeaderValue::from_static("1"));
+    }
+    response
+}
+
 fn drain(report: DrainReport) -> Response<AnswerBody> {
     let status = match report {
         DrainReport::Begun(_) => StatusCode::ACCEPTED,
@@ -270,7 +311,7 @@ fn unauthorized(denied: Denied) -> Response<AnswerBody> {
     let (status, challenge) = match denied {
         Denied::NoToken => (StatusCode::UNAUTHORIZED, "Bearer"),
         Denied::Unknown => (StatusCode::UNAUTHORIZED, "Bearer error=\"invalid_token\""),
-        Denied::Viewer => (StatusCode::FORBIDDEN, "Bearer error=\"insufficient_scope\""),
+        Denied::Viewer | Denied::Messages => (StatusCode::FORBIDDEN, "Bearer error=\"insufficient_scope\""),
     };
     let mut response = problem(status, &denied.to_string());
     response.headers_mut().insert(WWW_AUTHENTICATE, HeaderValue::from_static(challenge));
@@ -343,6 +384,8 @@ POST /api/v1/routes/ROUTE/candidates/COMPONENT/roll-back
 GET  /api/v1/connections   open connections; ?limit=100&route=NAME&id=ID&attribute=NAME:VALUE
 DELETE /api/v1/connections
                            closes those with the id, the route and the attributes; ?attribute=NAME:VALUE&code=1008&dry_run=true
+POST /api/v1/connections/ID/messages
+                           sends the body to a client of whom an application is told over HTTP
 GET  /api/v1/reload        the configuration in force, and the reload under way
 POST /api/v1/reload        reads the configuration again; 422 lists what is wrong with it;
                            ?dry_run=true only says what would change

@@ -21,12 +21,13 @@ use tracing::Level;
 use super::{
     Access, Admin, Answer, Bounds, CandidateView, CloseQuery, CloseReport, Closed, ComponentView, ConnectionView,
     ConnectionsQuery, ConnectionsView, Decision, DecisionReport, DecisionsView, DrainPlan, DrainQuery, DrainReport,
-    EndpointView, FailingView, FilterView, Guard, ImportView, InForceView, Operations, PolledView, Readiness,
+    EndpointView, FailingView, FilterView, Guard, ImportView, InForceView, Operations, PolledView, Push, Readiness,
     ReloadReport, ReloadStatus, RestoreReport, RouteView, SampleView, SampledMessageView, Superseded, UnderwayView,
     UpstreamView, VersionView,
 };
 use crate::component::{Interest, Kinds, Need, Selection};
 use crate::metrics::Metrics;
+use crate::session::Pushed;
 
 struct Fake {
     readiness: Readiness,
@@ -71,6 +72,21 @@ fn underway(cause: &'static str) -> UnderwayView {
 }
 
 impl Operations for Fake {
+    fn largest_message(&self) -> usize {
+        16
+    }
+
+    fn push(&self, push: Push) -> Answer<'_, Option<Pushed>> {
+        let pushed = match push.connection.as_str() {
+            "silent" => None,
+            "full" => Some(Pushed::Full),
+            "other" => Some(Pushed::Forbidden),
+            "open" => Some(Pushed::Taken),
+            _ => Some(Pushed::Unknown),
+        };
+        Box::pin(async move { pushed })
+    }
+
     fn readiness(&self) -> Readiness {
         self.readiness
     }

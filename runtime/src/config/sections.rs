@@ -4,6 +4,7 @@ mod access;
 mod acme;
 mod admin;
 mod answer;
+mod application;
 mod authorize;
 mod bridge;
 mod candidate;
@@ -61,6 +62,7 @@ pub(super) const ALL: &[&Section] = &[
     &answer::ANSWER,
     &answer::REDIRECT,
     &bridge::BRIDGE,
+    &application::APPLICATION,
     &headers::HEADERS,
     &component::USE,
     &component::FILTER_USE,

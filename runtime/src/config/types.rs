@@ -11,7 +11,7 @@ use http::{StatusCode, Uri};
 
 pub use self::admin::{Admin, AdminToken, Role};
 pub use self::discover::Discover;
-pub use self::route::{Answer, Bridge, Content, Http, Route, Services, Target};
+pub use self::route::{Answer, Application, Bridge, Content, Http, Route, Services, Target};
 pub use self::tls::{Acme, CertificateFiles, ClientAuth, File, Tls, UpstreamTls};
 use super::{
     problem::Problems,

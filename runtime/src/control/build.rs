@@ -22,7 +22,7 @@ use super::steps::{Step, Steps};
 use super::{tls, tokens};
 use crate::acme::Acme;
 use crate::answers::Answer;
-use crate::bridge::Terms;
+use crate::bridge::{Application, Terms};
 use crate::component::{
     BalancerUse, Component, Configuration, ConfigureError, FilterUse, Host, Moment, OnFailure, PredicateUse,
 };
@@ -31,6 +31,7 @@ use crate::handshake::{Forwarding, Networks};
 use crate::inquiry::Desk;
 use crate::listener::Settings;
 use crate::metrics::Metrics;
+use crate::pipe::Timers;
 use crate::rollout::{Candidacy, Candidate, Decisions, Rollout};
 use crate::route::{HostPattern, Matcher, RouteTable, Services};
 use crate::session::{Admission, Http, Route, Snapshot, Target, Upstream};
@@ -126,6 +127,12 @@ fn bridge(route: &config::Route) -> Option<Arc<Terms>> {
         max_message_size: route.limits.max_message_size,
         places: Arc::new(Semaphore::new(queue)),
     }))
+}
+
+/// The timers of a route. An upstream within the process is not asked whether it is there.
+fn timers(route: &config::Route) -> Timers {
+    let timers = route.timers.clone();
+    Timers { ping_upstream: timers.ping_upstream && route.application().is_none(), ..timers }
 }
 
 /// What can be put in force.
@@ -296,11 +303,12 @@ impl Builder<'_> {
                 target,
                 http,
                 bridge: bridge(route),
+                application: self.application(route),
                 access: route.access.clone(),
                 origins: route.allowed_origins.clone(),
                 token: self.requirement(route),
                 authorizer: authorizer(route, self.sources, self.means, &mut self.findings),
-                timers: Arc::new(route.timers.clone()),
+                timers: Arc::new(timers(route)),
                 limits: Arc::new(route.limits.clone()),
                 handshake_timeout: route.handshake_timeout,
                 admission: self.admission(route),
@@ -312,6 +320,12 @@ impl Builder<'_> {
             routes.push((matcher, Arc::new(built)));
         }
         routes
+    }
+
+    /// The application that a route tells of its WebSockets.
+    fn application(&self, route: &config::Route) -> Option<Arc<Application>> {
+        let telling = route.application()?.1.telling.clone();
+        Some(Arc::new(Application { telling, metrics: self.metrics.application(&route.name) }))
     }
 
     /// The token that a route asks for.
@@ -365,6 +379,7 @@ impl Builder<'_> {
                 Target::Services(Box::new(Services::new(services.headers.clone(), prefixes, known)))
             }
             config::Target::Answer(wanted) => Target::Answer(Arc::new(answers::answer(wanted, self.sources)?)),
+            config::Target::Application(_) => Target::Upstream(upstreams.get(&route.application()?.0)?.clone()),
             config::Target::Redirect(redirect) => Target::Answer(Arc::new(Answer::Redirect(redirect.clone()))),
         };
         Some((Matcher { hosts: route.hosts.clone(), path: route.path.clone() }, target))

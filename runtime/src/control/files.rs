@@ -70,7 +70,7 @@ pub(super) fn of_answer(route: &Route) -> Option<Named> {
             Content::File(file) => Some(Named { most: MOST_OF_PAGE, ..needed(file) }),
             Content::Nothing | Content::Text(_) => None,
         },
-        Target::Upstream(_) | Target::Services(_) | Target::Redirect(_) => None,
+        Target::Upstream(_) | Target::Services(_) | Target::Redirect(_) | Target::Application(_) => None,
     }
 }
 

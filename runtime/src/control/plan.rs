@@ -1,6 +1,7 @@
 //! What changes from one configuration to another. What does not is not built again either, so a part of which nothing is
 //! told here is the very same before and after.
 
+use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::path::PathBuf;
@@ -118,11 +119,11 @@ impl Plan {
             let used: BTreeSet<_> = used.chain(candidates.map(|it| it.component.as_str())).filter(is_other).collect();
             let sockets = targets(new);
             let requests = new.http.as_ref().and_then(|http| http.upstream.as_deref());
-            let all: BTreeSet<_> = sockets.iter().copied().chain(requests).collect();
+            let all: BTreeSet<_> = sockets.iter().cloned().chain(requests.map(Into::into)).collect();
             let targets = all.into_iter().filter_map(|name| {
-                let change = upstreams.get(name).filter(|change| !change.is_only_of_endpoints())?;
+                let change = upstreams.get(&*name).filter(|change| !change.is_only_of_endpoints())?;
                 // Where only plain requests go, no open connection is.
-                let is_passing = change.is_passing() || !sockets.contains(name);
+                let is_passing = change.is_passing() || !sockets.contains(&name);
                 Some(Cause { what: format!("upstream {name}"), is_passing })
             });
             let trust = trust.then(|| Cause::new("trusted_proxies"));
@@ -276,10 +277,11 @@ fn by_name(config: &Config) -> BTreeMap<String, &Route> {
     config.routes.iter().map(|route| (route.name.clone(), route)).collect()
 }
 
-fn targets(route: &Route) -> BTreeSet<&str> {
+fn targets(route: &Route) -> BTreeSet<Cow<'_, str>> {
     match &route.target {
-        Target::Upstream(name) => BTreeSet::from([name.as_str()]),
-        Target::Services(services) => services.upstreams.values().map(String::as_str).collect(),
+        Target::Upstream(name) => BTreeSet::from([name.into()]),
+        Target::Services(services) => services.upstreams.values().map(Into::into).collect(),
+        Target::Application(_) => route.application().into_iter().map(|(name, _)| name.into()).collect(),
         Target::Answer(_) | Target::Redirect(_) => BTreeSet::new(),
     }
 }

@@ -1,10 +1,15 @@
 //! The answer of an endpoint, as the client gets it.
 
+use std::future::poll_fn;
+use std::pin::pin;
 use std::rc::Rc;
 use std::time::Duration;
 
+use bytes::Bytes;
 use http::header::{self, HeaderMap};
 use http::{Method, Response, Version, response};
+use http_body_util::{BodyExt, LengthLimitError, Limited};
+use thiserror::Error;
 
 use super::asked::announced;
 use super::link::Link;
@@ -49,6 +54,49 @@ impl Answered {
         let body = AnswerBody::Streamed(StreamedBody::new(body, Rc::clone(&carried)));
         (Response::from_parts(head, body), carried, link)
     }
+
+    /// The answer with its whole body, of no more bytes than these. The connection is kept for a next request, if it can be.
+    ///
+    /// # Errors
+    /// When the body is larger, or breaks off.
+    pub async fn whole(
+        self,
+        most: usize,
+        upload: &Upload,
+        (links, place, keeping): (&Rc<Links>, Place, Keeping),
+    ) -> Result<(response::Parts, Bytes), Incomplete> {
+        let (answer, carried, mut link) = self.into_parts();
+        let (head, body) = answer.into_parts();
+        let collected = {
+            let mut collecting = pin!(Limited::new(body, most).collect());
+            let mut driving = pin!(link.drive());
+            poll_fn(|context| {
+                // When it ends, the body tells.
+                let _ = driving.as_mut().poll(context);
+                collecting.as_mut().poll(context)
+            })
+            .await
+        };
+        match collected {
+            Ok(body) => {
+                link.release(links, place, keeping, upload, &carried);
+                Ok((head, body.to_bytes()))
+            }
+            Err(error) if error.is::<LengthLimitError>() => Err(Incomplete::TooLarge(most)),
+            Err(error) => Err(Incomplete::BrokenOff(error.to_string())),
+        }
+    }
+}
+
+/// Why an answer did not come to its end.
+#[derive(Debug, Error)]
+pub enum Incomplete {
+    /// It has more bytes than are taken.
+    #[error("its body has more than {0} bytes")]
+    TooLarge(usize),
+    /// The endpoint has ended the connection.
+    #[error("its body breaks off: {0}")]
+    BrokenOff(String),
 }
 
 impl Link {

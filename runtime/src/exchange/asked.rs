@@ -37,6 +37,11 @@ pub struct Hop {
 }
 
 impl Hop {
+    /// That of a request of our own, by this method.
+    pub fn own(method: Method) -> Self {
+        Self { method, takes_trailers: false, trailers: None, waits: false, length: None }
+    }
+
     /// That of a request.
     pub fn of(parts: &Parts) -> Self {
         let headers = &parts.headers;

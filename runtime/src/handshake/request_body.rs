@@ -25,6 +25,8 @@ pub enum RequestBody {
     Http1(http1::Upload),
     /// What a stream of HTTP/2 brings.
     Http2(Rc<Inlet>),
+    /// What we have to say ourselves.
+    Own(Bytes),
 }
 
 /// The body of a request ended early: the client has left, or its framing is wrong.
@@ -44,6 +46,8 @@ impl Body for RequestBody {
             Self::Empty => Poll::Ready(None),
             Self::Http1(upload) => upload.poll_frame(context).map_err(|error| BrokenOff(io::Error::other(error))),
             Self::Http2(inlet) => inlet.poll_frame(context).map(|frame| frame.map(|frame| frame.map_err(BrokenOff))),
+            Self::Own(bytes) if bytes.is_empty() => Poll::Ready(None),
+            Self::Own(bytes) => Poll::Ready(Some(Ok(Frame::data(std::mem::take(bytes))))),
         }
     }
 
@@ -52,6 +56,7 @@ impl Body for RequestBody {
             Self::Empty => true,
             Self::Http1(upload) => upload.is_end_stream(),
             Self::Http2(inlet) => inlet.is_over(),
+            Self::Own(bytes) => bytes.is_empty(),
         }
     }
 
@@ -60,6 +65,7 @@ impl Body for RequestBody {
             Self::Empty => SizeHint::with_exact(0),
             Self::Http1(upload) => upload.size_hint(),
             Self::Http2(_) => SizeHint::default(),
+            Self::Own(bytes) => SizeHint::with_exact(u64::try_from(bytes.len()).unwrap_or(u64::MAX)),
         }
     }
 }

@@ -10,6 +10,7 @@
 //! from the shards: the prometheus crate wants a family as a value first, with allocations for each label, which takes eight
 //! times as long. It writes what stands once for the process.
 
+mod applications;
 mod discovery;
 mod family;
 mod http2;
@@ -84,6 +85,7 @@ impl Metrics {
         ));
         families.extend(http2::families(&self.http2.present()));
         families.extend(authorization_families(&self.authorizations.present()));
+        families.extend(applications::families(&self.applications.present()));
         families.extend(handshake_families(routes));
         families.extend(requests::families(routes));
         families.extend(message_families(routes));

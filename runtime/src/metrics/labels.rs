@@ -128,6 +128,50 @@ labels! {
 }
 
 labels! {
+    /// What an application is told of (label `event` of `application_events_total`).
+    EventKind {
+        /// A handshake.
+        Open = "open",
+        /// A message.
+        Message = "message",
+        /// The end of a connection.
+        Close = "close",
+    }
+}
+
+labels! {
+    /// How it ended that an application was told of something (label `outcome` of `application_events_total`).
+    EventOutcome {
+        /// It has answered with 2xx.
+        Answered = "answered",
+        /// It has answered with another status.
+        Refused = "refused",
+        /// It could not be reached: it knows nothing.
+        Unreachable = "unreachable",
+        /// The connection was lost on which it was told, or its answer broke off.
+        Lost = "lost",
+        /// It took longer than `timeout`.
+        Timeout = "timeout",
+        /// Its answer was not understood, or too large.
+        Invalid = "invalid",
+    }
+}
+
+labels! {
+    /// What became of something that an application has pushed (label `outcome` of `application_pushes_total`).
+    PushOutcome {
+        /// It is on its way to the client.
+        Taken = "taken",
+        /// As much waited for the client as `queue` allows.
+        Full = "full",
+        /// It was larger than `max_message_size`.
+        TooLarge = "too_large",
+        /// The connection was about to end.
+        Ended = "ended",
+    }
+}
+
+labels! {
     /// How a TLS handshake with a client ended (label `outcome` of `tls_handshakes_total`).
     TlsOutcome {
         /// Keys were agreed anew.

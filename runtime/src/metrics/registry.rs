@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use tracing_appender::non_blocking::ErrorCounter;
 
+use super::application::ApplicationMetrics;
 use super::authorization::AuthorizationMetrics;
 use super::candidate::CandidateShard;
 use super::cells::{Counter, Gauge, Histogram, Sharded, WorkerIndex};
@@ -34,6 +35,7 @@ pub struct Metrics {
     pub(super) certificates: Roster<Pair, CertificateExpiry>,
     pub(super) acme_orders: Roster<Name, AcmeOrders>,
     pub(super) authorizations: Roster<Name, AuthorizationMetrics>,
+    pub(super) applications: Roster<Name, ApplicationMetrics>,
     pub(super) routes: Roster<Name, RouteMetrics>,
     pub(super) endpoints: Roster<Pair, EndpointMetrics>,
     pub(super) discoveries: Roster<Pair, DiscoveryMetrics>,
@@ -64,6 +66,7 @@ impl Metrics {
             certificates: Roster::default(),
             acme_orders: Roster::default(),
             authorizations: Roster::default(),
+            applications: Roster::default(),
             routes: Roster::default(),
             endpoints: Roster::default(),
             discoveries: Roster::default(),
@@ -94,6 +97,7 @@ impl Metrics {
             certificates: self.certificates.draft(),
             acme_orders: self.acme_orders.draft(),
             authorizations: self.authorizations.draft(),
+            applications: self.applications.draft(),
             routes: self.routes.draft(),
             endpoints: self.endpoints.draft(),
             discoveries: self.discoveries.draft(),
@@ -121,6 +125,7 @@ impl Metrics {
         self.certificates.adopt(&draft.certificates);
         self.acme_orders.adopt(&draft.acme_orders);
         self.authorizations.adopt(&draft.authorizations);
+        self.applications.adopt(&draft.applications);
         self.routes.adopt(&draft.routes);
         self.endpoints.adopt(&draft.endpoints);
         self.discoveries.adopt(&draft.discoveries);

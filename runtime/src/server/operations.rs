@@ -11,13 +11,14 @@ use tracing::Level;
 use super::candidates::{candidate, label};
 use super::dismissing::{Dismissed, dismiss};
 use super::listing;
+use super::pushing;
 use super::rebuild::Reloaded;
 use super::state::{Drain, InForce, Phase, State};
 use crate::admin::{
     Answer, CandidateView, ChangeView, ChangesView, CloseQuery, CloseReport, Closed, ComponentView, ConnectionsQuery,
     ConnectionsView, Decision, DecisionReport, DiscoveryView, DrainPlan, DrainQuery, DrainReport, EndpointView,
-    FailingView, FilterView, ImportView, InForceView, Operations, PolledView, Readiness, ReloadReport, ReloadStatus,
-    RestoreReport, RouteView, Superseded, UpstreamView, VersionView,
+    FailingView, FilterView, ImportView, InForceView, Operations, PolledView, Push, Readiness, ReloadReport,
+    ReloadStatus, RestoreReport, RouteView, Superseded, UpstreamView, VersionView,
 };
 use crate::balance::{Endpoint, JustStarted};
 use crate::component::OnFailure;
@@ -26,7 +27,7 @@ use crate::control::{Change, Plan};
 use crate::log::Verbosity;
 use crate::metrics::{ConnectOutcome, Version};
 use crate::rollout::Candidate;
-use crate::session::{Criteria, Dismissal};
+use crate::session::{Criteria, Dismissal, Pushed};
 use crate::ws::CloseFrame;
 
 /// The admin API's hold on the server.
@@ -63,6 +64,7 @@ impl Operations for Control {
                 Target::Upstream(name) => (Some(name.clone()), Default::default(), None),
                 Target::Services(services) => (None, services.upstreams.clone(), None),
                 Target::Answer(answer) => (None, Default::default(), Some(answer.status)),
+                Target::Application(_) => (config.application().map(|(name, _)| name), Default::default(), None),
                 Target::Redirect(redirect) => (None, Default::default(), Some(redirect.status())),
             };
             let filters = route.filters.iter().map(|place| (place, place.filter())).map(|(place, filter)| FilterView {
@@ -179,6 +181,16 @@ impl Operations for Control {
             tracing::info!(connections, code, which = said, "closed connections, as the admin API was asked to");
             CloseReport::Closed(closed)
         })
+    }
+
+    fn largest_message(&self) -> usize {
+        let snapshot = self.0.snapshot.load();
+        let told = snapshot.routes.routes().filter(|route| route.application.is_some());
+        told.map(|route| route.limits.max_message_size).max().unwrap_or(LEAST_READ)
+    }
+
+    fn push(&self, push: Push) -> Answer<'_, Option<Pushed>> {
+        Box::pin(pushing::push(&self.0.team, push))
     }
 
     fn reload(&self, dry_run: bool) -> Answer<'_, ReloadReport> {
@@ -301,6 +313,9 @@ impl Operations for Control {
         Ok(())
     }
 }
+
+/// So much is read of a message that nobody can be for.
+const LEAST_READ: usize = 64 << 10;
 
 impl Control {
     fn knows_route(&self, name: &str) -> bool {

@@ -16,13 +16,15 @@ use super::course::Team;
 use super::listing::{Slice, Wanted};
 use super::pace::Pace;
 use super::worker::Order;
+use crate::admin::Push;
 use crate::listener::{Counted, Loads, NotIntroduced, Refusals, Settings, introduction, refuse, refuse_at_once};
 use crate::metrics::ConnectionRefusal;
 use crate::peer::Shown;
 use crate::proxy_protocol::{Ends, Header};
 use crate::reactor::{Socket, sleep, sleep_until, spawn, timeout};
 use crate::session::{
-    self, Accepted, Connection, Denied, Dismissal, Entry, Gone, Permit, Permits, Snapshot, TooMany, Underway, Worker,
+    self, Accepted, Connection, Denied, Dismissal, Entry, Gone, Permit, Permits, Pushed, Snapshot, TooMany, Underway,
+    Worker,
 };
 use crate::transport::Transport;
 use crate::ws::CloseFrame;
@@ -304,6 +306,12 @@ impl Serving {
             }
         };
         pace.each(open, turn).await;
+    }
+
+    /// Sends something to the client of a connection.
+    pub(super) fn push(&self, push: Push) -> Pushed {
+        let Push { connection, scope, outgoing } = push;
+        self.worker.push(&connection, &scope, outgoing)
     }
 
     /// A slice of the list of open connections.

@@ -14,12 +14,13 @@ use super::course::{Course, Stage, Team};
 use super::listing::{Slice, Wanted};
 use super::pace::Pace;
 use super::serving::{Handed, Serving};
+use crate::admin::Push;
 use crate::component::Host;
 use crate::listener::{Loads, Refusals};
 use crate::log::AccessLog;
 use crate::metrics::{Metrics, WorkerIndex};
 use crate::reactor::{self, spawn};
-use crate::session::{Dismissal, Snapshot, Worker};
+use crate::session::{Dismissal, Pushed, Snapshot, Worker};
 use crate::upstream::Resolver;
 use crate::ws::CloseFrame;
 
@@ -31,6 +32,8 @@ pub(super) enum Order {
     List(Wanted, oneshot::Sender<Slice>),
     /// Close those of the connections that are meant, and tell how many were open.
     Dismiss(Arc<Dismissal>, oneshot::Sender<u64>),
+    /// Send something to the client of a connection, and tell what has become of it.
+    Push(Box<Push>, oneshot::Sender<Pushed>),
     /// Close the connections of a route at a pace.
     Drain { route: String, close: CloseFrame, pace: Pace },
     /// Do this, outside of any connection.
@@ -123,6 +126,9 @@ impl Blueprint {
                     let _ = answer.send(server.slice(&wanted));
                 }
                 Some(Order::Dismiss(dismissal, answer)) => spawn(server.clone().dismiss(dismissal, answer)).detach(),
+                Some(Order::Push(push, answer)) => {
+                    let _ = answer.send(server.push(*push));
+                }
                 Some(Order::Drain { route, close, pace }) => {
                     spawn(server.clone().drain_route(route, close, pace)).detach();
                 }

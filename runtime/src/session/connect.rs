@@ -7,6 +7,7 @@ use bytes::Bytes;
 use tokio::time::Instant;
 
 use super::admit::{Admitted, Filters};
+use super::application::Place;
 use super::limit::Entry;
 use super::record::Record;
 use super::refusal::Refusal;
@@ -38,6 +39,8 @@ pub(super) struct Joined<'w> {
     pub(super) socket: (Transport, Bytes),
     /// What it has answered.
     pub(super) accepted: Accepted,
+    /// The place among those of which an application is told, on a route that has one in the place of an upstream.
+    pub(super) place: Option<Place>,
 }
 
 impl<'w> Admitted<'w> {
@@ -75,6 +78,7 @@ impl<'w> Admitted<'w> {
                 lease,
                 socket,
                 accepted,
+                place: None,
             })
         }
     }

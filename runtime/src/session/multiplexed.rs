@@ -100,8 +100,11 @@ fn serve_one(request: Box<(Rc<Entrance>, Request, Instant)>, place: Place) -> im
     async move {
         // Kept where it is, to be dropped last.
         let _ = &place;
-        let Some(Open { pipe, mut ending }) = Box::pin(open(request)).await else { return };
-        ending.outcome = Some(pipe.run().await);
+        let Some(Open { pipe, ending }) = Box::pin(open(request)).await else { return };
+        let left = ending.end(pipe.run().await);
+        if let Some(left) = left {
+            left.await;
+        }
     }
 }
 

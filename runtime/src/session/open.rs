@@ -3,6 +3,7 @@
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 
+use async_task::FallibleTask;
 use bytes::Bytes;
 use http::StatusCode;
 use tokio::time::Instant;
@@ -32,14 +33,15 @@ pub(super) struct Ending {
     /// Its key in the worker's registry.
     listed: usize,
     entry: Option<Entry>,
-    pub(super) outcome: Option<Box<Outcome>>,
+    outcome: Option<Box<Outcome>>,
 }
 
 impl Open {
     /// Carries frames to the end.
     pub(super) async fn run(self) {
-        let Self { pipe, mut ending } = self;
-        ending.outcome = Some(pipe.run().await);
+        let Self { pipe, ending } = self;
+        // Who has an upstream has no application.
+        let _ = ending.end(pipe.run().await);
     }
 }
 
@@ -57,7 +59,10 @@ impl Joined<'_> {
 
     /// Joins the upstream's socket with that of a client who was answered with this.
     pub(super) fn open(self, client_socket: (Transport, Bytes), status: StatusCode, mut record: Record<'_>) -> Open {
-        let Self { worker, route, upstream, entry, until, followings, mut filters, .. } = self;
+        let Self { worker, route, upstream, entry, until, followings, mut filters, place: told, .. } = self;
+        if let Some(told) = told {
+            told.keep();
+        }
         let extensions = self.accepted.agreed;
         record.opened(status);
         let (channel, attributes) = (record.channel.take(), std::mem::take(&mut record.attributes));
@@ -103,6 +108,13 @@ impl Joined<'_> {
 }
 
 impl Ending {
+    /// The stream has ended like this. Gives what is left to do: to tell an application of it, on a route that has one.
+    pub(super) fn end(mut self, outcome: Box<Outcome>) -> Option<FallibleTask<()>> {
+        let left = self.worker.applications().end(&self.connection.id, &outcome);
+        self.outcome = Some(outcome);
+        left
+    }
+
     /// Lists a stream and counts it as open.
     fn of(worker: &Rc<Worker>, connection: &Rc<Connection>, entry: Entry) -> Self {
         let listed = worker.registry().list(connection.clone());
@@ -118,6 +130,8 @@ impl Drop for Ending {
         let cut_off = || Outcome { by: Initiator::Proxy, label: CloseLabel::Abnormal, close: None, cause };
         let outcome = self.outcome.take().unwrap_or_else(|| Box::new(cut_off()));
         let route = self.connection.route();
+        // One that was cut off has not told it yet.
+        self.worker.applications().end(&self.connection.id, &outcome).into_iter().for_each(FallibleTask::detach);
         let shard = route.metrics.of(self.worker.index());
         shard.connections_active.add(-1);
         shard.connection_duration.observe(self.connection.opened_at.elapsed());

@@ -41,6 +41,8 @@ pub(super) enum Refusal {
     Token(token::Refused),
     /// Whoever was asked about it lets it not in.
     NotAuthorized(Box<Response<Bytes>>),
+    /// The application that would be told of it does not want it.
+    Application(Box<Response<Bytes>>),
     /// Nobody has answered who was asked about it.
     Unauthorized(authorize::Failure),
     /// A filter's decision.
@@ -93,6 +95,7 @@ impl Refusal {
             Self::Token(_) => HandshakeOutcome::TokenRefused,
             Self::NotAuthorized(_) => HandshakeOutcome::NotAuthorized,
             Self::Unauthorized(_) => HandshakeOutcome::AuthorizationFailed,
+            Self::Application(_) => HandshakeOutcome::UpstreamAnswered,
             Self::Filter(_) => HandshakeOutcome::FilterRefused,
             Self::Component(..) => HandshakeOutcome::ComponentFailed,
             Self::NoEndpoint => HandshakeOutcome::NoEndpoint,
@@ -155,7 +158,7 @@ impl Refusal {
             Self::Client(_, TooMany::Connections) => too_many("you have as many connections as you may"),
             Self::Client(_, TooMany::Handshakes) => too_many("you come too often; try again"),
             Self::Token(refused) => challenged(&refused),
-            Self::NotAuthorized(answer) => handshake::told(*answer),
+            Self::NotAuthorized(answer) | Self::Application(answer) => handshake::told(*answer),
             Self::Unauthorized(_) => unavailable("nobody answers who could let you in; try again"),
             Self::Filter(refusal) => handshake::refusal(refusal),
             Self::Component(Kind::Predicate, _) => unavailable("a predicate of this route failed"),
@@ -233,6 +236,7 @@ impl Refusal {
             Self::Token(refused) => refused.to_string(),
             Self::NotAuthorized(answer) => format!("the server of `authorize` says {}", answer.status()),
             Self::Unauthorized(failure) => format!("authorize: {failure}"),
+            Self::Application(answer) => format!("the application says {}", answer.status()),
             Self::Filter(refusal) => told_by(refusal),
             Self::Challenge(_) => "an authority of certificates asks whether a name is ours".to_owned(),
             Self::Redirect(Gate::Listener, _) => "the listener sends everything to where TLS is spoken".to_owned(),

@@ -8,7 +8,7 @@ use super::limit::Admission;
 use crate::answers::{Answer, ErrorPages};
 use crate::authorize::Authorizer;
 use crate::balance::Balance;
-use crate::bridge::Terms;
+use crate::bridge::{Application, Terms};
 use crate::component::{AnyUse, BalancerUse, Component, Moment, PredicateUse};
 use crate::exchange::Keeping;
 use crate::handshake::{Access, Forwarding, Networks};
@@ -88,6 +88,8 @@ pub struct Route {
     pub http: Option<Http>,
     /// How plain requests become messages; `None`: they do not.
     pub bridge: Option<Arc<Terms>>,
+    /// The application that is told of its WebSockets, where `target` is no upstream that speaks WebSocket.
+    pub application: Option<Arc<Application>>,
     /// Which networks clients may come from.
     pub access: Access,
     /// The origins that may connect; `None`: all.

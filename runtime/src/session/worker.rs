@@ -8,12 +8,14 @@ use arc_swap::ArcSwap;
 use slab::Slab;
 use tokio::sync::Notify;
 
+use super::application::{Applications, Pushed, Scope};
 use super::bridge::Bridges;
 use super::connection::{Connection, Registry};
 use super::dismissal::{Dismissal, Dismissals};
 use super::multiplexed::Listed;
 use super::snapshot::Snapshot;
 use super::underway::Requests;
+use crate::bridge::Outgoing;
 use crate::component::Pool;
 use crate::exchange::Links;
 use crate::log::AccessLog;
@@ -49,6 +51,7 @@ pub struct Worker {
     requests: Requests,
     links: Rc<Links>,
     bridges: Bridges,
+    applications: Applications,
     is_draining: Cell<bool>,
     draining: Notify,
 }
@@ -87,6 +90,7 @@ impl Worker {
             requests: Requests::default(),
             links: Rc::default(),
             bridges: Bridges::default(),
+            applications: Applications::default(),
             is_draining: Cell::new(false),
             draining: Notify::new(),
         })
@@ -148,6 +152,16 @@ impl Worker {
     /// Its connections that plain requests share.
     pub(super) fn bridges(&self) -> &Bridges {
         &self.bridges
+    }
+
+    /// Its connections of which an application is told.
+    pub(super) fn applications(&self) -> &Applications {
+        &self.applications
+    }
+
+    /// Sends something to the client of a connection of this name, of which an application is told.
+    pub fn push(&self, connection: &str, scope: &Scope, outgoing: Outgoing) -> Pushed {
+        self.applications.push(self, connection, scope, outgoing)
     }
 
     /// Its component instances.
@@ -234,5 +248,30 @@ impl Worker {
         let count = self.connections.get();
         self.connections.set(count.wrapping_add(1));
         format!("{}{count:x}", self.prefix)
+    }
+}
+
+/// The number of the worker that has named a connection like this, if some may have.
+pub fn worker_of(connection: &str) -> Option<usize> {
+    let mut parts = connection.split('-').skip(1);
+    let worker = parts.next().and_then(|worker| usize::from_str_radix(worker, 16).ok())?;
+    parts.next().map(|_| worker)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_connection_is_named_by_its_worker() {
+        for (name, worker) in [
+            ("0a1b2c3d-0-0", Some(0)),
+            ("0a1b2c3d-1f-ffff", Some(31)),
+            ("0a1b2c3d-x-0", None),
+            ("0a1b2c3d-1", None),
+            ("", None),
+        ] {
+            assert_eq!(worker_of(name), worker, "{name}");
+        }
     }
 }

@@ -58,13 +58,23 @@ pub enum AddressError {
 impl Address {
     /// Reads an endpoint's url.
     pub fn parse(text: &str) -> Result<Self, AddressError> {
+        Self::of(text, ["ws", "wss"])
+    }
+
+    /// The same of a server that is asked over HTTP and speaks no WebSocket; its url says so.
+    pub fn of_http(text: &str) -> Result<Self, AddressError> {
+        Self::of(text, ["http", "https"])
+    }
+
+    /// The url has one of these schemes then: that of clear text, or that of TLS.
+    fn of(text: &str, [plain, secured]: [&str; 2]) -> Result<Self, AddressError> {
         if let Some(path) = text.strip_prefix(UNIX) {
             return Self::of_unix(path);
         }
-        let (scheme, rest) = text.split_once("://").unwrap_or(("ws", text));
+        let (scheme, rest) = text.split_once("://").unwrap_or((plain, text));
         let (is_secure, scheme, default_port) = match scheme.to_ascii_lowercase().as_str() {
-            "ws" | "http" => (false, "ws", 80),
-            "wss" | "https" => (true, "wss", 443),
+            "ws" | "http" => (false, plain, 80),
+            "wss" | "https" => (true, secured, 443),
             _ => return Err(AddressError::Scheme(scheme.to_owned())),
         };
         let (authority, path) = rest.find(['/', '?', '#']).map_or((rest, ""), |end| rest.split_at(end));
@@ -165,6 +175,16 @@ mod tests {
             assert_eq!((address.url(), &address.place), (url, &place), "{text}");
             assert_eq!(address.authority(), authority, "{text}");
             assert_eq!(address.is_secure(), url.starts_with("wss"), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_server_that_is_asked_over_http_is_known_as_such() {
+        for (text, url, is_secure) in
+            [("http://App:8000", "http://app:8000", false), ("https://app", "https://app", true)]
+        {
+            let address = Address::of_http(text).unwrap();
+            assert_eq!((address.url(), address.is_secure()), (url, is_secure), "{text}");
         }
     }
 

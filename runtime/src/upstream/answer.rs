@@ -29,6 +29,9 @@ pub enum InvalidAnswer {
     /// It may be a cached answer, or one of a server that does not speak WebSocket.
     #[error("the upstream's sec-websocket-accept is not the answer to our key")]
     Accept,
+    /// It is one to a plain request, and says nothing that could be understood.
+    #[error("{0}")]
+    Unintelligible(String),
     /// The client would have to fail the connection.
     #[error("the upstream chose a subprotocol that was not offered")]
     Protocol,

@@ -58,6 +58,27 @@ async fn a_body_is_ignored_whatever_its_length() {
 }
 
 #[tokio::test]
+async fn what_becomes_of_a_message_for_a_client_is_told() {
+    let server = Server::start(Fake::default()).await;
+    for (connection, body, status) in [
+        ("open", "hello", 202),
+        ("open", "more than sixteen", 413),
+        ("gone", "hello", 404),
+        ("other", "hello", 403),
+        ("full", "hello", 503),
+        ("silent", "hello", 503),
+    ] {
+        let path = format!("/api/v1/connections/{connection}/messages");
+        let message = format!("Content-Length: {}\r\n\r\n{body}", body.len());
+        let answer = server.request("POST", &path, &message).await;
+        let retry = (status == 503).then_some("1");
+        assert_eq!((answer.status(), answer.header("retry-after")), (status, retry), "{connection}");
+    }
+    let answer = server.request("POST", "/api/v1/connections/open/messages", "X-Tidegate-Close: soon\r\n").await;
+    assert_eq!(answer.status(), 400);
+}
+
+#[tokio::test]
 async fn a_web_page_of_another_origin_cannot_reload() {
     let server = Server::start(Fake::default()).await;
 

@@ -396,7 +396,7 @@ async fn the_index_names_every_endpoint() {
         let answer = server.request_bytes("GET", path, "").await;
         assert!(!answer.starts_with(b"HTTP/1.1 404"), "{path}");
     }
-    assert_eq!(index.body().matches("/api/v1/").count(), 14);
+    assert_eq!(index.body().matches("/api/v1/").count(), 15);
 }
 
 #[tokio::test]

@@ -7,8 +7,8 @@ use super::rights;
 use super::tls::tls;
 use crate::config::{
     pattern,
-    reader::{Absent, Fault, Key, Read, Section, Value},
-    types::{Admin, AdminToken, Role, Tls},
+    reader::{Absent, Fault, Key, Read, Section, Table, Value},
+    types::{Admin, AdminToken, Role, Route, Tls},
     value,
 };
 
@@ -76,7 +76,7 @@ const OPEN: Key = Key {
 };
 
 pub(super) const ADMIN_TOKEN: Section =
-    Section { title: "a token of the admin API", about: "", keys: &[TOKEN_NAME, SHA256, ROLE] };
+    Section { title: "a token of the admin API", about: "", keys: &[TOKEN_NAME, SHA256, ROLE, ROUTES] };
 
 const TOKEN_NAME: Key = Key {
     name: "name",
@@ -97,10 +97,19 @@ const SHA256: Key = Key {
 
 const ROLE: Key = Key {
     name: "role",
-    takes: "`viewer` or `operator`",
+    takes: "`viewer`, `operator` or `messages`",
     absent: Absent::Missing,
     example: "\"viewer\"",
-    meaning: "A viewer may only look (GET and HEAD), an operator may do everything.",
+    meaning: "A viewer may only look (GET and HEAD), an operator may do everything. `messages` is for applications: it may send \
+              messages to the clients of `routes` (`POST /api/v1/connections/ID/messages`), and do nothing else.",
+};
+
+const ROUTES: Key = Key {
+    name: "routes",
+    takes: "list of names",
+    absent: Absent::Means("with the role `messages` it has to be there"),
+    example: "[\"chat\"]",
+    meaning: "The routes that a token with the role `messages` is for: each has a `bridge` with `to = \"http\"`.",
 };
 
 const HOSTS: Key = Key {
@@ -185,9 +194,33 @@ fn tokens(value: &Value<'_>) -> Read<Vec<AdminToken>> {
         let table = value.table(&ADMIN_TOKEN, ADVICE)?;
         let name = table.read(&TOKEN_NAME, value::name);
         let hash = table.read(&SHA256, |value| value.parsed("text", HASH, sha256));
-        let role =
-            table.read(&ROLE, |value| value::choice(value, &[("viewer", Role::Viewer), ("operator", Role::Operator)]));
-        Ok(AdminToken { name: name?, hash: hash?, role: role? })
+        let role = table.read(&ROLE, |value| {
+            value::choice(
+                value,
+                &[("viewer", Kind::Viewer), ("operator", Kind::Operator), ("messages", Kind::Messages)],
+            )
+        });
+        let routes = table
+            .optional(&ROUTES, |value| value.each("a list of names", "write a list such as [\"chat\"]", value::name));
+        let given = table.value(&ROUTES);
+        let role = match (role?, routes?, given) {
+            (Kind::Messages, Some(routes), _) if !routes.is_empty() => Role::Messages(routes.into()),
+            (Kind::Messages, _, given) => {
+                let place = given.map_or_else(|| table.place(), |value| value.place());
+                let what = "the token is for no route";
+                return Err(table.refuse(
+                    &place,
+                    what,
+                    "write `routes = [\"chat\"]`: those whose clients it may send messages",
+                ));
+            }
+            (_, Some(_), Some(value)) => {
+                return Err(value.refuse("only the role `messages` is about routes", "remove it"));
+            }
+            (Kind::Viewer, ..) => Role::Viewer,
+            (Kind::Operator, ..) => Role::Operator,
+        };
+        Ok(AdminToken { name: name?, hash: hash?, role })
     })?;
     let mut names = BTreeSet::new();
     match tokens.iter().find(|token| !names.insert(&token.name)) {
@@ -196,6 +229,35 @@ fn tokens(value: &Value<'_>) -> Read<Vec<AdminToken>> {
         }
         None => Ok(tokens),
     }
+}
+
+/// Refuses tokens that are for routes which are not there, or take no messages.
+pub(super) fn check(root: &Table<'_>, admin: &Admin, routes: &[Route]) -> Read<()> {
+    let mut checked = Ok(());
+    for token in &admin.tokens {
+        let Role::Messages(names) = &token.role else { continue };
+        for name in names.iter() {
+            let what = match routes.iter().find(|route| route.name == *name) {
+                Some(route) if route.application().is_some() => continue,
+                Some(_) => format!(
+                    "the token {} is for the route {name}, and no application is told of its connections",
+                    token.name
+                ),
+                None => format!("the token {} is for the route {name}, and there is none", token.name),
+            };
+            let advice = "name routes that have a `bridge` with `to = \"http\"`";
+            checked = Err(root.refuse(&admin.place, what, advice));
+        }
+    }
+    checked
+}
+
+/// What a token is good for, in a word.
+#[derive(Clone, Copy)]
+enum Kind {
+    Viewer,
+    Operator,
+    Messages,
 }
 
 fn sha256(text: &str) -> Result<[u8; 32], Fault> {

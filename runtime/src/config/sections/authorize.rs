@@ -93,7 +93,7 @@ pub(super) fn authorize(value: &Value<'_>, base: &Path) -> Read<Authorize> {
     Ok(Authorize { terms, ca: ca?, place: value.place() })
 }
 
-fn headers(value: &Value<'_>) -> Read<Vec<HeaderName>> {
+pub(super) fn headers(value: &Value<'_>) -> Read<Vec<HeaderName>> {
     let names = value.each("a list of headers", "write a list such as [\"x-user\"]", value::header)?;
     let is_twice = names.iter().enumerate().any(|(place, name)| names.iter().take(place).any(|other| other == name));
     match is_twice {

@@ -294,6 +294,15 @@ pub(super) fn balancer(value: &Value<'_>, names: &Names<'_>) -> Read<ComponentUs
     use_of(value, names, Kind::Balancer, &USE, |_, _| Ok((OnFailure::Close, None)))
 }
 
+/// The balancer of an upstream that says nothing of it.
+pub(super) fn usual_balancer(value: &Value<'_>, names: &Names<'_>) -> Read<ComponentUse> {
+    let component = names.standard("round-robin", value)?;
+    let (config, on_failure, candidate) = (Configuration::default(), OnFailure::Close, None);
+    let used = ComponentUse { component, config, on_failure, candidate, place: value.place() };
+    names.found_use(Kind::Balancer, &used);
+    Ok(used)
+}
+
 /// Reads a filter.
 pub(super) fn filter_use(value: &Value<'_>, names: &Names<'_>) -> Read<ComponentUse> {
     use_of(value, names, Kind::Filter, &FILTER_USE, |table, config| {

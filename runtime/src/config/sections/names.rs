@@ -89,6 +89,11 @@ impl<'n> Names<'n> {
     /// Reads the name of a component, which is declared or standard.
     pub(super) fn component(&self, value: &Value<'_>) -> Read<String> {
         let name = value.string("the name of a component", "write text such as \"rate-limit\"")?;
+        self.standard(name, value)
+    }
+
+    /// A component that is needed where this stands.
+    pub(super) fn standard(&self, name: &str, value: &Value<'_>) -> Read<String> {
         if self.declared.contains(name) {
             return Ok(name.to_owned());
         }

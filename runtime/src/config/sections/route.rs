@@ -12,7 +12,7 @@ use self::idle::idle;
 pub(super) use self::keys::ROUTE;
 use super::server::ROUTES;
 use super::{
-    Names, access, answer, authorize, bridge,
+    Names, access, answer, application, authorize, bridge,
     component::{filter_use, predicate},
     headers, per_client, services, tokens,
 };
@@ -163,8 +163,14 @@ fn target(table: &Table<'_>, names: &Names<'_>) -> Read<Target> {
     let services = table.optional(&keys::SERVICES, |value| services::services(value, names).map(Target::Services));
     let answer = table.optional(&keys::ANSWER, |value| answer::answer(value, names.base).map(Target::Answer));
     let redirect = table.optional(&keys::REDIRECT, |value| answer::redirect(value).map(Target::Redirect));
+    let bridge = || table.value(&keys::BRIDGE).filter(application::is_meant);
+    let application = match bridge() {
+        Some(value) => application::application(&value, names).map(|it| Some(Target::Application(it))),
+        None => Ok(None),
+    };
     let given = [keys::UPSTREAM, keys::SERVICES, keys::ANSWER, keys::REDIRECT];
-    let given: Vec<_> = given.iter().filter_map(|key| Some((key.name, table.value(key)?))).collect();
+    let given = given.iter().filter_map(|key| Some((key.name, table.value(key)?)));
+    let given: Vec<_> = given.chain(bridge().map(|value| (TO_HTTP, value))).collect();
     if let [(first, _), .., (second, value)] = &given[..] {
         return Err(value.refuse(format!("`{first}` and `{second}` exclude each other"), "remove one of the two"));
     }
@@ -174,12 +180,15 @@ fn target(table: &Table<'_>, names: &Names<'_>) -> Read<Target> {
         let what = format!("no filter would see anything: a route with `{name}` opens no connection");
         return Err(filters.refuse(what, "remove the filters; `when`, `token` and `authorize` may stand here"));
     }
-    let target = upstream?.or(services?).or(answer?).or(redirect?);
+    let target = upstream?.or(services?).or(answer?).or(redirect?).or(application?);
     target.ok_or_else(|| {
-        let advice = "write `upstream = \"chat\"`, or a table `services`, `answer` or `redirect`";
+        let advice = "write `upstream = \"chat\"`, or a table `services`, `answer` or `redirect`, or a `bridge` with `to = \"http\"`";
         table.refuse(&table.place(), "the route leads nowhere", advice)
     })
 }
+
+/// What excludes an upstream, in words.
+const TO_HTTP: &str = "bridge.to";
 
 /// How plain requests are served; `None`: they are not.
 fn http(table: &Table<'_>, names: &Names<'_>) -> Read<Option<Http>> {
@@ -198,6 +207,11 @@ fn http(table: &Table<'_>, names: &Names<'_>) -> Read<Option<Http>> {
                 "remove `http`",
             ))
         }
+        (true, None) if table.value(&keys::BRIDGE).is_some_and(|value| application::is_meant(&value)) => {
+            let place = table.value(&keys::HTTP).map_or_else(|| table.place(), |value| value.place());
+            let what = "an application is told of WebSockets, and no upstream is there for plain requests";
+            Err(table.refuse(&place, what, "write `http_upstream = \"chat\"` too, or remove `http`"))
+        }
         (true, _) => Ok(Some(http)),
         (false, None) => Ok(None),
         (false, Some(value)) => {
@@ -208,6 +222,9 @@ fn http(table: &Table<'_>, names: &Names<'_>) -> Read<Option<Http>> {
 }
 
 fn bridge(table: &Table<'_>) -> Read<Option<Bridge>> {
+    if table.value(&keys::BRIDGE).is_some_and(|value| application::is_meant(&value)) {
+        return Ok(None);
+    }
     let bridge = table.optional(&keys::BRIDGE, bridge::bridge)?;
     let leads_nowhere = [keys::ANSWER, keys::REDIRECT].iter().find(|key| table.value(key).is_some());
     match (table.value(&keys::BRIDGE), leads_nowhere) {

@@ -9,7 +9,7 @@ use crate::config::{
     reader::{Absent, Fault, Key, Read, Report, Section, Table},
     secret::Secrets,
     source::Source,
-    types::{CacheDirectory, Config, Inputs, Parts},
+    types::{CacheDirectory, Config, Inputs, Parts, Route},
     value,
 };
 use crate::handshake::Networks;
@@ -267,6 +267,15 @@ pub(in crate::config) fn read(
     let tokens = root.read(&TOKENS, |value| tokens::tokens(value, &names));
     let upstreams = root.read(&UPSTREAMS, |value| upstream::upstreams(value, &names));
     let routes = route::routes(&root, &names, known_prefixes);
+    let upstreams = upstreams.map(|declared| {
+        let applications = routes.iter().flatten().filter_map(Route::application);
+        let implied = applications.map(|(name, application)| (name, (*application.upstream).clone()));
+        declared.into_iter().chain(implied).collect()
+    });
+    let admin = match (admin, &routes) {
+        (Ok(Some(admin)), Ok(routes)) => admin::check(&root, &admin, routes).map(|()| Some(admin)),
+        (admin, _) => admin,
+    };
     let errors = root.read(&ERRORS, |value| answer::errors(value, base));
 
     let (implied, mut parts) = names.into_found();

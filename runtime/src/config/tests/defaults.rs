@@ -103,6 +103,7 @@ const HEADERS: &[(&str, &str)] = &[
     ("the answer of a route", "[[routes]]\n[routes.answer]"),
     ("the redirect of a route", "[[routes]]\n[routes.redirect]"),
     ("the bridge of a route", "[[routes]]\n[routes.bridge]"),
+    ("the bridge of a route, to an application", "[[routes]]\n[routes.bridge]\nto = 'http'\nurl = 'https://h/events'"),
     ("services of a route", "[[routes]]\n[routes.services]"),
     ("a predicate or a balancer", "[upstreams.chat.balance]"),
     ("a filter", "[[routes]]\n[[routes.filters]]"),
@@ -133,6 +134,7 @@ fn every_key_of_the_reference_takes_its_example() {
             let is_elsewhere = |line: &str| {
                 [
                     "no upstream",
+                    "no route;",
                     "no pong",
                     "no plain",
                     "no client speaks",

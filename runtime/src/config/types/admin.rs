@@ -1,5 +1,6 @@
 //! The admin API, as a configuration wants it.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::Tls;
@@ -41,10 +42,12 @@ pub struct AdminToken {
 }
 
 /// What somebody may do.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Role {
     /// Look.
     Viewer,
     /// Everything.
     Operator,
+    /// Send messages to clients that took one of these routes, and nothing else.
+    Messages(Arc<[String]>),
 }

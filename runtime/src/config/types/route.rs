@@ -5,9 +5,9 @@ use std::{collections::BTreeMap, time::Duration};
 use http::StatusCode;
 use http::header::{HeaderMap, HeaderName};
 
-use super::{Authorize, ComponentUse, File, RouteToken};
+use super::{Authorize, ComponentUse, File, RouteToken, Upstream};
 use crate::answers::Redirect;
-use crate::bridge::Reply;
+use crate::bridge::{Reply, Telling};
 use crate::config::source::Place;
 use crate::handshake::Access;
 use crate::http::FieldRules;
@@ -99,6 +99,27 @@ pub enum Target {
     Answer(Answer),
     /// Nowhere: all requests are sent elsewhere.
     Redirect(Redirect),
+    /// To an application that is told of them over HTTP.
+    Application(Application),
+}
+
+/// An application that is told of WebSockets.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Application {
+    /// Where it is: an upstream like any other, of this route alone.
+    pub upstream: Box<Upstream>,
+    /// What it is told.
+    pub telling: Telling,
+}
+
+impl Route {
+    /// The application that is told of its WebSockets, and the name of its upstream, which none in a file can have.
+    pub fn application(&self) -> Option<(String, &Application)> {
+        match &self.target {
+            Target::Application(application) => Some((format!("bridge:{}", self.name), application)),
+            _ => None,
+        }
+    }
 }
 
 /// An answer that is always the same.

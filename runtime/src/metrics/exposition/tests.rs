@@ -4,8 +4,9 @@ use std::sync::atomic::Ordering;
 use std::time::{Duration, UNIX_EPOCH};
 
 use super::super::{
-    AuthorizationOutcome, CallVerdict, CloseLabel, CompileSource, FailureReason, HandshakeOutcome, Http2End,
-    InflateFailure, Initiator, Limit, Metrics, ReloadOutcome, SwapOutcome, TlsOutcome, TlsVersion, WorkerIndex,
+    AuthorizationOutcome, CallVerdict, CloseLabel, CompileSource, EventKind, EventOutcome, FailureReason,
+    HandshakeOutcome, Http2End, InflateFailure, Initiator, Limit, Metrics, PushOutcome, ReloadOutcome, SwapOutcome,
+    TlsOutcome, TlsVersion, WorkerIndex,
 };
 use crate::peer::{MessageKind, Side};
 
@@ -31,6 +32,9 @@ fn every_metric_that_the_documentation_names_is_in_the_text() {
     let asking = metrics.authorizations("chat");
     asking.of(FIRST).count(AuthorizationOutcome::Cached);
     asking.of(SECOND).seconds.observe(Duration::from_millis(2));
+    let application = metrics.application("chat");
+    application.of(FIRST).event(EventKind::Message, EventOutcome::Answered, Duration::from_millis(2));
+    application.of(SECOND).push(PushOutcome::Full);
     let orders = metrics.acme_orders("chat.example.com");
     orders.issued();
     let route = metrics.route("chat");

@@ -105,7 +105,7 @@ pub(in crate::config) const UPSTREAM: Key = key(
     "name",
     Means("`services` says it"),
     "\"chat\"",
-    "Where connections go: an `[upstreams.NAME]` table. Either this, `services`, `answer` or `redirect`.",
+    "Where connections go: an `[upstreams.NAME]` table. Either this, `services`, `answer`, `redirect` or a `bridge` to an application.",
 );
 
 pub(in crate::config) const SERVICES: Key = key(
@@ -137,7 +137,7 @@ pub(in crate::config) const BRIDGE: Key = key(
     "table",
     Means("plain requests get 426"),
     "{ reply = \"next\", timeout = \"2s\" }",
-    "How plain requests become messages to the upstream.",
+    "How plain requests become messages to the upstream; or, with `to = \"http\"`, WebSockets become plain requests to an application.",
 );
 
 pub(in crate::config) const ALLOWED_ORIGINS: Key = key(
