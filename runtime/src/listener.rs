@@ -27,7 +27,7 @@ pub use self::bind::{BindError, bind_one, is_shared, listen, share};
 pub use self::bound::Bound;
 pub use self::claim::Claim;
 pub use self::introduction::{NotIntroduced, introduction};
-pub use self::loads::{Counted, Loads};
+pub use self::loads::{Accepts, Counted, Loads};
 pub use self::refuse::{Refusals, refuse, refuse_at_once};
 pub use self::retire::retire;
 pub use self::socket_file::Rights;

@@ -76,6 +76,8 @@ async fn endpoints_come_and_go_with_the_file_and_no_connection_or_route_is_touch
     assert_eq!(shown["discovery"], serde_json::json!({ "source": "file", "up": true, "set_age_seconds": 0.0 }));
     assert_eq!(shown["endpoints"][0]["url"], format!("ws://{}", b.address()));
     assert_eq!(proxy.admin("GET", "/readyz").await.body, "ready\n");
+    // What is not known before it is found is no mistake.
+    assert!(!format!("{:?}", proxy.log()).contains("weight 0"), "{:?}", proxy.log());
 }
 
 #[tokio::test]

@@ -14,7 +14,10 @@ impl Config {
         self.admin_listener(&mut warnings);
         for (name, upstream) in &self.upstreams {
             let endpoints = || upstream.endpoints.iter();
-            if upstream.discover.is_none() && endpoints().all(|endpoint| !endpoint.enabled) {
+            if upstream.discover.is_some() {
+                continue;
+            }
+            if endpoints().all(|endpoint| !endpoint.enabled) {
                 let what = format!("all endpoints of upstream `{name}` are off, so that it serves nobody");
                 warnings.add(&upstream.place, what, "remove `enabled = false` from one of them");
             } else if endpoints().filter(|endpoint| endpoint.enabled).all(|endpoint| endpoint.weight == 0) {

@@ -17,7 +17,9 @@ use super::listing::{Slice, Wanted};
 use super::pace::Pace;
 use super::worker::Order;
 use crate::admin::Push;
-use crate::listener::{Counted, Loads, NotIntroduced, Refusals, Settings, introduction, refuse, refuse_at_once};
+use crate::listener::{
+    Accepts, Counted, Loads, NotIntroduced, Refusals, Settings, introduction, refuse, refuse_at_once,
+};
 use crate::metrics::ConnectionRefusal;
 use crate::peer::Shown;
 use crate::proxy_protocol::{Ends, Header};
@@ -83,6 +85,11 @@ impl Serving {
     /// Has these places hold from now on.
     pub(super) fn set_places(&self, places: Permits) {
         self.places.replace(places);
+    }
+
+    /// Says that this worker accepts connections from now on.
+    pub(super) fn accepts(&self) -> Accepts {
+        self.loads.accept()
     }
 
     /// Gives an accepted connection a place, here or on a worker that has fewer, or tells it that there is none.

@@ -226,7 +226,8 @@ async fn drained(state: &State, drain: Drain) {
     // A handshake under way may take its time.
     let latest = Instant::now() + drain.over + close + GRACE;
     let mut look = interval(LOOK);
-    while state.loads.total() > 0 && look.tick().await < latest {}
+    // Also those that a worker accepts which has not heard of the drain yet.
+    while !state.loads.are_over() && look.tick().await < latest {}
 }
 
 /// What the log calls the cause of a reload by a signal.

@@ -16,7 +16,7 @@ use super::pace::Pace;
 use super::serving::{Handed, Serving};
 use crate::admin::Push;
 use crate::component::Host;
-use crate::listener::{Loads, Refusals};
+use crate::listener::{Accepts, Loads, Refusals};
 use crate::log::AccessLog;
 use crate::metrics::{Metrics, WorkerIndex};
 use crate::reactor::{self, spawn};
@@ -98,7 +98,7 @@ impl Blueprint {
         let mut accepting = Accepting::new(server.clone());
         // Who hears nothing of it has ended.
         let _ = self.reports.send((index.0, Report::Up)).await;
-        let mut following = Following { draining: false, accepting: false, index: index.0 };
+        let mut following = Following { draining: false, accepts: None, index: index.0 };
         if following.follow(first, &server, &mut accepting, &self.reports).await {
             return Ok(());
         }
@@ -143,7 +143,8 @@ impl Blueprint {
 struct Following {
     index: usize,
     draining: bool,
-    accepting: bool,
+    /// While it accepts.
+    accepts: Option<Accepts>,
 }
 
 impl Following {
@@ -158,14 +159,21 @@ impl Following {
         server.set_places(course.places);
         match course.stage {
             Stage::Serve => {
+                let was_accepting = self.accepts.is_some();
+                // First, so that a drain waits for whom it accepts.
+                self.accepts.get_or_insert_with(|| server.accepts());
                 accepting.follow(&course.listeners);
+                if course.listeners.is_empty() {
+                    self.accepts = None;
+                }
                 server.leave_gone();
-                if !std::mem::replace(&mut self.accepting, !course.listeners.is_empty()) && self.accepting {
+                if !was_accepting && self.accepts.is_some() {
                     let _ = reports.send((self.index, Report::Accepting)).await;
                 }
             }
             Stage::Drain { close, over } => {
                 accepting.stop();
+                self.accepts = None;
                 if !std::mem::replace(&mut self.draining, true) {
                     let pace = Pace::of(self.index, server.workers(), over);
                     spawn(server.clone().drain(close, pace)).detach();
