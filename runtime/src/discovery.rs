@@ -84,8 +84,8 @@ impl Source {
         match self {
             Self::File(path) => file::follow(path, report).await,
             Self::Dns(dns) => dns::follow(dns, report).await,
-            Self::Etcd(etcd) => etcd::follow(etcd, report).await,
-            Self::Consul(consul) => consul::follow(consul, report).await,
+            Self::Etcd(etcd) => server::follow(&**etcd, report).await,
+            Self::Consul(consul) => server::follow(&**consul, report).await,
         }
     }
 }

@@ -31,7 +31,7 @@ pub use access::Access;
 pub use body::AnswerBody;
 pub use correlation::{REQUEST_ID, RequestId, TraceId, correlate};
 pub use forwarding::{Client, Forwarding, Scheme, apply};
-pub use http2::{Exchange, Http2Limits, Multiplex, Parted, Request, speaks_http2};
+pub use http2::{Exchange, Multiplex, Parted, Request, speaks_http2};
 pub use networks::{Network, Networks};
 pub use opening::{Opening, describe, is_opening, validate};
 pub use refused::{Refused, answer, refusal, relayed, text, told};

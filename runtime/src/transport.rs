@@ -16,7 +16,7 @@ use std::task::{Context, Poll, ready};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 pub use duplex::Duplex;
-pub use http2::{Http2, Inlet, Way, Wire};
+pub use http2::{Http2, Http2Limits, Inlet, Way, Wire};
 pub use liveness::Liveness;
 pub use tls::{HandshakeError, Tls};
 pub use unwritten::Unwritten;

@@ -18,6 +18,6 @@ mod shortage;
 pub use address::{Address, AddressError, Place};
 pub use answer::InvalidAnswer;
 pub use dial::{DialError, Fault, Timeouts, Upgraded, dial, upgrade};
-pub use http2::{Endpoint, Http2Connections, Http2Limits};
+pub use http2::{Endpoint, Http2Connections};
 pub use open::open;
 pub use resolve::{Lookups, Resolver, Unresolved};

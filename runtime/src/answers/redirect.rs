@@ -3,14 +3,12 @@
 //! Where it leads is the operator's to say. What comes from the client goes into the url encoded for its place: it cannot
 //! name another host, end the path or the query that it stands in, or begin a header line.
 
-use std::fmt::Write as _;
-
 use http::header::{self, HeaderValue};
 use http::{Response, StatusCode};
 use thiserror::Error;
 
 use crate::handshake::{AnswerBody, Refused, text};
-use crate::http::{canonical_host, split_port};
+use crate::http::{canonical_host, escape, split_port};
 use crate::template::{InvalidTemplate, Part, Template};
 
 /// Where requests are sent.
@@ -137,7 +135,7 @@ impl Redirect {
                     url.push_str(text);
                 }
                 Part::Value(Value::Query) => match asked.query {
-                    Some(query) => encode(&mut url, query, stays_in_url),
+                    Some(query) => escape(&mut url, query, stays_in_url),
                     None if matches!(parts.peek(), Some(Part::Text(text)) if text.starts_with('&')) => {
                         is_without_query = true;
                     }
@@ -153,7 +151,7 @@ impl Redirect {
                         Value::Rest => asked.rest,
                         _ => Some(asked.path).filter(|path| path.starts_with('/')).unwrap_or("/"),
                     };
-                    encode(&mut url, text, if is_in_path { stays_in_url } else { stays_in_component });
+                    escape(&mut url, text, if is_in_path { stays_in_url } else { stays_in_component });
                 }
             }
         }
@@ -255,18 +253,6 @@ fn texts(parts: &[Part<Value>]) -> impl Iterator<Item = &str> {
         Part::Text(text) => Some(&**text),
         Part::Value(_) => None,
     })
-}
-
-/// Appends a text, and encodes each byte of it that does not stay (RFC 3986 section 2.1).
-fn encode(url: &mut String, text: &str, stays: fn(u8) -> bool) {
-    for byte in text.bytes() {
-        if stays(byte) {
-            url.push(char::from(byte));
-        } else {
-            // Writing to a String cannot fail.
-            let _ = write!(url, "%{byte:02X}");
-        }
-    }
 }
 
 /// Whether a byte means nothing in a url but what it is there for. Browsers take a backslash for a slash.

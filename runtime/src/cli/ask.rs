@@ -21,18 +21,6 @@ struct Refusal {
     error: String,
 }
 
-/// Text as it stands in a query.
-pub(super) fn encoded(text: &str) -> String {
-    let mut encoded = String::with_capacity(text.len());
-    for byte in text.bytes() {
-        match byte {
-            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'_' | b'.' => encoded.push(char::from(byte)),
-            _ => encoded.push_str(&format!("%{byte:02X}")),
-        }
-    }
-    encoded
-}
-
 /// Asks an admin API, and waits for its answer; says so where there is none.
 pub(super) fn ask(client: &Client, method: Method, path: &str) -> Result<Answer, Outcome> {
     wait(client.ask(method, path))

@@ -4,8 +4,9 @@ use http::Method;
 use serde::Deserialize;
 
 use super::Close;
-use super::ask::{ask, encoded};
+use super::ask::ask;
 use super::outcome::Outcome;
+use crate::http::escaped;
 
 /// What the admin API answers.
 #[derive(Debug, Deserialize)]
@@ -49,7 +50,7 @@ fn target(close: &Close) -> String {
     let named = [("id", id), ("route", route), ("reason", reason)];
     let named = named.into_iter().filter_map(|(name, value)| Some((name, value.as_ref()?)));
     for (name, value) in named.chain(attribute.iter().map(|attribute| ("attribute", attribute))) {
-        target.push_str(&format!("&{name}={}", encoded(value)));
+        target.push_str(&format!("&{name}={}", escaped(value)));
     }
     target
 }

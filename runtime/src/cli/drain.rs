@@ -4,8 +4,9 @@ use http::Method;
 use serde::Deserialize;
 
 use super::Drain;
-use super::ask::{ask, encoded};
+use super::ask::ask;
 use super::outcome::Outcome;
+use crate::http::escaped;
 
 /// What the admin API answers.
 #[derive(Debug, Deserialize)]
@@ -44,7 +45,7 @@ fn target(drain: &Drain) -> String {
     let mut target = format!("/api/v1/drain?code={}&dry_run={}", drain.code, drain.dry_run);
     if let Some(route) = &drain.route {
         target.push_str("&route=");
-        target.push_str(&encoded(route));
+        target.push_str(&escaped(route));
     }
     if let Some(over) = &drain.over {
         target.push_str("&over=");

@@ -21,14 +21,14 @@ use crate::answers::Redirect;
 use crate::authorize;
 use crate::component::{self, Configuration, Kind, OnFailure};
 use crate::exchange::Keeping;
-use crate::handshake::{Access, Http2Limits, Networks};
+use crate::handshake::{Access, Networks};
 use crate::http::{Host, Paths};
 use crate::listener::{self, Claim, Rights};
 use crate::log;
 use crate::rollout::Terms;
 use crate::session::AdmissionLimits;
 use crate::token::{self, Secret};
-use crate::transport::Liveness;
+use crate::transport::{Http2Limits, Liveness};
 use crate::upstream::Address;
 
 /// Everything that one file says. Two are equal when they say the same, whatever their files look like.
@@ -301,7 +301,7 @@ pub struct Upstream {
     /// Whether each connection to it begins with a header of the PROXY protocol, version 2.
     pub proxy_protocol: bool,
     /// How its endpoints are asked over HTTP/2 where they know WebSockets over it; `None`: they are not.
-    pub http2: Option<crate::upstream::Http2Limits>,
+    pub http2: Option<Http2Limits>,
     /// How it is noticed that an endpoint has vanished.
     pub liveness: Liveness,
     /// Which connections are kept for further plain requests.

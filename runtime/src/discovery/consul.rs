@@ -16,7 +16,8 @@ use tokio::time::{Instant, sleep_until};
 
 use super::entry::{Entry, Record};
 use super::report::{Lost, Report};
-use super::server::{Asking, Refusals, Server};
+use super::server::{Asking, Registry, Server};
+use crate::http::escaped;
 use crate::token::Secret;
 
 /// Which service, and where Consul is.
@@ -68,26 +69,12 @@ struct Weights {
     passing: u32,
 }
 
-/// Asks again and again, each time until something is another.
-pub(super) async fn follow(consul: &Consul, report: &Report) -> Lost {
-    let askings = match consul.server.askings() {
-        Ok(askings) => askings,
-        Err(lost) => return lost,
-    };
-    let mut refusals = Refusals::default();
-    for asking in askings {
-        let mut is_reached = false;
-        let Err(lost) = consul.follow(&asking, report, &mut is_reached).await;
-        refusals.add(&asking, &lost);
-        if is_reached {
-            break;
-        }
+impl Registry for Consul {
+    fn server(&self) -> &Server {
+        &self.server
     }
-    refusals.lost()
-}
 
-impl Consul {
-    /// The same at one agent; tells whether that has answered.
+    /// Asks again and again, each time until something is another.
     async fn follow(&self, asking: &Asking, report: &Report, is_reached: &mut bool) -> Result<Infallible, Lost> {
         let headers = self.headers()?;
         // The first answer comes at once.
@@ -109,7 +96,9 @@ impl Consul {
             sleep_until(next).await;
         }
     }
+}
 
+impl Consul {
     fn headers(&self) -> Result<HeaderMap, Lost> {
         let mut headers = HeaderMap::new();
         if let Some(token) = &self.token {
@@ -160,19 +149,6 @@ fn entry(Instance { node, service }: Instance) -> Entry {
         ..Record::at(format!("{scheme}://{host}:{}{}", service.port, said("path").unwrap_or_default()))
     };
     Entry::of(format!("{}/{}", node.node, service.id), Record { metadata, ..record })
-}
-
-/// A text in a path or a query.
-fn escaped(text: &str) -> String {
-    let mut escaped = String::with_capacity(text.len());
-    for byte in text.bytes() {
-        match byte {
-            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' => escaped.push(char::from(byte)),
-            // Writing to a string cannot fail.
-            _ => drop(write!(escaped, "%{byte:02X}")),
-        }
-    }
-    escaped
 }
 
 /// How long Consul keeps a question for which nothing is another.

@@ -20,7 +20,7 @@ use serde_json::json;
 
 use super::entry::Entry;
 use super::report::{Lost, Report};
-use super::server::{Asking, MOST, Refusals, Server};
+use super::server::{Asking, MOST, Registry, Server};
 use crate::token::Secret;
 
 /// Where endpoints are in etcd.
@@ -88,26 +88,12 @@ struct Event {
 /// What is under the prefix, by key.
 type Found = BTreeMap<String, Entry>;
 
-/// Reads what is there, and then what changes.
-pub(super) async fn follow(etcd: &Etcd, report: &Report) -> Lost {
-    let askings = match etcd.server.askings() {
-        Ok(askings) => askings,
-        Err(lost) => return lost,
-    };
-    let mut refusals = Refusals::default();
-    for asking in askings {
-        let mut is_reached = false;
-        let Err(lost) = etcd.follow(&asking, report, &mut is_reached).await;
-        refusals.add(&asking, &lost);
-        if is_reached {
-            break;
-        }
+impl Registry for Etcd {
+    fn server(&self) -> &Server {
+        &self.server
     }
-    refusals.lost()
-}
 
-impl Etcd {
-    /// The same at one member; tells whether that has answered.
+    /// Reads what is there, and then what changes.
     async fn follow(&self, asking: &Asking, report: &Report, is_reached: &mut bool) -> Result<Infallible, Lost> {
         let headers = self.headers(asking).await?;
         loop {
@@ -122,7 +108,9 @@ impl Etcd {
             self.watch(asking, &headers, &revision, &mut found, report).await?;
         }
     }
+}
 
+impl Etcd {
     /// What goes with each question.
     async fn headers(&self, asking: &Asking) -> Result<HeaderMap, Lost> {
         let mut headers = HeaderMap::new();

@@ -7,33 +7,13 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use notify::{RecommendedWatcher, RecursiveMode, Watcher};
-use serde::Deserialize;
+use serde_json::Value;
 use tokio::sync::mpsc;
 use tokio::time::{sleep, timeout};
 
 use super::entry::{Entry, Record};
 use super::report::{Lost, Report};
 use crate::{background, file};
-
-/// An endpoint, as a file has it.
-#[derive(Debug, Deserialize)]
-#[serde(untagged)]
-enum Listed {
-    Url(String),
-    Record(Record),
-}
-
-#[derive(Debug, Deserialize)]
-struct Table {
-    endpoints: Vec<Listed>,
-}
-
-#[derive(Debug, Deserialize)]
-#[serde(untagged)]
-enum Content {
-    List(Vec<Listed>),
-    Table(Table),
-}
 
 /// Reads the file whenever something has changed where it lies.
 pub(super) async fn follow(path: &Path, report: &Report) -> Lost {
@@ -82,38 +62,37 @@ async fn read(path: PathBuf) -> Result<Vec<u8>, Lost> {
 
 fn parse(path: &Path, bytes: &[u8]) -> Result<Vec<Entry>, String> {
     let is_toml = path.extension().is_some_and(|end| end.eq_ignore_ascii_case("toml"));
-    let whole = if is_toml { toml(bytes) } else { json(bytes) };
-    let listed = whole.map_err(|why| format!("{}: {why}", path.display()))?;
-    let mut entries = Vec::with_capacity(listed.len());
-    for (place, listed) in listed.into_iter().enumerate() {
-        let record = match listed {
-            Listed::Url(url) => Record::at(url),
-            Listed::Record(record) => record,
-        };
-        let entry = Entry::of(format!("endpoint {}", place + 1), record);
-        // All of it was written at once: no part of it is believed where another makes no sense.
-        if let Err(why) = &entry.endpoint {
-            return Err(format!("{}: {}: {why}", path.display(), entry.key));
-        }
-        entries.push(entry);
-    }
-    Ok(entries)
+    let whole = if is_toml { toml(bytes) } else { serde_json::from_slice(bytes).map_err(|error| error.to_string()) };
+    let entries = whole.and_then(entries);
+    entries.map_err(|why| format!("{}: {why}", path.display()))
 }
 
-fn json(bytes: &[u8]) -> Result<Vec<Listed>, String> {
-    let content = serde_json::from_slice(bytes).map_err(|error| match error.is_data() {
-        true => "it is no list of endpoints, each its url or a table with a `url`".to_owned(),
-        false => error.to_string(),
-    })?;
-    Ok(match content {
-        Content::List(listed) | Content::Table(Table { endpoints: listed }) => listed,
-    })
-}
-
-fn toml(bytes: &[u8]) -> Result<Vec<Listed>, String> {
+fn toml(bytes: &[u8]) -> Result<Value, String> {
     let text = std::str::from_utf8(bytes).map_err(|_| "it is no UTF-8".to_owned())?;
-    let Table { endpoints } = toml::from_str(text).map_err(|error| error.message().to_owned())?;
-    Ok(endpoints)
+    toml::from_str(text).map_err(|error| error.message().to_owned())
+}
+
+/// All of them, or the first that makes no sense: all was written at once, and no part of it is believed where another is wrong.
+fn entries(whole: Value) -> Result<Vec<Entry>, String> {
+    let listed = match whole {
+        Value::Array(listed) => Some(listed),
+        Value::Object(mut table) => match table.remove("endpoints") {
+            Some(Value::Array(listed)) => Some(listed),
+            _ => None,
+        },
+        _ => None,
+    };
+    let listed = listed.ok_or_else(|| "it is no list of endpoints, and has none as `endpoints`".to_owned())?;
+    let entry = |(place, one): (usize, Value)| {
+        let key = format!("endpoint {}", place + 1);
+        let record = match one {
+            Value::String(url) => Ok(Record::at(url)),
+            one => serde_json::from_value(one).map_err(|error| error.to_string()),
+        };
+        let endpoint = record.and_then(Record::endpoint).map_err(|why| format!("{key}: {why}"))?;
+        Ok(Entry { key, endpoint: Ok(endpoint) })
+    };
+    listed.into_iter().enumerate().map(entry).collect()
 }
 
 /// Twenty thousand endpoints with all that may be said of them.
@@ -124,3 +103,41 @@ const LOOKED_AT_EVERY: Duration = Duration::from_secs(5);
 const SETTLED: Duration = Duration::from_millis(20);
 /// No file system that is well takes longer.
 const PATIENCE: Duration = Duration::from_secs(10);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_endpoint_that_makes_no_sense_is_named_and_nothing_of_the_file_counts() {
+        let read = |name: &str, text: &str| parse(Path::new(name), text.as_bytes());
+        let urls = |name, text| -> Vec<String> {
+            let endpoints = read(name, text).unwrap().into_iter().map(|entry| entry.endpoint.unwrap());
+            endpoints.map(|endpoint| endpoint.address.url().to_owned()).collect()
+        };
+        for (name, text) in [
+            ("a.json", r#"["h:1", { "url": "h:2" }]"#),
+            ("a.json", r#"{ "endpoints": ["h:1", { "url": "h:2" }] }"#),
+            ("a.toml", "endpoints = ['h:1', { url = 'h:2', weight = 7 }]"),
+        ] {
+            assert_eq!(urls(name, text), ["ws://h:1", "ws://h:2"], "{text}");
+        }
+        for (name, text, why) in [
+            ("a.json", "{}", "a.json: it is no list of endpoints, and has none as `endpoints`"),
+            ("a.json", "[1]", "a.json: endpoint 1: invalid type: integer `1`, expected struct Record"),
+            (
+                "a.json",
+                r#"["h:1", { "url": "h:2", "weight": "x" }]"#,
+                "a.json: endpoint 2: invalid type: string \"x\", expected u32",
+            ),
+            ("a.json", r#"[{ "weight": 1 }]"#, "a.json: endpoint 1: missing field `url`"),
+            (
+                "a.toml",
+                "endpoints = ['ftp://h']",
+                "a.toml: endpoint 1: its url has the scheme \"ftp\", and an endpoint `ws`, `wss` or `unix`",
+            ),
+        ] {
+            assert_eq!(read(name, text).unwrap_err(), why, "{text}");
+        }
+    }
+}

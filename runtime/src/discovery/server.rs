@@ -1,5 +1,6 @@
 //! A registry that is asked over HTTP, at one of its addresses or the next.
 
+use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -10,7 +11,7 @@ use http_body_util::Full;
 use hyper::body::Incoming;
 use rustls::pki_types::ServerName;
 
-use super::report::Lost;
+use super::report::{Lost, Report};
 use crate::inquiry::Inquirer;
 use crate::tls::{Certificate, Client, ClientSettings, Issuers, Trust, Version};
 
@@ -48,37 +49,42 @@ pub(super) struct Asking {
     at: Uri,
 }
 
-impl Server {
-    /// Who asks at its addresses, one after the other: where the first does not answer, the next may.
-    ///
-    /// # Errors
-    /// When its TLS cannot be spoken.
-    pub(super) fn askings(&self) -> Result<impl Iterator<Item = Asking> + use<>, Lost> {
-        let inquirer = match &self.tls {
-            None => Inquirer::new(),
-            Some(tls) => Inquirer::speaking(tls.client().map_err(Lost::because)?),
-        };
-        let mut urls = self.urls.clone();
-        // Where many ask, all of them are to be asked.
-        let first = rand::random_range(0..urls.len().max(1));
-        urls.rotate_left(first);
-        Ok(urls.into_iter().map(move |at| Asking { inquirer: inquirer.clone(), at }))
-    }
+/// A registry, as its source follows it.
+pub(super) trait Registry {
+    /// Where it is.
+    fn server(&self) -> &Server;
+
+    /// Follows it at one of its addresses until that cannot go on; notes when that has answered.
+    fn follow(
+        &self,
+        asking: &Asking,
+        report: &Report,
+        is_reached: &mut bool,
+    ) -> impl Future<Output = Result<Infallible, Lost>> + Send;
 }
 
-/// What the addresses of a registry have answered, none of which could be asked for long.
-#[derive(Debug, Default)]
-pub(super) struct Refusals(Vec<String>);
-
-impl Refusals {
-    pub(super) fn add(&mut self, asking: &Asking, lost: &Lost) {
-        self.0.push(format!("{}: {lost}", asking.at));
+/// Follows a registry at the first of its addresses that answers.
+pub(super) async fn follow(registry: &impl Registry, report: &Report) -> Lost {
+    let server = registry.server();
+    let inquirer = match server.tls.as_ref().map(Tls::client).transpose() {
+        Ok(tls) => tls.map_or_else(Inquirer::new, Inquirer::speaking),
+        Err(error) => return Lost::because(error),
+    };
+    let mut urls = server.urls.clone();
+    // Where many ask, all of them are to be asked.
+    let first = rand::random_range(0..urls.len().max(1));
+    urls.rotate_left(first);
+    let mut refusals = Vec::new();
+    for at in urls {
+        let asking = Asking { inquirer: inquirer.clone(), at };
+        let mut is_reached = false;
+        let Err(lost) = registry.follow(&asking, report, &mut is_reached).await;
+        refusals.push(format!("{}: {lost}", asking.at));
+        if is_reached {
+            break;
+        }
     }
-
-    /// All of it.
-    pub(super) fn lost(self) -> Lost {
-        Lost::because(self.0.join("; "))
-    }
+    Lost::because(refusals.join("; "))
 }
 
 impl Tls {

@@ -28,18 +28,7 @@ pub(super) use request::Extended;
 use super::requests::{HeadLimits, ReadError};
 use super::stream::Stream;
 use crate::reactor::timeout;
-use crate::transport::{Inlet, Transport, Way, Wire};
-
-/// What a connection is allowed.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Http2Limits {
-    /// Streams at a time.
-    pub max_streams: u32,
-    /// How far each may send ahead of what was taken on, in bytes.
-    pub stream_window: u32,
-    /// How long it may be without a stream.
-    pub idle_timeout: Duration,
-}
+use crate::transport::{Http2Limits, Inlet, Transport, Way, Wire};
 
 /// A connection that brings streams, many at a time.
 pub struct Multiplex {

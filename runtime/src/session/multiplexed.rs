@@ -20,10 +20,10 @@ use super::record::Record;
 use super::worker::Worker;
 use super::{Entrance, serve_stream};
 use crate::drain::Switch;
-use crate::handshake::{HeadLimits, Http2Limits, Multiplex, Parted, REQUEST_ID, Request, text};
+use crate::handshake::{HeadLimits, Multiplex, Parted, REQUEST_ID, Request, text};
 use crate::metrics::{Http2End, Http2Metrics};
 use crate::reactor::{Sleep, sleep, spawn};
-use crate::transport::Transport;
+use crate::transport::{Http2Limits, Transport};
 
 /// HTTP/2 on a listener.
 #[derive(Debug)]

@@ -19,7 +19,7 @@ use crate::rollout::{Candidate, Rollout};
 use crate::route::{Origins, RouteTable, Services};
 use crate::tls;
 use crate::token::Requirement;
-use crate::transport::Liveness;
+use crate::transport::{Http2Limits, Liveness};
 
 /// One generation of the configuration. A worker reads it once for each handshake; a connection keeps what it needs.
 #[derive(Debug)]
@@ -193,7 +193,7 @@ pub struct Upstream {
     /// Whether each connection to it begins with a header of the PROXY protocol, version 2.
     pub proxy_protocol: bool,
     /// How its endpoints are asked over HTTP/2 where they know WebSockets over it; `None`: they are not.
-    pub http2: Option<crate::upstream::Http2Limits>,
+    pub http2: Option<Http2Limits>,
     /// How it is noticed that an endpoint has vanished.
     pub liveness: Liveness,
     /// Which connections are kept for further plain requests.

@@ -12,6 +12,7 @@ use std::fmt;
 use std::io;
 use std::rc::Rc;
 use std::task::{Context, Poll, ready};
+use std::time::Duration;
 
 use bytes::Bytes;
 use h2::SendStream;
@@ -21,6 +22,17 @@ use inlet::Taken;
 pub use wire::{Way, Wire};
 
 use super::End;
+
+/// What a connection over HTTP/2 is allowed, with clients or with an endpoint.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Http2Limits {
+    /// Streams at a time; towards an endpoint no more than that takes.
+    pub max_streams: u32,
+    /// How far the peer may send ahead on a stream of what was taken on, in bytes.
+    pub stream_window: u32,
+    /// How long it may be without a stream.
+    pub idle_timeout: Duration,
+}
 
 /// A stream of an HTTP/2 connection, open in both directions. Dropping it resets the stream, unless both have ended.
 pub struct Http2 {

@@ -23,6 +23,7 @@ use super::resolve::Resolver;
 use crate::http::UpstreamRequest;
 use crate::reactor::timeout;
 use crate::tls;
+use crate::transport::Http2Limits;
 
 /// The connections of a worker.
 #[derive(Default)]
@@ -44,17 +45,6 @@ pub struct Endpoint<'a> {
     pub tls: Option<&'a tls::Client>,
     /// What holds for connections to it that are opened.
     pub limits: Http2Limits,
-}
-
-/// What a connection to an endpoint is allowed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Http2Limits {
-    /// Streams at a time, and no more than the endpoint takes.
-    pub max_streams: u32,
-    /// How far the endpoint may send ahead on a stream of what its client has taken.
-    pub stream_window: u32,
-    /// How long it is kept without a stream.
-    pub idle_timeout: Duration,
 }
 
 /// What is known of an endpoint.

@@ -8,6 +8,7 @@ use crate::config::{
     types::Endpoint,
     value,
 };
+use crate::discovery::{MOST_METADATA, MOST_METADATA_SIZE, MOST_WEIGHT, MOST_ZONE};
 
 pub(super) const ENDPOINT: Section =
     Section { title: "an endpoint", about: "", keys: &[URL, WEIGHT, WARMUP, ENABLED, ZONE, METADATA] };
@@ -89,7 +90,7 @@ fn endpoint(value: &Value<'_>) -> Read<Endpoint> {
     let table = value.table(&ENDPOINT, "write a table such as { url = \"ws://127.0.0.1:9001\" }")?;
     let address = table
         .read(&URL, |value| value.parsed("a url", "write text such as \"ws://127.0.0.1:9001\"", address::endpoint));
-    let weight = table.read(&WEIGHT, |value| value::count(value, 0..=65_535));
+    let weight = table.read(&WEIGHT, |value| value::count(value, 0..=MOST_WEIGHT));
     let warmup = table.read(&WARMUP, value::duration_or_off);
     let enabled = table.read(&ENABLED, value::boolean);
     let zone = table.optional(&ZONE, zone);
@@ -109,8 +110,8 @@ fn zone(value: &Value<'_>) -> Read<String> {
     const ADVICE: &str = "write text such as \"eu-west-1a\"";
     value.parsed("the name of a zone", ADVICE, |text| match text.len() {
         0 => Err(Fault::new("the name of this zone is empty", "leave `zone` out for an endpoint in none")),
-        length if length > MAX_ZONE => {
-            let advice = format!("write a name of at most {MAX_ZONE} bytes");
+        length if length > MOST_ZONE => {
+            let advice = format!("write a name of at most {MOST_ZONE} bytes");
             Err(Fault::new(format!("the name of this zone has {length} bytes"), advice))
         }
         _ => Ok(text.to_owned()),
@@ -121,8 +122,8 @@ fn zone(value: &Value<'_>) -> Read<String> {
 fn metadata(value: &Value<'_>) -> Read<BTreeMap<String, String>> {
     const ADVICE: &str = "write a table of text, such as { version = \"2.1\" }";
     let entries = value.entries("a table of text", ADVICE)?;
-    if entries.len() > MAX_METADATA {
-        let what = format!("these are {} names, and an endpoint may have {MAX_METADATA}", entries.len());
+    if entries.len() > MOST_METADATA {
+        let what = format!("these are {} names, and an endpoint may have {MOST_METADATA}", entries.len());
         return Err(value.refuse(what, "leave out what no balancer asks for"));
     }
     let read: Vec<Read<_>> = entries
@@ -131,16 +132,9 @@ fn metadata(value: &Value<'_>) -> Read<BTreeMap<String, String>> {
         .collect();
     let metadata: BTreeMap<_, _> = read.into_iter().collect::<Read<_>>()?;
     let size: usize = metadata.iter().map(|(name, text)| name.len() + text.len()).sum();
-    if size > MAX_METADATA_SIZE {
-        let what = format!("its names and values have {size} bytes, and an endpoint may have {MAX_METADATA_SIZE}");
+    if size > MOST_METADATA_SIZE {
+        let what = format!("its names and values have {size} bytes, and an endpoint may have {MOST_METADATA_SIZE}");
         return Err(value.refuse(what, "leave out what no balancer asks for"));
     }
     Ok(metadata)
 }
-
-const MAX_ZONE: usize = 128;
-
-const MAX_METADATA: usize = 64;
-
-/// Every balancer instance is told it and may keep it: with ten thousand endpoints, 40 of its 64 MiB.
-const MAX_METADATA_SIZE: usize = 4 << 10;

@@ -4,7 +4,7 @@ use crate::config::{
     reader::{Absent, Key, Read, Table},
     value,
 };
-use crate::handshake::Http2Limits;
+use crate::transport::Http2Limits;
 
 pub(super) const HTTP2: Key = Key {
     name: "http2",
@@ -44,6 +44,21 @@ pub(super) const HTTP2_IDLE_TIMEOUT: Key = Key {
     meaning: "How long a connection over HTTP/2 may be without a stream, after which it is ended with GOAWAY.",
 };
 
+const LIMITS: [&Key; 3] = [&HTTP2_MAX_STREAMS, &HTTP2_STREAM_WINDOW, &HTTP2_IDLE_TIMEOUT];
+
+/// Reads limits by these keys of a table: of streams, of a stream's window, of the time without a stream.
+pub(super) fn limits(table: &Table<'_>, [max_streams, stream_window, idle_timeout]: [&Key; 3]) -> Read<Http2Limits> {
+    let max_streams = table.read(max_streams, |value| value::count(value, 1..=1000));
+    let stream_window =
+        table.read(stream_window, |value| value::size_within(value, (16 << 10, "16KiB"), (16 << 20, "16MiB")));
+    let idle_timeout = table.read(idle_timeout, value::duration);
+    Ok(Http2Limits {
+        max_streams: max_streams?,
+        stream_window: u32::try_from(stream_window?).unwrap_or(u32::MAX),
+        idle_timeout: idle_timeout?,
+    })
+}
+
 /// What a listener's connections over HTTP/2 are allowed; `None`: there are none.
 pub(super) fn http2(table: &Table<'_>, speaks_tls: bool) -> Read<Option<Http2Limits>> {
     let wanted = table.optional(&HTTP2, |value| {
@@ -60,18 +75,10 @@ pub(super) fn http2(table: &Table<'_>, speaks_tls: bool) -> Read<Option<Http2Lim
             wanted => Ok(wanted.is_some()),
         }
     });
-    let max_streams = table.read(&HTTP2_MAX_STREAMS, |value| value::count(value, 1..=1000));
-    let stream_window =
-        table.read(&HTTP2_STREAM_WINDOW, |value| value::size_within(value, (16 << 10, "16KiB"), (16 << 20, "16MiB")));
-    let idle_timeout = table.read(&HTTP2_IDLE_TIMEOUT, value::duration);
-    let limits = Http2Limits {
-        max_streams: max_streams?,
-        stream_window: u32::try_from(stream_window?).unwrap_or(u32::MAX),
-        idle_timeout: idle_timeout?,
-    };
+    let limits = limits(table, LIMITS);
     let is_spoken = wanted?.unwrap_or(speaks_tls);
-    let given = [HTTP2_MAX_STREAMS, HTTP2_STREAM_WINDOW, HTTP2_IDLE_TIMEOUT];
-    let given: Vec<_> = given.iter().filter_map(|key| table.value(key)).collect();
+    let limits = limits?;
+    let given: Vec<_> = LIMITS.iter().filter_map(|key| table.value(key)).collect();
     match given.first().filter(|_| !is_spoken) {
         Some(value) => {
             let advice = if speaks_tls {

@@ -1,11 +1,12 @@
 //! HTTP/2 towards upstreams.
 
+use super::http2::limits;
 use super::upstream::PROXY_PROTOCOL;
 use crate::config::{
     reader::{Absent, Key, Read, Table},
     value,
 };
-use crate::upstream::Http2Limits;
+use crate::transport::Http2Limits;
 
 pub(super) const HTTP2: Key = Key {
     name: "http2",
@@ -45,6 +46,8 @@ pub(super) const HTTP2_IDLE_TIMEOUT: Key = Key {
     meaning: "How long a connection over HTTP/2 to an endpoint is kept without a stream. Needs `http2`.",
 };
 
+const LIMITS: [&Key; 3] = [&HTTP2_MAX_STREAMS, &HTTP2_STREAM_WINDOW, &HTTP2_IDLE_TIMEOUT];
+
 /// What connections over HTTP/2 to an upstream's endpoints are allowed; `None`: there are none.
 pub(super) fn http2(table: &Table<'_>) -> Read<Option<Http2Limits>> {
     let is_spoken = table.read(&HTTP2, |value| {
@@ -58,18 +61,9 @@ pub(super) fn http2(table: &Table<'_>) -> Read<Option<Http2Limits>> {
         }
         Ok(is_spoken)
     });
-    let max_streams = table.read(&HTTP2_MAX_STREAMS, |value| value::count(value, 1..=1000));
-    let stream_window =
-        table.read(&HTTP2_STREAM_WINDOW, |value| value::size_within(value, (16 << 10, "16KiB"), (16 << 20, "16MiB")));
-    let idle_timeout = table.read(&HTTP2_IDLE_TIMEOUT, value::duration);
-    let limits = Http2Limits {
-        max_streams: max_streams?,
-        stream_window: u32::try_from(stream_window?).unwrap_or(u32::MAX),
-        idle_timeout: idle_timeout?,
-    };
-    let is_spoken = is_spoken?;
-    let given = [HTTP2_MAX_STREAMS, HTTP2_STREAM_WINDOW, HTTP2_IDLE_TIMEOUT];
-    match given.iter().find_map(|key| table.value(key)).filter(|_| !is_spoken) {
+    let limits = limits(table, LIMITS);
+    let (is_spoken, limits) = (is_spoken?, limits?);
+    match LIMITS.iter().find_map(|key| table.value(key)).filter(|_| !is_spoken) {
         Some(value) => Err(value.refuse("no endpoint is asked over HTTP/2", "write `http2 = true` too, or remove it")),
         None => Ok(is_spoken.then_some(limits)),
     }

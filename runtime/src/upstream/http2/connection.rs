@@ -15,11 +15,11 @@ use h2::{Ping, Reason};
 use http::header::{self, HeaderValue};
 use http::{Method, Request, StatusCode, Uri};
 
-use super::{Endpoint, Http2Limits};
+use super::Endpoint;
 use crate::http::{Answer, RelayedBody, UpstreamRequest};
 use crate::reactor::{Sleep, sleep, spawn, timeout};
 use crate::tls;
-use crate::transport::{Http2, Inlet, Transport, Way, Wire};
+use crate::transport::{Http2, Http2Limits, Inlet, Transport, Way, Wire};
 use crate::upstream::address::Address;
 use crate::upstream::answer::{self, Sent};
 use crate::upstream::connect::{self, Refused};

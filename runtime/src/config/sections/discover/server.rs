@@ -1,11 +1,11 @@
 //! Registries that are asked over HTTP.
 
-use http::uri::{Scheme, Uri};
+use http::Uri;
 use toml::de::DeValue;
 
 use crate::config::{
     reader::{Absent, Fault, Key, Read, Value},
-    sections::{Names, upstream_tls::upstream_tls},
+    sections::{Names, tokens, upstream_tls::upstream_tls},
     types::UpstreamTls,
 };
 
@@ -41,14 +41,10 @@ pub(super) fn text(value: &Value<'_>) -> Read<String> {
 }
 
 fn url(text: &str) -> Result<Uri, Fault> {
-    let is_http = |url: &Uri| [Some(&Scheme::HTTP), Some(&Scheme::HTTPS)].contains(&url.scheme());
-    let is_bare = |url: &Uri| url.path() == "/" && url.query().is_none();
-    let has_user = |url: &Uri| url.authority().is_some_and(|authority| authority.as_str().contains('@'));
-    let url = text.parse::<Uri>().ok().filter(|url| is_http(url) && url.host().is_some_and(|host| !host.is_empty()));
-    url.filter(|url| is_bare(url) && !has_user(url)).ok_or_else(|| {
-        Fault::new(
-            "nobody could be asked there",
-            "write \"http://\" or \"https://\", a host and a port, and nothing else",
-        )
-    })
+    const ADVICE: &str = "write \"http://\" or \"https://\", a host and a port, and nothing else";
+    let url = tokens::url(text, ADVICE)?;
+    match url.path() == "/" && url.query().is_none() {
+        true => Ok(url),
+        false => Err(Fault::new("there is more than a host and a port", ADVICE)),
+    }
 }
