@@ -86,7 +86,7 @@ async fn a_file_that_makes_no_sense_or_is_gone_leaves_what_it_said_before() {
     let proxy = started(&a).await;
     let invalid = [
         ("[{ \"url\": ", "EOF while parsing"),
-        ("{}", "it is no list of endpoints"),
+        ("{}", "it is no list of endpoints, and has none as `endpoints`"),
         ("[{ \"url\": \"127.0.0.1:1\" }, { \"url\": \"ftp://a\" }]", "endpoint 2: its url has the scheme"),
     ];
     let before = proxy.metrics().await.count(FAILURES, &[]);

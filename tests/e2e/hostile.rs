@@ -142,8 +142,8 @@ async fn a_loop_costs_its_neighbours_no_more_than_the_deadline() {
     exchange(&mut neighbour, &mut upstream_of_neighbour, "meanwhile").await;
     let took = sent.elapsed();
     client.expect_close(1011).await;
-    // The rest is for a machine that is busy with other tests; without a deadline it would be for ever.
-    assert!(took < Duration::from_secs(4), "the neighbour waited {took:?}");
+    // The rest is for a machine that is busy with other tests.
+    assert!(took < Duration::from_millis(600), "the neighbour waited {took:?}");
 }
 
 #[tokio::test]

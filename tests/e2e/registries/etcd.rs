@@ -2,6 +2,8 @@
 
 use std::net::SocketAddr;
 
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
 use serde_json::json;
 use tempfile::TempDir;
 use tidegate_tests::{Authority, Echo, Proxy};
@@ -71,17 +73,7 @@ impl Etcd {
 
 /// As etcd takes keys and values.
 fn base64(text: &str) -> String {
-    use std::fmt::Write as _;
-    const LETTERS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-    let mut encoded = String::new();
-    for three in text.as_bytes().chunks(3) {
-        let bits = three.iter().fold(0_u32, |bits, byte| bits << 8 | u32::from(*byte)) << (8 * (3 - three.len()));
-        for place in 0..4 {
-            let letter = char::from(LETTERS[(bits >> (18 - 6 * place)) as usize % 64]);
-            write!(encoded, "{}", if place > three.len() { '=' } else { letter }).unwrap();
-        }
-    }
-    encoded
+    STANDARD.encode(text)
 }
 
 #[tokio::test]
