@@ -8,7 +8,7 @@ mod page;
 mod problem;
 mod redirect;
 
-pub use fixed::{Fixed, has_content};
+pub use fixed::Fixed;
 pub use page::Page;
 pub use problem::ErrorPages;
 pub use redirect::{Asked, InvalidRedirect, Redirect, STATUSES, VALUES};

@@ -21,6 +21,7 @@ mod replay;
 mod request;
 mod rules;
 mod spelling;
+mod status;
 mod streamed;
 mod target;
 
@@ -37,5 +38,6 @@ pub use replay::Replay;
 pub use request::UpstreamRequest;
 pub use rules::{FACTS, Facts, FieldRules, FieldValue, LONGEST_VALUE};
 pub use spelling::spell_head;
+pub use status::has_content;
 pub use streamed::{Carried, StreamedBody, end_to_end as part_end_to_end};
 pub use target::UpstreamTarget;

@@ -33,8 +33,3 @@ impl Fixed {
         response
     }
 }
-
-/// Whether answers of a status may have content (RFC 9110 section 6.4.1).
-pub fn has_content(status: StatusCode) -> bool {
-    !matches!(status, StatusCode::NO_CONTENT | StatusCode::RESET_CONTENT | StatusCode::NOT_MODIFIED)
-}

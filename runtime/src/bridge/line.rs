@@ -24,11 +24,7 @@ pub struct Ended;
 impl Line {
     /// Speaks from here on, after the handshake; messages of more bytes than these end it.
     pub async fn new(stream: Outer, max_message_size: usize) -> Self {
-        let config = WebSocketConfig::default()
-            .read_buffer_size(READ_BUFFER)
-            .write_buffer_size(0)
-            .max_message_size(Some(max_message_size))
-            .max_frame_size(Some(max_message_size));
+        let config = config(max_message_size);
         Self(WebSocketStream::from_raw_socket(stream, Role::Client, Some(config)).await)
     }
 
@@ -104,6 +100,15 @@ impl Drop for Line {
             let _ = stream.poll_flush(&mut context);
         }
     }
+}
+
+/// How either end of a WebSocket in this process speaks: messages of more bytes than these end it.
+pub(super) fn config(max_message_size: usize) -> WebSocketConfig {
+    WebSocketConfig::default()
+        .read_buffer_size(READ_BUFFER)
+        .write_buffer_size(0)
+        .max_message_size(Some(max_message_size))
+        .max_frame_size(Some(max_message_size))
 }
 
 /// Small, because connections idle for hours.

@@ -8,10 +8,10 @@ use futures_util::{Sink, Stream};
 use thiserror::Error;
 use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
-use tokio_tungstenite::tungstenite::protocol::{self, Role, WebSocketConfig};
+use tokio_tungstenite::tungstenite::protocol::{self, Role};
 use tokio_tungstenite::tungstenite::{Error, Message};
 
-use super::line::Ended;
+use super::line::{Ended, config};
 use super::passage::Outer;
 use crate::ws::CloseFrame;
 
@@ -48,11 +48,7 @@ impl Outgoing {
 impl Seat {
     /// Speaks from here on, after the handshake; messages of more bytes than these end it.
     pub async fn new(stream: Outer, max_message_size: usize) -> Self {
-        let config = WebSocketConfig::default()
-            .read_buffer_size(READ_BUFFER)
-            .write_buffer_size(0)
-            .max_message_size(Some(max_message_size))
-            .max_frame_size(Some(max_message_size));
+        let config = config(max_message_size);
         Self(RefCell::new(WebSocketStream::from_raw_socket(stream, Role::Server, Some(config)).await))
     }
 
@@ -109,6 +105,3 @@ impl Seat {
         .await
     }
 }
-
-/// Small, because connections idle for hours.
-const READ_BUFFER: usize = 4 << 10;

@@ -37,7 +37,7 @@ fn settings(
         None => None,
         Some(wanted) => Some(tls::server(&address, wanted, listener.http2.is_some(), sources, means, findings)?),
     };
-    let http2 = listener.http2.clone().map(|limits| Arc::new(Http2 { limits, metrics: means.metrics.http2(&address) }));
+    let http2 = listener.http2.map(|limits| Arc::new(Http2 { limits, metrics: means.metrics.http2(&address) }));
     let head = HeadLimits {
         max_header_bytes: listener.max_header_bytes,
         max_header_fields: listener.max_header_fields,

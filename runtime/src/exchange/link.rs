@@ -21,7 +21,7 @@ use hyper_util::rt::TokioIo;
 
 use super::asked::Asked;
 use super::upload::{Lent, Upload};
-use crate::http::{Content, Replay, Streamed, fields, poll_read_once};
+use crate::http::{Content, Replay, Streamed, fields, has_content, poll_read_once};
 use crate::reactor::after_others;
 use crate::transport::Transport;
 use crate::upstream::{Address, DialError};
@@ -217,9 +217,7 @@ fn parsed(read: &Bytes) -> Option<(response::Parts, Length)> {
     let httparse::Status::Complete(head) = answer.parse(read).ok()? else { return None };
     let status = StatusCode::from_u16(answer.code?).ok()?;
     // Some have no content, whatever they say, and some are not the last.
-    let may_have_content = !status.is_informational()
-        && !matches!(status, StatusCode::NO_CONTENT | StatusCode::RESET_CONTENT | StatusCode::NOT_MODIFIED);
-    if answer.version != Some(1) || !may_have_content {
+    if answer.version != Some(1) || !has_content(status) {
         return None;
     }
     let headers = fields::parsed(read, answer.headers)?;

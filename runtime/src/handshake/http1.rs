@@ -393,7 +393,7 @@ impl Drop for Reported {
 }
 
 /// How long a client may take to read a part of an answer that waits for it.
-const STALL: Duration = Duration::from_secs(30);
+pub(super) const STALL: Duration = Duration::from_secs(30);
 
 /// The most fields that hyper takes if it is not told.
 const HYPER_FIELDS: usize = 100;

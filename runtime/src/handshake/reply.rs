@@ -3,16 +3,16 @@
 use std::io;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
-use std::time::Duration;
 
 use bytes::{Buf, Bytes};
-use http::{Response, StatusCode, header};
+use http::{Response, header};
 use hyper::body::Body;
 use tokio::io::AsyncWrite;
 
 use super::body::AnswerBody;
+use super::http1::STALL;
 use super::requests::WriteError;
-use crate::http::{RelayError, date, fields};
+use crate::http::{RelayError, date, fields, has_content};
 use crate::reactor::{Sleep, sleep};
 
 /// An answer, and how far it is written.
@@ -34,12 +34,10 @@ pub(super) struct Reply {
 impl Reply {
     /// How long the body of an answer is that is framed by that alone.
     pub(super) fn length(response: &Response<AnswerBody>) -> Option<u64> {
-        let (status, headers) = (response.status(), response.headers());
-        let has_content = !status.is_informational()
-            && !matches!(status, StatusCode::NO_CONTENT | StatusCode::RESET_CONTENT | StatusCode::NOT_MODIFIED);
-        let is_framed =
-            [header::CONTENT_LENGTH, header::TRANSFER_ENCODING].iter().any(|name| headers.contains_key(name));
-        response.body().size_hint().exact().filter(|_| has_content && !is_framed)
+        let is_framed = [header::CONTENT_LENGTH, header::TRANSFER_ENCODING]
+            .iter()
+            .any(|name| response.headers().contains_key(name));
+        response.body().size_hint().exact().filter(|_| has_content(response.status()) && !is_framed)
     }
 
     /// An answer whose body has this [length](Self::length).
@@ -112,6 +110,3 @@ impl Reply {
 
 /// What is written at once of a head and the start of a body.
 const ROOM: usize = 4 << 10;
-
-/// How long a client may take to read a part of an answer that waits for it.
-const STALL: Duration = Duration::from_secs(30);

@@ -8,12 +8,13 @@ use http::header::{HeaderMap, HeaderValue};
 
 use super::template;
 use super::tls::file_such_as;
-use crate::answers::{InvalidRedirect, Redirect, STATUSES, VALUES, has_content};
+use crate::answers::{InvalidRedirect, Redirect, STATUSES, VALUES};
 use crate::config::{
     reader::{Absent, Fault, Key, Read, Section, Value, quoted},
     types::{Answer, Content, File},
     value,
 };
+use crate::http::has_content;
 
 pub(super) const ANSWER: Section = Section {
     title: "the answer of a route",
